@@ -1,0 +1,5 @@
+//! Fanwire: a sharded WebSocket edge server.
+pub mod base;
+pub mod config;
+pub mod model;
+pub mod wire;

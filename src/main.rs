@@ -1,0 +1,2 @@
+//! The `fanwire` binary.
+fn main() {}

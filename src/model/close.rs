@@ -1,0 +1,159 @@
+/// Why the server closes a connection: the close code, the text for the peer, and the name of its counter.
+///
+/// Codes below 4000 are those of RFC 6455 section 7.4.1; 4400 to 4499 are ours, the HTTP status plus 4000 where
+/// there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer closed first; its code is echoed.
+    PeerClosed,
+    /// The transport ended without a close frame (no close frame is sent).
+    TransportLost,
+    /// RFC 6455 violated by the peer.
+    ProtocolError,
+    /// A binary message where the dialect has none.
+    Unsupported,
+    /// Text that is not UTF-8.
+    InvalidUtf8,
+    /// A message over `message_bytes_max`, or too many fragments.
+    TooBig,
+    /// A policy that no other code names.
+    Policy,
+    /// The node drains.
+    ShuttingDown,
+    /// The node is full.
+    TryAgainLater,
+    /// No pong within `pong_wait`, or no message within `idle_timeout`.
+    Idle,
+    /// Rate limits exceeded again and again.
+    RateLimited,
+    /// The outbox passed its bound or nothing was taken for `write_wait`.
+    SlowConsumer,
+    /// Disconnected by the API or the embedding program.
+    Disconnected,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of [`CloseReason::index`].
+    pub const ALL: [Self; 13] = [
+        Self::PeerClosed,
+        Self::TransportLost,
+        Self::ProtocolError,
+        Self::Unsupported,
+        Self::InvalidUtf8,
+        Self::TooBig,
+        Self::Policy,
+        Self::ShuttingDown,
+        Self::TryAgainLater,
+        Self::Idle,
+        Self::RateLimited,
+        Self::SlowConsumer,
+        Self::Disconnected,
+    ];
+
+    /// Position in [`CloseReason::ALL`], for counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Close code sent to the peer.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::PeerClosed => 1000,
+            Self::TransportLost => 1006,
+            Self::ProtocolError => 1002,
+            Self::Unsupported => 1003,
+            Self::InvalidUtf8 => 1007,
+            Self::TooBig => 1009,
+            Self::Policy => 1008,
+            Self::ShuttingDown => 1001,
+            Self::TryAgainLater => 1013,
+            Self::Idle => 4408,
+            Self::RateLimited => 4429,
+            Self::SlowConsumer => 4430,
+            Self::Disconnected => 4440,
+        }
+    }
+
+    /// Default reason text: says what to do. At most 123 bytes (RFC 6455 section 5.5).
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PeerClosed | Self::TransportLost => "",
+            Self::ProtocolError => "protocol error: send frames as RFC 6455 says",
+            Self::Unsupported => "binary messages are not supported here: send text",
+            Self::InvalidUtf8 => "text is not valid UTF-8",
+            Self::TooBig => "message too big: send smaller messages",
+            Self::Policy => "policy violation",
+            Self::ShuttingDown => "server shutting down",
+            Self::TryAgainLater => "server is at maximum capacity: try again later",
+            Self::Idle => "no sign of life: answer pings",
+            Self::RateLimited => "rate limit exceeded: send more slowly",
+            Self::SlowConsumer => "slow consumer: read faster or subscribe to less",
+            Self::Disconnected => "disconnected by the backend",
+        }
+    }
+
+    /// Label value in metrics and logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::PeerClosed => "peer_closed",
+            Self::TransportLost => "transport_lost",
+            Self::ProtocolError => "protocol_error",
+            Self::Unsupported => "unsupported",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::TooBig => "too_big",
+            Self::Policy => "policy",
+            Self::ShuttingDown => "shutting_down",
+            Self::TryAgainLater => "try_again_later",
+            Self::Idle => "idle",
+            Self::RateLimited => "rate_limited",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// Why frames meant for a connection were not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// The outbox of the connection was over its bound.
+    Outbox,
+    /// The outboxes of the node together were over their bound.
+    NodeOutboxes,
+    /// The connection ended with frames in its backlog.
+    Closed,
+}
+
+impl DropReason {
+    /// Every reason, in the order of [`DropReason::index`].
+    pub const ALL: [Self; 3] = [Self::Outbox, Self::NodeOutboxes, Self::Closed];
+
+    /// Position in [`DropReason::ALL`], for counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Label value in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+            Self::NodeOutboxes => "node_outboxes",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_fit_a_close_frame_and_stand_at_their_index() {
+        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(reason.text().len() <= 123);
+        }
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use super::ConnectionId;
+use std::borrow::Cow;
+
+/// A client's own mark on a request (`id`), echoed in the answer: a raw JSON string or number.
+pub type RequestId<'a> = Option<&'a str>;
+
+/// What a client asks for, in any dialect. Borrowed from the received bytes.
+#[derive(Debug, PartialEq)]
+pub enum Command<'a> {
+    /// Join a room.
+    Subscribe {
+        /// The room's name, valid by `RoomName::check`.
+        room: Cow<'a, str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Leave a room.
+    Unsubscribe {
+        /// The room's name, valid by `RoomName::check`.
+        room: Cow<'a, str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Send to the members of a room.
+    Publish {
+        /// The room's name, valid by `RoomName::check`.
+        room: Cow<'a, str>,
+        /// Type name of the publication.
+        event: Cow<'a, str>,
+        /// Valid JSON, bounded in depth.
+        data: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Send to every connection of the node.
+    Broadcast {
+        /// Type name of the publication.
+        event: Cow<'a, str>,
+        /// Valid JSON, bounded in depth.
+        data: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Application-level ping.
+    Ping {
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// A type the dialect does not define: for a handler of the embedding program.
+    Custom {
+        /// The message's type.
+        event: Cow<'a, str>,
+        /// Valid JSON, bounded in depth.
+        data: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+}
+
+/// Why a request was refused. Each dialect has its own words for it; [`Refusal::text`] are the default ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Not JSON, not an object, or a field of the wrong type.
+    InvalidJson,
+    /// JSON nested deeper than the bound.
+    TooDeep,
+    /// No handler for the type.
+    UnknownType,
+    /// The room is missing or empty.
+    RoomRequired,
+    /// The room's name is too long or has a control character.
+    RoomInvalid,
+    /// Publishing needs membership.
+    NotSubscribed,
+    /// The per-room connection limit.
+    RoomFull,
+    /// The node's connection limit.
+    ServerFull,
+    /// The bound of rooms per connection.
+    TooManyRooms,
+    /// A rate limit of the connection.
+    RateLimited,
+    /// Clients may not broadcast here.
+    BroadcastDisabled,
+    /// A handler of the embedding program failed.
+    Internal,
+}
+
+impl Refusal {
+    /// The English text, as the `rooms` document has it where it has one.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "invalid JSON format",
+            Self::TooDeep => "JSON is nested too deep",
+            Self::UnknownType => "unknown message type",
+            Self::RoomRequired => "room name is required",
+            Self::RoomInvalid => "room name is invalid: at most 255 bytes and no control characters",
+            Self::NotSubscribed => "not subscribed to this room",
+            Self::RoomFull => "room is at maximum capacity",
+            Self::ServerFull => "server is at maximum capacity",
+            Self::TooManyRooms => "too many rooms for one connection",
+            Self::RateLimited => "rate limit exceeded",
+            Self::BroadcastDisabled => "broadcast is disabled",
+            Self::Internal => "internal error",
+        }
+    }
+}
+
+/// What the server says to one connection, in any dialect.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer<'a> {
+    /// First message of a connection.
+    Connected {
+        /// The connection's own id.
+        client_id: ConnectionId,
+    },
+    /// Joined (or already a member).
+    Subscribed {
+        /// The room.
+        room: &'a str,
+        /// Members of the room on this node, the new one included.
+        client_count: u32,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Left (or was no member).
+    Unsubscribed {
+        /// The room.
+        room: &'a str,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// A publish or broadcast that carried an `id` was accepted.
+    Published {
+        /// The room; `None` for a broadcast.
+        room: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Answer to [`Command::Ping`].
+    Pong {
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// A request was refused.
+    Error {
+        /// The text for the client.
+        text: &'a str,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// A message of the embedding program to this connection.
+    Event {
+        /// Type name.
+        event: &'a str,
+        /// Valid JSON.
+        data: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+}

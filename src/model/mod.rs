@@ -1,0 +1,13 @@
+//! The nouns that hub and dialects share. Nothing here does I/O or knows a protocol's syntax.
+
+mod close;
+mod command;
+mod connection_id;
+mod publication;
+mod room;
+
+pub use close::{CloseReason, DropReason};
+pub use command::{Answer, Command, Refusal, RequestId};
+pub use connection_id::{ConnectionId, Locator};
+pub use publication::{DialectId, Publication};
+pub use room::{RoomName, RoomNameError};
