@@ -1,4 +1,5 @@
 //! Fanwire: a sharded WebSocket edge server.
+pub mod api;
 pub mod auth;
 pub mod base;
 pub mod config;
