@@ -4,5 +4,6 @@ pub mod auth;
 pub mod base;
 pub mod config;
 pub mod dialect;
+pub mod metrics;
 pub mod model;
 pub mod wire;
