@@ -2,13 +2,21 @@ use crate::config::{Config, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::io::{self, Clock, NodeShared, ShardMailbox, ShardThread, ShardWaker};
-use crate::metrics::NodeMetrics;
+use crate::metrics::{NodeMetrics, ShardLabels};
+use crate::model::{CloseReason, DropReason, Refusal};
 use crate::shard::{CustomRequest, Handlers, Message, Parts, Request, Respond};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+/// What the shards count by.
+const LABELS: ShardLabels = ShardLabels {
+    close_reasons: &CloseReason::LABELS,
+    drop_reasons: &DropReason::LABELS,
+    refusals: &Refusal::LABELS,
+};
 
 /// Makes a server.
 #[derive(Debug, Default)]
@@ -81,7 +89,8 @@ impl Server {
         let shared = Arc::new(NodeShared {
             hub: Arc::new(Hub::new(shards, random.hash_one("connection key"))),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
-            metrics: NodeMetrics::new(shards),
+            metrics: NodeMetrics::new(shards, &LABELS),
+            rate: Default::default(),
             clock: Clock::start(),
             stop: tokio::sync::watch::Sender::new(false),
         });

@@ -121,8 +121,8 @@ pub struct SlowConsumer {
     pub ip: Option<IpAddr>,
     /// Name of its dialect.
     pub dialect: &'static str,
-    /// Rooms that it is a member of.
-    pub rooms: u32,
+    /// The first of the rooms that it is a member of.
+    pub rooms: Vec<String>,
     /// Bytes waiting for it.
     pub backlog_bytes: u64,
     /// Messages waiting for it.

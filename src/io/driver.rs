@@ -211,7 +211,7 @@ impl Driver {
         if let Some(shard) = self.shard.take_evict_elsewhere() {
             self.post(shard, Request::EvictLargest);
         }
-        self.metrics.tick_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.tick_seconds.observe_ns(began.elapsed().as_nanos() as u64);
         Ok(more || (!self.readable.is_empty() && !self.is_congested()))
     }
 

@@ -8,7 +8,7 @@ use crate::api::{self, ApiError, Route};
 use crate::auth;
 use crate::config::Config;
 use crate::hub::Refused;
-use crate::metrics;
+use crate::metrics::{self, HandshakeFailure};
 use crate::model::Refusal;
 use crate::shard::To;
 use crate::wire;
@@ -61,11 +61,15 @@ impl Http {
         &self.node.metrics.shards[self.shard]
     }
 
+    fn failed(&self, failure: HandshakeFailure) {
+        self.metrics().handshake_failures.inc(failure.index());
+    }
+
     /// Serves one connection until it ends or is upgraded.
     pub(super) async fn serve<S: ShardStream>(self, mut stream: S, mut peer: Option<SocketAddr>) {
         let config = self.config();
         if self.open.get() >= config.http.connections_max {
-            self.metrics().handshake_failure("too_many");
+            self.failed(HandshakeFailure::HttpFull);
             return;
         }
         self.open.set(self.open.get() + 1);
@@ -77,9 +81,9 @@ impl Http {
                 Ok(Ok(source)) => peer = source.or(peer),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "bad PROXY header");
-                    return self.metrics().handshake_failure("proxy_header");
+                    return self.failed(HandshakeFailure::ProxyHeader);
                 }
-                Err(_) => return self.metrics().handshake_failure("timeout"),
+                Err(_) => return self.failed(HandshakeFailure::Timeout),
             }
         }
         let http = self.clone();
@@ -96,9 +100,12 @@ impl Http {
             .with_upgrades()
             .await;
         if let Err(error) = served {
-            let label = if error.is_timeout() { "timeout" } else { "malformed" };
-            if error.is_timeout() || error.is_parse() {
-                self.metrics().handshake_failure(label);
+            if error.is_timeout() {
+                self.failed(HandshakeFailure::Timeout);
+            } else if error.is_parse_too_large() {
+                self.failed(HandshakeFailure::TooLarge);
+            } else if error.is_parse() {
+                self.failed(HandshakeFailure::BadRequest);
             }
             tracing::debug!(%error, peer = peer.map(tracing::field::display), "HTTP connection failed");
         }
@@ -128,7 +135,7 @@ impl Http {
         let route = api::route(request.method().as_str(), path, request.uri().query());
         let route = route.inspect_err(|_| {
             if wire::is_upgrade(request.headers()) {
-                self.metrics().handshake_failure("path_or_method");
+                self.failed(HandshakeFailure::Path);
             }
         })?;
         if route.needs_key() {
@@ -220,13 +227,8 @@ impl Http {
 
     fn metrics_page(&self) -> Reply {
         let mut page = String::new();
-        match self.node.encode_metrics(&mut page) {
-            Ok(()) => reply(StatusCode::OK, metrics::CONTENT_TYPE, page.into()),
-            Err(error) => {
-                tracing::error!(%error, "cannot encode the metrics");
-                error_reply(&ApiError::new(500, "internal", "cannot encode the metrics"))
-            }
-        }
+        self.node.encode_metrics(&mut page);
+        reply(StatusCode::OK, metrics::CONTENT_TYPE, page.into())
     }
 
     /// Answers an upgrade with 101 and takes the connection over, or says why not.
@@ -240,7 +242,8 @@ impl Http {
         let handshake = match wire::check_handshake(request.method(), request.version(), headers) {
             Ok(handshake) => handshake,
             Err(error) => {
-                self.metrics().handshake_failure(error.label());
+                let version = error.status() == StatusCode::UPGRADE_REQUIRED;
+                self.failed(if version { HandshakeFailure::Version } else { HandshakeFailure::BadRequest });
                 let mut reply = text_reply(error.status(), error.to_string());
                 if error.status() == StatusCode::UPGRADE_REQUIRED {
                     reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -253,7 +256,7 @@ impl Http {
         // An Origin that is no text is no origin that was allowed.
         let origin = if headers.contains_key(header::ORIGIN) { Some(origin.unwrap_or("")) } else { None };
         if !auth::allowed(origin, text(headers, &header::HOST), &config.allowed_origins) {
-            self.metrics().handshake_failure("origin");
+            self.failed(HandshakeFailure::Origin);
             return text_reply(
                 StatusCode::FORBIDDEN,
                 "this Origin is not allowed: add it to allowed_origins (FANWIRE_ALLOWED_ORIGINS)".to_owned(),
@@ -266,23 +269,23 @@ impl Http {
         let dialect = match subprotocol(&handshake.protocols) {
             Ok(dialect) => dialect,
             Err(text) => {
-                self.metrics().handshake_failure("subprotocol");
+                self.failed(HandshakeFailure::Subprotocol);
                 return text_reply(StatusCode::BAD_REQUEST, text);
             }
         };
         let hub = &self.node.hub;
         if hub.is_draining() {
-            self.metrics().handshake_failure("draining");
+            self.failed(HandshakeFailure::Draining);
             return full_reply("server is shutting down");
         }
         let limits = &config.limits;
         let ip = peer.map(|peer| peer.ip());
         if let Err(refused) = hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
             let label = match refused {
-                Refused::Node => "full",
-                Refused::Ip => "ip_full",
+                Refused::Node => HandshakeFailure::Full,
+                Refused::Ip => HandshakeFailure::IpFull,
             };
-            self.metrics().handshake_failure(label);
+            self.failed(label);
             return full_reply(match refused {
                 Refused::Node => Refusal::ServerFull.text(),
                 Refused::Ip => "too many connections from this address",
@@ -305,7 +308,7 @@ impl Http {
             let upgraded = tokio::time::timeout(handshake_timeout, upgrade).await;
             if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), peer, dialect.0) {
                 http.node.hub.admission.release(ip);
-                http.metrics().handshake_failure("lost");
+                http.failed(HandshakeFailure::Disconnected);
             }
         });
         reply

@@ -1,12 +1,12 @@
 use super::driver::{Clock, Parcel, ShardMailbox};
 use crate::api::{RoomInfo, ShardStats, SlowConsumer, Stats};
 use crate::hub::Hub;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::ConnectionId;
 use crate::shard::{Mail, Reply, Request};
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
 
@@ -20,6 +20,8 @@ pub struct NodeShared {
     pub metrics: NodeMetrics,
     /// The time all agree on.
     pub clock: Clock,
+    /// Deliveries over the last seconds, for `websocket_messages_per_second`.
+    pub rate: Mutex<RateWindow>,
     /// Set to `true` to begin the drain.
     pub stop: watch::Sender<bool>,
 }
@@ -107,6 +109,18 @@ impl NodeShared {
             .into_iter()
             .map(|(room, members)| RoomInfo { room: room.to_string(), members: u64::from(members) })
             .collect()
+    }
+
+    /// Writes every shard's counters for Prometheus.
+    pub fn encode_metrics(&self, out: &mut String) {
+        let now_ms = self.clock.now().ms();
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let scrape = Scrape {
+            rooms: u64::from(self.hub.directory.len()),
+            messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
+            uptime_seconds: now_ms as f64 / 1e3,
+        };
+        self.metrics.encode(&scrape, out);
     }
 
     /// Counts of the node and of each shard.

@@ -6,25 +6,48 @@ use super::histogram::Histogram;
 pub enum HandshakeFailure {
     /// Not HTTP, or an upgrade against RFC 6455 section 4.2.1.
     BadRequest,
+    /// A WebSocket version other than 13.
+    Version,
+    /// An upgrade of a path that has none, or by a method other than GET.
+    Path,
+    /// A subprotocol of ours that does not exist.
+    Subprotocol,
+    /// The origin is not allowed.
+    Origin,
+    /// The node is full.
+    Full,
+    /// The address has as many connections as it may.
+    IpFull,
+    /// The shard serves as many HTTP connections as it may.
+    HttpFull,
+    /// The node drains.
+    Draining,
     /// Nothing complete came in time.
     Timeout,
     /// The peer went away.
     Disconnected,
-    /// The origin is not allowed.
-    Origin,
-    /// No or a wrong token.
-    Unauthorized,
-    /// The node is full.
-    Full,
-    /// The node drains.
-    Draining,
     /// A request head over its bound.
     TooLarge,
+    /// A trusted proxy sent no or a wrong PROXY header.
+    ProxyHeader,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 8] =
-    ["bad_request", "timeout", "disconnected", "origin", "unauthorized", "full", "draining", "too_large"];
+pub const HANDSHAKE_FAILURES: [&str; 13] = [
+    "bad_request",
+    "version",
+    "path_or_method",
+    "subprotocol",
+    "origin",
+    "full",
+    "ip_full",
+    "http_full",
+    "draining",
+    "timeout",
+    "disconnected",
+    "too_large",
+    "proxy_header",
+];
 
 impl HandshakeFailure {
     /// Position in [`HANDSHAKE_FAILURES`].
@@ -97,7 +120,7 @@ pub struct ShardMetrics {
     /// From the acceptance of a publication to the write that carried it.
     pub publish_to_write_seconds: Histogram,
     /// Bytes waiting in the mailbox: senders add, the shard takes away.
-    pub mailbox_bytes: SharedGauge,
+    pub mailbox_bytes: Gauge,
 }
 
 impl ShardMetrics {
@@ -164,7 +187,7 @@ mod tests {
 
     #[test]
     fn handshake_labels_stand_at_their_index() {
-        assert_eq!(HandshakeFailure::TooLarge.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HandshakeFailure::ProxyHeader.index(), HANDSHAKE_FAILURES.len() - 1);
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
     }

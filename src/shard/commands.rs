@@ -47,7 +47,7 @@ impl Shard {
     }
 
     fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
-        self.metrics.refusals.add(1);
+        self.metrics.refusals.inc(refusal.index());
         self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
     }
 
@@ -92,7 +92,7 @@ impl Shard {
             .join(&self.hub.directory, room, limits.connections_per_room_max, conn.dialect, slot, back)
             .map_err(|_| Refusal::RoomFull)?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
-        self.metrics.members.set(self.metrics.members.get() + 1);
+        self.metrics.members.add(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
         Ok(count)
     }

@@ -1,4 +1,4 @@
-use crate::api::types::SlowConsumer;
+use crate::api::SlowConsumer;
 use crate::config::Config;
 use crate::model::ConnectionId;
 use std::sync::Arc;

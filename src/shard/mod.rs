@@ -214,7 +214,7 @@ impl Shard {
         self.leave_all(slot);
         let (dropped, bytes) = self.discard_backlog(slot);
         if dropped > 0 {
-            self.metrics.drops[DropReason::Closed.index()].add(u64::from(dropped));
+            self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped));
         }
         self.hub.outboxes.give(bytes);
         self.wheel.clear(slot);
@@ -225,7 +225,7 @@ impl Shard {
         self.metrics.connections.set(self.conns.len() as u64);
         let reason = match conn.state {
             State::Open => {
-                self.metrics.closes[CloseReason::TransportLost.index()].add(1);
+                self.metrics.closes.add(CloseReason::TransportLost.index(), 1);
                 CloseReason::TransportLost
             }
             State::Closing { reason, .. } => reason,
@@ -251,7 +251,7 @@ impl Shard {
         {
             entry.position = moved.position;
         }
-        self.metrics.members.set(self.metrics.members.get().saturating_sub(1));
+        self.metrics.members.sub(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
     }
 }

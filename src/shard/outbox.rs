@@ -55,7 +55,7 @@ impl Shard {
                     }
                 }
                 Err(drop) => {
-                    self.metrics.drops[drop.index()].add(1);
+                    self.metrics.drops.add(drop.index(), 1);
                     self.doomed.push(slot);
                 }
             }
@@ -144,8 +144,8 @@ impl Shard {
         if !self.palette.is_empty() {
             let written_us = sockets.now_us();
             for accepted_us in self.palette.accepted_us() {
-                let seconds = written_us.saturating_sub(accepted_us) as f64 / 1e6;
-                self.metrics.publish_to_write_seconds.observe(seconds);
+                let ns = written_us.saturating_sub(accepted_us) * 1000;
+                self.metrics.publish_to_write_seconds.observe_ns(ns);
             }
             self.palette.clear();
         }
@@ -173,7 +173,7 @@ impl Shard {
         }
         if let Err(drop) = fits {
             let (dropped, _) = backlog.cut();
-            self.metrics.drops[drop.index()].add(u64::from(dropped));
+            self.metrics.drops.add(drop.index(), u64::from(dropped));
             self.hub.outboxes.force(backlog.bytes());
         }
         if let Some(conn) = self.conns.at_mut(slot) {
@@ -181,7 +181,7 @@ impl Shard {
         }
         self.pending[slot as usize] = BLOCKED;
         self.blocked.push(slot);
-        self.metrics.blocked.set(self.blocked.len() as u64);
+        self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
         if fits.is_err() {
             self.doomed.push(slot);
@@ -252,7 +252,7 @@ impl Shard {
         if self.blocked.is_empty() {
             self.hub.outboxes.set_largest(self.index, 0);
         }
-        self.metrics.blocked.set(self.blocked.len() as u64);
+        self.metrics.blocked_connections.set(self.blocked.len() as u64);
         (backlog.frames(), backlog.bytes())
     }
 
@@ -304,7 +304,7 @@ impl Shard {
         conn.input = None;
         conn.assembler = None;
         self.leave_all(slot);
-        self.metrics.closes[reason.index()].add(1);
+        self.metrics.closes.add(reason.index(), 1);
         // Only an orderly end of the node lets what waits go out first.
         if reason != CloseReason::ShuttingDown {
             self.cut_backlog(slot, reason);
@@ -331,7 +331,7 @@ impl Shard {
         let (dropped, bytes) = backlog.cut();
         self.hub.outboxes.give(bytes);
         let drop = if reason == CloseReason::SlowConsumer { DropReason::Outbox } else { DropReason::Closed };
-        self.metrics.drops[drop.index()].add(u64::from(dropped));
+        self.metrics.drops.add(drop.index(), u64::from(dropped));
     }
 }
 

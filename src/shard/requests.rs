@@ -2,7 +2,7 @@
 
 use super::mail::{Mail, Message, Request, To};
 use super::{Now, Shard, Sockets};
-use crate::api::types::SlowConsumer;
+use crate::api::SlowConsumer;
 use crate::model::{Answer, CloseReason, ConnectionId, Publication};
 
 impl Shard {
@@ -86,7 +86,7 @@ impl Shard {
                 let age_ms = now.ms().saturating_sub(backlog.since_ms);
                 SlowConsumer {
                     client_id: conn.id.to_string(),
-                    ip: conn.ip().map(|ip| ip.to_string()),
+                    ip: conn.ip(),
                     dialect: crate::dialect::dialect(conn.dialect).name(),
                     rooms: conn
                         .memberships
@@ -96,7 +96,7 @@ impl Shard {
                         .map(|room| room.shared.name.to_string())
                         .collect(),
                     backlog_bytes: backlog.bytes() as u64,
-                    backlog_messages: backlog.frames(),
+                    backlog_messages: u64::from(backlog.frames()),
                     since_unix_ms: now.unix_ms.saturating_sub(age_ms),
                     age_ms,
                 }
