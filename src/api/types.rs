@@ -171,7 +171,7 @@ mod tests {
             client_id: "c".into(),
             ip: Some("2001:db8::1".parse().unwrap()),
             dialect: "rooms",
-            rooms: 2,
+            rooms: vec!["chat".to_owned()],
             backlog_bytes: 4096,
             backlog_messages: 9,
             since_unix_ms: 1_000,
@@ -180,7 +180,7 @@ mod tests {
         let local = SlowConsumer { ip: None, ..slow.clone() };
         let text = to_json(&SlowList { slow: vec![slow, local] });
         assert!(text.starts_with(concat!(
-            r#"{"slow":[{"client_id":"c","ip":"2001:db8::1","dialect":"rooms","rooms":2,"backlog_bytes":4096,"#,
+            r#"{"slow":[{"client_id":"c","ip":"2001:db8::1","dialect":"rooms","rooms":["chat"],"backlog_bytes":4096,"#,
             r#""backlog_messages":9,"since_unix_ms":1000,"age_ms":250},{"client_id":"c","ip":null,"#
         )));
     }

@@ -6,17 +6,17 @@
 
 use super::mailbox::{Mailbox, Wake};
 use super::socket_table::SocketTable;
-use crate::base::slab::Key;
+use super::sys;
+use crate::base::Key;
 use crate::metrics::ShardMetrics;
 use crate::model::DialectId;
-use crate::shard::{Mail, Now, Request, Shard, Sockets, To};
+use crate::shard::{Mail, Now, Request, Shard, To};
 use mio::{Events, Poll, Token};
 use socket2::Socket;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -307,9 +307,9 @@ impl Driver {
 pub async fn run(driver: Rc<RefCell<Driver>>) -> io::Result<()> {
     let (poll, notify) = {
         let driver = driver.borrow();
-        (PollFd(driver.poll.as_raw_fd()), driver.notify.clone())
+        (sys::duplicate_poll(&driver.poll)?, driver.notify.clone())
     };
-    let poll = AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)?;
+    let poll = AsyncFd::register_with_interest(poll, tokio::io::Interest::READABLE)?;
     // Far enough not to matter, near enough for the timer's arithmetic.
     let idle = Duration::from_secs(3600);
     let sleep = tokio::time::sleep(idle);
@@ -330,14 +330,5 @@ pub async fn run(driver: Rc<RefCell<Driver>>) -> io::Result<()> {
             // HTTP and the listeners have their turn too.
             tokio::task::yield_now().await;
         }
-    }
-}
-
-/// The poll's descriptor, owned by the driver.
-struct PollFd(RawFd);
-
-impl AsRawFd for PollFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
     }
 }

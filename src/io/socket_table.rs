@@ -1,5 +1,5 @@
 use super::sys;
-use crate::base::slab::Key;
+use crate::base::Key;
 use crate::shard::{Sent, Sockets};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Raises the soft limit of open files to `wanted`, the hard limit too where the process may. Returns the limit in
 /// force afterwards.
@@ -23,6 +23,12 @@ pub(super) fn raise_open_files(wanted: u64) -> io::Result<u64> {
         }
     }
     Ok(limit.rlim_cur)
+}
+
+/// A second descriptor of the same poll, for tokio to watch.
+pub(super) fn duplicate_poll(poll: &mio::Poll) -> io::Result<OwnedFd> {
+    // SAFETY: the poll owns its descriptor and is borrowed for the whole call.
+    unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }.try_clone_to_owned()
 }
 
 /// Limits the bytes not yet sent that the kernel takes on top of those in flight (`TCP_NOTSENT_LOWAT`, tcp(7)).

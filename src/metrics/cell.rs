@@ -54,32 +54,6 @@ impl Gauge {
     }
 }
 
-/// A gauge that any thread may write. On a cache line of its own, so that its writers do not slow down the owner of
-/// the numbers beside it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct SharedGauge(AtomicU64);
-
-impl SharedGauge {
-    /// Adds `n` and returns the value with it.
-    #[inline]
-    pub fn add(&self, n: u64) -> u64 {
-        self.0.fetch_add(n, Ordering::Relaxed).wrapping_add(n)
-    }
-
-    /// Takes away `n` that was added before.
-    #[inline]
-    pub fn sub(&self, n: u64) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// One counter for each of a fixed list of labels. One thread writes, any may read.
 #[derive(Debug)]
 pub struct LabelledCounters {
@@ -152,20 +126,4 @@ mod tests {
         assert_eq!(counters.total(), 4);
     }
 
-    #[test]
-    fn a_shared_gauge_loses_nothing() {
-        let gauge = SharedGauge::default();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..10_000 {
-                        gauge.add(3);
-                        gauge.sub(1);
-                    }
-                });
-            }
-        });
-        assert_eq!(gauge.get(), 80_000);
-        assert_eq!(gauge.add(1), 80_001);
-    }
 }

@@ -10,7 +10,7 @@ mod node;
 mod rate;
 mod shard;
 
-pub use cell::{Counter, Gauge, LabelledCounters, SharedGauge};
+pub use cell::{Counter, Gauge, LabelledCounters};
 pub use encode::CONTENT_TYPE;
 pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
 pub use node::{NodeMetrics, Scrape};

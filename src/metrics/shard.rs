@@ -1,4 +1,4 @@
-use super::cell::{Counter, Gauge, LabelledCounters, SharedGauge};
+use super::cell::{Counter, Gauge, LabelledCounters};
 use super::histogram::Histogram;
 
 /// Why a connection never became a WebSocket. The index of each in [`HANDSHAKE_FAILURES`] is its value here.
@@ -67,7 +67,7 @@ pub struct ShardLabels {
     pub refusals: &'static [&'static str],
 }
 
-/// What one shard counts. All but `mailbox_bytes` is written by the shard's own thread alone.
+/// What one shard counts. Written by the shard's own thread alone.
 ///
 /// Aligned to two cache lines (they are fetched in pairs), so that no shard's numbers share one with another's.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl ShardMetrics {
             handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
             tick_seconds: Histogram::default(),
             publish_to_write_seconds: Histogram::default(),
-            mailbox_bytes: SharedGauge::default(),
+            mailbox_bytes: Gauge::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::handlers::CustomRequest;
 use super::{Now, Shard, Sockets};
-use crate::base::gcra::Rate;
+use crate::base::Rate;
 use crate::dialect::{DecodeLimits, dialect};
 use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,8 +28,8 @@ impl Shard {
     fn within_rates(&mut self, now: Now, slot: u32, bytes: usize) -> bool {
         let limits = &self.config.limits;
         let Some(conn) = self.conns.at_mut(slot) else { return false };
-        let messages = Rate { per_s: limits.messages_per_s, burst: limits.messages_burst };
-        let volume = Rate { per_s: limits.bytes_per_s, burst: limits.bytes_burst };
+        let messages = rate(limits.messages_per_s, limits.messages_burst);
+        let volume = rate(limits.bytes_per_s, limits.bytes_burst);
         let now_ns = now.us * 1000;
         conn.messages.check(&messages, 1, now_ns)
             && conn.bytes.check(&volume, u32::try_from(bytes).unwrap_or(u32::MAX), now_ns)
@@ -164,4 +164,9 @@ impl Shard {
             self.refuse(now, slot, Refusal::Internal, id);
         }
     }
+}
+
+/// The rate of two settings; a burst of 0 stands for one second's worth.
+fn rate(per_s: u32, burst: u32) -> Rate {
+    Rate { per_s, burst: if burst == 0 { per_s } else { burst } }
 }

@@ -1,5 +1,5 @@
 use super::backlog::Backlog;
-use crate::base::gcra::Gcra;
+use crate::base::Gcra;
 use crate::hub::Membership;
 use crate::model::{CloseReason, ConnectionId, DialectId};
 use crate::wire::Assembler;
@@ -17,8 +17,6 @@ pub(super) struct Conn {
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
-    /// Seconds of the shard's clock.
-    pub connected_s: u32,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
     pub received_ds: u32,
     /// When a message last came.

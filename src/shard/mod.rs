@@ -31,8 +31,7 @@ pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 
-use crate::base::slab::{Key, Slab};
-use crate::base::wheel::Wheel;
+use crate::base::{Key, Slab, Wheel};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
 use crate::metrics::ShardMetrics;
@@ -47,10 +46,10 @@ use std::sync::Arc;
 const BLOCKED: ListId = 1 << 31;
 
 /// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
-const TIMER_MS: u64 = 100;
+const TIMER_MS: u32 = 100;
 
-/// Connections of one shard at the most: slots are 24 bits of thought, and 16 million sockets are beyond one core.
-const CONNECTIONS_MAX: usize = 1 << 24;
+/// Connections of one shard at the most: 16 million sockets are beyond any core.
+const CONNECTIONS_MAX: u32 = 1 << 24;
 
 /// The time of a call.
 #[derive(Debug, Clone, Copy)]
@@ -172,13 +171,12 @@ impl Shard {
             self.random.bytes(),
             self.hub.connection_key,
         );
-        let key = self.conns.insert(Conn {
+        let conn = Conn {
             id,
             peer,
             dialect,
             state: State::Open,
             strikes: 0,
-            connected_s: (now.ms() / 1000) as u32,
             received_ds: now.ds(),
             message_ds: now.ds(),
             pinged_ds: now.ds(),
@@ -188,7 +186,8 @@ impl Shard {
             input: None,
             assembler: None,
             backlog: None,
-        })?;
+        };
+        let key = self.conns.insert(conn).ok()?;
         if self.pending.len() <= slot as usize {
             self.pending.resize(slot as usize + 1, EMPTY);
         }
