@@ -20,7 +20,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 /// Shared receive buffer of a shard, in bytes: what one read takes at the most.
@@ -307,9 +306,8 @@ impl Driver {
 pub async fn run(driver: Rc<RefCell<Driver>>) -> io::Result<()> {
     let (poll, notify) = {
         let driver = driver.borrow();
-        (sys::duplicate_poll(&driver.poll)?, driver.notify.clone())
+        (sys::watch_poll(&driver.poll)?, driver.notify.clone())
     };
-    let poll = AsyncFd::register_with_interest(poll, tokio::io::Interest::READABLE)?;
     // Far enough not to matter, near enough for the timer's arithmetic.
     let idle = Duration::from_secs(3600);
     let sleep = tokio::time::sleep(idle);

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Raises the soft limit of open files to `wanted`, the hard limit too where the process may. Returns the limit in
 /// force afterwards.
@@ -25,10 +27,12 @@ pub(super) fn raise_open_files(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// A second descriptor of the same poll, for tokio to watch.
-pub(super) fn duplicate_poll(poll: &mio::Poll) -> io::Result<OwnedFd> {
+/// Lets tokio watch a poll, through a descriptor of its own.
+pub(super) fn watch_poll(poll: &mio::Poll) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the poll owns its descriptor and is borrowed for the whole call.
-    unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }.try_clone_to_owned()
+    let descriptor = unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }.try_clone_to_owned()?;
+    // SAFETY: the new descriptor moves into the `AsyncFd` and is closed by it alone, after it is deregistered.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Limits the bytes not yet sent that the kernel takes on top of those in flight (`TCP_NOTSENT_LOWAT`, tcp(7)).
