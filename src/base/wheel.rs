@@ -161,17 +161,11 @@ impl Wheel {
     fn next_occupied(&self, from: u64) -> Option<u64> {
         let first = bucket_of(from);
         let words = self.occupied.len();
-        // The first word is looked at twice: its high bits at the beginning, its low bits at the end of the round.
+        // The first word is looked at twice: from `from` on at the beginning, and, its high bits then known to be
+        // clear, for its low bits at the end of the round.
         (0..=words).find_map(|step| {
             let index = (first / 64 + step) % words;
-            let high = u64::MAX << (first % 64);
-            let mask = if step == 0 {
-                high
-            } else if step == words {
-                !high
-            } else {
-                u64::MAX
-            };
+            let mask = if step == 0 { u64::MAX << (first % 64) } else { u64::MAX };
             let word = self.occupied[index] & mask;
             (word != 0).then(|| {
                 let bucket = index * 64 + word.trailing_zeros() as usize;
