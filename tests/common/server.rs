@@ -173,8 +173,7 @@ fn keep_output(child: &mut Child, output: &Arc<Mutex<String>>) -> Receiver<Socke
         let (sender, output) = (sender.clone(), Arc::clone(output));
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                let addr =
-                    line.strip_prefix("listening on http://").and_then(|addr| addr.trim().parse().ok());
+                let addr = listening(&line);
                 let mut said = output.lock().expect("no panic while held");
                 said.push_str(&line);
                 said.push('\n');
@@ -187,6 +186,11 @@ fn keep_output(child: &mut Child, output: &Arc<Mutex<String>>) -> Receiver<Socke
         });
     }
     ready
+}
+
+/// The address in `listening on http://127.0.0.1:8081/prefix`.
+fn listening(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening on http://")?.split('/').next()?.trim().parse().ok()
 }
 
 fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
