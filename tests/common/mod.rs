@@ -5,12 +5,14 @@ mod client;
 mod conversation;
 mod http;
 mod json;
+mod program;
 mod server;
 
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
 pub use http::{Response, exchange, request};
 pub use json::Json;
+pub use program::Program;
 pub use server::Server;
 
 use std::path::{Path, PathBuf};

@@ -45,12 +45,21 @@ impl Server {
 
     /// Runs the binary until it ends by itself; its status and output. For starts that must fail.
     pub fn run(flags: &[&str], environment: &[(&str, &str)]) -> (ExitStatus, String) {
-        let mut child = command(flags, environment).spawn().expect("the binary starts");
+        Self::run_to_the_end(command(flags, environment))
+    }
+
+    /// The same with no flag but `flags`.
+    pub fn run_bare(flags: &[&str], environment: &[(&str, &str)]) -> (ExitStatus, String) {
+        Self::run_to_the_end(bare_command(flags, environment))
+    }
+
+    fn run_to_the_end(mut command: Command) -> (ExitStatus, String) {
+        let mut child = command.spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(String::new()));
         let ready = keep_output(&mut child, &output);
         let status = wait(&mut child, PATIENCE).unwrap_or_else(|| {
             child.kill().ok();
-            panic!("the server runs with {flags:?}");
+            panic!("it runs: {command:?}");
         });
         // The reading threads drop their sender at the end of the output.
         while ready.recv().is_ok() {}
@@ -131,18 +140,23 @@ impl Drop for Server {
 }
 
 fn command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
-    for (key, _) in std::env::vars_os() {
-        let name = key.to_string_lossy();
-        if name.starts_with("FANWIRE_") || name.starts_with("WEBSOCKET_") {
-            command.env_remove(&key);
-        }
-    }
+    let mut command = bare_command(flags, environment);
     for (flag, value) in [("--host", "127.0.0.1"), ("--port", "0"), ("--shards", "2")] {
         let given =
             |f: &&str| f.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
         if !flags.iter().any(given) {
             command.args([flag, value]);
+        }
+    }
+    command
+}
+
+fn bare_command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("FANWIRE_") || name.starts_with("WEBSOCKET_") {
+            command.env_remove(&key);
         }
     }
     command.args(flags).envs(environment.iter().copied());
@@ -159,8 +173,7 @@ fn keep_output(child: &mut Child, output: &Arc<Mutex<String>>) -> Receiver<Socke
         let (sender, output) = (sender.clone(), Arc::clone(output));
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                let addr =
-                    line.strip_prefix("listening on http://").and_then(|addr| addr.trim().parse().ok());
+                let addr = listening(&line);
                 let mut said = output.lock().expect("no panic while held");
                 said.push_str(&line);
                 said.push('\n');
@@ -173,6 +186,11 @@ fn keep_output(child: &mut Child, output: &Arc<Mutex<String>>) -> Receiver<Socke
         });
     }
     ready
+}
+
+/// The address in `listening on http://127.0.0.1:8081/prefix`.
+fn listening(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening on http://")?.split('/').next()?.trim().parse().ok()
 }
 
 fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
