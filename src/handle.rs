@@ -38,7 +38,12 @@ impl Handle {
     ///
     /// # Errors
     /// If the room's name is none or `data` cannot be written as JSON.
-    pub fn publish(&self, room: &str, event: &str, data: &impl Serialize) -> Result<Answer<u32>, HandleError> {
+    pub fn publish(
+        &self,
+        room: &str,
+        event: &str,
+        data: &impl Serialize,
+    ) -> Result<Answer<u32>, HandleError> {
         RoomName::check(room)?;
         let shard = self.spread.hash_one(room) as usize % self.shared.mailboxes.len();
         Ok(self.publish_to(shard, To::Room(room.to_owned()), event, data)?)
@@ -68,7 +73,12 @@ impl Handle {
     ///
     /// # Errors
     /// If `data` cannot be written as JSON.
-    pub fn send(&self, to: ConnectionId, event: &str, data: &impl Serialize) -> Result<Answer<bool>, HandleError> {
+    pub fn send(
+        &self,
+        to: ConnectionId,
+        event: &str,
+        data: &impl Serialize,
+    ) -> Result<Answer<bool>, HandleError> {
         let data = Some(serde_json::to_string(data)?);
         let message = Message::Event { event: event.to_owned(), data, id: None };
         Ok(self.shared.ask(self.shared.shard_of(to), |reply| Request::Send { to, message, reply }))

@@ -14,5 +14,5 @@ pub mod shard;
 pub mod wire;
 
 pub use handle::{Handle, HandleError};
-pub use node::{Builder, Server};
 pub use io::{Answer, Ended};
+pub use node::{Builder, Server};

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             println!("the configuration is valid");
             ExitCode::SUCCESS
         }
+        Command::Run if !config.enabled => {
+            eprintln!("fanwire: disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
+            ExitCode::SUCCESS
+        }
         Command::Run => match run(&invocation, config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -45,8 +49,9 @@ fn main() -> ExitCode {
 
 /// Reads the configuration from file, environment and flags.
 fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
-    let env: Vec<(String, String)> =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let env: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
     let path = invocation.config_file.clone().or_else(|| std::env::var_os("FANWIRE_CONFIG").map(Into::into));
     let file = match &path {
         Some(path) => Some((path.display().to_string(), config::read_file(path)?)),
@@ -68,12 +73,16 @@ fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
 /// Says on standard output where the server listens and what to try.
 fn greet(server: &Server, host: std::net::IpAddr, prefix: &str) -> std::io::Result<()> {
     let port = server.local_addr().port();
-    let shown = if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
+    let shown =
+        if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
     let shown = if shown.contains(':') { format!("[{shown}]") } else { shown };
     let mut out = std::io::stdout().lock();
     writeln!(out, "fanwire {}, {} shards", env!("CARGO_PKG_VERSION"), server.shards())?;
     writeln!(out, "listening on http://{shown}:{port}{prefix}")?;
-    writeln!(out, "try:  wscat -c ws://{shown}:{port}{prefix}/ws   and then   {{\"type\":\"subscribe\",\"room\":\"chat\"}}")?;
+    writeln!(
+        out,
+        "try:  wscat -c ws://{shown}:{port}{prefix}/ws   and then   {{\"type\":\"subscribe\",\"room\":\"chat\"}}"
+    )?;
     writeln!(
         out,
         "      curl -d '{{\"room\":\"chat\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish"
@@ -113,7 +122,7 @@ fn reload(server: &mut Server, invocation: &config::Invocation, level: &LevelHan
             if let Err(error) = level.modify(|filter| *filter = level_of(&config)) {
                 tracing::error!(%error, "cannot change the log level");
             }
-            let reload = server.reload(config);
+            let reload = server.reload(&config);
             tracing::info!(changed = ?reload.changed, needs_restart = ?reload.needs_restart, "configuration read again");
         }
         Err(errors) => {

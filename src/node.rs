@@ -1,4 +1,4 @@
-use crate::config::{Config, Reload};
+use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::io::{self, Clock, NodeShared, ShardMailbox, ShardThread, ShardWaker};
@@ -46,8 +46,9 @@ impl Builder {
     /// Binds the sockets and starts the shards. When this returns, clients can connect.
     ///
     /// # Errors
-    /// If an address cannot be bound or a thread not started.
+    /// If the configuration is not valid, an address cannot be bound, or a thread not started.
     pub fn start(self) -> std::io::Result<Server> {
+        self.config.validate().map_err(invalid)?;
         Server::start(self.config, self.handlers)
     }
 }
@@ -83,8 +84,11 @@ impl Server {
             Some(path) => Some(io::bind_unix(path, config.listen_backlog)?),
             None => None,
         };
-        let (polls, wakers): (Vec<_>, Vec<ShardWaker>) =
-            (0..shards).map(|_| io::poll_and_waker()).collect::<std::io::Result<Vec<_>>>()?.into_iter().unzip();
+        let (polls, wakers): (Vec<_>, Vec<ShardWaker>) = (0..shards)
+            .map(|_| io::poll_and_waker())
+            .collect::<std::io::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
         let random = RandomState::new();
         let shared = Arc::new(NodeShared {
             hub: Arc::new(Hub::new(shards, random.hash_one("connection key"))),
@@ -96,7 +100,8 @@ impl Server {
         });
         let config = Arc::new(config);
         let respond = respond(&shared);
-        let cores = if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        let cores =
+            if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
         let mut threads = Vec::with_capacity(shards);
         for (index, (poll, tcp)) in polls.into_iter().zip(listeners).enumerate() {
             let metrics = shared.metrics.shards[index].clone();
@@ -143,9 +148,9 @@ impl Server {
     }
 
     /// Takes over what can change while running. The result names what changed and what needs a restart.
-    pub fn reload(&mut self, new: Config) -> Reload {
-        let reload = self.config.reload_diff(&new);
-        let config = Arc::new(self.config.reloaded(&new));
+    pub fn reload(&mut self, new: &Config) -> Reload {
+        let (config, reload) = self.config.reloaded(new);
+        let config = Arc::new(config);
         for shard in 0..self.threads.len() {
             self.shared.post(shard, Request::Reconfigure(config.clone()));
         }
@@ -168,6 +173,11 @@ impl Server {
         }
         result
     }
+}
+
+fn invalid(errors: Vec<ConfigError>) -> std::io::Error {
+    let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    std::io::Error::new(std::io::ErrorKind::InvalidInput, text.join("; "))
 }
 
 /// Runs a shard; if it panics or fails, ends the process: a node that has lost a shard would go on with part of its

@@ -92,20 +92,20 @@ fn rooms_stats_and_slow_connections_can_be_asked_for() {
 
 #[test]
 fn with_a_key_the_api_asks_for_it() {
-    let server = Server::start_with(&[], &[("FANWIRE_API_KEY", "correct horse")]);
+    let server = Server::start_with(&[], &[("FANWIRE_API_KEY", "correct-horse")]);
     let publish = |headers: &[(&str, &str)]| {
         request(server.addr(), "POST", "/v1/publish", headers, br#"{"room":"a","data":1}"#).status
     };
     assert_eq!(publish(&[]), 401);
     assert_eq!(publish(&[("Authorization", "Bearer wrong")]), 401);
-    assert_eq!(publish(&[("Authorization", "Bearer correct hors")]), 401);
+    assert_eq!(publish(&[("Authorization", "Bearer correct-hors")]), 401);
     assert_eq!(
-        publish(&[("Authorization", "Bearer correct horse ")]),
+        publish(&[("Authorization", "Bearer correct-horse ")]),
         200,
         "white space ends a header's value"
     );
-    assert_eq!(publish(&[("Authorization", "Basic correct horse")]), 401);
-    assert_eq!(publish(&[("Authorization", "Bearer correct horse")]), 200);
+    assert_eq!(publish(&[("Authorization", "Basic correct-horse")]), 401);
+    assert_eq!(publish(&[("Authorization", "Bearer correct-horse")]), 200);
     for path in ["/v1/rooms", "/v1/stats", "/v1/slow"] {
         assert_eq!(server.get(path).status, 401, "{path}");
     }

@@ -1,1 +1,21 @@
-//! File, environment and flags to one validated value.
+//! The configuration: file, environment and flags become one validated [`Config`].
+//!
+//! One table, `keys`, tells each key's name, type, range and meaning. The names in the file, in the environment and
+//! on the command line, the help, the checks and what a reload may change all come from it.
+
+mod args;
+mod error;
+mod file;
+mod key;
+mod keys;
+mod load;
+mod reload;
+mod settings;
+mod value;
+
+pub use args::{Command, Invocation, parse_args};
+pub use error::ConfigError;
+pub use file::read_file;
+pub use load::{Sources, load};
+pub use reload::Reload;
+pub use settings::{Config, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};

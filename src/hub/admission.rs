@@ -31,7 +31,9 @@ impl Admission {
     /// reached. Give it back with [`Admission::release`].
     pub fn admit(&self, ip: Option<IpAddr>, node_max: u32, ip_max: u32) -> Result<(), Refused> {
         self.connections
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (node_max == 0 || n < node_max).then_some(n + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (node_max == 0 || n < node_max).then_some(n + 1)
+            })
             .map_err(|_| Refused::Node)?;
         if let Some(ip) = ip {
             let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);

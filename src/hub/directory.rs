@@ -157,7 +157,9 @@ impl RoomShared {
     /// concurrent joins of all shards.
     pub fn join(&self, limit: u32) -> Result<u32, RoomFull> {
         self.members
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (limit == 0 || n < limit).then_some(n + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (limit == 0 || n < limit).then_some(n + 1)
+            })
             .map(|before| before + 1)
             .map_err(|_| RoomFull)
     }
@@ -203,8 +205,9 @@ mod tests {
     fn the_limit_holds_under_concurrent_joins() {
         let room = Directory::new(1).attach("r");
         let joined: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| (0..1000).filter(|_| room.join(1000).is_ok()).count())).collect();
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| (0..1000).filter(|_| room.join(1000).is_ok()).count()))
+                .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!((joined, room.members()), (1000, 1000));

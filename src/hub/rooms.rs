@@ -117,7 +117,12 @@ impl Rooms {
     }
 
     /// Takes a connection out of a room. If another member took its place, that one's membership must be told.
-    pub fn leave(&mut self, directory: &Directory, dialect: DialectId, membership: Membership) -> Option<Moved> {
+    pub fn leave(
+        &mut self,
+        directory: &Directory,
+        dialect: DialectId,
+        membership: Membership,
+    ) -> Option<Moved> {
         let Membership { room: slot, position } = membership;
         let room = self.slots[slot as usize].as_mut().expect("a membership keeps its room");
         let index = room.groups.iter().position(|group| group.dialect == dialect)?;

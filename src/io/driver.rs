@@ -155,7 +155,13 @@ impl Driver {
 
     /// Takes an upgraded connection over, with the bytes that were read beyond the handshake. Gives `false` if it
     /// could not; the admission is then still the caller's.
-    pub fn adopt(&mut self, socket: Socket, peer: Option<SocketAddr>, dialect: DialectId, read: &mut [u8]) -> bool {
+    pub fn adopt(
+        &mut self,
+        socket: Socket,
+        peer: Option<SocketAddr>,
+        dialect: DialectId,
+        read: &mut [u8],
+    ) -> bool {
         let now = self.clock.now();
         let Some(key) = self.shard.open(now, peer, dialect) else { return false };
         if let Err(error) = self.sockets.insert(key, socket) {

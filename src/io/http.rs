@@ -161,7 +161,8 @@ impl Http {
                 self.publish(&publish)
             }
             Route::Rooms { prefix, cursor, limit } => {
-                let rooms = self.node.rooms(prefix.as_deref().unwrap_or(""), cursor.as_deref(), limit as usize);
+                let rooms =
+                    self.node.rooms(prefix.as_deref().unwrap_or(""), cursor.as_deref(), limit as usize);
                 let full = rooms.len() == limit as usize;
                 let cursor = rooms.last().filter(|_| full).map(|last| last.room.clone());
                 Ok(json(&api::RoomList { rooms, cursor }))
@@ -200,7 +201,9 @@ impl Http {
         let bytes_max = config.http.body_bytes_max;
         match Limited::new(request.into_body(), bytes_max).collect().await {
             Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(bytes_max)),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(ApiError::too_large(bytes_max))
+            }
             Err(error) => Err(ApiError::bad_request(format!("the body cannot be read: {error}"))),
         }
     }
@@ -321,7 +324,9 @@ impl Http {
         peer: Option<SocketAddr>,
         dialect: crate::model::DialectId,
     ) -> bool {
-        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<S>>) else { return false };
+        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<S>>) else {
+            return false;
+        };
         let Ok(socket) = parts.io.into_inner().into_socket() else { return false };
         let mut read = parts.read_buf.to_vec();
         self.driver.borrow_mut().adopt(socket, peer, dialect, &mut read)

@@ -78,5 +78,7 @@ pub fn bind_unix(path: &Path, backlog: u32) -> io::Result<std::os::unix::net::Un
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     };
-    bind().map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display())))
+    bind().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
+    })
 }

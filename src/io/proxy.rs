@@ -30,7 +30,10 @@ pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Re
             stream.read_exact(&mut header[start..]).await?;
         }
     } else {
-        while header.last() != Some(&b'\n') && header.len() < HEADER_BYTES_MAX && header.starts_with(b"PROXY ") {
+        while header.last() != Some(&b'\n')
+            && header.len() < HEADER_BYTES_MAX
+            && header.starts_with(b"PROXY ")
+        {
             header.push(stream.read_u8().await?);
         }
     }

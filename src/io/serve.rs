@@ -58,9 +58,11 @@ impl ShardThread {
         let driver = Rc::new(RefCell::new(driver));
         let http = Http { driver: driver.clone(), node: node.clone(), shard, open: Rc::new(Cell::new(0)) };
         let mut stop = node.stop.subscribe();
-        let mut listeners = vec![tokio::task::spawn_local(accept_tcp(TcpListener::from_std(tcp)?, http.clone()))];
+        let mut listeners =
+            vec![tokio::task::spawn_local(accept_tcp(TcpListener::from_std(tcp)?, http.clone()))];
         if let Some(unix) = unix {
-            listeners.push(tokio::task::spawn_local(accept_unix(UnixListener::from_std(unix)?, http.clone())));
+            listeners
+                .push(tokio::task::spawn_local(accept_unix(UnixListener::from_std(unix)?, http.clone())));
         }
         tokio::task::spawn_local(serve_accepted(http));
         tokio::select! {

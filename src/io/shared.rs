@@ -55,7 +55,11 @@ impl<T> Future for Answer<T> {
 
 impl NodeShared {
     /// Posts a request that is answered.
-    pub fn ask<T: Send + 'static>(&self, shard: usize, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
+    pub fn ask<T: Send + 'static>(
+        &self,
+        shard: usize,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Answer<T> {
         let (sender, receiver) = oneshot::channel();
         // Nobody waiting any more is no fault.
         self.post(shard, request(Box::new(move |value| drop(sender.send(value)))));

@@ -48,9 +48,9 @@ pub(super) fn steer_by_cpu(socket: BorrowedFd<'_>, listeners: u32) -> io::Result
     let cpu = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let mut program = [
-        statement((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u32, cpu),
-        statement((libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u32, listeners.max(1)),
-        statement((libc::BPF_RET | libc::BPF_A) as u32, 0),
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, cpu),
+        statement(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, listeners.max(1)),
+        statement(libc::BPF_RET | libc::BPF_A, 0),
     ];
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &filter)

@@ -125,5 +125,4 @@ mod tests {
         assert_eq!(counters.iter().collect::<Vec<_>>(), [("a", 1), ("b", 3)]);
         assert_eq!(counters.total(), 4);
     }
-
 }

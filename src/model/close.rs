@@ -131,11 +131,7 @@ impl DropReason {
     pub const ALL: [Self; 3] = [Self::Outbox, Self::NodeOutboxes, Self::Closed];
 
     /// Label values, by [`DropReason::index`].
-    pub const LABELS: [&'static str; 3] = [
-        "outbox",
-        "node_outboxes",
-        "closed",
-    ];
+    pub const LABELS: [&'static str; 3] = ["outbox", "node_outboxes", "closed"];
 
     /// Position in [`DropReason::ALL`], for counters.
     pub const fn index(self) -> usize {

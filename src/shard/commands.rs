@@ -57,7 +57,9 @@ impl Shard {
         }
         match command {
             Command::Subscribe { room, id } => match self.subscribe(slot, &room) {
-                Ok(client_count) => self.answer(now, slot, &Answer::Subscribed { room: &room, client_count, id }),
+                Ok(client_count) => {
+                    self.answer(now, slot, &Answer::Subscribed { room: &room, client_count, id })
+                }
                 Err(refusal) => self.refuse(now, slot, refusal, id),
             },
             Command::Unsubscribe { room, id } => {
@@ -145,7 +147,8 @@ impl Shard {
             return self.refuse(now, slot, Refusal::BroadcastDisabled, id);
         }
         let Some(conn) = self.conns.at(slot) else { return };
-        let publication = Publication { event, room: None, data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let publication =
+            Publication { event, room: None, data, sender: Some(conn.id), unix_ms: now.unix_ms };
         let except = (!self.config.deliver_to_sender).then_some(slot);
         self.publish_to_all(now, &publication, except);
         if id.is_some() {

@@ -23,16 +23,20 @@ impl Shard {
     ) -> u32 {
         self.metrics.publications.add(1);
         let shards = self.outgoing.len();
-        let wanted = (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.dialects);
+        let wanted =
+            (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.dialects);
         for dialect in DIALECTS {
             if wanted & dialect.id().bit() == 0 {
                 continue;
             }
             let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| dialect.encode_publication(publication, out));
+                wire::frame_in_place(out, wire::Opcode::Text, |out| {
+                    dialect.encode_publication(publication, out)
+                });
             });
             for shard in 0..shards {
-                let Some(interest) = room.interest(shard).filter(|interest| interest.has(dialect.id())) else {
+                let Some(interest) = room.interest(shard).filter(|interest| interest.has(dialect.id()))
+                else {
                     continue;
                 };
                 let target = Target::Room { local: interest.local, id: room.id };
@@ -48,11 +52,18 @@ impl Shard {
     }
 
     /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
-    pub(super) fn publish_to_all(&mut self, now: Now, publication: &Publication<'_>, except: Option<u32>) -> u32 {
+    pub(super) fn publish_to_all(
+        &mut self,
+        now: Now,
+        publication: &Publication<'_>,
+        except: Option<u32>,
+    ) -> u32 {
         self.metrics.publications.add(1);
         for dialect in DIALECTS {
             let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| dialect.encode_publication(publication, out));
+                wire::frame_in_place(out, wire::Opcode::Text, |out| {
+                    dialect.encode_publication(publication, out)
+                });
             });
             for shard in 0..self.outgoing.len() {
                 if shard == self.index {

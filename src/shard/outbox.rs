@@ -22,7 +22,9 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let dialect = dialect(conn.dialect);
         let entry = self.palette.push(None, |out| {
-            wire::frame_in_place(out, wire::Opcode::Text, |out| dialect.encode_answer(answer, now.unix_ms, out));
+            wire::frame_in_place(out, wire::Opcode::Text, |out| {
+                dialect.encode_answer(answer, now.unix_ms, out)
+            });
         });
         self.owe(slot, entry);
     }
@@ -65,7 +67,13 @@ impl Shard {
     }
 
     /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget.
-    fn room_in_backlog(&mut self, slot: u32, cost: usize, frames: u32, reserve: usize) -> Result<(), DropReason> {
+    fn room_in_backlog(
+        &mut self,
+        slot: u32,
+        cost: usize,
+        frames: u32,
+        reserve: usize,
+    ) -> Result<(), DropReason> {
         let limits = &self.config.limits;
         let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
             Some(backlog) => (backlog.bytes(), backlog.frames()),
@@ -161,7 +169,14 @@ impl Shard {
 
     /// The socket took only the first `taken` of `bytes`: the rest becomes the backlog, or the connection is evicted.
     /// Returns the number of frames that were not wholly taken.
-    fn block(&mut self, now: Now, slot: u32, bytes: Rc<[u8]>, taken: usize, sockets: &mut impl Sockets) -> u32 {
+    fn block(
+        &mut self,
+        now: Now,
+        slot: u32,
+        bytes: Rc<[u8]>,
+        taken: usize,
+        sockets: &mut impl Sockets,
+    ) -> u32 {
         let Some(conn) = self.conns.at(slot) else { return 0 };
         let closing = !conn.is_open();
         let mut backlog = Box::new(Backlog::new(now.ms(), self.blocked.len() as u32));
@@ -241,7 +256,9 @@ impl Shard {
     /// Takes a connection off the blocked list. Returns the frames and bytes that its backlog still held; the
     /// bytes are the caller's to give back.
     pub(super) fn discard_backlog(&mut self, slot: u32) -> (u32, usize) {
-        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return (0, 0) };
+        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
+            return (0, 0);
+        };
         self.pending[slot as usize] = EMPTY;
         self.blocked.swap_remove(backlog.index as usize);
         if let Some(&moved) = self.blocked.get(backlog.index as usize)
@@ -259,7 +276,10 @@ impl Shard {
     /// Both close frames have been seen and ours is out.
     fn closing_is_over(&self, slot: u32) -> bool {
         self.pending[slot as usize] == EMPTY
-            && self.conns.at(slot).is_some_and(|conn| matches!(conn.state, State::Closing { peer_closed: true, .. }))
+            && self
+                .conns
+                .at(slot)
+                .is_some_and(|conn| matches!(conn.state, State::Closing { peer_closed: true, .. }))
     }
 
     /// Evicts the connections whose outboxes passed their bound.

@@ -44,7 +44,13 @@ impl Shard {
     }
 
     /// Handles every whole frame in `bytes`. Returns the bytes used up, and how many the next frame needs.
-    fn frames(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) -> (usize, usize) {
+    fn frames(
+        &mut self,
+        now: Now,
+        slot: u32,
+        bytes: &mut [u8],
+        sockets: &mut impl Sockets,
+    ) -> (usize, usize) {
         let limits = FrameLimits {
             message_bytes_max: self.config.limits.message_bytes_max,
             fragments_max: self.config.limits.fragments_max,
@@ -126,7 +132,13 @@ impl Shard {
         self.evict_doomed(now, sockets);
     }
 
-    fn protocol_error(&mut self, now: Now, slot: u32, error: wire::ProtocolError, sockets: &mut impl Sockets) {
+    fn protocol_error(
+        &mut self,
+        now: Now,
+        slot: u32,
+        error: wire::ProtocolError,
+        sockets: &mut impl Sockets,
+    ) {
         self.metrics.protocol_errors.add(1);
         let Some(conn) = self.conns.at(slot) else { return };
         if !conn.is_open() {

@@ -111,7 +111,9 @@ const ROOMS_SHOWN: usize = 8;
 impl Message {
     fn as_answer(&self) -> Answer<'_> {
         match self {
-            Self::Event { event, data, id } => Answer::Event { event, data: data.as_deref(), id: id.as_deref() },
+            Self::Event { event, data, id } => {
+                Answer::Event { event, data: data.as_deref(), id: id.as_deref() }
+            }
             Self::Error { text, id } => Answer::Error { text, id: id.as_deref() },
         }
     }

@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn unmasking_is_the_definition() {
         for len in 0..40 {
-            let plain: Vec<u8> = (0..len).map(|i| i as u8 * 7).collect();
+            let plain: Vec<u8> = (0..len).map(|i| (i as u8).wrapping_mul(7)).collect();
             let mask = [0x12, 0x34, 0x56, 0x78];
             let mut masked: Vec<u8> = plain.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
             unmask(&mut masked, mask);

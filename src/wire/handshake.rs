@@ -1,8 +1,8 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2).
 
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, StatusCode, Version};
 use sha1::{Digest, Sha1};
@@ -163,7 +163,11 @@ mod tests {
             assert_eq!(check(&Method::GET, Version::HTTP_11, &headers(&pairs)), Err(error), "{name} missing");
             if let Some(value) = value {
                 pairs.push((name, value));
-                assert_eq!(check(&Method::GET, Version::HTTP_11, &headers(&pairs)), Err(error), "{name} wrong");
+                assert_eq!(
+                    check(&Method::GET, Version::HTTP_11, &headers(&pairs)),
+                    Err(error),
+                    "{name} wrong"
+                );
             }
         }
         assert_eq!(check(&Method::POST, Version::HTTP_11, &headers(GOOD)), Err(HandshakeError::Method));

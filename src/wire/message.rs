@@ -77,7 +77,12 @@ pub fn finish(assembler: &mut Option<Box<Assembler>>) {
 }
 
 impl Assembler {
-    fn push(&mut self, header: &Header, payload: &[u8], limits: &FrameLimits) -> Result<Event<'_>, ProtocolError> {
+    fn push(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        limits: &FrameLimits,
+    ) -> Result<Event<'_>, ProtocolError> {
         self.frames += 1;
         if self.frames > limits.fragments_max {
             return Err(ProtocolError::TooManyFragments);
@@ -159,14 +164,18 @@ mod tests {
         use Opcode::*;
         check(&[(true, Text, b"hi"), (true, Binary, b"\xff")], &["Text(\"hi\")", "Binary([255])"]);
         check(
-            &[(false, Text, b"a"), (true, Ping, b"p"), (false, Continuation, b"b"), (true, Continuation, b"c")],
+            &[
+                (false, Text, b"a"),
+                (true, Ping, b"p"),
+                (false, Continuation, b"b"),
+                (true, Continuation, b"c"),
+            ],
             &["Fragment", "Ping([112])", "Fragment", "Text(\"abc\")"],
         );
-        check(&[(false, Text, b"a"), (true, Continuation, b""), (true, Text, b"b")], &[
-            "Fragment",
-            "Text(\"a\")",
-            "Text(\"b\")",
-        ]);
+        check(
+            &[(false, Text, b"a"), (true, Continuation, b""), (true, Text, b"b")],
+            &["Fragment", "Text(\"a\")", "Text(\"b\")"],
+        );
     }
 
     #[test]
@@ -176,7 +185,12 @@ mod tests {
         check(&[(false, Text, b"a"), (true, Text, b"b")], &["Fragment", "1002 InterleavedMessage"]);
         check(&[(false, Binary, b"12345"), (true, Continuation, b"6789")], &["Fragment", "1009 TooBig"]);
         check(
-            &[(false, Text, b""), (false, Continuation, b""), (false, Continuation, b""), (true, Continuation, b"")],
+            &[
+                (false, Text, b""),
+                (false, Continuation, b""),
+                (false, Continuation, b""),
+                (true, Continuation, b""),
+            ],
             &["Fragment", "Fragment", "Fragment", "1009 TooManyFragments"],
         );
     }
@@ -196,7 +210,9 @@ mod tests {
         use Opcode::Close;
         check(&[(true, Close, b"")], &["Close { code: None, reason: \"\" }"]);
         check(&[(true, Close, b"\x03\xe8bye")], &["Close { code: Some(1000), reason: \"bye\" }"]);
-        for bad in [&b"\x03"[..], b"\x03\xec", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x03\xe7", b"\x13\x88"] {
+        for bad in
+            [&b"\x03"[..], b"\x03\xec", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x03\xe7", b"\x13\x88"]
+        {
             check(&[(true, Close, bad)], &["1002 BadClose"]);
         }
         check(&[(true, Close, b"\x03\xe8\xff")], &["1007 InvalidUtf8"]);

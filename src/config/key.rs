@@ -1,0 +1,291 @@
+use super::settings::{Config, FlowAffinity, LogFormat};
+use super::value;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most bytes of a wrong value that an error shows.
+const SHOWN_BYTES_MAX: usize = 100;
+
+/// Where a setting lives in a [`Config`].
+pub(super) type Place<T> = fn(&mut Config) -> &mut T;
+
+/// The type of a setting, with its range and its place.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Bool(Place<bool>),
+    Port(Place<u16>),
+    Count {
+        at: Place<u32>,
+        min: u32,
+        max: u32,
+    },
+    Shards(Place<usize>),
+    /// In bytes.
+    Size {
+        at: Place<usize>,
+        min: usize,
+        max: usize,
+    },
+    /// In bytes, for fields that the kernel takes as 32 bits.
+    Size32 {
+        at: Place<u32>,
+        min: u32,
+        max: u32,
+    },
+    /// Zero is allowed where `min` is zero, and otherwise means nothing special.
+    Time {
+        at: Place<Duration>,
+        min: Duration,
+        max: Duration,
+    },
+    /// As `Time`; zero switches it off, whatever the minimum.
+    TimeOrOff {
+        at: Place<Duration>,
+        min: Duration,
+        max: Duration,
+    },
+    Address(Place<IpAddr>),
+    Path(Place<Option<PathBuf>>),
+    Prefix(Place<String>),
+    Networks(Place<Vec<IpNet>>),
+    Origins(Place<Vec<String>>),
+    /// Never shown.
+    Secrets(Place<Vec<String>>),
+    Level(Place<String>),
+    Format(Place<LogFormat>),
+    Affinity(Place<FlowAffinity>),
+    /// Accepted for the sake of the document, without effect. In bytes.
+    Ignored {
+        default: &'static str,
+    },
+    /// The preset: `rooms` is the one there is.
+    Preset,
+}
+
+/// One key of the configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Key {
+    /// Its name in the file. The flag has dashes for underscores; the variable is `FANWIRE_` and the name in capitals.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Its path below `websocket:` in the rooms document, with dots. The document's variable is `WEBSOCKET_` and this
+    /// in capitals, with underscores for dots.
+    pub document: Option<&'static str>,
+    /// A further variable.
+    pub variable: Option<&'static str>,
+    /// Whether a reload can change it.
+    pub reload: bool,
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The flag, without its dashes.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The variables, the last of which wins.
+    pub fn variables(&self) -> impl Iterator<Item = String> {
+        let document =
+            self.document.map(|path| format!("WEBSOCKET_{}", path.replace('.', "_").to_uppercase()));
+        let own = format!("FANWIRE_{}", self.name.to_uppercase());
+        document.into_iter().chain(self.variable.map(str::to_owned)).chain([own])
+    }
+
+    /// Sets it from text.
+    ///
+    /// # Errors
+    /// Text that tells the value and what is allowed.
+    pub fn set(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        self.kind.set(config, text.trim()).ok_or_else(|| {
+            let name = self.name;
+            let allowed = self.kind.allowed();
+            if matches!(self.kind, Kind::Secrets(_)) {
+                format!("{name}: the value is not allowed, allowed is {allowed}")
+            } else {
+                let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
+                let dots = if shown < text.len() { "…" } else { "" };
+                format!("{name}: {:?}{dots} is not allowed, allowed is {allowed}", &text[..shown])
+            }
+        })
+    }
+
+    /// Its value as text that [`Key::set`] takes.
+    pub fn show(&self, config: &Config) -> String {
+        // Places are written for setting; a copy gives the same for showing.
+        self.kind.show(&mut config.clone())
+    }
+
+    /// Takes its value over from another configuration. Whether that changed anything.
+    pub fn copy(&self, from: &Config, to: &mut Config) -> bool {
+        let value = self.kind.show(&mut from.clone());
+        if value == self.kind.show(&mut to.clone()) {
+            return false;
+        }
+        self.kind.set(to, &value).is_some()
+    }
+}
+
+impl Kind {
+    fn set(self, config: &mut Config, text: &str) -> Option<()> {
+        fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+            *place = value?;
+            Some(())
+        }
+        fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+            value::split_list(text).map(one).collect()
+        }
+        let within = |value: Duration, min, max| (min..=max).contains(&value).then_some(value);
+        match self {
+            Self::Bool(at) => put(at(config), value::parse_bool(text)),
+            Self::Port(at) => put(at(config), text.parse().ok()),
+            Self::Count { at, min, max } => {
+                put(at(config), text.parse().ok().filter(|n| (min..=max).contains(n)))
+            }
+            Self::Shards(at) => put(at(config), text.parse().ok().filter(|n| *n <= SHARDS_MAX)),
+            Self::Size { at, min, max } => {
+                let size = value::parse_size(text).and_then(|n| usize::try_from(n).ok());
+                put(at(config), size.filter(|n| (min..=max).contains(n)))
+            }
+            Self::Size32 { at, min, max } => {
+                let size = value::parse_size(text).and_then(|n| u32::try_from(n).ok());
+                put(at(config), size.filter(|n| *n == 0 || (min..=max).contains(n)))
+            }
+            Self::Time { at, min, max } => {
+                put(at(config), value::parse_duration(text).and_then(|t| within(t, min, max)))
+            }
+            Self::TimeOrOff { at, min, max } => {
+                let time = value::parse_duration(text);
+                put(at(config), time.and_then(|t| if t.is_zero() { Some(t) } else { within(t, min, max) }))
+            }
+            Self::Address(at) => put(at(config), parse_address(text)),
+            Self::Path(at) => put(at(config), Some((!text.is_empty()).then(|| text.into()))),
+            Self::Prefix(at) => put(at(config), parse_prefix(text)),
+            Self::Networks(at) => put(at(config), list(text, parse_network)),
+            Self::Origins(at) => put(at(config), list(text, parse_origin)),
+            Self::Secrets(at) => put(at(config), list(text, parse_secret)),
+            Self::Level(at) => {
+                let level = text.to_ascii_lowercase();
+                put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
+            }
+            Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
+            Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
+            Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
+            Self::Preset => (text == PRESET).then_some(()),
+        }
+    }
+
+    fn show(self, config: &mut Config) -> String {
+        fn name_of<T: PartialEq>(names: &[(&str, T)], value: &T) -> String {
+            names.iter().find(|(_, v)| v == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+        }
+        match self {
+            Self::Bool(at) => at(config).to_string(),
+            Self::Port(at) => at(config).to_string(),
+            Self::Count { at, .. } => at(config).to_string(),
+            Self::Shards(at) => at(config).to_string(),
+            Self::Size { at, .. } => value::show_size(*at(config) as u64),
+            Self::Size32 { at, .. } => value::show_size(u64::from(*at(config))),
+            Self::Time { at, .. } | Self::TimeOrOff { at, .. } => value::show_duration(*at(config)),
+            Self::Address(at) => at(config).to_string(),
+            Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            Self::Prefix(at) | Self::Level(at) => at(config).clone(),
+            Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
+            Self::Origins(at) | Self::Secrets(at) => at(config).join(","),
+            Self::Format(at) => name_of(&FORMATS, at(config)),
+            Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
+            Self::Ignored { default } => default.to_owned(),
+            Self::Preset => PRESET.to_owned(),
+        }
+    }
+
+    /// What is allowed, in words.
+    pub fn allowed(self) -> String {
+        let time = value::show_duration;
+        let size = value::show_size;
+        match self {
+            Self::Bool(_) => "true or false".to_owned(),
+            Self::Port(_) => "0 to 65535".to_owned(),
+            Self::Count { min, max, .. } => format!("{min} to {max}"),
+            Self::Shards(_) => format!("0 to {SHARDS_MAX}"),
+            Self::Size { min, max, .. } => {
+                format!("{} to {} (bytes, or with KiB, MiB, GiB)", size(min as u64), size(max as u64))
+            }
+            Self::Size32 { min, max, .. } => {
+                format!("0, or {} to {} (bytes, or with KiB, MiB)", size(min.into()), size(max.into()))
+            }
+            Self::Time { min, max, .. } => format!("{} to {} (such as 54s or 500ms)", time(min), time(max)),
+            Self::TimeOrOff { min, max, .. } => {
+                format!("0, or {} to {} (such as 54s or 500ms)", time(min), time(max))
+            }
+            Self::Address(_) => "an IPv4 or IPv6 address, or localhost".to_owned(),
+            Self::Path(_) => "a path".to_owned(),
+            Self::Prefix(_) => "empty, or a path such as /realtime, of letters, digits and -._~/".to_owned(),
+            Self::Networks(_) => "networks such as 10.0.0.0/8 or addresses, separated by commas".to_owned(),
+            Self::Origins(_) => {
+                "origins such as https://example.com, null, or *, separated by commas".to_owned()
+            }
+            Self::Secrets(_) => {
+                "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
+                    .to_owned()
+            }
+            Self::Level(_) => LEVELS.join(", "),
+            Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
+            Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
+            Self::Ignored { .. } => "a size in bytes".to_owned(),
+            Self::Preset => PRESET.to_owned(),
+        }
+    }
+}
+
+/// A bound that no machine comes near: interest in rooms is held by shard number.
+const SHARDS_MAX: usize = 1024;
+
+/// The preset there is.
+const PRESET: &str = "rooms";
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const AFFINITIES: [(&str, FlowAffinity); 3] =
+    [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];
+
+fn by_name<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
+}
+
+fn parse_address(text: &str) -> Option<IpAddr> {
+    match text {
+        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        // As Go's net.Listen has it.
+        "" | "*" => Some(IpAddr::from([0, 0, 0, 0])),
+        text => text.trim_matches(['[', ']']).parse().ok(),
+    }
+}
+
+fn parse_prefix(text: &str) -> Option<String> {
+    let prefix = text.trim_end_matches('/');
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let fine = prefix.is_empty() || prefix.starts_with('/') && !prefix.contains("//");
+    (fine && prefix.bytes().all(allowed)).then(|| prefix.to_owned())
+}
+
+fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn parse_origin(text: &str) -> Option<String> {
+    let fine = match text.split_once("://") {
+        Some((scheme, host)) => !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', '@']),
+        None => text == "null" || text == "*",
+    };
+    (fine && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+fn parse_secret(text: &str) -> Option<String> {
+    let fine = (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fine.then(|| text.to_owned())
+}

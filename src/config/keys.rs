@@ -1,0 +1,287 @@
+use super::key::{Key, Kind};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const KIB: usize = 1024;
+const GIB: usize = 1024 * 1024 * 1024;
+
+/// A key that no document names and only a restart changes.
+const fn key(name: &'static str, kind: Kind, help: &'static str) -> Key {
+    Key { name, kind, document: None, variable: None, reload: false, help }
+}
+
+impl Key {
+    const fn document(mut self, path: &'static str) -> Self {
+        self.document = Some(path);
+        self
+    }
+
+    const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
+        self
+    }
+
+    const fn reloaded(mut self) -> Self {
+        self.reload = true;
+        self
+    }
+}
+
+/// Every key, in the order of the help.
+pub(super) const KEYS: &[Key] = &[
+    key("preset", Kind::Preset, "Protocol document whose ports, paths and limits are the defaults"),
+    key("enabled", Kind::Bool(|c| &mut c.enabled), "Whether to serve at all").document("enabled"),
+    key("host", Kind::Address(|c| &mut c.host), "Address to listen on").document("host"),
+    key("port", Kind::Port(|c| &mut c.port), "TCP port to listen on; 0: the system chooses").document("port"),
+    key("unix_socket", Kind::Path(|c| &mut c.unix_socket), "Unix socket to listen on as well"),
+    key("path_prefix", Kind::Prefix(|c| &mut c.path_prefix), "What a proxy leaves before every path"),
+    key("shards", Kind::Shards(|c| &mut c.shards), "Threads; 0: one per core"),
+    key("pin_threads", Kind::Bool(|c| &mut c.pin_threads), "Whether each shard stays on one core"),
+    key(
+        "flow_affinity",
+        Kind::Affinity(|c| &mut c.flow_affinity),
+        "How the kernel finds the shard of a new connection: by a hash (off), or by the core that gets its packets",
+    ),
+    key(
+        "listen_backlog",
+        Kind::Count { at: |c| &mut c.listen_backlog, min: 1, max: 65_535 },
+        "Connections of a shard that wait to be accepted; the kernel's somaxconn bounds it",
+    ),
+    key(
+        "proxy_protocol",
+        Kind::Bool(|c| &mut c.proxy_protocol),
+        "Whether connections from trusted_proxies begin with a PROXY header, version 1 or 2",
+    ),
+    key(
+        "trusted_proxies",
+        Kind::Networks(|c| &mut c.trusted_proxies),
+        "Networks whose X-Forwarded-For, Forwarded and PROXY headers are believed",
+    ),
+    key(
+        "allowed_origins",
+        Kind::Origins(|c| &mut c.allowed_origins),
+        "Origins that browsers may connect from; none: the host name that was addressed",
+    )
+    .reloaded(),
+    key(
+        "api_keys",
+        Kind::Secrets(|c| &mut c.api_keys),
+        "Keys of the HTTP API; none: requests of this machine only. Others see flags: prefer the environment or file",
+    )
+    .variable("FANWIRE_API_KEY")
+    .reloaded(),
+    key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
+    key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
+    key("log_level", Kind::Level(|c| &mut c.log_level), "Least severe level that is logged").reloaded(),
+    key("log_format", Kind::Format(|c| &mut c.log_format), "Form of the log on standard error"),
+    key(
+        "connections_max",
+        Kind::Count { at: |c| &mut c.limits.connections_max, min: 0, max: 10_000_000 },
+        "Connections of the node; 0: no limit",
+    )
+    .document("limits.max_connections")
+    .reloaded(),
+    key(
+        "connections_per_room_max",
+        Kind::Count { at: |c| &mut c.limits.connections_per_room_max, min: 0, max: 10_000_000 },
+        "Members of one room; 0: no limit",
+    )
+    .document("limits.max_connections_per_room")
+    .reloaded(),
+    key(
+        "connections_per_ip_max",
+        Kind::Count { at: |c| &mut c.limits.connections_per_ip_max, min: 0, max: 10_000_000 },
+        "Connections from one address; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "rooms_per_connection_max",
+        Kind::Count { at: |c| &mut c.limits.rooms_per_connection_max, min: 1, max: 1_000_000 },
+        "Rooms one connection is in: each costs memory until it leaves",
+    )
+    .reloaded(),
+    key(
+        "message_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.message_bytes_max, min: 128, max: 64 * 1024 * KIB },
+        "One message of a client, its fragments together",
+    )
+    .document("max_message_size")
+    .reloaded(),
+    key(
+        "fragments_max",
+        Kind::Count { at: |c| &mut c.limits.fragments_max, min: 1, max: 1_000_000 },
+        "Fragments of one message: even empty ones cost work",
+    )
+    .reloaded(),
+    key(
+        "json_depth_max",
+        Kind::Count { at: |c| &mut c.limits.json_depth_max, min: 2, max: 10_000 },
+        "Depth of nesting of a message: deep JSON breaks receivers",
+    )
+    .reloaded(),
+    key(
+        "messages_per_s",
+        Kind::Count { at: |c| &mut c.limits.messages_per_s, min: 0, max: 10_000_000 },
+        "Messages a second of one connection; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "messages_burst",
+        Kind::Count { at: |c| &mut c.limits.messages_burst, min: 0, max: 10_000_000 },
+        "Messages at once after a pause; 0: as many as in one second",
+    )
+    .reloaded(),
+    key(
+        "bytes_per_s",
+        Kind::Size32 { at: |c| &mut c.limits.bytes_per_s, min: 1, max: u32::MAX },
+        "Bytes a second of one connection; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "bytes_burst",
+        Kind::Size32 { at: |c| &mut c.limits.bytes_burst, min: 1, max: u32::MAX },
+        "Bytes at once after a pause; 0: as many as in one second",
+    )
+    .reloaded(),
+    key(
+        "outbox_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.outbox_bytes_max, min: 4 * KIB, max: GIB },
+        "Bytes that may wait for one connection",
+    )
+    .reloaded(),
+    key(
+        "outbox_messages_max",
+        Kind::Count { at: |c| &mut c.limits.outbox_messages_max, min: 1, max: 1_000_000 },
+        "Messages that may wait for one connection",
+    )
+    .reloaded(),
+    key(
+        "outboxes_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.outboxes_bytes_max, min: 1024 * KIB, max: 1024 * GIB },
+        "Bytes that may wait for all connections; over it the largest backlog is evicted",
+    )
+    .reloaded(),
+    key(
+        "mailbox_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.mailbox_bytes_max, min: 1024 * KIB, max: 64 * GIB },
+        "Bytes on their way to one shard over which the others stop to read",
+    )
+    .reloaded(),
+    key(
+        "ping_interval",
+        Kind::TimeOrOff { at: |c| &mut c.times.ping_interval, min: SECOND, max: DAY },
+        "Time between pings; 0: none",
+    )
+    .document("ping_interval")
+    .reloaded(),
+    key(
+        "pong_wait",
+        Kind::TimeOrOff { at: |c| &mut c.times.pong_wait, min: SECOND, max: DAY },
+        "Time without a sign of life after which a connection is closed; longer than ping_interval; 0: never",
+    )
+    .document("pong_wait")
+    .reloaded(),
+    key(
+        "write_wait",
+        Kind::Time { at: |c| &mut c.times.write_wait, min: SECOND, max: DAY },
+        "Time in which a connection must take some of what waits for it",
+    )
+    .document("write_wait")
+    .reloaded(),
+    key(
+        "idle_timeout",
+        Kind::TimeOrOff { at: |c| &mut c.times.idle_timeout, min: SECOND, max: DAY },
+        "Time without a message after which a connection is closed; 0: never",
+    )
+    .reloaded(),
+    key(
+        "handshake_timeout",
+        Kind::Time { at: |c| &mut c.times.handshake_timeout, min: SECOND, max: Duration::from_secs(600) },
+        "Time until a new connection has sent its request",
+    )
+    .document("timeout"),
+    key(
+        "close_wait",
+        Kind::Time { at: |c| &mut c.times.close_wait, min: SECOND, max: Duration::from_secs(600) },
+        "Time for a peer to answer a close",
+    ),
+    key(
+        "drain_timeout",
+        Kind::Time { at: |c| &mut c.times.drain_timeout, min: Duration::ZERO, max: DAY },
+        "Time over which a shutdown closes all connections",
+    )
+    .reloaded(),
+    key(
+        "ready_timeout",
+        Kind::Time { at: |c| &mut c.times.ready_timeout, min: Duration::from_millis(10), max: Duration::from_secs(60) },
+        "Time in which a canary must come through every shard for /ready",
+    ),
+    key(
+        "http_body_bytes_max",
+        Kind::Size { at: |c| &mut c.http.body_bytes_max, min: 128, max: 64 * 1024 * KIB },
+        "Body of one HTTP request",
+    ),
+    key(
+        "http_header_bytes_max",
+        Kind::Size { at: |c| &mut c.http.header_bytes_max, min: 8 * KIB, max: 1024 * KIB },
+        "Head of one HTTP request",
+    ),
+    key(
+        "http_headers_max",
+        Kind::Count { at: |c| &mut c.http.headers_max, min: 8, max: 1024 },
+        "Header fields of one HTTP request",
+    ),
+    key(
+        "http_request_timeout",
+        Kind::Time { at: |c| &mut c.http.request_timeout, min: Duration::from_millis(100), max: DAY },
+        "Time for one HTTP request to be read and answered",
+    ),
+    key(
+        "http_connections_max",
+        Kind::Count { at: |c| &mut c.http.connections_max, min: 1, max: 1_000_000 },
+        "Connections of a shard that are not WebSocket, or not yet",
+    ),
+    key(
+        "tcp_notsent_lowat",
+        Kind::Size32 { at: |c| &mut c.socket.notsent_lowat_bytes, min: 1, max: GIB as u32 },
+        "TCP_NOTSENT_LOWAT: what the kernel hides of a slow reader's backlog; 0: the kernel's default",
+    ),
+    key(
+        "tcp_send_buffer",
+        Kind::Size32 { at: |c| &mut c.socket.send_buffer_bytes, min: 4096, max: GIB as u32 },
+        "SO_SNDBUF; 0: the kernel tunes it",
+    ),
+    key(
+        "tcp_receive_buffer",
+        Kind::Size32 { at: |c| &mut c.socket.receive_buffer_bytes, min: 4096, max: GIB as u32 },
+        "SO_RCVBUF; 0: the kernel tunes it",
+    ),
+    key(
+        "tcp_user_timeout",
+        Kind::TimeOrOff { at: |c| &mut c.socket.user_timeout, min: SECOND, max: DAY },
+        "TCP_USER_TIMEOUT: time in which a peer must acknowledge; 0: the kernel's default",
+    ),
+    key(
+        "read_buffer_size",
+        Kind::Ignored { default: "1024" },
+        "Accepted and without effect: no connection has a read buffer of its own",
+    )
+    .document("read_buffer_size"),
+    key(
+        "write_buffer_size",
+        Kind::Ignored { default: "1024" },
+        "Accepted and without effect: no connection has a write buffer of its own",
+    )
+    .document("write_buffer_size"),
+];
+
+/// The key of that name in the file.
+pub(super) fn by_name(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The key that the rooms document has at that path below `websocket:`.
+pub(super) fn by_document_path(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.document == Some(path))
+}

@@ -1,0 +1,172 @@
+use super::error::ConfigError;
+use super::file;
+use super::key::Key;
+use super::keys::{self, KEYS};
+use super::settings::Config;
+
+/// Where a configuration comes from; the later wins: file, environment, flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// Name and text of the file.
+    pub file: Option<(&'a str, &'a str)>,
+    /// Variables; those of other programs are ignored.
+    pub env: &'a [(String, String)],
+    /// Names without dashes, and values.
+    pub flags: &'a [(String, String)],
+}
+
+/// Variables that begin as ours do and are no keys: the first names the file.
+const OTHER_VARIABLES: [&str; 1] = ["FANWIRE_CONFIG"];
+
+/// Beginnings of the variables that are ours.
+const VARIABLE_PREFIXES: [&str; 2] = ["FANWIRE_", "WEBSOCKET_"];
+
+/// Most unlike that a known key may be to be proposed for an unknown one, in edits.
+const EDITS_MAX: usize = 4;
+
+/// Makes one validated configuration from all sources.
+///
+/// # Errors
+/// All mistakes: unknown keys, values out of range, values that do not fit together; each with where it was read.
+pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
+    let mut config = Config::default();
+    let mut errors = Vec::new();
+    let mut set = |key: &Key, text: &str, origin: String| {
+        if let Err(what) = key.set(&mut config, text) {
+            errors.push(ConfigError::new(origin, what));
+        }
+    };
+    let mut unknown = Vec::new();
+    if let Some((name, text)) = sources.file {
+        match file::entries(text) {
+            Ok(entries) => {
+                for entry in entries {
+                    let origin = format!("{name}:{}", entry.line);
+                    let document = entry.path.strip_prefix("websocket.");
+                    let found = document.map_or_else(|| keys::by_name(&entry.path), keys::by_document_path);
+                    match found {
+                        Some(key) => set(key, &entry.text, origin),
+                        None => unknown.push(unknown_key(&entry.path, origin)),
+                    }
+                }
+            }
+            Err(what) => unknown.push(ConfigError::new(name, what)),
+        }
+    }
+    for key in KEYS {
+        for variable in key.variables() {
+            if let Some((_, text)) = sources.env.iter().find(|(name, _)| *name == variable) {
+                set(key, text, format!("variable {variable}"));
+            }
+        }
+    }
+    for (name, text) in sources.flags {
+        match keys::by_name(&name.replace('-', "_")) {
+            Some(key) => set(key, text, format!("--{name}")),
+            None => unknown.push(unknown_key(name, format!("--{name}"))),
+        }
+    }
+    errors.append(&mut unknown);
+    errors.extend(unknown_variables(sources.env));
+    errors.extend(config.contradictions().into_iter().map(|what| ConfigError::new("configuration", what)));
+    if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+impl Config {
+    /// Checks a configuration that a program put together by the rules of [`load`].
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn validate(&self) -> Result<(), Vec<ConfigError>> {
+        let mut copy = self.clone();
+        let wrong = |key: &Key| key.set(&mut copy, &key.show(self)).err();
+        let mut errors: Vec<_> = KEYS.iter().filter_map(wrong).collect();
+        errors.extend(self.contradictions());
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(errors.into_iter().map(|what| ConfigError::new("configuration", what)).collect())
+    }
+
+    /// What is wrong about values that are right one by one.
+    fn contradictions(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let times = &self.times;
+        if !times.ping_interval.is_zero()
+            && !times.pong_wait.is_zero()
+            && times.pong_wait <= times.ping_interval
+        {
+            wrong.push(format!(
+                "pong_wait: {:?} must be longer than ping_interval, which is {:?}",
+                times.pong_wait, times.ping_interval
+            ));
+        }
+        if times.ping_interval.is_zero() && !times.pong_wait.is_zero() {
+            wrong.push(
+                "pong_wait: without pings (ping_interval: 0) it must be 0, or quiet clients are closed"
+                    .to_owned(),
+            );
+        }
+        if self.limits.outbox_bytes_max > self.limits.outboxes_bytes_max {
+            wrong.push(format!(
+                "outbox_bytes_max: {} must be at most outboxes_bytes_max, which is {}",
+                self.limits.outbox_bytes_max, self.limits.outboxes_bytes_max
+            ));
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
+            wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
+        }
+        wrong
+    }
+}
+
+fn unknown_key(name: &str, origin: String) -> ConfigError {
+    let bare = name.strip_prefix("websocket.").unwrap_or(name).replace('-', "_");
+    let names = KEYS.iter().flat_map(|key| [Some(key.name), key.document]).flatten();
+    let hint = nearest(&bare, names).map_or_else(String::new, |near| format!(", did you mean {near}?"));
+    ConfigError::new(origin, format!("{}: unknown key{hint}", name.escape_debug()))
+}
+
+fn unknown_variables(env: &[(String, String)]) -> Vec<ConfigError> {
+    let known: Vec<String> = KEYS.iter().flat_map(Key::variables).collect();
+    let ours = |name: &&str| VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let fine = |name: &&str| OTHER_VARIABLES.contains(name) || known.iter().any(|known| known == name);
+    let names = env.iter().map(|(name, _)| name.as_str()).filter(ours).filter(|name| !fine(name));
+    let error = |name: &str| {
+        let hint = nearest(name, known.iter().map(String::as_str));
+        let hint = hint.map_or_else(String::new, |near| format!(", did you mean {near}?"));
+        ConfigError::new(format!("variable {name}"), format!("unknown key{hint}"))
+    };
+    names.map(error).collect()
+}
+
+/// The most alike of `names`, if one is alike enough.
+fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    // A long name is no typing error of anything, and the distance costs the product of both lengths.
+    if name.len() > 64 {
+        return None;
+    }
+    names
+        .map(|known| (edits(name, known), known))
+        .min()
+        .filter(|(n, _)| *n <= EDITS_MAX)
+        .map(|(_, known)| known)
+}
+
+/// The Levenshtein distance, in bytes.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

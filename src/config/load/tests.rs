@@ -1,0 +1,202 @@
+use super::*;
+use std::time::Duration;
+
+/// The document's own example.
+const DOCUMENT: &str = r#"
+websocket:
+  enabled: true
+  host: "0.0.0.0"
+  port: 8082
+  timeout: "31s"
+  read_buffer_size: 1024
+  write_buffer_size: 1024
+  max_message_size: 512001  # 500KB
+  ping_interval: "55s"
+  pong_wait: "61s"
+  write_wait: "11s"
+
+  limits:
+    max_connections: 10000       # 0 = unlimited
+    max_connections_per_room: 1000  # 0 = unlimited
+"#;
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+fn from(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let (env, flags) = (pairs(env), pairs(flags));
+    let loaded = load(&Sources { file: Some(("f.yaml", file)), env: &env, flags: &flags });
+    loaded.map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+fn assert_document(config: &Config) {
+    assert_eq!(config.port, 8082);
+    assert_eq!(config.limits.message_bytes_max, 512_001);
+    assert_eq!(config.limits.connections_max, 10_000);
+    assert_eq!(config.limits.connections_per_room_max, 1000);
+    let times = &config.times;
+    let times = [times.handshake_timeout, times.ping_interval, times.pong_wait, times.write_wait];
+    assert_eq!(times, [31, 55, 61, 11].map(Duration::from_secs));
+}
+
+#[test]
+fn nothing_configured_is_the_default() {
+    assert_eq!(from("", &[], &[]), Ok(Config::default()));
+}
+
+#[test]
+fn the_documents_file_is_understood() {
+    assert_document(&from(DOCUMENT, &[], &[]).unwrap());
+}
+
+#[test]
+fn the_documents_variables_are_understood() {
+    let env = [
+        ("WEBSOCKET_ENABLED", "true"),
+        ("WEBSOCKET_HOST", "0.0.0.0"),
+        ("WEBSOCKET_PORT", "8082"),
+        ("WEBSOCKET_TIMEOUT", "31s"),
+        ("WEBSOCKET_READ_BUFFER_SIZE", "1024"),
+        ("WEBSOCKET_WRITE_BUFFER_SIZE", "1024"),
+        ("WEBSOCKET_MAX_MESSAGE_SIZE", "512001"),
+        ("WEBSOCKET_PING_INTERVAL", "55s"),
+        ("WEBSOCKET_PONG_WAIT", "61s"),
+        ("WEBSOCKET_WRITE_WAIT", "11s"),
+        ("WEBSOCKET_LIMITS_MAX_CONNECTIONS", "10000"),
+        ("WEBSOCKET_LIMITS_MAX_CONNECTIONS_PER_ROOM", "1000"),
+        ("PATH", "/bin"),
+    ];
+    assert_document(&from("", &env, &[]).unwrap());
+}
+
+#[test]
+fn every_key_is_understood_by_file_variable_and_flag() {
+    let default = Config::default();
+    for key in KEYS {
+        let value = key.show(&default);
+        let (variable, flag) = (format!("FANWIRE_{}", key.name.to_uppercase()), key.flag());
+        let file = format!("{}: '{value}'\n", key.name);
+        assert_eq!(
+            from(&file, &[(&variable, &value)], &[(&flag, &value)]),
+            Ok(Config::default()),
+            "{}",
+            key.name
+        );
+        // The same key with a value that is never right is refused wherever it stands.
+        if matches!(key.name, "unix_socket") {
+            continue;
+        }
+        let bad = "\u{7f}bad";
+        assert_eq!(
+            from(&format!("{}: \"{}\"\n", key.name, "\\x7fbad"), &[], &[]).unwrap_err().len(),
+            1,
+            "{}",
+            key.name
+        );
+        assert_eq!(from("", &[(&variable, bad)], &[]).unwrap_err().len(), 1, "{}", key.name);
+        assert_eq!(from("", &[], &[(&flag, bad)]).unwrap_err().len(), 1, "{}", key.name);
+    }
+}
+
+#[test]
+fn the_later_source_wins() {
+    let file = "port: 1\n";
+    let port = |env: &[_], flags: &[_]| from(file, env, flags).unwrap().port;
+    assert_eq!(port(&[], &[]), 1);
+    assert_eq!(port(&[("WEBSOCKET_PORT", "2")], &[]), 2);
+    assert_eq!(port(&[("FANWIRE_PORT", "3"), ("WEBSOCKET_PORT", "2")], &[]), 3);
+    assert_eq!(port(&[("FANWIRE_PORT", "3")], &[("port", "4")]), 4);
+}
+
+#[test]
+fn mistakes_are_told_all_at_once_with_place_value_and_range() {
+    let file = "port: 70000\nconections_max: 5\nwebsocket:\n  pong_wiat: 3s\n";
+    let errors = from(file, &[("FANWIRE_SHRADS", "2")], &[("ping-interval", "soon")]).unwrap_err();
+    assert_eq!(
+        errors,
+        [
+            "f.yaml:1: port: \"70000\" is not allowed, allowed is 0 to 65535",
+            "--ping-interval: ping_interval: \"soon\" is not allowed, allowed is 0, or 1s to 24h (such as 54s or 500ms)",
+            "f.yaml:2: conections_max: unknown key, did you mean connections_max?",
+            "f.yaml:4: websocket.pong_wiat: unknown key, did you mean pong_wait?",
+            "variable FANWIRE_SHRADS: unknown key, did you mean FANWIRE_SHARDS?",
+        ]
+    );
+}
+
+#[test]
+fn values_must_fit_together() {
+    for (file, key) in [
+        ("ping_interval: 60s\npong_wait: 60s\n", "pong_wait"),
+        ("ping_interval: 0\n", "pong_wait"),
+        ("outbox_bytes_max: 2MiB\noutboxes_bytes_max: 1MiB\n", "outbox_bytes_max"),
+        ("proxy_protocol: true\n", "proxy_protocol"),
+    ] {
+        let errors = from(file, &[], &[]).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(key), "{errors:?}");
+    }
+    assert!(from("ping_interval: 0\npong_wait: 0\n", &[], &[]).is_ok());
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let errors = from("api_keys: 'not allowed: blank'\n", &[], &[]).unwrap_err();
+    assert!(errors[0].contains("api_keys") && !errors[0].contains("blank"), "{errors:?}");
+}
+
+#[test]
+fn lists_may_be_lists_or_text() {
+    let both = from("api_keys: [one, two]\ntrusted_proxies: 10.0.0.0/8, ::1\n", &[], &[]).unwrap();
+    assert_eq!(both.api_keys, ["one", "two"]);
+    assert_eq!(both.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(from("", &[("FANWIRE_API_KEY", "k")], &[]).unwrap().api_keys, ["k"]);
+}
+
+#[test]
+fn wrong_values_of_each_kind_are_refused() {
+    for file in [
+        "port: -1",
+        "port: 1.5",
+        "port: 0x1ffff",
+        "port: ''",
+        "host: example.com",
+        "path_prefix: realtime",
+        "path_prefix: /a b",
+        "path_prefix: //a",
+        "trusted_proxies: 10.0.0.0/33",
+        "allowed_origins: example.com",
+        "allowed_origins: https://*.example.com",
+        "log_level: loud",
+        "flow_affinity: on",
+        "message_bytes_max: 64TiB",
+        "message_bytes_max: 0",
+        "ping_interval: 54",
+        "write_wait: 0",
+        "enabled: maybe",
+        "shards: 99999",
+        "preset: channels",
+        "read_buffer_size: big",
+        "port: {a: 1}",
+        "rooms_per_connection_max: 0",
+    ] {
+        assert!(from(file, &[], &[]).is_err(), "{file}");
+    }
+}
+
+#[test]
+fn a_programs_own_value_is_checked_as_a_files() {
+    assert_eq!(Config::default().validate(), Ok(()));
+    let mut wrong = Config { path_prefix: "no slash".to_owned(), ..Config::default() };
+    wrong.times.pong_wait = Duration::from_secs(2);
+    let errors = wrong.validate().unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+}
+
+#[test]
+fn the_distance_counts_edits() {
+    for (a, b, n) in [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("same", "same", 0)] {
+        assert_eq!(edits(a, b), n, "{a} {b}");
+    }
+    assert_eq!(nearest(&"x".repeat(1000), ["x"].into_iter()), None);
+}

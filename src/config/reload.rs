@@ -1,0 +1,52 @@
+use super::keys::KEYS;
+use super::settings::Config;
+
+/// What a changed configuration means for a server that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// Keys that changed and are in force now.
+    pub changed: Vec<&'static str>,
+    /// Keys that changed and need a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+impl Config {
+    /// This configuration with what can change while running taken from `new`, and what that means.
+    pub fn reloaded(&self, new: &Self) -> (Self, Reload) {
+        let mut config = self.clone();
+        let mut reload = Reload::default();
+        for key in KEYS {
+            if key.reload {
+                if key.copy(new, &mut config) {
+                    reload.changed.push(key.name);
+                }
+            } else if key.show(self) != key.show(new) {
+                reload.needs_restart.push(key.name);
+            }
+        }
+        (config, reload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_and_keys_change_and_ports_do_not() {
+        let old = Config::default();
+        let mut new = Config { port: 9, api_keys: vec!["secret".to_owned()], ..Config::default() };
+        new.limits.connections_max = 7;
+        let (config, reload) = old.reloaded(&new);
+        assert_eq!(reload.changed, ["api_keys", "connections_max"]);
+        assert_eq!(reload.needs_restart, ["port"]);
+        let expected = Config { port: old.port, ..new };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn the_same_changes_nothing() {
+        let (config, reload) = Config::default().reloaded(&Config::default());
+        assert_eq!((config, reload), (Config::default(), Reload::default()));
+    }
+}

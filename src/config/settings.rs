@@ -1,0 +1,250 @@
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// A validated configuration of one node. [`Config::default`] is what runs with nothing configured.
+///
+/// Fields that a program sets itself are checked by [`crate::Builder::start`], by the same rules as a file's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether to serve at all (`WEBSOCKET_ENABLED` of the document).
+    pub enabled: bool,
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// TCP port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Unix socket to listen on as well.
+    pub unix_socket: Option<PathBuf>,
+    /// What stands before every path, such as `/realtime`; empty or with a leading and no trailing slash.
+    pub path_prefix: String,
+    /// Number of shards; 0 is one per core.
+    pub shards: usize,
+    /// Whether each shard's thread is pinned to a core.
+    pub pin_threads: bool,
+    /// How the kernel chooses the shard of a new connection.
+    pub flow_affinity: FlowAffinity,
+    /// Connections that wait in the kernel to be accepted, per shard.
+    pub listen_backlog: u32,
+    /// Whether connections from trusted proxies begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Networks whose word about a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins that browsers may connect from; none: the host name that was addressed.
+    pub allowed_origins: Vec<String>,
+    /// Keys of the HTTP API; none: requests of this machine only.
+    pub api_keys: Vec<String>,
+    /// Whether clients may broadcast to all connections.
+    pub client_broadcast: bool,
+    /// Whether a client's own messages come back to it.
+    pub deliver_to_sender: bool,
+    /// Least severe level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`.
+    pub log_level: String,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// Bounds on what peers can cause.
+    pub limits: Limits,
+    /// Deadlines.
+    pub times: Times,
+    /// Bounds of HTTP requests.
+    pub http: HttpLimits,
+    /// Options of the sockets.
+    pub socket: SocketOptions,
+}
+
+/// How the kernel chooses the shard of a new TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowAffinity {
+    /// By a hash of the addresses (plain `SO_REUSEPORT`).
+    Off,
+    /// The shard whose core handles the packets, by `SO_INCOMING_CPU` on each listener (socket(7)).
+    IncomingCpu,
+    /// The shard whose number is the core that handles the packets, by a classic BPF program
+    /// (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)).
+    Cbpf,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text per event.
+    Text,
+    /// One JSON object per line and event.
+    Json,
+}
+
+/// Bounds on what peers can cause. A count of 0 is no limit, where the field says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// WebSocket connections of the node; 0: no limit.
+    pub connections_max: u32,
+    /// Members of one room; 0: no limit.
+    pub connections_per_room_max: u32,
+    /// WebSocket connections from one IP address; 0: no limit.
+    pub connections_per_ip_max: u32,
+    /// Rooms that one connection is in.
+    pub rooms_per_connection_max: u32,
+    /// Bytes of one message, its fragments together.
+    pub message_bytes_max: usize,
+    /// Fragments of one message: each costs work, even an empty one.
+    pub fragments_max: u32,
+    /// Depth of nesting of a message's JSON.
+    pub json_depth_max: u32,
+    /// Messages a second of one connection; 0: no limit.
+    pub messages_per_s: u32,
+    /// Messages at once of a connection that was quiet; 0: as many as in one second.
+    pub messages_burst: u32,
+    /// Bytes of messages a second of one connection; 0: no limit.
+    pub bytes_per_s: u32,
+    /// Bytes of messages at once of a connection that was quiet; 0: as many as in one second.
+    pub bytes_burst: u32,
+    /// Bytes that may wait for one connection.
+    pub outbox_bytes_max: usize,
+    /// Messages that may wait for one connection.
+    pub outbox_messages_max: u32,
+    /// Bytes that may wait for all connections of the node together; over it the largest backlog is evicted.
+    pub outboxes_bytes_max: usize,
+    /// Bytes in a shard's mailbox over which the shards that feed it stop to read.
+    pub mailbox_bytes_max: usize,
+}
+
+/// Deadlines. Zero is no deadline, where the field says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Time between pings to a connection; zero: no pings.
+    pub ping_interval: Duration,
+    /// Time without a sign of life after which a connection is closed; zero: no such deadline.
+    pub pong_wait: Duration,
+    /// Time in which the kernel must take some of what waits for a connection.
+    pub write_wait: Duration,
+    /// Time without a message from a client after which it is closed; zero: no such deadline.
+    pub idle_timeout: Duration,
+    /// Time for TLS, PROXY header and request head, until the upgrade is answered.
+    pub handshake_timeout: Duration,
+    /// Time for the peer to answer a close frame and take what is left.
+    pub close_wait: Duration,
+    /// Time over which a shutdown closes all connections.
+    pub drain_timeout: Duration,
+    /// Time in which a canary publication must come through every shard for `/ready`.
+    pub ready_timeout: Duration,
+}
+
+/// Bounds of HTTP requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Bytes of a request's head.
+    pub header_bytes_max: usize,
+    /// Header fields of a request.
+    pub headers_max: u32,
+    /// Time for a request to be read and answered.
+    pub request_timeout: Duration,
+    /// Connections of a shard that are not (yet) WebSocket.
+    pub connections_max: u32,
+}
+
+/// Options of the sockets, set on the listeners and inherited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `TCP_NOTSENT_LOWAT` in bytes: what the kernel takes beyond what the peer's window lets out. Without it the
+    /// kernel hides megabytes of a slow reader's backlog from `outbox_bytes_max`. 0: the kernel's default.
+    pub notsent_lowat_bytes: u32,
+    /// `SO_SNDBUF` in bytes; 0: the kernel's own tuning.
+    pub send_buffer_bytes: u32,
+    /// `SO_RCVBUF` in bytes; 0: the kernel's own tuning.
+    pub receive_buffer_bytes: u32,
+    /// `TCP_USER_TIMEOUT`: time in which sent bytes must be acknowledged; zero: the kernel's default.
+    pub user_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 8081,
+            unix_socket: None,
+            path_prefix: String::new(),
+            shards: 0,
+            pin_threads: true,
+            flow_affinity: FlowAffinity::Off,
+            listen_backlog: 4096,
+            proxy_protocol: false,
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
+            api_keys: Vec::new(),
+            client_broadcast: true,
+            deliver_to_sender: true,
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Text,
+            limits: Limits::default(),
+            times: Times::default(),
+            http: HttpLimits::default(),
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 0,
+            connections_per_room_max: 0,
+            connections_per_ip_max: 0,
+            rooms_per_connection_max: 1000,
+            message_bytes_max: 512_000,
+            fragments_max: 1024,
+            json_depth_max: 64,
+            messages_per_s: 0,
+            messages_burst: 0,
+            bytes_per_s: 0,
+            bytes_burst: 0,
+            outbox_bytes_max: MIB,
+            outbox_messages_max: 8192,
+            outboxes_bytes_max: 256 * MIB,
+            mailbox_bytes_max: 64 * MIB,
+        }
+    }
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(54),
+            pong_wait: Duration::from_secs(60),
+            write_wait: Duration::from_secs(10),
+            idle_timeout: Duration::ZERO,
+            handshake_timeout: Duration::from_secs(30),
+            close_wait: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(10),
+            ready_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: MIB,
+            header_bytes_max: 16 * KIB,
+            headers_max: 64,
+            request_timeout: Duration::from_secs(10),
+            connections_max: 1024,
+        }
+    }
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            notsent_lowat_bytes: 16 * 1024,
+            send_buffer_bytes: 0,
+            receive_buffer_bytes: 0,
+            user_timeout: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How values are written: durations as `54s` or `1m30s`, sizes in bytes as `512000` or `1MiB`.
+
+use std::time::Duration;
+
+/// Units of durations, longest first, with their nanoseconds.
+const TIME_UNITS: [(&str, u64); 6] = [
+    ("h", 3_600_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+];
+
+/// Units of sizes with their bytes.
+const SIZE_UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
+/// Reads a duration as Go's `time.ParseDuration` does: numbers with units one after the other, `1h30m`, `1.5s`; or a
+/// bare `0`.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    if text.is_empty() {
+        return None;
+    }
+    let mut rest = text;
+    let mut nanos = 0u64;
+    while !rest.is_empty() {
+        let number_ends = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+        let (number, tail) = rest.split_at(number_ends);
+        let (unit, scale) = TIME_UNITS.into_iter().find(|(unit, _)| {
+            // `m` must not take the `m` of `ms`: the list has `ms` first.
+            tail.starts_with(unit)
+        })?;
+        nanos = nanos.checked_add(scaled(number, scale)?)?;
+        rest = &tail[unit.len()..];
+    }
+    Some(Duration::from_nanos(nanos))
+}
+
+/// `number` with at most nine decimals, times `scale`; rounded down.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let part = if part.is_empty() {
+        0
+    } else {
+        let digits = u128::from(part.parse::<u64>().ok()?);
+        u64::try_from(digits * u128::from(scale) / 10u128.pow(part.len() as u32)).ok()?
+    };
+    whole.checked_add(part)
+}
+
+/// Writes a duration so that [`parse_duration`] reads it back.
+pub(super) fn show_duration(value: Duration) -> String {
+    let nanos = value.as_nanos();
+    let units = [(3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"), (1_000_000, "ms")];
+    match units.into_iter().find(|(scale, _)| nanos.is_multiple_of(*scale)) {
+        _ if nanos == 0 => "0".to_owned(),
+        // Seconds are what the documents write: 60s, not 1m.
+        Some((60_000_000_000, _)) if value.as_secs() < 600 => format!("{}s", value.as_secs()),
+        Some((scale, unit)) => format!("{}{unit}", nanos / scale),
+        None => format!("{nanos}ns"),
+    }
+}
+
+/// Reads a size in bytes, with a unit or without.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit.trim_start() {
+        "" => 1,
+        unit => SIZE_UNITS.into_iter().find(|(name, _)| *name == unit)?.1,
+    };
+    number.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+/// Writes a size so that [`parse_size`] reads it back.
+pub(super) fn show_size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, scale)| bytes != 0 && bytes.is_multiple_of(*scale)) {
+        Some((unit, scale)) => format!("{}{unit}", bytes / scale),
+        None => bytes.to_string(),
+    }
+}
+
+/// Reads a truth value as YAML 1.2, Go and the shell write it.
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// The parts of a comma-separated list, without blanks around them; an empty text is an empty list.
+pub(super) fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written() {
+        for (text, millis) in
+            [("0", 0), ("54s", 54_000), ("1m30s", 90_000), ("1.5s", 1_500), ("500ms", 500), ("1h", 3_600_000)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in
+            ["", "54", "s", "-1s", "1.s.", ".5s", "1 s", "5d", "1e3s", "99999999999h", "1.0000000001s"]
+        {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+        for text in ["0", "54s", "60s", "10m", "1500ms", "2h", "17ns"] {
+            assert_eq!(show_duration(parse_duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes) in
+            [("0", 0), ("512000", 512_000), ("64KiB", 65_536), ("1 MB", 1_000_000), ("7B", 7)]
+        {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for wrong in ["", "KiB", "-1", "1.5MiB", "1kib", "99999999999GiB", "1 2"] {
+            assert_eq!(parse_size(wrong), None, "{wrong}");
+        }
+        assert_eq!([0, 512_000, 1 << 20, 3 << 30].map(show_size), ["0", "500KiB", "1MiB", "3GiB"]);
+    }
+
+    #[test]
+    fn lists_lose_their_blanks() {
+        assert_eq!(Vec::from_iter(split_list(" a, b,,c ")), ["a", "b", "c"]);
+        assert_eq!(split_list("").count(), 0);
+    }
+}
