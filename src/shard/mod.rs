@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! - A connection is a member of rooms only while it is open.
-//! - `pending[slot]` is the list that a connection is owed in this tick, or [`BLOCKED`] while it has a backlog:
+//! - `pending[slot]` is the list that a connection is owed in this tick, or `BLOCKED` while it has a backlog:
 //!   nothing is written past a backlog.
 //! - A connection that is owed a list is on the dirty list.
 //! - Every byte of a backlog is in the node's budget.

@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 pub struct Handshake {
     /// Value of `Sec-WebSocket-Accept`.
     pub accept_key: String,
-    /// Subprotocols that the client offers, in its order; at most [`PROTOCOLS_MAX`].
+    /// Subprotocols that the client offers, in its order; at most 16.
     pub protocols: Vec<String>,
 }
 
