@@ -1,4 +1,5 @@
 use super::ApiError;
+use crate::base::json_depth_within;
 use crate::model::RoomName;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -82,29 +83,10 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], json_depth_max: u32) -> Result<
     // The parser skips over raw values and unknown fields without recursion, so that depth may be looked at after.
     let parsed = serde_json::from_str(text)
         .map_err(|error| ApiError::bad_request(format!("the body is not as it should be: {error}")))?;
-    if depth(text) > json_depth_max {
+    if !json_depth_within(text, json_depth_max) {
         return Err(ApiError::bad_request(format!("the body is nested deeper than {json_depth_max}")));
     }
     Ok(parsed)
-}
-
-/// Deepest nesting of arrays and objects in valid JSON.
-fn depth(json: &str) -> u32 {
-    let (mut now, mut deepest, mut in_string, mut escaped) = (0_u32, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                now += 1;
-                deepest = deepest.max(now);
-            }
-            b']' | b'}' if !in_string => now -= 1,
-            _ => {}
-        }
-    }
-    deepest
 }
 
 fn event(given: Option<Text<'_>>) -> Result<Cow<'_, str>, ApiError> {

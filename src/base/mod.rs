@@ -1,9 +1,11 @@
 //! What every other part may use and what knows nothing of them.
 
 mod gcra;
+mod json;
 mod slab;
 mod wheel;
 
 pub use gcra::{Gcra, Rate};
+pub use json::json_depth_within;
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

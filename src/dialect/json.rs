@@ -39,47 +39,6 @@ pub(super) fn push_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Whether arrays and objects in `raw` nest at most `max` deep.
-///
-/// One pass without recursion, and it ends at the first bracket that is too deep, so that a message made of
-/// brackets alone costs no stack. Does not check that `raw` is JSON: for text that is not, the answer means nothing
-/// but is still given.
-pub(super) fn check_depth(raw: &str, max: u32) -> bool {
-    let bytes = raw.as_bytes();
-    // With no more opening brackets than levels allowed, strings included, no nesting can be too deep. This loop
-    // has no state and compiles to vector instructions; most messages need nothing else.
-    let opening = bytes.iter().filter(|&&byte| matches!(byte, b'[' | b'{')).count();
-    if opening <= max as usize {
-        return true;
-    }
-    let mut depth = 0_u32;
-    let mut in_string = false;
-    let mut escaped = false;
-    for &byte in bytes {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > max {
-                    return false;
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,22 +65,5 @@ mod tests {
         let mut out = Vec::new();
         push_number(u64::MAX, &mut out);
         assert_eq!(out, b"18446744073709551615");
-    }
-
-    #[test]
-    fn depth_counts_brackets_outside_strings() {
-        for (raw, depth) in [
-            ("1", 0),
-            ("[]", 1),
-            ("{\"a\":[{}]}", 3),
-            ("[[],[],[[]]]", 3),
-            (r#"{"a":"[[[[","b":"\"[[","c":"\\"}"#, 1),
-            (r#"["\\",["\\\"[["]]"#, 2),
-        ] {
-            assert!(check_depth(raw, depth), "{raw} at {depth}");
-            assert!(depth == 0 || !check_depth(raw, depth - 1), "{raw} under {depth}");
-        }
-        assert!(!check_depth(&"[".repeat(100_000), 64));
-        assert!(check_depth("]]]]]]][", 1));
     }
 }

@@ -48,7 +48,15 @@ impl Wake for ShardWaker {
 }
 
 /// What reaches a shard's thread.
-pub enum Parcel {
+pub struct Parcel {
+    /// When it was sent, in microseconds of the node's clock.
+    pub sent_us: u64,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What is in a [`Parcel`].
+pub enum Content {
     /// For the shard.
     Mail(Mail),
     /// A socket accepted elsewhere (Unix sockets are accepted by one shard for all).
@@ -195,12 +203,16 @@ impl Driver {
 
     /// Posts a request to a shard.
     pub fn post(&self, shard: usize, request: Request) {
-        self.mailboxes[shard].push(Parcel::Mail(Mail::Request(request)), 0);
+        self.send(shard, Content::Mail(Mail::Request(request)), 0);
+    }
+
+    fn send(&self, shard: usize, content: Content, bytes: usize) {
+        self.mailboxes[shard].push(Parcel { sent_us: self.clock.now().us, content }, bytes);
     }
 
     /// Hands an accepted socket to another shard.
     pub fn hand_over(&self, shard: usize, socket: Socket) {
-        self.mailboxes[shard].push(Parcel::Accepted(socket), 0);
+        self.send(shard, Content::Accepted(socket), 0);
     }
 
     /// Does one turn. Returns whether there is more to do at once.
@@ -251,13 +263,18 @@ impl Driver {
         let mailboxes = self.mailboxes.clone();
         let mailbox = &mailboxes[self.index];
         self.metrics.mailbox_items.set(mailbox.len() as u64);
-        let more = mailbox.drain(MAIL_MAX, |parcel| match parcel {
-            Parcel::Mail(mail) => self.shard.mail(now, mail, &mut self.sockets),
-            Parcel::Accepted(socket) => {
-                self.accepted.push(socket);
-                self.accepted_notify.notify_one();
+        let mut oldest_us = now.us;
+        let more = mailbox.drain(MAIL_MAX, |Parcel { sent_us, content }| {
+            oldest_us = oldest_us.min(sent_us);
+            match content {
+                Content::Mail(mail) => self.shard.mail(now, mail, &mut self.sockets),
+                Content::Accepted(socket) => {
+                    self.accepted.push(socket);
+                    self.accepted_notify.notify_one();
+                }
             }
         });
+        self.metrics.mailbox_age_us.set(now.us - oldest_us);
         self.metrics.mailbox_bytes.set(mailbox.bytes() as u64);
         more
     }
@@ -292,10 +309,10 @@ impl Driver {
     }
 
     fn send_outgoing(&mut self) {
-        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+        for shard in 0..self.mailboxes.len() {
             if let Some(batch) = self.shard.take_outgoing(shard) {
                 let bytes = batch.len_bytes();
-                mailbox.push(Parcel::Mail(Mail::Frames(batch)), bytes);
+                self.send(shard, Content::Mail(Mail::Frames(batch)), bytes);
             }
         }
     }

@@ -1,4 +1,4 @@
-use super::driver::{Clock, Parcel, ShardMailbox};
+use super::driver::{Clock, Content, Parcel, ShardMailbox};
 use crate::api::{RoomInfo, ShardStats, SlowConsumer, Stats};
 use crate::hub::Hub;
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
@@ -68,7 +68,8 @@ impl NodeShared {
 
     /// Posts a request.
     pub fn post(&self, shard: usize, request: Request) {
-        self.mailboxes[shard].push(Parcel::Mail(Mail::Request(request)), 0);
+        let content = Content::Mail(Mail::Request(request));
+        self.mailboxes[shard].push(Parcel { sent_us: self.clock.now().us, content }, 0);
     }
 
     /// The shard on which a connection would live. An id that is not this node's may point anywhere; the shard asked

@@ -15,6 +15,7 @@
 //! - Every byte of a backlog is in the node's budget.
 
 mod backlog;
+mod budget;
 mod commands;
 mod conn;
 mod fanout;
@@ -39,6 +40,7 @@ use crate::model::{Answer, CloseReason, ConnectionId, DialectId, DropReason, Loc
 use conn::{Conn, State};
 use palette::{EMPTY, ListId, Palette};
 use smallvec::SmallVec;
+use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -111,6 +113,10 @@ pub struct Shard {
     blocked: Vec<u32>,
     /// Blocked members met in a fan-out, kept for its allocation.
     met: Vec<u32>,
+    /// Backlogs by size while the node's bound is spent, for this tick.
+    victims: BinaryHeap<(usize, u32)>,
+    /// When the largest backlog is next told to the other shards, in ms.
+    census_ms: u64,
     /// Connections to evict as soon as no walk over connections is under way.
     doomed: Vec<u32>,
     outgoing: Vec<FrameBatch>,
@@ -139,6 +145,8 @@ impl Shard {
             wheel: Wheel::new(TIMER_MS),
             blocked: Vec::new(),
             met: Vec::new(),
+            victims: BinaryHeap::new(),
+            census_ms: 0,
             doomed: Vec::new(),
             outgoing: (0..shards).map(|_| FrameBatch::default()).collect(),
             canaries: Vec::new(),
@@ -215,7 +223,7 @@ impl Shard {
         if dropped > 0 {
             self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped));
         }
-        self.hub.outboxes.give(bytes);
+        self.give_budget(bytes);
         self.wheel.clear(slot);
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);

@@ -58,6 +58,7 @@ impl Shard {
                 }
                 Err(drop) => {
                     self.metrics.drops.add(drop.index(), 1);
+                    self.cut_backlog(slot, drop);
                     self.doomed.push(slot);
                 }
             }
@@ -83,26 +84,7 @@ impl Shard {
         if held_bytes + cost > limits.outbox_bytes_max + reserve || held_frames + frames > frames_max {
             return Err(DropReason::Outbox);
         }
-        if self.hub.outboxes.take(cost, limits.outboxes_bytes_max) {
-            return Ok(());
-        }
-        // The node's budget is spent: the largest outbox goes first, here at once, elsewhere by mail.
-        let shard = self.hub.outboxes.largest_shard();
-        if shard != self.index {
-            self.evict_elsewhere = Some(shard);
-        }
-        if let Some(largest) = self.largest_blocked()
-            && largest != slot
-        {
-            self.doomed.push(largest);
-        }
-        Err(DropReason::NodeOutboxes)
-    }
-
-    /// The connection with the largest backlog.
-    pub(super) fn largest_blocked(&self) -> Option<u32> {
-        let bytes = |slot: &&u32| self.conns.at(**slot).map_or(0, |conn| conn.backlog_bytes());
-        self.blocked.iter().max_by_key(bytes).copied()
+        if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
     }
 
     /// Ends the tick: one write for each connection that is owed something.
@@ -145,10 +127,10 @@ impl Shard {
         self.metrics.writes.add(writes);
         self.metrics.deliveries.add(frames_out);
         self.metrics.bytes_out.add(bytes_out);
-        self.end_tick(sockets);
+        self.end_tick(now, sockets);
     }
 
-    fn end_tick(&mut self, sockets: &mut impl Sockets) {
+    fn end_tick(&mut self, now: Now, sockets: &mut impl Sockets) {
         if !self.palette.is_empty() {
             let written_us = sockets.now_us();
             for accepted_us in self.palette.accepted_us() {
@@ -157,11 +139,7 @@ impl Shard {
             }
             self.palette.clear();
         }
-        let backlogs_matter = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
-        if !self.blocked.is_empty() && backlogs_matter {
-            let largest = self.largest_blocked().and_then(|slot| self.conns.at(slot));
-            self.hub.outboxes.set_largest(self.index, largest.map_or(0, |conn| conn.backlog_bytes()));
-        }
+        self.state_largest(now);
         for reply in self.canaries.drain(..) {
             reply(());
         }
@@ -184,12 +162,12 @@ impl Shard {
         let (frames, cost) = (backlog.frames(), backlog.bytes());
         let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, frames, 0) };
         if closing {
-            self.hub.outboxes.force(cost);
+            self.force_budget(cost);
         }
         if let Err(drop) = fits {
             let (dropped, _) = backlog.cut();
             self.metrics.drops.add(drop.index(), u64::from(dropped));
-            self.hub.outboxes.force(backlog.bytes());
+            self.force_budget(backlog.bytes());
         }
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.backlog = Some(backlog);
@@ -231,7 +209,7 @@ impl Shard {
                 }
             }
         }
-        self.hub.outboxes.give(given);
+        self.give_budget(given);
         self.metrics.bytes_out.add(written as u64);
         self.metrics.deliveries.add(u64::from(frames_before - backlog.frames()));
         let empty = backlog.is_empty();
@@ -326,13 +304,15 @@ impl Shard {
         self.leave_all(slot);
         self.metrics.closes.add(reason.index(), 1);
         // Only an orderly end of the node lets what waits go out first.
-        if reason != CloseReason::ShuttingDown {
-            self.cut_backlog(slot, reason);
+        match reason {
+            CloseReason::ShuttingDown => {}
+            CloseReason::SlowConsumer => self.cut_backlog(slot, DropReason::Outbox),
+            _ => self.cut_backlog(slot, DropReason::Closed),
         }
         let entry = self.palette.push(None, |out| wire::write_close(out, code, text));
         if self.pending[slot as usize] == BLOCKED {
             let frame = self.palette.keep(entry);
-            self.hub.outboxes.force(charge(frame.len()));
+            self.force_budget(charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
                 backlog.push(frame, 0);
             }
@@ -346,12 +326,12 @@ impl Shard {
         }
     }
 
-    fn cut_backlog(&mut self, slot: u32, reason: CloseReason) {
+    /// Drops the frames of a backlog that the peer has seen nothing of.
+    pub(super) fn cut_backlog(&mut self, slot: u32, reason: DropReason) {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
         let (dropped, bytes) = backlog.cut();
-        self.hub.outboxes.give(bytes);
-        let drop = if reason == CloseReason::SlowConsumer { DropReason::Outbox } else { DropReason::Closed };
-        self.metrics.drops.add(drop.index(), u64::from(dropped));
+        self.give_budget(bytes);
+        self.metrics.drops.add(reason.index(), u64::from(dropped));
     }
 }
 

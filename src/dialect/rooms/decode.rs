@@ -1,5 +1,5 @@
-use super::super::json::check_depth;
 use super::super::{DecodeLimits, Rejected};
+use crate::base::json_depth_within;
 use crate::model::{Command, Refusal, RequestId, RoomName, RoomNameError};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -47,7 +47,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// A refusal carries the message's `id` whenever the text is an object whose `id` can be read, even if other fields
 /// are wrong; only `TooDeep` never does, because such a message is not parsed at all.
 pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
-    if !check_depth(text, limits.json_depth_max) {
+    if !json_depth_within(text, limits.json_depth_max) {
         return Err(Rejected { refusal: Refusal::TooDeep, id: None });
     }
     // serde reads a struct from an array as well.

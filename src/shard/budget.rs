@@ -1,0 +1,76 @@
+//! The shard's share of the node's bound on all backlogs together, and who goes when it is spent.
+
+use super::{Now, Shard};
+use crate::model::DropReason;
+
+/// Time between two statements of the shard's largest backlog, in ms: finding it looks at every blocked connection.
+const CENSUS_MS: u64 = 10;
+
+impl Shard {
+    /// Takes `bytes` out of the node's bound, at the cost of larger backlogs than the `would_be` bytes that the
+    /// asking connection would hold. `false` if none of this shard is larger.
+    pub(super) fn take_budget(&mut self, bytes: usize, would_be: usize) -> bool {
+        let bound = self.config.limits.outboxes_bytes_max;
+        while !self.hub.outboxes.take(bytes, bound) {
+            let shard = self.hub.outboxes.largest_shard();
+            if shard != self.index {
+                self.evict_elsewhere = Some(shard);
+            }
+            let Some(victim) = self.next_victim(would_be) else { return false };
+            self.cut_backlog(victim, DropReason::NodeOutboxes);
+            self.doomed.push(victim);
+        }
+        self.metrics.backlog_bytes.add(bytes as u64);
+        true
+    }
+
+    /// Takes `bytes` whatever the bound: the rest of a frame that has begun, and close frames.
+    pub(super) fn force_budget(&mut self, bytes: usize) {
+        self.hub.outboxes.force(bytes);
+        self.metrics.backlog_bytes.add(bytes as u64);
+    }
+
+    /// Gives `bytes` back.
+    pub(super) fn give_budget(&mut self, bytes: usize) {
+        self.hub.outboxes.give(bytes);
+        self.metrics.backlog_bytes.sub(bytes as u64);
+    }
+
+    /// The connection with the largest backlog.
+    pub(super) fn largest_blocked(&self) -> Option<u32> {
+        self.blocked.iter().max_by_key(|slot| self.backlog_bytes(**slot)).copied()
+    }
+
+    /// The next connection to evict in this tick: the largest backlog first. One look at all of them serves for the
+    /// whole tick; what they gain meanwhile is the same few frames for all.
+    fn next_victim(&mut self, larger_than: usize) -> Option<u32> {
+        if self.victims.is_empty() {
+            self.victims = self.blocked.iter().map(|slot| (self.backlog_bytes(*slot), *slot)).collect();
+        }
+        while let Some((bytes, slot)) = self.victims.pop() {
+            if bytes <= larger_than {
+                self.victims.clear();
+                return None;
+            }
+            if self.backlog_bytes(slot) >= bytes && self.conns.at(slot).is_some_and(|conn| conn.is_open()) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    fn backlog_bytes(&self, slot: u32) -> usize {
+        self.conns.at(slot).map_or(0, |conn| conn.backlog_bytes())
+    }
+
+    /// Tells the other shards the size of the largest backlog here, when that may soon matter.
+    pub(super) fn state_largest(&mut self, now: Now) {
+        self.victims.clear();
+        let matters = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
+        if !self.blocked.is_empty() && matters && now.ms() >= self.census_ms {
+            self.census_ms = now.ms() + CENSUS_MS;
+            let largest = self.largest_blocked().map_or(0, |slot| self.backlog_bytes(slot));
+            self.hub.outboxes.set_largest(self.index, largest);
+        }
+    }
+}
