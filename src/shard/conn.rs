@@ -42,7 +42,7 @@ pub(super) struct Input {
 /// Life of a connection. It is a member of rooms only while open.
 ///
 /// ```text
-/// Open --close frame of either side--> Closing --both seen, or close_wait over--> (removed)
+/// Open --close frame of either side--> Closing --both seen, peer gone, or close_wait over--> (removed)
 ///   \------------------- transport lost ------------------------------------------^
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,23 @@ pub(super) enum State {
     /// Our close frame is on its way.
     Closing {
         reason: CloseReason,
-        /// The peer's close frame has come, so nothing more is awaited once ours is out.
-        peer_closed: bool,
+        peer: Peer,
         /// Tenths of a second of the shard's clock.
         deadline_ds: u32,
     },
+}
+
+/// What a closing connection awaits of its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Its close frame, or its end.
+    Closing,
+    /// Nothing once our close frame is out: its own has come.
+    Closed,
+    /// Its end. It broke the protocol, so where a frame begins in what it still sends is not known: all of that is
+    /// dropped. It must be read all the same: a socket closed over unread bytes is reset, and the reset may overtake
+    /// the close frame that says what was wrong (RFC 6455 section 7.1.1).
+    Broken,
 }
 
 impl Conn {

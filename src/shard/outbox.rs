@@ -1,7 +1,7 @@
 //! What connections are owed: answers, the writes at a tick's end, backlogs, eviction and closing.
 
 use super::backlog::{Backlog, charge};
-use super::conn::State;
+use super::conn::{Peer, State};
 use super::palette::EMPTY;
 use super::{BLOCKED, Now, Sent, Shard, Sockets};
 use crate::dialect::dialect;
@@ -106,9 +106,7 @@ impl Shard {
                 Sent::Taken(taken) if taken == bytes.len() => {
                     frames_out += u64::from(self.palette.frames(list));
                     bytes_out += taken as u64;
-                    if self.closing_is_over(slot) {
-                        self.remove(slot, sockets);
-                    }
+                    self.sent_all(slot, sockets);
                 }
                 Sent::Taken(taken) => {
                     bytes_out += taken as u64;
@@ -225,9 +223,7 @@ impl Shard {
         } else if empty {
             self.discard_backlog(slot);
             sockets.watch_writable(slot, false);
-            if self.closing_is_over(slot) {
-                self.remove(slot, sockets);
-            }
+            self.sent_all(slot, sockets);
         }
     }
 
@@ -251,13 +247,16 @@ impl Shard {
         (backlog.frames(), backlog.bytes())
     }
 
-    /// Both close frames have been seen and ours is out.
-    fn closing_is_over(&self, slot: u32) -> bool {
-        self.pending[slot as usize] == EMPTY
-            && self
-                .conns
-                .at(slot)
-                .is_some_and(|conn| matches!(conn.state, State::Closing { peer_closed: true, .. }))
+    /// A connection may have been sent all that it was owed. If it is closing, its close frame was the last of it.
+    pub(super) fn sent_all(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        if self.pending[slot as usize] != EMPTY {
+            return;
+        }
+        match self.conns.at(slot).map(|conn| conn.state) {
+            Some(State::Closing { peer: Peer::Closed, .. }) => self.remove(slot, sockets),
+            Some(State::Closing { peer: Peer::Broken, .. }) => sockets.finish(slot),
+            _ => {}
+        }
     }
 
     /// Evicts the connections whose outboxes passed their bound.
@@ -297,9 +296,9 @@ impl Shard {
     ) {
         let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
-        let peer_closed = reason == CloseReason::PeerClosed;
-        conn.state = State::Closing { reason, peer_closed, deadline_ds };
-        conn.input = None;
+        let peer = if reason == CloseReason::PeerClosed { Peer::Closed } else { Peer::Closing };
+        conn.state = State::Closing { reason, peer, deadline_ds };
+        // The start of a frame is kept: without it the rest would not be told from the peer's close frame.
         conn.assembler = None;
         self.leave_all(slot);
         self.metrics.closes.add(reason.index(), 1);

@@ -1,9 +1,9 @@
 //! From received bytes to handled messages.
 
-use super::conn::{Input, State};
+use super::conn::{Input, Peer, State};
 use super::{Now, Shard, Sockets};
 use crate::model::CloseReason;
-use crate::wire::{self, Event, FrameLimits, Parsed};
+use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
 impl Shard {
     /// Bytes came from a peer. They are unmasked in place.
@@ -11,6 +11,9 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
         self.metrics.bytes_in.add(bytes.len() as u64);
+        if matches!(conn.state, State::Closing { peer: Peer::Broken | Peer::Closed, .. }) {
+            return;
+        }
         match conn.input.take() {
             None => {
                 let (used, need) = self.frames(now, slot, bytes, sockets);
@@ -58,6 +61,7 @@ impl Shard {
         let mut at = 0;
         loop {
             let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
+            let closing = !conn.is_open();
             let mut assembler = conn.assembler.take();
             let rest = &mut bytes[at..];
             if rest.is_empty() {
@@ -77,9 +81,17 @@ impl Shard {
             };
             let end = header.header_len + header.payload_len;
             at += end;
+            self.metrics.frames_in.add(1);
+            if closing {
+                // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
+                if header.opcode == Opcode::Close {
+                    self.set_peer(slot, Peer::Closed, sockets);
+                    return (bytes.len(), 0);
+                }
+                continue;
+            }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
-            self.metrics.frames_in.add(1);
             match wire::accept(&mut assembler, &header, payload, &limits) {
                 Ok(event) => {
                     self.event(now, slot, event, sockets);
@@ -103,16 +115,6 @@ impl Shard {
 
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        if let State::Closing { peer_closed, .. } = &mut conn.state {
-            // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
-            if matches!(event, Event::Close { .. }) {
-                *peer_closed = true;
-                if self.pending[slot as usize] == super::palette::EMPTY {
-                    self.remove(slot, sockets);
-                }
-            }
-            return;
-        }
         match event {
             Event::Fragment | Event::Pong(_) => {}
             Event::Text(text) => {
@@ -139,17 +141,27 @@ impl Shard {
         error: wire::ProtocolError,
         sockets: &mut impl Sockets,
     ) {
-        self.metrics.protocol_errors.add(1);
         let Some(conn) = self.conns.at(slot) else { return };
-        if !conn.is_open() {
-            return self.remove(slot, sockets);
+        if conn.is_open() {
+            self.metrics.protocol_errors.add(1);
+            tracing::debug!(connection = %conn.id, %error, "protocol error");
+            let reason = match error.close_code() {
+                1007 => CloseReason::InvalidUtf8,
+                1009 => CloseReason::TooBig,
+                _ => CloseReason::ProtocolError,
+            };
+            self.close_with(now, slot, reason, reason.code(), &error.to_string(), sockets);
         }
-        tracing::debug!(connection = %conn.id, %error, "protocol error");
-        let reason = match error.close_code() {
-            1007 => CloseReason::InvalidUtf8,
-            1009 => CloseReason::TooBig,
-            _ => CloseReason::ProtocolError,
-        };
-        self.close_with(now, slot, reason, reason.code(), &error.to_string(), sockets);
+        self.set_peer(slot, Peer::Broken, sockets);
+    }
+
+    /// Notes what is now awaited of the peer of a closing connection.
+    fn set_peer(&mut self, slot: u32, awaited: Peer, sockets: &mut impl Sockets) {
+        if let Some(conn) = self.conns.at_mut(slot)
+            && let State::Closing { peer, .. } = &mut conn.state
+        {
+            *peer = awaited;
+            self.sent_all(slot, sockets);
+        }
     }
 }
