@@ -5,6 +5,7 @@ mod http;
 mod listener;
 pub mod mailbox;
 mod proxy;
+mod reply;
 mod serve;
 mod shared;
 mod socket_table;

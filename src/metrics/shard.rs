@@ -56,6 +56,15 @@ impl HandshakeFailure {
     }
 }
 
+/// Status of each HTTP error that is counted; the last stands for all others.
+const HTTP_ERRORS: [&str; 9] = ["400", "401", "404", "405", "408", "413", "501", "503", "other"];
+
+/// The index at which an HTTP status of the API is counted.
+pub fn http_error_index(status: u16) -> usize {
+    let known = HTTP_ERRORS.iter().position(|label| label.parse() == Ok(status));
+    known.unwrap_or(HTTP_ERRORS.len() - 1)
+}
+
 /// Label values that the caller chooses, in the order of the indexes that it will count by.
 #[derive(Debug, Clone, Copy)]
 pub struct ShardLabels {
@@ -115,6 +124,8 @@ pub struct ShardMetrics {
     pub refusals: LabelledCounters,
     /// Failed handshakes, by [`HandshakeFailure::index`].
     pub handshake_failures: LabelledCounters,
+    /// HTTP requests that ask for no upgrade and are answered with an error, by [`http_error_index`].
+    pub http_errors: LabelledCounters,
     /// How long a round of the shard's loop took.
     pub tick_seconds: Histogram,
     /// From the acceptance of a publication to the write that carried it.
@@ -148,6 +159,7 @@ impl ShardMetrics {
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),
             handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
+            http_errors: LabelledCounters::new(&HTTP_ERRORS),
             tick_seconds: Histogram::default(),
             publish_to_write_seconds: Histogram::default(),
             mailbox_bytes: Gauge::default(),
@@ -160,6 +172,7 @@ impl ShardMetrics {
             + self.protocol_errors.get()
             + self.refusals.total()
             + self.handshake_failures.total()
+            + self.http_errors.total()
     }
 }
 
@@ -182,7 +195,10 @@ mod tests {
         shard.handshake_failures.add(HandshakeFailure::TooLarge.index(), 1000);
         shard.closes.inc(0);
         shard.drops.inc(0);
-        assert_eq!(shard.errors(), 1111);
+        shard.http_errors.add(http_error_index(404), 10_000);
+        assert_eq!(shard.errors(), 11_111);
+        assert_eq!(shard.http_errors.iter().find(|(_, count)| *count > 0), Some(("404", 10_000)));
+        assert_eq!(http_error_index(418), HTTP_ERRORS.len() - 1);
     }
 
     #[test]
