@@ -7,6 +7,7 @@ mod http;
 mod json;
 mod program;
 mod server;
+mod siege;
 
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
@@ -14,6 +15,7 @@ pub use http::{Response, exchange, request};
 pub use json::Json;
 pub use program::Program;
 pub use server::Server;
+pub use siege::{Siege, rss_kib, says};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
