@@ -2,37 +2,13 @@
 
 mod common;
 
-use common::{KEY, PATIENCE, Response, Server, Siege, exchange, says};
+use common::{BODY, CHUNKED, KEY, PATIENCE, Response, Siege, exchange, head, post, says, to_the_end};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-/// A request's head to the server's own address, with further lines.
-fn head(request_line: &str, lines: &str) -> String {
-    format!("{request_line}\r\nHost: localhost\r\n{lines}\r\n")
-}
-
-fn post(lines: &str, body: &str) -> String {
-    head("POST /v1/publish HTTP/1.1", lines) + body
-}
-
-const BODY: &str = r#"{"room":"a","data":1}"#;
-const CHUNKED: &str = "15\r\n{\"room\":\"a\",\"data\":1}\r\n0\r\n\r\n";
 const BAD: &str = "handshake_failures bad_request";
 const LARGE: &str = "handshake_failures too_large";
-
-/// All that comes on one connection until the server ends it; nothing else may be left open.
-fn to_the_end(server: &Server, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(server.addr()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // The server may have ended it already.
-    stream.write_all(bytes).ok();
-    let mut answer = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut answer) {
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-    }
-    String::from_utf8(answer).unwrap()
-}
 
 #[test]
 fn requests_that_are_none_are_answered_and_counted() {
@@ -116,94 +92,6 @@ fn requests_that_are_none_are_answered_and_counted() {
         assert_eq!(exchange(server.addr(), health(&many(63)).as_bytes()).status, 200);
     });
     siege.nothing_more_is_counted();
-}
-
-#[test]
-fn bodies_that_could_be_read_in_two_ways_are_not_read_at_all() {
-    let mut siege = Siege::start(&["--http-body-bytes-max=4096", "--http-request-timeout=1s"]);
-    let mut listener = siege.server().connect();
-    listener.subscribe("a");
-    let cases = [
-        ("two lengths", post("Content-Length: 21\r\nContent-Length: 22\r\n", BODY), 400, BAD),
-        ("a list of lengths", post("Content-Length: 21, 21\r\n", BODY), 400, BAD),
-        ("a negative length", post("Content-Length: -1\r\n", BODY), 400, BAD),
-        ("a length with a plus", post("Content-Length: +21\r\n", BODY), 400, BAD),
-        ("a length in hex", post("Content-Length: 0x15\r\n", BODY), 400, BAD),
-        ("a length over 64 bits", post(&format!("Content-Length: {}\r\n", "9".repeat(40)), BODY), 400, BAD),
-        ("no known coding", post("Transfer-Encoding: xchunked\r\n", CHUNKED), 400, BAD),
-        ("chunked, then not", post("Transfer-Encoding: chunked, identity\r\n", CHUNKED), 400, BAD),
-        ("gzip", post("Transfer-Encoding: gzip, chunked\r\n", CHUNKED), 501, "http_errors 501"),
-        (
-            "chunked in HTTP/1.0",
-            post("Transfer-Encoding: chunked\r\n", CHUNKED).replacen("/1.1", "/1.0", 1),
-            400,
-            BAD,
-        ),
-        ("a bad chunk", post("Transfer-Encoding: chunked\r\n", "zz\r\n"), 400, "http_errors 400"),
-        (
-            "a chunk over 64 bits",
-            post("Transfer-Encoding: chunked\r\n", &("f".repeat(17) + "\r\nx")),
-            400,
-            "http_errors 400",
-        ),
-        (
-            "an endless chunk extension",
-            post("Transfer-Encoding: chunked\r\n", &format!("15;{}", "x".repeat(100_000))),
-            400,
-            "http_errors 400",
-        ),
-        (
-            "chunks over the bound",
-            post("Transfer-Encoding: chunked\r\n", &format!("400\r\n{}\r\n", " ".repeat(1024)).repeat(5)),
-            413,
-            "http_errors 413",
-        ),
-        ("a length over the bound", post("Content-Length: 4097\r\n", ""), 413, "http_errors 413"),
-        (
-            "a length over the bound, to go on",
-            post("Content-Length: 99999999\r\nExpect: 100-continue\r\n", ""),
-            413,
-            "http_errors 413",
-        ),
-        ("a body that does not come", post("Content-Length: 21\r\n", "{"), 408, "http_errors 408"),
-        ("a chunk that does not come", post("Transfer-Encoding: chunked\r\n", "15"), 408, "http_errors 408"),
-    ];
-    for (what, bytes, status, counter) in &cases {
-        let answer = siege.counts(what, &[(*counter, 1)], |server| exchange(server.addr(), bytes.as_bytes()));
-        assert_eq!(answer.status, *status, "{what}: {answer:?}");
-    }
-    siege.counts("a body that is cut off", &[("http_errors 400", 1)], |server| {
-        let mut stream = TcpStream::connect(server.addr()).unwrap();
-        stream.write_all(post("Content-Length: 21\r\n", "{").as_bytes()).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        assert_eq!(Response::parse(&answer).status, 400);
-    });
-    // Nothing of all that was published.
-    listener.expect_nothing(common::SILENCE);
-    siege.nothing_more_is_counted();
-}
-
-#[test]
-fn a_length_beside_chunks_smuggles_nothing() {
-    let mut siege = Siege::start(&[]);
-    let smuggled = head("GET /v1/stats HTTP/1.1", "");
-    for lines in [
-        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
-    ] {
-        siege.counts(lines, &[], |server| {
-            // RFC 9112 section 6.1: by the chunks alone, and then the connection ends.
-            let answers = to_the_end(server, (post(lines, CHUNKED) + &smuggled).as_bytes());
-            assert!(answers.ends_with("{\"delivered\":0}"), "{answers}");
-            assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
-        });
-    }
-    siege.counts("the same length twice", &[], |server| {
-        let twice = "Content-Length: 21\r\nContent-Length: 21\r\nConnection: close\r\n";
-        assert_eq!(exchange(server.addr(), post(twice, BODY).as_bytes()).status, 200);
-    });
 }
 
 #[test]

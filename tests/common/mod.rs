@@ -11,7 +11,7 @@ mod siege;
 
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
-pub use http::{Response, exchange, request};
+pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
 pub use json::Json;
 pub use program::Program;
 pub use server::Server;
