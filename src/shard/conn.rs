@@ -14,6 +14,8 @@ pub(super) struct Conn {
     /// The client's address as the proxy rules find it; `None` over a Unix socket without a proxy header.
     pub peer: Option<SocketAddr>,
     pub dialect: DialectId,
+    /// Sends every message back (see `echo`) and is told nothing else.
+    pub echo: bool,
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,

@@ -114,7 +114,7 @@ impl Shard {
             }
             Target::All => conns
                 .iter()
-                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect)
+                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect && !conn.echo)
                 .for_each(|(key, _)| owe(key.slot)),
         }
         if !self.met.is_empty() {

@@ -18,6 +18,7 @@ mod backlog;
 mod budget;
 mod commands;
 mod conn;
+mod echo;
 mod fanout;
 mod handlers;
 mod mail;
@@ -72,6 +73,17 @@ impl Now {
     pub const fn ds(self) -> u32 {
         (self.us / 100_000) as u32
     }
+}
+
+/// A connection that has been admitted and upgraded.
+#[derive(Debug, Clone, Copy)]
+pub struct Newcomer {
+    /// The client's address as the proxy rules find it.
+    pub peer: Option<SocketAddr>,
+    /// What it speaks; of no meaning for an echo.
+    pub dialect: DialectId,
+    /// Whether it is to hear its own messages and nothing else.
+    pub echo: bool,
 }
 
 /// What a shard is made of.
@@ -171,8 +183,9 @@ impl Shard {
         self.conns.key(slot)
     }
 
-    /// Takes a connection that has been admitted and upgraded, and greets it. `None` if the shard has no slot left.
-    pub fn open(&mut self, now: Now, peer: Option<SocketAddr>, dialect: DialectId) -> Option<Key> {
+    /// Takes a connection over, and greets it. `None` if the shard has no slot left.
+    pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
+        let Newcomer { peer, dialect, echo } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -183,6 +196,7 @@ impl Shard {
             id,
             peer,
             dialect,
+            echo,
             state: State::Open,
             strikes: 0,
             received_ds: now.ds(),

@@ -3,7 +3,7 @@
 use super::backlog::{Backlog, charge};
 use super::conn::State;
 use super::palette::EMPTY;
-use super::{BLOCKED, Now, Sent, Shard, Sockets};
+use super::{BLOCKED, Now, Sent, Shard, Sockets, echo};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
@@ -19,7 +19,7 @@ const DRAIN_BYTES: usize = 1024 * 1024;
 impl Shard {
     /// Says something to one connection, in its dialect.
     pub(super) fn answer(&mut self, now: Now, slot: u32, answer: &Answer<'_>) {
-        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
         let entry = self.palette.push(None, |out| {
             wire::frame_in_place(out, wire::Opcode::Text, |out| {
@@ -76,12 +76,14 @@ impl Shard {
         reserve: usize,
     ) -> Result<(), DropReason> {
         let limits = &self.config.limits;
-        let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
+        let Some(conn) = self.conns.at(slot) else { return Err(DropReason::Closed) };
+        let (held_bytes, held_frames) = match &conn.backlog {
             Some(backlog) => (backlog.bytes(), backlog.frames()),
             None => (0, 0),
         };
+        let bytes_max = limits.outbox_bytes_max + if conn.echo { echo::OUTBOX_BYTES } else { 0 };
         let frames_max = limits.outbox_messages_max.saturating_add(if reserve > 0 { 64 } else { 0 });
-        if held_bytes + cost > limits.outbox_bytes_max + reserve || held_frames + frames > frames_max {
+        if held_bytes + cost > bytes_max + reserve || held_frames + frames > frames_max {
             return Err(DropReason::Outbox);
         }
         if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }

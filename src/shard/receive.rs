@@ -1,7 +1,7 @@
 //! From received bytes to handled messages.
 
 use super::conn::{Input, State};
-use super::{Now, Shard, Sockets};
+use super::{Now, Shard, Sockets, echo};
 use crate::model::CloseReason;
 use crate::wire::{self, Event, FrameLimits, Parsed};
 
@@ -10,10 +10,11 @@ impl Shard {
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
+        let echo = conn.echo;
         self.metrics.bytes_in.add(bytes.len() as u64);
         match conn.input.take() {
             None => {
-                let (used, need) = self.frames(now, slot, bytes, sockets);
+                let (used, need) = self.frames(now, slot, echo, bytes, sockets);
                 self.keep_input(slot, &bytes[used..], need);
             }
             Some(mut input) => {
@@ -24,7 +25,7 @@ impl Shard {
                 }
                 input.buffer.extend_from_slice(bytes);
                 if input.buffer.len() >= input.need {
-                    let (used, need) = self.frames(now, slot, &mut input.buffer, sockets);
+                    let (used, need) = self.frames(now, slot, echo, &mut input.buffer, sockets);
                     self.keep_input(slot, &input.buffer[used..], need);
                 } else if let Some(conn) = self.conns.at_mut(slot) {
                     conn.input = Some(input);
@@ -48,12 +49,17 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
+        echo: bool,
         bytes: &mut [u8],
         sockets: &mut impl Sockets,
     ) -> (usize, usize) {
-        let limits = FrameLimits {
-            message_bytes_max: self.config.limits.message_bytes_max,
-            fragments_max: self.config.limits.fragments_max,
+        let limits = if echo {
+            echo::LIMITS
+        } else {
+            FrameLimits {
+                message_bytes_max: self.config.limits.message_bytes_max,
+                fragments_max: self.config.limits.fragments_max,
+            }
         };
         let mut at = 0;
         loop {
@@ -85,9 +91,10 @@ impl Shard {
                     self.event(now, slot, event, sockets);
                     wire::finish(&mut assembler);
                 }
+                // Only the frame is wrong, not where it ends: the peer's close may follow.
                 Err(error) => {
+                    assembler = None;
                     self.protocol_error(now, slot, error, sockets);
-                    return (bytes.len(), 0);
                 }
             }
             if let Some(conn) = self.conns.at_mut(slot)
@@ -115,6 +122,10 @@ impl Shard {
         }
         match event {
             Event::Fragment | Event::Pong(_) => {}
+            Event::Text(_) | Event::Binary(_) if conn.echo => {
+                conn.message_ds = now.ds();
+                self.echo(slot, event);
+            }
             Event::Text(text) => {
                 conn.message_ds = now.ds();
                 self.text(now, slot, text, sockets);
@@ -142,7 +153,9 @@ impl Shard {
         self.metrics.protocol_errors.add(1);
         let Some(conn) = self.conns.at(slot) else { return };
         if !conn.is_open() {
-            return self.remove(slot, sockets);
+            // What comes while the peer has not seen our close frame yet, or is the rest of what was refused. To end
+            // the transport now would make it say "reset" and lose the close frame on its way.
+            return;
         }
         tracing::debug!(connection = %conn.id, %error, "protocol error");
         let reason = match error.close_code() {
