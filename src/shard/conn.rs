@@ -55,6 +55,9 @@ pub(super) enum State {
         reason: CloseReason,
         /// The peer's close frame has come, so nothing more is awaited once ours is out.
         peer_closed: bool,
+        /// Where the peer's frames begin is not known any more, so what it sends is not looked at: its side of the
+        /// transport is awaited to end, not its close frame.
+        deaf: bool,
         /// Tenths of a second of the shard's clock.
         deadline_ds: u32,
     },

@@ -3,7 +3,7 @@
 use super::conn::{Input, State};
 use super::{Now, Shard, Sockets, echo};
 use crate::model::CloseReason;
-use crate::wire::{self, Event, FrameLimits, Parsed};
+use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
 impl Shard {
     /// Bytes came from a peer. They are unmasked in place.
@@ -12,6 +12,9 @@ impl Shard {
         conn.received_ds = now.ds();
         let echo = conn.echo;
         self.metrics.bytes_in.add(bytes.len() as u64);
+        if let State::Closing { deaf: true, .. } = conn.state {
+            return;
+        }
         match conn.input.take() {
             None => {
                 let (used, need) = self.frames(now, slot, echo, bytes, sockets);
@@ -78,6 +81,7 @@ impl Shard {
                 }
                 Err(error) => {
                     self.protocol_error(now, slot, error, sockets);
+                    self.turn_deaf(slot, sockets);
                     return (bytes.len(), 0);
                 }
             };
@@ -95,6 +99,10 @@ impl Shard {
                 Err(error) => {
                     assembler = None;
                     self.protocol_error(now, slot, error, sockets);
+                    // However wrong, it was the peer's last frame: no other close will come.
+                    if header.opcode == Opcode::Close {
+                        self.peer_closed(slot, sockets);
+                    }
                 }
             }
             if let Some(conn) = self.conns.at_mut(slot)
@@ -110,13 +118,10 @@ impl Shard {
 
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        if let State::Closing { peer_closed, .. } = &mut conn.state {
+        if !conn.is_open() {
             // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
             if matches!(event, Event::Close { .. }) {
-                *peer_closed = true;
-                if self.pending[slot as usize] == super::palette::EMPTY {
-                    self.remove(slot, sockets);
-                }
+                self.peer_closed(slot, sockets);
             }
             return;
         }
@@ -143,6 +148,26 @@ impl Shard {
         self.evict_doomed(now, sockets);
     }
 
+    /// The peer of a connection that is being closed has sent its own close frame: nothing more is awaited of it.
+    fn peer_closed(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let State::Closing { peer_closed, .. } = &mut conn.state {
+            *peer_closed = true;
+            self.all_sent(slot, sockets);
+        }
+    }
+
+    /// A frame's header was wrong, so nobody knows where the next frame begins. RFC 6455 section 7.1.7: say so in a
+    /// close frame, then end the transport. Our side ends at once and input is read on into nothing, since unread
+    /// input would turn the end into a reset, which may overtake the close frame.
+    fn turn_deaf(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let State::Closing { deaf, .. } = &mut conn.state {
+            *deaf = true;
+            self.all_sent(slot, sockets);
+        }
+    }
+
     fn protocol_error(
         &mut self,
         now: Now,
@@ -153,8 +178,6 @@ impl Shard {
         self.metrics.protocol_errors.add(1);
         let Some(conn) = self.conns.at(slot) else { return };
         if !conn.is_open() {
-            // What comes while the peer has not seen our close frame yet, or is the rest of what was refused. To end
-            // the transport now would make it say "reset" and lose the close frame on its way.
             return;
         }
         tracing::debug!(connection = %conn.id, %error, "protocol error");
