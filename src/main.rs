@@ -4,7 +4,7 @@ use fanwire::Server;
 use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
@@ -64,10 +64,32 @@ fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
 fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
     let level = start_log(&config);
     let (host, prefix) = (config.host, config.path_prefix.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anyone is told that the server runs: a signal that comes at once must find its handler.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let server = Server::builder().config(config).start()?;
     greet(&server, host, &prefix)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(obey(server, invocation, &level))
+    runtime.block_on(obey(server, signals, invocation, &level))
+}
+
+/// The signals that the server obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Says on standard output where the server listens and what to try.
@@ -93,12 +115,10 @@ fn greet(server: &Server, host: std::net::IpAddr, prefix: &str) -> std::io::Resu
 /// Waits for signals and does what they ask.
 async fn obey(
     mut server: Server,
+    Signals { mut terminate, mut interrupt, mut hang_up }: Signals,
     invocation: &config::Invocation,
     level: &LevelHandle,
 ) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -1,4 +1,8 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2).
+//!
+//! Written here because what fastwebsockets 0.10 does for it would have to be done again: its `upgrade` looks at the
+//! key and the version alone (not at the method, `Connection` or `Upgrade`), takes any key of any length, and its
+//! future gives its own connection object instead of the stream. What is left of it is the hash of the key.
 
 use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,

@@ -73,6 +73,11 @@ impl Client {
     pub fn on(mut stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.write_all(&Self::handshake(host, path, headers)).expect("the server reads");
+        Self::upgraded(stream)
+    }
+
+    /// Reads the answer to a handshake and the greeting.
+    pub fn upgraded(stream: TcpStream) -> Self {
         let mut client = Self { stream, received: Vec::new(), id: String::new() };
         let head = client.response_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
