@@ -7,6 +7,7 @@ use crate::dialect::DIALECTS;
 use crate::hub::RoomShared;
 use crate::model::Publication;
 use crate::wire;
+use std::sync::atomic::Ordering;
 
 /// No slot: nobody is left out of a fan-out.
 const NOBODY: u32 = u32::MAX;
@@ -74,7 +75,8 @@ impl Shard {
                 }
             }
         }
-        self.hub.admission.connections().saturating_sub(u32::from(except.is_some()))
+        let deaf = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
+        self.hub.admission.connections().saturating_sub(deaf)
     }
 
     /// Takes another shard's frames over.

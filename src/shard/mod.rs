@@ -44,6 +44,7 @@ use smallvec::SmallVec;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Mark in `pending` of a connection with a backlog.
 const BLOCKED: ListId = 1 << 31;
@@ -215,6 +216,9 @@ impl Shard {
         }
         self.pending[slot as usize] = EMPTY;
         self.metrics.connections.set(self.conns.len() as u64);
+        if echo {
+            self.hub.echoes.fetch_add(1, Ordering::Relaxed);
+        }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
         self.answer(now, slot, &Answer::Connected { client_id: id });
         self.arm(now, slot);
@@ -243,6 +247,9 @@ impl Shard {
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
         self.hub.admission.release(conn.ip());
+        if conn.echo {
+            self.hub.echoes.fetch_sub(1, Ordering::Relaxed);
+        }
         self.metrics.connections.set(self.conns.len() as u64);
         let reason = match conn.state {
             State::Open => {

@@ -114,11 +114,8 @@ impl Shard {
         let deadline_ms = match conn.state {
             State::Closing { deadline_ds, .. } => Some(u64::from(deadline_ds) * 100),
             State::Open => {
-                let pong = if ping_interval.is_zero() {
-                    None
-                } else {
-                    after(conn.received_ds, times.pong_wait)
-                };
+                let pong =
+                    if ping_interval.is_zero() { None } else { after(conn.received_ds, times.pong_wait) };
                 let write =
                     conn.backlog.as_ref().map(|log| log.progress_ms + times.write_wait.as_millis() as u64);
                 let idle = after(conn.message_ds, times.idle_timeout);
