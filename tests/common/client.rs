@@ -77,22 +77,30 @@ impl Client {
 
     /// Shakes hands on a connected stream and reads the greeting.
     pub fn on(stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
-        let mut client = Self::upgrade(stream, host, path, headers);
-        let greeting = client.expect_text();
-        let greeting: serde_json::Value = serde_json::from_str(&greeting).expect("the greeting is JSON");
-        client.id = greeting["data"]["client_id"].as_str().expect("the greeting has an id").to_owned();
-        client
+        Self::upgrade(stream, host, path, headers).greeted()
     }
 
     /// Shakes hands on a connected stream and reads nothing beyond it.
     pub fn upgrade(mut stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.write_all(&Self::handshake(host, path, headers)).expect("the server reads");
-        Self::upgraded(stream)
+        Self::answered(stream)
     }
 
     /// Reads the answer to a handshake and the greeting.
     pub fn upgraded(stream: TcpStream) -> Self {
+        Self::answered(stream).greeted()
+    }
+
+    fn greeted(mut self) -> Self {
+        let greeting = self.expect_text();
+        let greeting: serde_json::Value = serde_json::from_str(&greeting).expect("the greeting is JSON");
+        self.id = greeting["data"]["client_id"].as_str().expect("the greeting has an id").to_owned();
+        self
+    }
+
+    /// Reads the answer to a handshake.
+    fn answered(stream: TcpStream) -> Self {
         let mut client = Self { stream, received: Vec::new(), id: String::new() };
         let head = client.response_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
