@@ -75,8 +75,8 @@ impl Shard {
                 }
             }
         }
-        let deaf = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
-        self.hub.admission.connections().saturating_sub(deaf)
+        let unreached = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
+        self.hub.admission.connections().saturating_sub(unreached)
     }
 
     /// Takes another shard's frames over.
