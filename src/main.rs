@@ -1,2 +1,141 @@
-//! The `fanwire` binary.
-fn main() {}
+//! The `fanwire` binary: reads the configuration, runs the server, obeys signals.
+
+use fanwire::Server;
+use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::reload;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type LevelHandle = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
+
+fn main() -> ExitCode {
+    let invocation = match config::parse_args(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => error.exit(),
+    };
+    let config = match load(&invocation) {
+        Ok(config) => config,
+        Err(errors) => {
+            for error in errors {
+                eprintln!("fanwire: {error}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    match invocation.command {
+        Command::CheckConfig => {
+            println!("the configuration is valid");
+            ExitCode::SUCCESS
+        }
+        Command::Run => match run(&invocation, config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("fanwire: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Reads the configuration from file, environment and flags.
+fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
+    let env: Vec<(String, String)> =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let path = invocation.config_file.clone().or_else(|| std::env::var_os("FANWIRE_CONFIG").map(Into::into));
+    let file = match &path {
+        Some(path) => Some((path.display().to_string(), config::read_file(path)?)),
+        None => None,
+    };
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    config::load(&Sources { file, env: &env, flags: &invocation.flags })
+}
+
+fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
+    let level = start_log(&config);
+    let (host, prefix) = (config.host, config.path_prefix.clone());
+    let server = Server::builder().config(config).start()?;
+    greet(&server, host, &prefix)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(obey(server, invocation, &level))
+}
+
+/// Says on standard output where the server listens and what to try.
+fn greet(server: &Server, host: std::net::IpAddr, prefix: &str) -> std::io::Result<()> {
+    let port = server.local_addr().port();
+    let shown = if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
+    let shown = if shown.contains(':') { format!("[{shown}]") } else { shown };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "fanwire {}, {} shards", env!("CARGO_PKG_VERSION"), server.shards())?;
+    writeln!(out, "listening on http://{shown}:{port}{prefix}")?;
+    writeln!(out, "try:  wscat -c ws://{shown}:{port}{prefix}/ws   and then   {{\"type\":\"subscribe\",\"room\":\"chat\"}}")?;
+    writeln!(
+        out,
+        "      curl -d '{{\"room\":\"chat\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish"
+    )?;
+    out.flush()
+}
+
+/// Waits for signals and does what they ask.
+async fn obey(
+    mut server: Server,
+    invocation: &config::Invocation,
+    level: &LevelHandle,
+) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => reload(&mut server, invocation, level),
+        }
+    }
+    tracing::info!("draining; a second signal ends at once");
+    server.handle().shutdown();
+    let drained = tokio::task::spawn_blocking(move || server.wait());
+    tokio::select! {
+        result = drained => result?,
+        _ = terminate.recv() => std::process::exit(1),
+        _ = interrupt.recv() => std::process::exit(1),
+    }
+}
+
+fn reload(server: &mut Server, invocation: &config::Invocation, level: &LevelHandle) {
+    match load(invocation) {
+        Ok(config) => {
+            if let Err(error) = level.modify(|filter| *filter = level_of(&config)) {
+                tracing::error!(%error, "cannot change the log level");
+            }
+            let reload = server.reload(config);
+            tracing::info!(changed = ?reload.changed, needs_restart = ?reload.needs_restart, "configuration read again");
+        }
+        Err(errors) => {
+            for error in errors {
+                tracing::error!(%error, "configuration not taken over");
+            }
+        }
+    }
+}
+
+fn start_log(config: &Config) -> LevelHandle {
+    let (filter, handle) = reload::Layer::new(level_of(config));
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
+    }
+    handle
+}
+
+fn level_of(config: &Config) -> LevelFilter {
+    // The configuration takes only names that are levels.
+    config.log_level.parse().unwrap_or(LevelFilter::INFO)
+}

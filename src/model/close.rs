@@ -50,6 +50,23 @@ impl CloseReason {
         Self::Disconnected,
     ];
 
+    /// Label values, by [`CloseReason::index`].
+    pub const LABELS: [&'static str; 13] = [
+        "peer_closed",
+        "transport_lost",
+        "protocol_error",
+        "unsupported",
+        "invalid_utf8",
+        "too_big",
+        "policy",
+        "shutting_down",
+        "try_again_later",
+        "idle",
+        "rate_limited",
+        "slow_consumer",
+        "disconnected",
+    ];
+
     /// Position in [`CloseReason::ALL`], for counters.
     pub const fn index(self) -> usize {
         self as usize
@@ -94,21 +111,7 @@ impl CloseReason {
 
     /// Label value in metrics and logs.
     pub const fn label(self) -> &'static str {
-        match self {
-            Self::PeerClosed => "peer_closed",
-            Self::TransportLost => "transport_lost",
-            Self::ProtocolError => "protocol_error",
-            Self::Unsupported => "unsupported",
-            Self::InvalidUtf8 => "invalid_utf8",
-            Self::TooBig => "too_big",
-            Self::Policy => "policy",
-            Self::ShuttingDown => "shutting_down",
-            Self::TryAgainLater => "try_again_later",
-            Self::Idle => "idle",
-            Self::RateLimited => "rate_limited",
-            Self::SlowConsumer => "slow_consumer",
-            Self::Disconnected => "disconnected",
-        }
+        Self::LABELS[self.index()]
     }
 }
 
@@ -127,18 +130,21 @@ impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
     pub const ALL: [Self; 3] = [Self::Outbox, Self::NodeOutboxes, Self::Closed];
 
+    /// Label values, by [`DropReason::index`].
+    pub const LABELS: [&'static str; 3] = [
+        "outbox",
+        "node_outboxes",
+        "closed",
+    ];
+
     /// Position in [`DropReason::ALL`], for counters.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Label value in metrics.
+    /// Label value in metrics and logs.
     pub const fn label(self) -> &'static str {
-        match self {
-            Self::Outbox => "outbox",
-            Self::NodeOutboxes => "node_outboxes",
-            Self::Closed => "closed",
-        }
+        Self::LABELS[self.index()]
     }
 }
 

@@ -87,6 +87,27 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Label values in metrics, by [`Refusal::index`].
+    pub const LABELS: [&'static str; 12] = [
+        "invalid_json",
+        "too_deep",
+        "unknown_type",
+        "room_required",
+        "room_invalid",
+        "not_subscribed",
+        "room_full",
+        "server_full",
+        "too_many_rooms",
+        "rate_limited",
+        "broadcast_disabled",
+        "internal",
+    ];
+
+    /// Position in [`Refusal::LABELS`], for counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The English text, as the `rooms` document has it where it has one.
     pub const fn text(self) -> &'static str {
         match self {

@@ -1,0 +1,18 @@
+//! The HTTP interface as pure functions: which route a request is for, what its body asks, and how answers are
+//! written. Sockets, keys and the hub belong to the caller.
+
+mod body;
+mod error;
+mod query;
+mod route;
+mod types;
+
+pub use body::{PublishRequest, parse_broadcast, parse_publish};
+pub use error::ApiError;
+pub use route::{ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route};
+pub use types::{
+    Delivered, Health, Ready, RoomInfo, RoomList, ShardStats, SlowConsumer, SlowList, Stats, to_json,
+};
+
+/// Media type of every answer but the metrics.
+pub const CONTENT_TYPE: &str = "application/json";

@@ -1,0 +1,128 @@
+use super::ApiError;
+
+/// Undoes percent-encoding (RFC 3986 section 2.1) of at most `bytes_max` decoded bytes of UTF-8.
+///
+/// In a query `+` is a space (the form encoding of the URL standard), in a path it is itself. `what` names the
+/// value in the refusal.
+pub(super) fn percent_decode(
+    text: &str,
+    plus_is_space: bool,
+    bytes_max: usize,
+    what: &str,
+) -> Result<String, ApiError> {
+    let mut decoded = Vec::with_capacity(text.len().min(bytes_max));
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if decoded.len() == bytes_max {
+            return Err(ApiError::bad_request(format!("{what} is longer than {bytes_max} bytes")));
+        }
+        decoded.push(match byte {
+            b'%' => {
+                let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
+                let (Some(high), Some(low)) = digits else {
+                    return Err(ApiError::bad_request(format!("{what} has a % without two hex digits")));
+                };
+                high << 4 | low
+            }
+            b'+' if plus_is_space => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).map_err(|_| ApiError::bad_request(format!("{what} is not UTF-8")))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    // A hex digit's value is below 16.
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Parameters of a query, each known and given at most once.
+pub(super) struct Params<'a, const N: usize> {
+    names: [&'static str; N],
+    values: [Option<&'a str>; N],
+}
+
+impl<'a, const N: usize> Params<'a, N> {
+    /// Splits `query`; refuses a name that is not among `names`, or is given twice.
+    pub(super) fn parse(query: Option<&'a str>, names: [&'static str; N]) -> Result<Self, ApiError> {
+        let mut values = [None; N];
+        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(index) = names.iter().position(|known| *known == name) else {
+                let known = if N == 0 { "none".to_owned() } else { names.join(", ") };
+                let text = format!("unknown parameter {name:.40?} (known here: {known})");
+                return Err(ApiError::bad_request(text));
+            };
+            if values[index].replace(value).is_some() {
+                return Err(ApiError::bad_request(format!("parameter {name} is given twice")));
+            }
+        }
+        Ok(Self { names, values })
+    }
+
+    /// The text of a parameter, at most `bytes_max` bytes, without control characters.
+    pub(super) fn text(&self, name: &str, bytes_max: usize) -> Result<Option<String>, ApiError> {
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let text = percent_decode(raw, true, bytes_max, name)?;
+        if text.chars().any(char::is_control) {
+            return Err(ApiError::bad_request(format!("{name} contains a control character")));
+        }
+        Ok(Some(text))
+    }
+
+    /// A number from 1 to `max`, or `default` where it is not given.
+    pub(super) fn limit(&self, name: &str, default: u32, max: u32) -> Result<u32, ApiError> {
+        let Some(raw) = self.raw(name) else { return Ok(default) };
+        // `parse` alone would take a leading plus.
+        let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
+        match raw.parse() {
+            Ok(number) if digits && (1..=max).contains(&number) => Ok(number),
+            _ => Err(ApiError::bad_request(format!("{name} must be a number from 1 to {max}"))),
+        }
+    }
+
+    fn raw(&self, name: &str) -> Option<&'a str> {
+        self.names.iter().position(|known| *known == name).and_then(|index| self.values[index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_undone() {
+        let decode = |text, plus| percent_decode(text, plus, 8, "it");
+        assert_eq!(decode("a%2Fb%2fc", false).unwrap(), "a/b/c");
+        assert_eq!(decode("%C3%A9+", false).unwrap(), "é+");
+        assert_eq!(decode("%C3%A9+%2B", true).unwrap(), "é +");
+        assert_eq!(decode("%31%32345678", false).unwrap(), "12345678");
+        for bad in
+            ["%", "%2", "%zz", "%2g", "%+1", "%C3", "%ff", "%C0%AF", "%ED%A0%80", "123456789", "12345678%"]
+        {
+            assert_eq!(decode(bad, false).unwrap_err().status, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_known_and_single() {
+        let params = Params::parse(Some("limit=5&&prefix=a+b"), ["prefix", "limit"]).unwrap();
+        assert_eq!(params.limit("limit", 9, 10).unwrap(), 5);
+        assert_eq!(params.text("prefix", 255).unwrap().as_deref(), Some("a b"));
+        let none = Params::parse(None, ["limit"]).unwrap();
+        assert_eq!(none.limit("limit", 9, 10).unwrap(), 9);
+        for (query, word) in
+            [("limits=5", "limits"), ("limit=1&limit=2", "twice"), ("\"\n=1", "unknown"), ("=1", "unknown")]
+        {
+            let error = Params::parse(Some(query), ["limit"]).err().unwrap();
+            assert!(error.status == 400 && error.text.contains(word), "{error}");
+        }
+        for value in ["", "0", "11", "-1", "+1", "1.0", "99999999999", "a", "%31"] {
+            let query = format!("limit={value}");
+            let params = Params::parse(Some(&query), ["limit"]).unwrap();
+            assert_eq!(params.limit("limit", 9, 10).unwrap_err().status, 400, "{value}");
+        }
+        let params = Params::parse(Some("prefix=%00"), ["prefix"]).unwrap();
+        assert_eq!(params.text("prefix", 255).unwrap_err().status, 400);
+    }
+}

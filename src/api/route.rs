@@ -1,0 +1,245 @@
+use super::ApiError;
+use super::query::{Params, percent_decode};
+use crate::model::RoomName;
+
+/// Rooms in one page of a list where the request does not say.
+pub const ROOMS_LIMIT_DEFAULT: u32 = 100;
+/// Most rooms in one page: a page is built in memory on every shard.
+pub const ROOMS_LIMIT_MAX: u32 = 1000;
+/// Slow connections listed where the request does not say.
+pub const SLOW_LIMIT_DEFAULT: u32 = 20;
+/// Most slow connections listed.
+pub const SLOW_LIMIT_MAX: u32 = 1000;
+
+const READ: &str = "GET, HEAD";
+
+/// What a request is for. An answer to `HEAD` is that to `GET` without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /ws`: upgrade to a WebSocket. Its query belongs to the endpoint.
+    Upgrade,
+    /// `GET /health`: the process lives.
+    Health,
+    /// `GET /ready`: new connections are welcome.
+    Ready,
+    /// `GET /metrics`.
+    Metrics,
+    /// `POST /v1/publish`.
+    Publish,
+    /// `POST /v1/broadcast`.
+    Broadcast,
+    /// `GET /v1/rooms?prefix=&cursor=&limit=`: rooms in the order of their names.
+    Rooms {
+        /// Only names that start so.
+        prefix: Option<String>,
+        /// Only names after this one: the `cursor` of the page before.
+        cursor: Option<String>,
+        /// Most rooms to list.
+        limit: u32,
+    },
+    /// `GET /v1/rooms/{name}`, the name percent-encoded (a slash in it as `%2F`).
+    Room {
+        /// The room.
+        name: RoomName,
+    },
+    /// `GET /v1/stats`.
+    Stats,
+    /// `GET /v1/slow?limit=`: the connections with the largest backlogs.
+    Slow {
+        /// Most connections to list.
+        limit: u32,
+    },
+}
+
+impl Route {
+    /// Whether the API key is asked for. Health, readiness and metrics are open to the probes and scrapers that
+    /// know no key; an upgrade has the rules of its endpoint.
+    pub fn needs_key(&self) -> bool {
+        match self {
+            Self::Upgrade | Self::Health | Self::Ready | Self::Metrics => false,
+            Self::Publish
+            | Self::Broadcast
+            | Self::Rooms { .. }
+            | Self::Room { .. }
+            | Self::Stats
+            | Self::Slow { .. } => true,
+        }
+    }
+}
+
+/// Finds the route of a request, or the 400, 404 or 405 that answers it.
+///
+/// `path` is without query and still percent-encoded. Unknown query parameters are refused under `/v1`, so that a
+/// misspelt one does not pass for a default, and ignored elsewhere.
+pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, ApiError> {
+    match path {
+        "/ws" => on(method, "GET").map(|()| Route::Upgrade),
+        "/health" => on(method, READ).map(|()| Route::Health),
+        "/ready" => on(method, READ).map(|()| Route::Ready),
+        "/metrics" => on(method, READ).map(|()| Route::Metrics),
+        "/v1/publish" => on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::Publish),
+        "/v1/broadcast" => on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::Broadcast),
+        "/v1/stats" => on(method, READ).and_then(|()| no_params(query)).map(|()| Route::Stats),
+        "/v1/slow" => on(method, READ).and_then(|()| slow(query)),
+        "/v1/rooms" => on(method, READ).and_then(|()| rooms(query)),
+        _ => match path.strip_prefix("/v1/rooms/") {
+            // A bare slash separates: what would stand below a room is not there.
+            Some(name) if !name.is_empty() && !name.contains('/') => {
+                on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
+            }
+            _ => Err(ApiError::not_found("no such path")),
+        },
+    }
+}
+
+fn on(method: &str, allow: &'static str) -> Result<(), ApiError> {
+    if allow.split(", ").any(|allowed| allowed == method) {
+        Ok(())
+    } else {
+        Err(ApiError::method_not_allowed(allow))
+    }
+}
+
+fn no_params(query: Option<&str>) -> Result<(), ApiError> {
+    Params::parse(query, []).map(|_| ())
+}
+
+fn slow(query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["limit"])?;
+    Ok(Route::Slow { limit: params.limit("limit", SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX)? })
+}
+
+fn rooms(query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["prefix", "cursor", "limit"])?;
+    // An empty text sets no bound, as if it were not given.
+    let text = |name| Ok(params.text(name, RoomName::BYTES_MAX)?.filter(|text| !text.is_empty()));
+    Ok(Route::Rooms {
+        prefix: text("prefix")?,
+        cursor: text("cursor")?,
+        limit: params.limit("limit", ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX)?,
+    })
+}
+
+fn room(encoded: &str) -> Result<Route, ApiError> {
+    let name = percent_decode(encoded, false, RoomName::BYTES_MAX, "room name")?;
+    let name = RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok(Route::Room { name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, target: &str) -> Result<Route, ApiError> {
+        match target.split_once('?') {
+            Some((path, query)) => route(method, path, Some(query)),
+            None => route(method, target, None),
+        }
+    }
+
+    #[test]
+    fn every_route_is_found() {
+        let room = |name: &str| Route::Room { name: RoomName::new(name).unwrap() };
+        let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
+        for (method, target, expected, key) in [
+            ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
+            ("GET", "/health", Route::Health, false),
+            ("HEAD", "/health?probe=1", Route::Health, false),
+            ("GET", "/ready", Route::Ready, false),
+            ("GET", "/metrics", Route::Metrics, false),
+            ("POST", "/v1/publish", Route::Publish, true),
+            ("POST", "/v1/broadcast", Route::Broadcast, true),
+            ("GET", "/v1/stats", Route::Stats, true),
+            ("GET", "/v1/slow", Route::Slow { limit: SLOW_LIMIT_DEFAULT }, true),
+            ("GET", "/v1/slow?limit=1000", Route::Slow { limit: 1000 }, true),
+            ("GET", "/v1/rooms", all.clone(), true),
+            ("GET", "/v1/rooms?prefix=&cursor=", all, true),
+            (
+                "GET",
+                "/v1/rooms?prefix=a%3A&cursor=a%3Ab&limit=7",
+                Route::Rooms { prefix: Some("a:".into()), cursor: Some("a:b".into()), limit: 7 },
+                true,
+            ),
+            ("GET", "/v1/rooms/chat", room("chat"), true),
+            ("GET", "/v1/rooms/a%2Fb%20c+d%C3%A9", room("a/b c+dé"), true),
+            ("HEAD", "/v1/rooms/..", room(".."), true),
+        ] {
+            let route = found(method, target).unwrap();
+            assert_eq!(route, expected, "{method} {target}");
+            assert_eq!(route.needs_key(), key, "{target}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_are_404() {
+        for target in [
+            "/",
+            "",
+            "*",
+            "/ws/",
+            "/WS",
+            "/healthz",
+            "/v1",
+            "/v1/",
+            "/v1/rooms/",
+            "/v1/rooms/a/members",
+            "/v1/rooms//",
+            "//v1/rooms",
+            "/v1/publish/",
+            "/v1/%70ublish",
+            "/v2/rooms",
+        ] {
+            assert_eq!(found("GET", target).unwrap_err().status, 404, "{target}");
+        }
+    }
+
+    #[test]
+    fn wrong_methods_are_405_and_name_the_right_ones() {
+        for (method, target, allow) in [
+            ("POST", "/ws", "GET"),
+            ("HEAD", "/ws", "GET"),
+            ("POST", "/health", "GET, HEAD"),
+            ("get", "/health", "GET, HEAD"),
+            ("", "/health", "GET, HEAD"),
+            ("GET,", "/health", "GET, HEAD"),
+            ("GET", "/v1/publish", "POST"),
+            ("PUT", "/v1/broadcast", "POST"),
+            ("DELETE", "/v1/rooms/chat", "GET, HEAD"),
+            ("DELETE", "/v1/rooms/%zz", "GET, HEAD"),
+            ("OPTIONS", "/v1/rooms", "GET, HEAD"),
+        ] {
+            let error = found(method, target).unwrap_err();
+            assert_eq!((error.status, error.allow), (405, Some(allow)), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn bad_names_and_parameters_are_400() {
+        let long = format!("/v1/rooms/{}", "%61".repeat(256));
+        let longest = format!("/v1/rooms/{}", "%61".repeat(255));
+        assert!(found("GET", &longest).is_ok());
+        let long_prefix = format!("/v1/rooms?prefix={}", "a".repeat(256));
+        for target in [
+            &long,
+            &long_prefix,
+            "/v1/rooms/%00",
+            "/v1/rooms/a%0Ab",
+            "/v1/rooms/%C2%85",
+            "/v1/rooms/%",
+            "/v1/rooms/%ff",
+            "/v1/rooms?limit=0",
+            "/v1/rooms?limit=1001",
+            "/v1/rooms?limit=10&limit=10",
+            "/v1/rooms?prefix=%0A",
+            "/v1/rooms?page=2",
+            "/v1/rooms/chat?x",
+            "/v1/slow?limit=-1",
+            "/v1/stats?x=1",
+        ] {
+            let error = found("GET", target).unwrap_err();
+            assert_eq!(error.status, 400, "{target:.60}");
+            assert!(error.text.len() <= 300);
+        }
+        assert_eq!(found("POST", "/v1/publish?room=a").unwrap_err().status, 400);
+    }
+}

@@ -1,0 +1,195 @@
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// Writes an answer's body.
+pub fn to_json<T: Serialize>(answer: &T) -> String {
+    // Fails only for maps whose keys are no strings and for a `Serialize` that gives up; the types here are neither.
+    serde_json::to_string(answer).expect("answers are plain structs")
+}
+
+/// Answer of `/health`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// `healthy`.
+    pub status: &'static str,
+    /// Connections on this node.
+    pub clients: u64,
+    /// Rooms with a member on this node.
+    pub rooms: u64,
+}
+
+impl Health {
+    /// A living node.
+    pub fn new(clients: u64, rooms: u64) -> Self {
+        Self { status: "healthy", clients, rooms }
+    }
+}
+
+/// Answer of `/ready`: status 200 where `ready`, else 503.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    /// Whether new connections are welcome.
+    pub ready: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Ready {
+    /// Ready.
+    pub fn yes() -> Self {
+        Self { ready: true, reason: None }
+    }
+
+    /// Not ready, and why.
+    pub fn no(reason: impl Into<String>) -> Self {
+        Self { ready: false, reason: Some(reason.into()) }
+    }
+}
+
+/// Answer of `/v1/publish` and `/v1/broadcast`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Delivered {
+    /// Connections of this node that the publication was handed to.
+    pub delivered: u64,
+}
+
+/// One room of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomInfo {
+    /// Its name.
+    pub room: String,
+    /// Members on this node.
+    pub members: u64,
+}
+
+/// A page of rooms, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomList {
+    /// The page.
+    pub rooms: Vec<RoomInfo>,
+    /// To be given for the next page; `null` on the last one.
+    pub cursor: Option<String>,
+}
+
+/// State of the node. Counts of what happened are since its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Connections.
+    pub clients: u64,
+    /// Rooms with a member, each counted once.
+    pub rooms: u64,
+    /// How long the node has run.
+    pub uptime_ms: u64,
+    /// Publications accepted.
+    pub publications: u64,
+    /// Frames handed to connections.
+    pub deliveries: u64,
+    /// Bytes waiting in the outboxes of all connections.
+    pub backlog_bytes: u64,
+    /// The shards, by index.
+    pub shards: Vec<ShardStats>,
+}
+
+/// State of one shard. Counts of what happened are since the node's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ShardStats {
+    /// Index.
+    pub shard: u16,
+    /// Connections.
+    pub clients: u64,
+    /// Rooms with a member on this shard.
+    pub rooms: u64,
+    /// Memberships: a connection in two rooms counts twice.
+    pub members: u64,
+    /// Publications accepted from this shard's connections.
+    pub publications: u64,
+    /// Frames handed to connections.
+    pub deliveries: u64,
+    /// Bytes waiting in the outboxes of its connections.
+    pub backlog_bytes: u64,
+    /// Bytes waiting in its mailbox.
+    pub mailbox_bytes: u64,
+}
+
+/// A connection that takes its messages more slowly than they come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlowConsumer {
+    /// The connection.
+    pub client_id: String,
+    /// Its address; `null` on a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// Name of its dialect.
+    pub dialect: &'static str,
+    /// The first of the rooms that it is a member of.
+    pub rooms: Vec<String>,
+    /// Bytes waiting for it.
+    pub backlog_bytes: u64,
+    /// Messages waiting for it.
+    pub backlog_messages: u64,
+    /// Since when something has waited, Unix time in milliseconds.
+    pub since_unix_ms: u64,
+    /// The same as an age, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// Answer of `/v1/slow`: the largest backlog first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlowList {
+    /// The connections.
+    pub slow: Vec<SlowConsumer>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_the_documents() {
+        assert_eq!(to_json(&Health::new(0, 0)), r#"{"status":"healthy","clients":0,"rooms":0}"#);
+    }
+
+    #[test]
+    fn readiness_says_why_not() {
+        assert_eq!(to_json(&Ready::yes()), r#"{"ready":true}"#);
+        assert_eq!(to_json(&Ready::no("draining")), r#"{"ready":false,"reason":"draining"}"#);
+    }
+
+    #[test]
+    fn the_last_page_has_no_cursor() {
+        assert_eq!(to_json(&Delivered { delivered: 3 }), r#"{"delivered":3}"#);
+        let rooms = vec![RoomInfo { room: "a\"b".into(), members: 2 }];
+        let list = RoomList { rooms, cursor: Some("a\"b".into()) };
+        assert_eq!(to_json(&list), r#"{"rooms":[{"room":"a\"b","members":2}],"cursor":"a\"b"}"#);
+        let last = RoomList { rooms: vec![], cursor: None };
+        assert_eq!(to_json(&last), r#"{"rooms":[],"cursor":null}"#);
+    }
+
+    #[test]
+    fn a_slow_consumer_is_told_in_full() {
+        let slow = SlowConsumer {
+            client_id: "c".into(),
+            ip: Some("2001:db8::1".parse().unwrap()),
+            dialect: "rooms",
+            rooms: vec!["chat".to_owned()],
+            backlog_bytes: 4096,
+            backlog_messages: 9,
+            since_unix_ms: 1_000,
+            age_ms: 250,
+        };
+        let local = SlowConsumer { ip: None, ..slow.clone() };
+        let text = to_json(&SlowList { slow: vec![slow, local] });
+        assert!(text.starts_with(concat!(
+            r#"{"slow":[{"client_id":"c","ip":"2001:db8::1","dialect":"rooms","rooms":["chat"],"backlog_bytes":4096,"#,
+            r#""backlog_messages":9,"since_unix_ms":1000,"age_ms":250},{"client_id":"c","ip":null,"#
+        )));
+    }
+
+    #[test]
+    fn stats_hold_their_shards() {
+        let stats = Stats { clients: 1, shards: vec![ShardStats::default()], ..Stats::default() };
+        let value: serde_json::Value = serde_json::from_str(&to_json(&stats)).unwrap();
+        assert_eq!(value["clients"], 1);
+        assert_eq!(value["shards"][0]["mailbox_bytes"], 0);
+    }
+}

@@ -1,0 +1,163 @@
+use super::host::Authority;
+use std::net::IpAddr;
+use subtle::{Choice, ConstantTimeEq};
+
+/// What is known of a request to the API beside its key.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerFacts<'a> {
+    /// Address of the peer of the connection itself; `None` on a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// The `Host` header.
+    pub host: Option<&'a str>,
+    /// Whether a proxy passed the request on: any of `X-Forwarded-For`, `Forwarded`, `X-Real-IP`, `Via` is there.
+    pub forwarded: bool,
+}
+
+/// Why a request to the API is refused. Each is a 401: the text says what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Keys are configured and the request has none.
+    #[error("an API key is required: send `Authorization: Bearer KEY`")]
+    KeyMissing,
+    /// `Authorization` is there and holds none of the keys.
+    #[error("the API key is wrong")]
+    KeyWrong,
+    /// No key is configured and the request does not come from this machine.
+    #[error(
+        "without a configured API key the API answers only direct requests from this machine to localhost"
+    )]
+    NotLocal,
+}
+
+/// Decides whether a request may use the API.
+///
+/// With `keys` configured, `authorization` must be `Bearer` and one of them. With none, only requests from loopback
+/// (or a Unix socket), to a loopback `Host` (so that no web page reaches the API by a name of its own that it lets
+/// point here), that no proxy has forwarded.
+pub fn authorize(keys: &[String], authorization: Option<&str>, peer: PeerFacts<'_>) -> Result<(), Denied> {
+    if keys.is_empty() {
+        return if is_local(&peer) { Ok(()) } else { Err(Denied::NotLocal) };
+    }
+    let token = bearer(authorization.ok_or(Denied::KeyMissing)?).ok_or(Denied::KeyWrong)?;
+    // All keys are compared, so that the time does not tell which one matched.
+    let mut matched = Choice::from(0);
+    for key in keys {
+        // An empty key can only be a mistake in the configuration; it must not open the API to all.
+        matched |= same(key.as_bytes(), token.as_bytes()) & Choice::from(u8::from(!key.is_empty()));
+    }
+    if bool::from(matched) { Ok(()) } else { Err(Denied::KeyWrong) }
+}
+
+fn is_local(peer: &PeerFacts<'_>) -> bool {
+    let from_here = peer.ip.is_none_or(|ip| ip.to_canonical().is_loopback());
+    let to_here = peer.host.and_then(Authority::parse).is_some_and(|authority| authority.is_loopback());
+    from_here && to_here && !peer.forwarded
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim_ascii().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_ascii_start())
+}
+
+/// Compares in a time that depends on the key's length alone: neither on where the two differ nor on whether their
+/// lengths agree.
+fn same(key: &[u8], token: &[u8]) -> Choice {
+    let mut same = key.len().ct_eq(&token.len());
+    for (index, byte) in key.iter().enumerate() {
+        same &= byte.ct_eq(token.get(index).unwrap_or(&0));
+    }
+    same
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REMOTE: PeerFacts<'_> = PeerFacts {
+        ip: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
+        host: None,
+        forwarded: true,
+    };
+
+    fn keys() -> Vec<String> {
+        vec!["first-key".into(), "second".into()]
+    }
+
+    fn local(ip: &str, host: &'static str) -> PeerFacts<'static> {
+        PeerFacts { ip: Some(ip.parse().unwrap()), host: Some(host), forwarded: false }
+    }
+
+    #[test]
+    fn any_configured_key_opens_from_anywhere() {
+        for text in ["Bearer first-key", "bearer second", "BEARER   second "] {
+            assert_eq!(authorize(&keys(), Some(text), REMOTE), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_else_is_refused_even_from_here() {
+        let here = local("127.0.0.1", "localhost");
+        assert_eq!(authorize(&keys(), None, here), Err(Denied::KeyMissing));
+        for text in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "second",
+            "Basic second",
+            "Bearer secon",
+            "Bearer second2",
+            "Bearer Second",
+            "Bearer second\0",
+            "Bearer first-key,second",
+            "Bearer first-key second",
+        ] {
+            assert_eq!(authorize(&keys(), Some(text), here), Err(Denied::KeyWrong), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_key_opens_nothing() {
+        let keys = [String::new()];
+        for text in ["Bearer ", "Bearer", "", "Bearer x"] {
+            assert_eq!(authorize(&keys, Some(text), local("::1", "localhost")), Err(Denied::KeyWrong));
+        }
+        assert_eq!(authorize(&keys, None, local("::1", "localhost")), Err(Denied::KeyMissing));
+    }
+
+    #[test]
+    fn comparing_is_equality() {
+        for (key, token) in
+            [("a", "a"), ("a", "b"), ("a", "ab"), ("ab", "a"), ("", ""), ("a", ""), ("\0", "")]
+        {
+            assert_eq!(bool::from(same(key.as_bytes(), token.as_bytes())), key == token, "{key:?} {token:?}");
+        }
+    }
+
+    #[test]
+    fn without_keys_only_this_machine_is_answered() {
+        for peer in [
+            local("127.0.0.1", "localhost:8081"),
+            local("127.8.8.8", "127.0.0.1"),
+            local("::1", "[::1]:8081"),
+            local("::ffff:127.0.0.1", "localhost"),
+            PeerFacts { ip: None, host: Some("localhost"), forwarded: false },
+        ] {
+            assert_eq!(authorize(&[], None, peer), Ok(()), "{peer:?}");
+            assert_eq!(authorize(&[], Some("Bearer whatever"), peer), Ok(()), "{peer:?}");
+            let forwarded = PeerFacts { forwarded: true, ..peer };
+            assert_eq!(authorize(&[], None, forwarded), Err(Denied::NotLocal), "{forwarded:?}");
+        }
+        for peer in [
+            local("192.0.2.7", "localhost"),
+            local("::ffff:192.0.2.7", "localhost"),
+            local("127.0.0.1", "api.example.com"),
+            local("127.0.0.1", "127.0.0.1.example.com"),
+            local("127.0.0.1", ""),
+            PeerFacts { ip: None, host: None, forwarded: false },
+            PeerFacts { ip: None, host: Some("fanwire.example"), forwarded: false },
+        ] {
+            assert_eq!(authorize(&[], Some("Bearer x"), peer), Err(Denied::NotLocal), "{peer:?}");
+        }
+    }
+}

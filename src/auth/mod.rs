@@ -1,0 +1,8 @@
+//! Who may do what: pure decisions on facts that the caller collected. Nothing here does I/O.
+
+mod api_key;
+mod host;
+mod origin;
+
+pub use api_key::{Denied, PeerFacts, authorize};
+pub use origin::allowed;

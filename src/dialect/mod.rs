@@ -1,0 +1,86 @@
+//! The protocols that clients speak: each turns received text into a [`Command`], and publications and answers
+//! into text. No dialect does I/O, looks at a clock, or knows a connection.
+//!
+//! A further protocol is one more folder here and one more line in [`DIALECTS`].
+
+mod json;
+mod rooms;
+
+use crate::model::{Answer, Command, DialectId, Publication, Refusal, RequestId};
+
+pub use rooms::Rooms;
+
+/// Bounds on what is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeLimits {
+    /// Deepest nesting of arrays and objects, the message's own object counted as 1.
+    pub json_depth_max: u32,
+}
+
+/// A message that is no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected<'a> {
+    /// Why.
+    pub refusal: Refusal,
+    /// The request's `id` where it could be read, to be echoed with the refusal.
+    pub id: RequestId<'a>,
+}
+
+/// One protocol.
+///
+/// The encoders only append to `out`, so that a caller can reserve room for a frame header in front of the text
+/// and reuse one buffer for many messages. They trust `data` to be valid JSON and copy it byte for byte.
+pub trait Dialect: Sync {
+    /// Place in [`DIALECTS`].
+    fn id(&self) -> DialectId;
+
+    /// Name in configuration, in `Sec-WebSocket-Protocol` (after `fanwire.`), and in reports.
+    fn name(&self) -> &'static str;
+
+    /// Reads one text message.
+    fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>>;
+
+    /// Whether binary messages mean anything here. Where not, they end the connection with close code 1003.
+    fn accepts_binary(&self) -> bool;
+
+    /// Appends the text that members receive for `publication`.
+    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);
+
+    /// Appends the text of an answer given at `unix_ms` (Unix time in milliseconds).
+    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>);
+}
+
+/// Every dialect, each at the index that is its id.
+pub static DIALECTS: [&dyn Dialect; 1] = [&Rooms];
+
+/// The dialect of an id.
+///
+/// # Panics
+/// If `id` came from elsewhere than [`Dialect::id`].
+pub fn dialect(id: DialectId) -> &'static dyn Dialect {
+    DIALECTS[usize::from(id.0)]
+}
+
+/// The dialect called `name`, in exactly this spelling.
+pub fn by_name(name: &str) -> Option<&'static dyn Dialect> {
+    DIALECTS.into_iter().find(|dialect| dialect.name() == name)
+}
+
+// An interest mask has one bit for each dialect.
+const _: () = assert!(DIALECTS.len() <= 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_stands_at_its_id_and_is_found_by_name() {
+        for (index, entry) in DIALECTS.into_iter().enumerate() {
+            assert_eq!(usize::from(entry.id().0), index);
+            assert_eq!(dialect(entry.id()).name(), entry.name());
+            assert_eq!(by_name(entry.name()).unwrap().id(), entry.id());
+        }
+        assert!(by_name("Rooms").is_none());
+        assert!(by_name("").is_none());
+    }
+}

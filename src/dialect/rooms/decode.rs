@@ -1,0 +1,108 @@
+use super::super::json::check_depth;
+use super::super::{DecodeLimits, Rejected};
+use crate::model::{Command, Refusal, RequestId, RoomName, RoomNameError};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Longest `id` as written, quotes included: an id is echoed, so it must not be a way to make answers grow.
+const ID_BYTES_MAX: usize = 128;
+
+/// Type name of what clients publish. The document gives clients no way to choose another, so that none can send
+/// what looks like an answer of the server.
+const EVENT: &str = "message";
+
+/// A message as it stands. Fields that the document does not have are skipped; known ones may come only once.
+#[derive(Deserialize)]
+struct Incoming<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    room: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+}
+
+/// A string, borrowed unless it has escapes. The newtype is needed because serde borrows a `Cow` only where it is
+/// the field itself, not inside an `Option`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The `id` alone, for a message whose other fields are wrong.
+#[derive(Deserialize)]
+struct Marked<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+}
+
+/// Keeps `"data":null` apart from no data at all.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads one message.
+///
+/// A refusal carries the message's `id` whenever the text is an object whose `id` can be read, even if other fields
+/// are wrong; only `TooDeep` never does, because such a message is not parsed at all.
+pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
+    if !check_depth(text, limits.json_depth_max) {
+        return Err(Rejected { refusal: Refusal::TooDeep, id: None });
+    }
+    // serde reads a struct from an array as well.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(Rejected { refusal: Refusal::InvalidJson, id: None });
+    }
+    let Ok(incoming) = serde_json::from_str::<Incoming<'a>>(text) else {
+        return Err(Rejected { refusal: Refusal::InvalidJson, id: salvage_id(text) });
+    };
+    let id = match incoming.id.map(|raw| checked_id(raw.get())) {
+        Some(None) => return Err(Rejected { refusal: Refusal::InvalidJson, id: None }),
+        Some(id) => id,
+        None => None,
+    };
+    let data = incoming.data.map(RawValue::get);
+    let kind = incoming.kind.map_or(Cow::Borrowed(""), |kind| kind.0);
+    match &*kind {
+        "publish" => required(incoming.room, id).map(|room| Command::Publish {
+            room,
+            event: Cow::Borrowed(EVENT),
+            data,
+            id,
+        }),
+        "subscribe" => required(incoming.room, id).map(|room| Command::Subscribe { room, id }),
+        "unsubscribe" => required(incoming.room, id).map(|room| Command::Unsubscribe { room, id }),
+        "broadcast" => Ok(Command::Broadcast { event: Cow::Borrowed(EVENT), data, id }),
+        "ping" => Ok(Command::Ping { id }),
+        "" => Err(Rejected { refusal: Refusal::UnknownType, id }),
+        _ => Ok(Command::Custom { event: kind, data, id }),
+    }
+}
+
+/// A room name that is there and valid.
+fn required<'a>(room: Option<Text<'a>>, id: RequestId<'a>) -> Result<Cow<'a, str>, Rejected<'a>> {
+    let room = room.map_or(Cow::Borrowed(""), |room| room.0);
+    match RoomName::check(&room) {
+        Ok(()) => Ok(room),
+        Err(RoomNameError::Empty) => Err(Rejected { refusal: Refusal::RoomRequired, id }),
+        Err(_) => Err(Rejected { refusal: Refusal::RoomInvalid, id }),
+    }
+}
+
+/// The raw `id`, if it is a string or a number and short.
+fn checked_id(raw: &str) -> Option<&str> {
+    let first = raw.as_bytes().first()?;
+    let fits = raw.len() <= ID_BYTES_MAX && matches!(first, b'"' | b'-' | b'0'..=b'9');
+    fits.then_some(raw)
+}
+
+/// The `id` of an object that is no valid message.
+#[cold]
+fn salvage_id(text: &str) -> RequestId<'_> {
+    serde_json::from_str::<Marked<'_>>(text).ok()?.id.and_then(|raw| checked_id(raw.get()))
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+use super::*;
+use proptest::prelude::*;
+
+const LIMITS: DecodeLimits = DecodeLimits { json_depth_max: 32 };
+
+fn read(text: &str) -> Result<Command<'_>, Rejected<'_>> {
+    decode(text, &LIMITS)
+}
+
+fn refused(text: &str) -> (Refusal, RequestId<'_>) {
+    let rejected = read(text).expect_err(text);
+    (rejected.refusal, rejected.id)
+}
+
+#[test]
+fn the_documents_messages_are_commands() {
+    let room = || Cow::Borrowed("room-name");
+    let event = || Cow::Borrowed("message");
+    let data = Some(r#"{ "any": "payload" }"#);
+    let cases = [
+        (r#"{"type": "subscribe", "room": "room-name"}"#, Command::Subscribe { room: room(), id: None }),
+        (r#"{"type": "unsubscribe", "room": "room-name"}"#, Command::Unsubscribe { room: room(), id: None }),
+        (
+            r#"{"type": "publish", "room": "room-name", "data": { "any": "payload" }}"#,
+            Command::Publish { room: room(), event: event(), data, id: None },
+        ),
+        (
+            r#"{"type": "broadcast", "data": { "any": "payload" }}"#,
+            Command::Broadcast { event: event(), data, id: None },
+        ),
+        ("{\n  \"type\": \"ping\"\n}\n", Command::Ping { id: None }),
+        (
+            r#"{"type":"get_user","data":{"email":"test@example.com"}}"#,
+            Command::Custom {
+                event: "get_user".into(),
+                data: Some(r#"{"email":"test@example.com"}"#),
+                id: None,
+            },
+        ),
+    ];
+    for (text, command) in cases {
+        assert_eq!(read(text), Ok(command), "{text}");
+    }
+}
+
+#[test]
+fn plain_names_are_borrowed_and_escaped_ones_decoded() {
+    let Ok(Command::Subscribe { room, .. }) = read(r#"{"type":"subscribe","room":"chat"}"#) else { panic!() };
+    assert!(matches!(room, Cow::Borrowed("chat")));
+    let text = r#"{"type":"sub\u0073cribe","room":"\ud83d\ude00/\u00e9"}"#;
+    let Ok(Command::Subscribe { room, .. }) = read(text) else { panic!() };
+    assert_eq!(room, "😀/é");
+}
+
+#[test]
+fn data_passes_byte_for_byte() {
+    for data in
+        ["null", "1.0e+2", "\"\\ud800\"", "[ 1 ,\n\t{\"a\" :2}]", "9007199254740993", r#"{"a":1,"a":2}"#]
+    {
+        let text = format!(r#"{{"type":"publish","room":"r","data": {data} }}"#);
+        let Ok(Command::Publish { data: Some(read), .. }) = read(&text) else { panic!("{text}") };
+        assert_eq!(read, data);
+    }
+    let Ok(Command::Publish { data: None, .. }) = read(r#"{"type":"publish","room":"r"}"#) else { panic!() };
+}
+
+#[test]
+fn unknown_fields_are_skipped() {
+    let text =
+        r#"{"v":[1,{"room":"x"}],"type":"ping","timestamp":1,"timestamp":2,"event":"error","x":"\ud800"}"#;
+    assert_eq!(read(text), Ok(Command::Ping { id: None }));
+    let text = r#"{"type":"publish","room":"r","event":"error"}"#;
+    let Ok(Command::Publish { event, .. }) = read(text) else { panic!() };
+    assert_eq!(event, "message");
+}
+
+#[test]
+fn an_id_is_a_short_string_or_number() {
+    for id in ["1", "-2.5e3", "\"a\\\"b\"", "\"\""] {
+        let text = format!(r#"{{"type":"ping","id":{id}}}"#);
+        assert_eq!(read(&text), Ok(Command::Ping { id: Some(id) }));
+    }
+    assert_eq!(read(r#"{"type":"ping","id":null}"#), Ok(Command::Ping { id: None }));
+    let longest = format!("\"{}\"", "x".repeat(126));
+    let text = format!(r#"{{"type":"ping","id":{longest}}}"#);
+    assert_eq!(read(&text), Ok(Command::Ping { id: Some(&longest) }));
+    let huge_string = format!("\"{}\"", "x".repeat(127));
+    let huge_number = "9".repeat(100_000);
+    for id in ["true", "{}", "[1]", &huge_string, &huge_number] {
+        let text = format!(r#"{{"type":"ping","id":{id}}}"#);
+        assert_eq!(refused(&text), (Refusal::InvalidJson, None), "{id:.20}");
+    }
+}
+
+#[test]
+fn broken_messages_are_refused() {
+    let cases = [
+        "",
+        " ",
+        "{",
+        "nonsense",
+        "null",
+        "1",
+        "\"ping\"",
+        "[]",
+        r#"["ping","r",1,2]"#,
+        r#"{"type":"ping"}x"#,
+        r#"{"type":"ping"}{"type":"ping"}"#,
+        r#"{"type":"ping",}"#,
+        r#"{type:"ping"}"#,
+        r#"{"type":"ping","type":"ping"}"#,
+        r#"{"type":"subscribe","room":"a","room":"b"}"#,
+        r#"{"type":"publish","room":"a","data":1,"data":2}"#,
+        r#"{"type":"publish","room":"a","data":}"#,
+        r#"{"type":"publish","room":"a","data":01}"#,
+        r#"{"type":"ping","id":1,"id":2}"#,
+        r#"{"type":1}"#,
+        r#"{"type":"subscribe","room":5}"#,
+        r#"{"type":"subscribe","room":["r"]}"#,
+        r#"{"type":"subscribe","room":"\ud800"}"#,
+        r#"{"type":"subscribe","room":"\udc00\ud800"}"#,
+        r#"{"type":"\ud800"}"#,
+        "{\"type\":\"subscribe\",\"room\":\"a\0b\"}",
+        "\u{feff}{\"type\":\"ping\"}",
+        "{\"type\":\"ping\",\"x\":NaN}",
+    ];
+    for text in cases {
+        assert_eq!(refused(text), (Refusal::InvalidJson, None), "{text}");
+    }
+}
+
+#[test]
+fn rooms_must_be_named_and_names_valid() {
+    for kind in ["subscribe", "unsubscribe", "publish"] {
+        for room in ["", r#","room":"""#, r#","room":null"#] {
+            let text = format!(r#"{{"type":"{kind}"{room},"id":7}}"#);
+            assert_eq!(refused(&text), (Refusal::RoomRequired, Some("7")));
+        }
+        for room in [r"a\u0000b", r"\n", r"a\u0085", &"x".repeat(256)] {
+            let text = format!(r#"{{"type":"{kind}","room":"{room}","id":7}}"#);
+            assert_eq!(refused(&text), (Refusal::RoomInvalid, Some("7")));
+        }
+    }
+    assert!(matches!(read(r#"{"type":"broadcast","room":""}"#), Ok(Command::Broadcast { .. })));
+}
+
+#[test]
+fn a_type_is_needed() {
+    for text in [r#"{"id":"q"}"#, r#"{"type":"","id":"q"}"#, r#"{"type":null,"id":"q"}"#] {
+        assert_eq!(refused(text), (Refusal::UnknownType, Some("\"q\"")));
+    }
+}
+
+#[test]
+fn the_id_of_a_wrong_message_is_echoed() {
+    for text in [
+        r#"{"id":"q","type":1}"#,
+        r#"{"type":"subscribe","room":5,"id":"q"}"#,
+        r#"{"type":"ping","type":"ping","id":"q"}"#,
+        r#"{"type":"\ud800","id":"q"}"#,
+    ] {
+        assert_eq!(refused(text), (Refusal::InvalidJson, Some("\"q\"")), "{text}");
+    }
+    assert_eq!(refused(r#"{"id":"q","type":"ping""#), (Refusal::InvalidJson, None));
+}
+
+#[test]
+fn nesting_is_bounded_and_costs_no_stack() {
+    let nested = |levels: usize| {
+        format!(r#"{{"type":"publish","room":"r","data":{}{}}}"#, "[".repeat(levels), "]".repeat(levels))
+    };
+    assert!(read(&nested(31)).is_ok());
+    assert_eq!(refused(&nested(32)), (Refusal::TooDeep, None));
+    assert_eq!(refused(&nested(100_000)), (Refusal::TooDeep, None));
+    assert_eq!(refused(&"[".repeat(100_000)), (Refusal::TooDeep, None));
+    // Where the bound is set far up, the parser itself must not recurse either.
+    assert!(decode(&nested(100_000), &DecodeLimits { json_depth_max: u32::MAX }).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_command_or_a_refusal(text in any::<String>()) {
+        // Text that opens no object is never a command.
+        let outcome = read(&text);
+        let opens = text.trim_ascii_start().starts_with('{');
+        prop_assert!(opens || outcome.is_err());
+    }
+
+    #[test]
+    fn text_near_a_message_is_a_command_or_a_refusal(
+        parts in prop::collection::vec(prop::sample::select(vec![
+            "{", "}", "[", "]", "\"type\"", "\"room\"", "\"data\"", "\"id\"", ":", ",", "\"publish\"", "\"", "\\",
+            "null", "1", "\\ud800", " ", "é", "\0",
+        ]), 0..24),
+    ) {
+        let text = parts.concat();
+        let is_object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).is_ok();
+        // Data and unknown fields are not decoded, so what passes may be laxer than serde_json only by surrogates.
+        prop_assert!(is_object || text.contains("\\ud800") || read(&text).is_err());
+    }
+}

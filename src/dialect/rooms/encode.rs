@@ -1,0 +1,115 @@
+use super::super::json::{push_number, push_string};
+use crate::model::{Answer, ConnectionId, Publication, RequestId};
+
+/// The greeting that the document shows.
+const CONNECTED: &str = "Connected to WebSocket server";
+
+/// Appends what a member receives. Keys in the document's order: type, room, data, client_id, timestamp.
+pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
+    begin(publication.event, out);
+    if let Some(room) = publication.room {
+        room_field(room, out);
+    }
+    data_field(publication.data, out);
+    if let Some(sender) = publication.sender {
+        out.extend_from_slice(b",\"client_id\":");
+        push_id(sender, out);
+    }
+    end(publication.unix_ms, out);
+}
+
+/// Appends an answer. Its `id`, where there is one, stands before the timestamp.
+pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
+    match *answer {
+        Answer::Connected { client_id } => {
+            begin("connected", out);
+            out.extend_from_slice(b",\"data\":{\"client_id\":");
+            push_id(client_id, out);
+            out.extend_from_slice(b",\"message\":");
+            push_string(CONNECTED, out);
+            out.push(b'}');
+        }
+        Answer::Subscribed { room, client_count, id } => {
+            begin("subscribed", out);
+            room_field(room, out);
+            out.extend_from_slice(b",\"data\":{\"room\":");
+            push_string(room, out);
+            out.extend_from_slice(b",\"client_count\":");
+            push_number(client_count.into(), out);
+            out.push(b'}');
+            id_field(id, out);
+        }
+        Answer::Unsubscribed { room, id } => {
+            begin("unsubscribed", out);
+            room_field(room, out);
+            out.extend_from_slice(b",\"data\":{\"room\":");
+            push_string(room, out);
+            out.push(b'}');
+            id_field(id, out);
+        }
+        Answer::Published { room, id } => {
+            begin("published", out);
+            if let Some(room) = room {
+                room_field(room, out);
+            }
+            id_field(id, out);
+        }
+        Answer::Pong { id } => {
+            begin("pong", out);
+            id_field(id, out);
+        }
+        Answer::Error { text, id } => {
+            begin("error", out);
+            out.extend_from_slice(b",\"error\":");
+            push_string(text, out);
+            id_field(id, out);
+        }
+        Answer::Event { event, data, id } => {
+            begin(event, out);
+            data_field(data, out);
+            id_field(id, out);
+        }
+    }
+    end(unix_ms, out);
+}
+
+fn begin(kind: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":");
+    push_string(kind, out);
+}
+
+fn room_field(room: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"room\":");
+    push_string(room, out);
+}
+
+fn data_field(data: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(data) = data {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data.as_bytes());
+    }
+}
+
+fn id_field(id: RequestId<'_>, out: &mut Vec<u8>) {
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        out.extend_from_slice(id.as_bytes());
+    }
+}
+
+fn push_id(id: ConnectionId, out: &mut Vec<u8>) {
+    let mut buffer = [0; 36];
+    out.push(b'"');
+    out.extend_from_slice(id.encode(&mut buffer).as_bytes());
+    out.push(b'"');
+}
+
+fn end(unix_ms: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"timestamp\":");
+    push_number(unix_ms, out);
+    out.push(b'}');
+}
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

@@ -1,0 +1,42 @@
+//! The native protocol: JSON objects with a `type`, as the guide of the Go rooms module describes them.
+//!
+//! Client to server: `subscribe`, `unsubscribe`, `publish` (with `room`), `broadcast`, `ping`; any other type is
+//! for a handler of the embedding program. Server to client: `connected`, `subscribed`, `unsubscribed`, `message`,
+//! `error`, `pong`. Beyond that document a request may carry an `id` (string or number), which its answer echoes;
+//! an accepted publish or broadcast with an `id` is answered with `published`.
+
+mod decode;
+mod encode;
+
+use super::{DecodeLimits, Dialect, Rejected};
+use crate::model::{Answer, Command, DialectId, Publication};
+
+/// The dialect `rooms`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rooms;
+
+impl Dialect for Rooms {
+    fn id(&self) -> DialectId {
+        DialectId(0)
+    }
+
+    fn name(&self) -> &'static str {
+        "rooms"
+    }
+
+    fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
+        decode::decode(text, limits)
+    }
+
+    fn accepts_binary(&self) -> bool {
+        false
+    }
+
+    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
+        encode::publication(publication, out);
+    }
+
+    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
+        encode::answer(answer, unix_ms, out);
+    }
+}

@@ -1,0 +1,106 @@
+use crate::api::{RoomInfo, SlowConsumer, Stats};
+use crate::io::{Answer, Ended, NodeShared};
+use crate::model::{ConnectionId, RoomName, RoomNameError};
+use crate::shard::{Message, Request, To};
+use serde::Serialize;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// A running server, from any thread and any runtime. Cheap to clone.
+///
+/// Calls hand their request to a shard at once, in order, and return an [`Answer`]: await it, [`Answer::wait`] for
+/// it, or drop it if the outcome does not matter.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shared: Arc<NodeShared>,
+    /// Picks the shard that encodes for a room: always the same, so that publications keep their order.
+    spread: RandomState,
+}
+
+/// Why a call was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// The room's name is none.
+    #[error(transparent)]
+    Room(#[from] RoomNameError),
+    /// The data cannot be written as JSON.
+    #[error("data cannot be written as JSON: {0}")]
+    Data(#[from] serde_json::Error),
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<NodeShared>) -> Self {
+        Self { shared, spread: RandomState::new() }
+    }
+
+    /// Publishes to the members of a room. The answer is the number of connections of this node that it is handed
+    /// to. Publications of one thread to one room arrive in the order of the calls.
+    ///
+    /// # Errors
+    /// If the room's name is none or `data` cannot be written as JSON.
+    pub fn publish(&self, room: &str, event: &str, data: &impl Serialize) -> Result<Answer<u32>, HandleError> {
+        RoomName::check(room)?;
+        let shard = self.spread.hash_one(room) as usize % self.shared.mailboxes.len();
+        Ok(self.publish_to(shard, To::Room(room.to_owned()), event, data)?)
+    }
+
+    /// Publishes to every connection of this node. The answer is their number.
+    ///
+    /// # Errors
+    /// If `data` cannot be written as JSON.
+    pub fn broadcast(&self, event: &str, data: &impl Serialize) -> Result<Answer<u32>, HandleError> {
+        Ok(self.publish_to(0, To::All, event, data)?)
+    }
+
+    fn publish_to(
+        &self,
+        shard: usize,
+        to: To,
+        event: &str,
+        data: &impl Serialize,
+    ) -> serde_json::Result<Answer<u32>> {
+        let data = Some(serde_json::to_string(data)?);
+        let event = event.to_owned();
+        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, reply }))
+    }
+
+    /// Sends a message to one connection. The answer says whether there is such an open connection.
+    ///
+    /// # Errors
+    /// If `data` cannot be written as JSON.
+    pub fn send(&self, to: ConnectionId, event: &str, data: &impl Serialize) -> Result<Answer<bool>, HandleError> {
+        let data = Some(serde_json::to_string(data)?);
+        let message = Message::Event { event: event.to_owned(), data, id: None };
+        Ok(self.shared.ask(self.shared.shard_of(to), |reply| Request::Send { to, message, reply }))
+    }
+
+    /// Closes one connection with code 4440. The answer says whether there was such an open connection.
+    pub fn disconnect(&self, to: ConnectionId) -> Answer<bool> {
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Disconnect { to, reply })
+    }
+
+    /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
+    pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
+        self.shared.rooms(prefix, after, limit)
+    }
+
+    /// Counts of the node and of each shard.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// The consumers with the largest backlogs, at most `limit`, largest first.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn slow(&self, limit: usize) -> Result<Vec<SlowConsumer>, Ended> {
+        self.shared.slow(limit).await
+    }
+
+    /// Begins to drain: the node is not ready any more, listeners stop, connections close over `drain_timeout`.
+    /// Returns at once; [`crate::Server::wait`] returns when it is done.
+    pub fn shutdown(&self) {
+        self.shared.hub.set_draining();
+        self.shared.stop.send_replace(true);
+    }
+}

@@ -1,0 +1,230 @@
+use crate::model::{DialectId, RoomName};
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::HashMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Locks of the directory: enough that joins on many cores seldom meet, few enough to list them all cheaply.
+const STRIPES: usize = 64;
+
+/// Every room of the node. Touched only by the first join and the last leave of a shard, and by HTTP reads.
+#[derive(Debug)]
+pub struct Directory {
+    stripes: Box<[Mutex<Stripe>]>,
+    /// Picks the stripe. Names come from peers, so the hash inside a stripe is seeded at random; this one only
+    /// spreads over 64 locks.
+    spread: FixedState,
+    shards: usize,
+    next_id: AtomicU64,
+    rooms: AtomicU32,
+}
+
+type Stripe = HashMap<RoomName, Held, RandomState>;
+
+#[derive(Debug)]
+struct Held {
+    room: Arc<RoomShared>,
+    /// Shards that hold it; the entry goes with the last. Guarded by the stripe's lock.
+    shards: u32,
+}
+
+impl Directory {
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            spread: FixedState::default(),
+            shards,
+            next_id: AtomicU64::new(1),
+            rooms: AtomicU32::new(0),
+        }
+    }
+
+    /// Number of rooms on the node.
+    pub fn len(&self) -> u32 {
+        self.rooms.load(Ordering::Relaxed)
+    }
+
+    /// Whether the node has no room.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes hold of a room for one shard, making it if there is none. Each hold is given back by
+    /// [`Directory::detach`].
+    pub fn attach(&self, name: &str) -> Arc<RoomShared> {
+        let mut stripe = self.stripe(name);
+        if let Some(held) = stripe.get_mut(name) {
+            held.shards += 1;
+            return held.room.clone();
+        }
+        let name: RoomName = RoomName::new(name).expect("dialects and the API check names before");
+        let room = Arc::new(RoomShared {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            name: name.clone(),
+            members: AtomicU32::new(0),
+            interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
+        });
+        stripe.insert(name, Held { room: room.clone(), shards: 1 });
+        self.rooms.fetch_add(1, Ordering::Relaxed);
+        room
+    }
+
+    /// Gives a hold back; the last one forgets the room.
+    pub fn detach(&self, room: &RoomShared) {
+        let mut stripe = self.stripe(room.name.as_str());
+        if let Some(held) = stripe.get_mut(room.name.as_str()) {
+            held.shards -= 1;
+            if held.shards == 0 {
+                stripe.remove(room.name.as_str());
+                self.rooms.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The room of that name, if it has members.
+    pub fn get(&self, name: &str) -> Option<Arc<RoomShared>> {
+        self.stripe(name).get(name).map(|held| held.room.clone())
+    }
+
+    /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name, with member
+    /// counts. Costs one pass over all rooms, one stripe's lock at a time.
+    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
+        let mut found = std::collections::BTreeMap::new();
+        for stripe in &self.stripes {
+            for (name, held) in lock(stripe).iter() {
+                let text = name.as_str();
+                if !text.starts_with(prefix) || after.is_some_and(|after| text <= after) {
+                    continue;
+                }
+                found.insert(name.clone(), held.room.members());
+                if found.len() > limit {
+                    found.pop_last();
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    fn stripe(&self, name: &str) -> MutexGuard<'_, Stripe> {
+        lock(&self.stripes[self.spread.hash_one(name) as usize % STRIPES])
+    }
+}
+
+/// A shard that panics ends the process, so a poisoned lock is never read on.
+fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
+    stripe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The part of a room that all shards see.
+#[derive(Debug)]
+pub struct RoomShared {
+    /// Never given twice by this node, so that mail for a room that is gone cannot reach its successor.
+    pub id: u64,
+    /// The room's name.
+    pub name: RoomName,
+    members: AtomicU32,
+    interest: Box<[AtomicU64]>,
+}
+
+/// One shard's interest in a room: where the room is in that shard, and which dialects its members speak there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest {
+    /// Slot of the room in the shard's own table.
+    pub local: u32,
+    /// One bit per dialect, see [`DialectId::bit`].
+    pub dialects: u8,
+}
+
+impl Interest {
+    /// Whether members of that dialect are there.
+    pub fn has(self, dialect: DialectId) -> bool {
+        self.dialects & dialect.bit() != 0
+    }
+}
+
+/// The room has as many members as its limit allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomFull;
+
+impl RoomShared {
+    /// Members on this node.
+    pub fn members(&self) -> u32 {
+        self.members.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more member unless `limit` (0 = none) is reached; returns the new number. Exact under
+    /// concurrent joins of all shards.
+    pub fn join(&self, limit: u32) -> Result<u32, RoomFull> {
+        self.members
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (limit == 0 || n < limit).then_some(n + 1))
+            .map(|before| before + 1)
+            .map_err(|_| RoomFull)
+    }
+
+    /// Counts one member less.
+    pub fn leave(&self) {
+        self.members.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// What `shard` wants to hear of this room; `None` if nothing.
+    pub fn interest(&self, shard: usize) -> Option<Interest> {
+        // Acquire pairs with the Release in `set_interest`: whoever was told of a join sees the interest.
+        let word = self.interest[shard].load(Ordering::Acquire);
+        let dialects = (word >> 32) as u8;
+        (dialects != 0).then_some(Interest { local: word as u32, dialects })
+    }
+
+    /// States what `shard` wants to hear; called by that shard alone, before it confirms the join.
+    pub fn set_interest(&self, shard: usize, interest: Interest) {
+        let word = u64::from(interest.dialects) << 32 | u64::from(interest.local);
+        self.interest[shard].store(word, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_lives_as_long_as_a_shard_holds_it() {
+        let directory = Directory::new(2);
+        let first = directory.attach("chat");
+        let second = directory.attach("chat");
+        assert_eq!((first.id, directory.len()), (second.id, 1));
+        directory.detach(&first);
+        assert!(directory.get("chat").is_some());
+        directory.detach(&second);
+        assert!(directory.get("chat").is_none() && directory.is_empty());
+        assert_ne!(directory.attach("chat").id, first.id, "ids are not reused");
+    }
+
+    #[test]
+    fn the_limit_holds_under_concurrent_joins() {
+        let room = Directory::new(1).attach("r");
+        let joined: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| (0..1000).filter(|_| room.join(1000).is_ok()).count())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!((joined, room.members()), (1000, 1000));
+    }
+
+    #[test]
+    fn rooms_are_listed_in_pages() {
+        let directory = Directory::new(1);
+        let held: Vec<_> = ["b:2", "a:1", "b:1", "b:3"].map(|name| directory.attach(name)).into();
+        assert_eq!(held.len(), 4);
+        let names = |page: Vec<(RoomName, u32)>| page.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(directory.list("b:", None, 2)), ["b:1", "b:2"]);
+        assert_eq!(names(directory.list("b:", Some("b:2"), 2)), ["b:3"]);
+    }
+
+    #[test]
+    fn interest_is_per_shard() {
+        let room = Directory::new(2).attach("r");
+        room.set_interest(1, Interest { local: 7, dialects: 0b10 });
+        assert_eq!(room.interest(0), None);
+        assert!(room.interest(1).unwrap().has(DialectId(1)) && !room.interest(1).unwrap().has(DialectId(0)));
+    }
+}

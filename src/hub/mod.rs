@@ -1,0 +1,53 @@
+//! Rooms, membership, interest and limits. Pure: no I/O and no clock.
+//!
+//! [`Hub`] is what all shards of a node share: the directory of rooms and the admission counters. [`Rooms`] is what
+//! each shard has for itself. A delivery touches only the latter.
+
+mod admission;
+mod directory;
+mod outboxes;
+mod rooms;
+
+pub use admission::{Admission, Refused};
+pub use directory::{Directory, Interest, RoomFull, RoomShared};
+pub use outboxes::Outboxes;
+pub use rooms::{Group, Membership, Moved, Room, Rooms};
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the shards of one node share.
+#[derive(Debug)]
+pub struct Hub {
+    /// Every room of the node.
+    pub directory: Directory,
+    /// Connection counts and their limits.
+    pub admission: Admission,
+    /// Bytes in all outboxes of the node.
+    pub outboxes: Outboxes,
+    /// Key that hides locators in connection ids.
+    pub connection_key: u64,
+    draining: AtomicBool,
+}
+
+impl Hub {
+    /// The shared part of a node with `shards` shards.
+    pub fn new(shards: usize, connection_key: u64) -> Self {
+        Self {
+            directory: Directory::new(shards),
+            admission: Admission::default(),
+            outboxes: Outboxes::new(shards),
+            connection_key,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the node is going down: no new connections, not ready.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Marks the node as going down, for good.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,242 @@
+use super::directory::{Directory, Interest, RoomFull, RoomShared};
+use crate::model::{DialectId, RoomName};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The rooms that have members on one shard.
+#[derive(Debug)]
+pub struct Rooms {
+    shard: usize,
+    by_name: HashMap<RoomName, u32, RandomState>,
+    slots: Vec<Option<Room>>,
+    free: Vec<u32>,
+}
+
+/// One room's members on one shard, grouped by dialect so that a publication walks one plain list per dialect.
+#[derive(Debug)]
+pub struct Room {
+    /// The part that all shards share.
+    pub shared: Arc<RoomShared>,
+    groups: SmallVec<[Group; 1]>,
+}
+
+/// The members of a room that speak one dialect.
+#[derive(Debug)]
+pub struct Group {
+    dialect: DialectId,
+    members: Vec<u32>,
+    /// For each member, where in its own list of memberships this room stands, so that leaving is O(1).
+    backs: Vec<u32>,
+}
+
+/// A connection's place in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// Slot of the room.
+    pub room: u32,
+    /// Index among the members of the connection's dialect.
+    pub position: u32,
+}
+
+/// A member that took the place of one that left: its membership at `back` now has this `position`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Slot of the connection.
+    pub connection: u32,
+    /// Index in the connection's memberships.
+    pub back: u32,
+    /// Its new position.
+    pub position: u32,
+}
+
+impl Rooms {
+    /// No rooms yet, on the shard of that index.
+    pub fn new(shard: usize) -> Self {
+        Self { shard, by_name: HashMap::default(), slots: Vec::new(), free: Vec::new() }
+    }
+
+    /// Rooms with members here.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether no room has members here.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Slot of the room of that name, if it has members here.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The room in a slot.
+    pub fn get(&self, slot: u32) -> Option<&Room> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// Adds a connection as the member of a room. Returns its membership and the room's members on the node.
+    pub fn join(
+        &mut self,
+        directory: &Directory,
+        name: &str,
+        limit: u32,
+        dialect: DialectId,
+        connection: u32,
+        back: u32,
+    ) -> Result<(Membership, u32), RoomFull> {
+        let slot = match self.find(name) {
+            Some(slot) => slot,
+            None => self.hold(directory.attach(name)),
+        };
+        let room = self.slots[slot as usize].as_mut().expect("found or just held");
+        let count = match room.shared.join(limit) {
+            Ok(count) => count,
+            Err(full) => {
+                self.release_if_empty(directory, slot);
+                return Err(full);
+            }
+        };
+        let group = match room.groups.iter().position(|group| group.dialect == dialect) {
+            Some(index) => index,
+            None => {
+                room.groups.push(Group { dialect, members: Vec::new(), backs: Vec::new() });
+                room.groups.len() - 1
+            }
+        };
+        let group = &mut room.groups[group];
+        let position = group.members.len() as u32;
+        group.members.push(connection);
+        group.backs.push(back);
+        if position == 0 {
+            room.state_interest(self.shard, slot);
+        }
+        Ok((Membership { room: slot, position }, count))
+    }
+
+    /// Takes a connection out of a room. If another member took its place, that one's membership must be told.
+    pub fn leave(&mut self, directory: &Directory, dialect: DialectId, membership: Membership) -> Option<Moved> {
+        let Membership { room: slot, position } = membership;
+        let room = self.slots[slot as usize].as_mut().expect("a membership keeps its room");
+        let index = room.groups.iter().position(|group| group.dialect == dialect)?;
+        let group = &mut room.groups[index];
+        group.members.swap_remove(position as usize);
+        group.backs.swap_remove(position as usize);
+        let moved = group.members.get(position as usize).map(|&connection| Moved {
+            connection,
+            back: group.backs[position as usize],
+            position,
+        });
+        if group.members.len() * 4 < group.members.capacity() {
+            let keep = group.members.len() * 2;
+            group.members.shrink_to(keep);
+            group.backs.shrink_to(keep);
+        }
+        if group.members.is_empty() {
+            room.groups.swap_remove(index);
+            room.state_interest(self.shard, slot);
+        }
+        room.shared.leave();
+        self.release_if_empty(directory, slot);
+        moved
+    }
+
+    /// A member's own list of memberships changed: its entry for this room now stands at `back`.
+    pub fn set_back(&mut self, dialect: DialectId, membership: Membership, back: u32) {
+        let room = self.slots[membership.room as usize].as_mut().expect("a membership keeps its room");
+        if let Some(group) = room.groups.iter_mut().find(|group| group.dialect == dialect) {
+            group.backs[membership.position as usize] = back;
+        }
+    }
+
+    fn hold(&mut self, shared: Arc<RoomShared>) -> u32 {
+        let name = shared.name.clone();
+        let room = Some(Room { shared, groups: SmallVec::new() });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = room;
+                slot
+            }
+            None => {
+                self.slots.push(room);
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.by_name.insert(name, slot);
+        slot
+    }
+
+    fn release_if_empty(&mut self, directory: &Directory, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        if let Some(room) = entry.take_if(|room| room.groups.is_empty()) {
+            self.by_name.remove(room.shared.name.as_str());
+            self.free.push(slot);
+            directory.detach(&room.shared);
+        }
+    }
+}
+
+impl Room {
+    /// The members that speak `dialect`: slots of connections, in no order.
+    pub fn members(&self, dialect: DialectId) -> &[u32] {
+        self.groups.iter().find(|group| group.dialect == dialect).map_or(&[], |group| &group.members)
+    }
+
+    fn state_interest(&self, shard: usize, local: u32) {
+        let dialects = self.groups.iter().fold(0, |mask, group| mask | group.dialect.bit());
+        self.shared.set_interest(shard, Interest { local, dialects });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Hub;
+
+    const ROOMS: DialectId = DialectId(0);
+    const OTHER: DialectId = DialectId(1);
+
+    #[test]
+    fn leaving_moves_the_last_member_into_the_gap() {
+        let hub = Hub::new(1, 0);
+        let mut rooms = Rooms::new(0);
+        let (first, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 10, 0).unwrap();
+        rooms.join(&hub.directory, "r", 0, ROOMS, 11, 3).unwrap();
+        let (other, count) = rooms.join(&hub.directory, "r", 0, OTHER, 12, 0).unwrap();
+        assert_eq!(count, 3);
+        let moved = rooms.leave(&hub.directory, ROOMS, first);
+        assert_eq!(moved, Some(Moved { connection: 11, back: 3, position: 0 }));
+        assert_eq!(rooms.get(first.room).unwrap().members(ROOMS), [11]);
+        assert_eq!(rooms.get(first.room).unwrap().members(OTHER), [12]);
+        assert_eq!(rooms.leave(&hub.directory, ROOMS, first), None);
+        assert_eq!(rooms.leave(&hub.directory, OTHER, other), None);
+        assert!(rooms.is_empty() && hub.directory.is_empty());
+    }
+
+    #[test]
+    fn a_refused_join_leaves_no_trace() {
+        let hub = Hub::new(2, 0);
+        let (mut here, mut there) = (Rooms::new(0), Rooms::new(1));
+        here.join(&hub.directory, "r", 1, ROOMS, 1, 0).unwrap();
+        assert_eq!(there.join(&hub.directory, "r", 1, ROOMS, 1, 0), Err(RoomFull));
+        assert!(there.is_empty());
+        let room = hub.directory.get("r").unwrap();
+        assert_eq!((room.members(), room.interest(1)), (1, None));
+    }
+
+    #[test]
+    fn interest_follows_the_members() {
+        let hub = Hub::new(1, 0);
+        let mut rooms = Rooms::new(0);
+        let (one, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 1, 0).unwrap();
+        let (two, _) = rooms.join(&hub.directory, "r", 0, OTHER, 2, 0).unwrap();
+        let room = hub.directory.get("r").unwrap();
+        assert_eq!(room.interest(0).unwrap().dialects, ROOMS.bit() | OTHER.bit());
+        rooms.leave(&hub.directory, ROOMS, one);
+        assert_eq!(room.interest(0).unwrap().dialects, OTHER.bit());
+        rooms.leave(&hub.directory, OTHER, two);
+        assert_eq!(room.interest(0), None);
+    }
+}

@@ -1,0 +1,332 @@
+//! The event loop of one shard: one task of its runtime drives all its WebSocket connections.
+//!
+//! The sockets are in a readiness poll of the shard's own ([`mio::Poll`], edge-triggered), which tokio sees as one
+//! file descriptor. A turn of the loop takes what has come (readiness, mail, timers), lets the shard handle it, and
+//! ends with one write per connection that is owed something and one batch of frames per other shard.
+
+use super::mailbox::{Mailbox, Wake};
+use super::socket_table::SocketTable;
+use super::sys;
+use crate::base::Key;
+use crate::metrics::ShardMetrics;
+use crate::model::DialectId;
+use crate::shard::{Mail, Now, Request, Shard, To};
+use mio::{Events, Poll, Token};
+use socket2::Socket;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+/// Shared receive buffer of a shard, in bytes: what one read takes at the most.
+const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// Readiness events taken in one turn.
+const EVENTS_MAX: usize = 1024;
+
+/// Items of mail handled in one turn.
+const MAIL_MAX: usize = 1024;
+
+/// How soon to look again whether an overfull mailbox has drained.
+const HOLD: Duration = Duration::from_millis(1);
+
+const MAIL_TOKEN: Token = Token(usize::MAX);
+
+/// Wakes the loop of a shard.
+pub struct ShardWaker(mio::Waker);
+
+impl Wake for ShardWaker {
+    fn wake(&self) {
+        if let Err(error) = self.0.wake() {
+            tracing::error!(%error, "cannot wake a shard");
+        }
+    }
+}
+
+/// What reaches a shard's thread.
+pub enum Parcel {
+    /// For the shard.
+    Mail(Mail),
+    /// A socket accepted elsewhere (Unix sockets are accepted by one shard for all).
+    Accepted(Socket),
+}
+
+/// A shard's mailbox.
+pub type ShardMailbox = Mailbox<Parcel, ShardWaker>;
+
+/// The time all shards of a node agree on.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self { epoch: Instant::now() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { us: self.epoch.elapsed().as_micros() as u64, unix_ms: unix.as_millis() as u64 }
+    }
+}
+
+/// Makes a shard's poll and the waker of its mailbox.
+pub fn poll_and_waker() -> io::Result<(Poll, ShardWaker)> {
+    let poll = Poll::new()?;
+    let waker = mio::Waker::new(poll.registry(), MAIL_TOKEN)?;
+    Ok((poll, ShardWaker(waker)))
+}
+
+/// One shard with its sockets, poll and mailboxes. Lives on the shard's thread, shared with the tasks that serve
+/// HTTP there.
+pub struct Driver {
+    shard: Shard,
+    sockets: SocketTable,
+    poll: Poll,
+    events: Events,
+    scratch: Box<[u8]>,
+    /// Sockets that may have input: readiness is reported once, so each stays here until a read falls short.
+    readable: VecDeque<Readable>,
+    /// Sockets handed over by another shard, for the task that serves HTTP.
+    accepted: Vec<Socket>,
+    mailboxes: Arc<[ShardMailbox]>,
+    index: usize,
+    metrics: Arc<ShardMetrics>,
+    clock: Clock,
+    notify: Rc<Notify>,
+    accepted_notify: Rc<Notify>,
+}
+
+struct Readable {
+    key: Key,
+    /// The peer has shut its side down: read until the end, whatever a read returns.
+    to_the_end: bool,
+}
+
+impl Driver {
+    /// A driver for `shard`.
+    pub fn new(
+        shard: Shard,
+        index: usize,
+        poll: Poll,
+        mailboxes: Arc<[ShardMailbox]>,
+        metrics: Arc<ShardMetrics>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let sockets = SocketTable::new(poll.registry().try_clone()?, clock.epoch);
+        Ok(Self {
+            shard,
+            sockets,
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            readable: VecDeque::new(),
+            accepted: Vec::new(),
+            mailboxes,
+            index,
+            metrics,
+            clock,
+            notify: Rc::default(),
+            accepted_notify: Rc::default(),
+        })
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Told when another shard has handed sockets over; see [`Driver::take_accepted`].
+    pub fn accepted_notify(&self) -> Rc<Notify> {
+        self.accepted_notify.clone()
+    }
+
+    /// Sockets that another shard has accepted for this one.
+    pub fn take_accepted(&mut self) -> Vec<Socket> {
+        std::mem::take(&mut self.accepted)
+    }
+
+    /// Takes an upgraded connection over, with the bytes that were read beyond the handshake. Gives `false` if it
+    /// could not; the admission is then still the caller's.
+    pub fn adopt(&mut self, socket: Socket, peer: Option<SocketAddr>, dialect: DialectId, read: &mut [u8]) -> bool {
+        let now = self.clock.now();
+        let Some(key) = self.shard.open(now, peer, dialect) else { return false };
+        if let Err(error) = self.sockets.insert(key, socket) {
+            tracing::error!(%error, "cannot watch a new socket");
+            self.shard.lost(key.slot, &mut self.sockets);
+            return true;
+        }
+        if !read.is_empty() {
+            self.shard.receive(now, key.slot, read, &mut self.sockets);
+        }
+        // Input that came between the handshake and now is reported by the registration itself.
+        self.notify.notify_one();
+        true
+    }
+
+    /// Publishes for the API. Returns the connections that it is handed to. When this returns, the frames are in
+    /// the mailboxes of all shards, so a later publication anywhere comes after.
+    pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> u32 {
+        let now = self.clock.now();
+        let delivered = self.shard.outside_publish(now, to, event, data);
+        self.send_outgoing();
+        self.notify.notify_one();
+        delivered
+    }
+
+    /// Whether a mailbox holds more than its high-water mark, so that nobody should publish more.
+    pub fn is_congested(&self) -> bool {
+        let high_water = self.shard.config().limits.mailbox_bytes_max;
+        self.mailboxes.iter().any(|mailbox| mailbox.over(high_water))
+    }
+
+    /// Posts a request to a shard.
+    pub fn post(&self, shard: usize, request: Request) {
+        self.mailboxes[shard].push(Parcel::Mail(Mail::Request(request)), 0);
+    }
+
+    /// Hands an accepted socket to another shard.
+    pub fn hand_over(&self, shard: usize, socket: Socket) {
+        self.mailboxes[shard].push(Parcel::Accepted(socket), 0);
+    }
+
+    /// Does one turn. Returns whether there is more to do at once.
+    fn turn(&mut self) -> io::Result<bool> {
+        let began = Instant::now();
+        let now = self.clock.now();
+        let mut more = self.poll_events(now)?;
+        more |= self.take_mail(now);
+        self.read_ready(now);
+        self.shard.advance(now, &mut self.sockets);
+        self.shard.flush(now, &mut self.sockets);
+        self.send_outgoing();
+        if let Some(shard) = self.shard.take_evict_elsewhere() {
+            self.post(shard, Request::EvictLargest);
+        }
+        self.metrics.tick_seconds.observe_ns(began.elapsed().as_nanos() as u64);
+        Ok(more || (!self.readable.is_empty() && !self.is_congested()))
+    }
+
+    /// Takes readiness in. Returns whether there may be more of it.
+    fn poll_events(&mut self, now: Now) -> io::Result<bool> {
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            result => result?,
+        }
+        let mut count = 0;
+        for event in &self.events {
+            count += 1;
+            if event.token() == MAIL_TOKEN {
+                continue;
+            }
+            let key = Key::from_token(event.token().0);
+            if self.shard.key(key.slot) != Some(key) {
+                continue;
+            }
+            if event.is_writable() {
+                self.shard.writable(now, key.slot, &mut self.sockets);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                let to_the_end = event.is_read_closed() || event.is_error();
+                self.readable.push_back(Readable { key, to_the_end });
+            }
+        }
+        Ok(count == EVENTS_MAX)
+    }
+
+    fn take_mail(&mut self, now: Now) -> bool {
+        let mailboxes = self.mailboxes.clone();
+        let mailbox = &mailboxes[self.index];
+        self.metrics.mailbox_items.set(mailbox.len() as u64);
+        let more = mailbox.drain(MAIL_MAX, |parcel| match parcel {
+            Parcel::Mail(mail) => self.shard.mail(now, mail, &mut self.sockets),
+            Parcel::Accepted(socket) => {
+                self.accepted.push(socket);
+                self.accepted_notify.notify_one();
+            }
+        });
+        self.metrics.mailbox_bytes.set(mailbox.bytes() as u64);
+        more
+    }
+
+    /// Reads once from each socket that may have input, unless another shard is behind with its mail.
+    fn read_ready(&mut self, now: Now) {
+        if self.is_congested() {
+            return;
+        }
+        for _ in 0..self.readable.len() {
+            let Some(Readable { key, to_the_end }) = self.readable.pop_front() else { break };
+            if self.shard.key(key.slot) != Some(key) {
+                continue;
+            }
+            let Some(mut socket) = self.sockets.get(key.slot) else { continue };
+            match socket.read(&mut self.scratch) {
+                Ok(0) => self.shard.lost(key.slot, &mut self.sockets),
+                Ok(len) => {
+                    self.shard.receive(now, key.slot, &mut self.scratch[..len], &mut self.sockets);
+                    // A read that falls short has emptied the socket: the next byte makes a new event (epoll(7)).
+                    if len == self.scratch.len() || to_the_end {
+                        self.readable.push_back(Readable { key, to_the_end });
+                    }
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => {}
+                    ErrorKind::Interrupted => self.readable.push_back(Readable { key, to_the_end }),
+                    _ => self.shard.lost(key.slot, &mut self.sockets),
+                },
+            }
+        }
+    }
+
+    fn send_outgoing(&mut self) {
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            if let Some(batch) = self.shard.take_outgoing(shard) {
+                let bytes = batch.len_bytes();
+                mailbox.push(Parcel::Mail(Mail::Frames(batch)), bytes);
+            }
+        }
+    }
+
+    /// When the next turn is due if nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let timers = self.shard.deadline_ms().map(|ms| self.clock.epoch + Duration::from_millis(ms));
+        let hold = (!self.readable.is_empty()).then(|| Instant::now() + HOLD);
+        [timers, hold].into_iter().flatten().min()
+    }
+}
+
+/// Drives a shard for as long as its runtime lives.
+pub async fn run(driver: Rc<RefCell<Driver>>) -> io::Result<()> {
+    let (poll, notify) = {
+        let driver = driver.borrow();
+        (sys::watch_poll(&driver.poll)?, driver.notify.clone())
+    };
+    // Far enough not to matter, near enough for the timer's arithmetic.
+    let idle = Duration::from_secs(3600);
+    let sleep = tokio::time::sleep(idle);
+    tokio::pin!(sleep);
+    loop {
+        let deadline = driver.borrow().deadline().unwrap_or_else(|| Instant::now() + idle);
+        if sleep.deadline() != deadline.into() {
+            sleep.as_mut().reset(deadline.into());
+        }
+        tokio::select! {
+            biased;
+            // Cleared before the poll is asked: an event that comes meanwhile makes it ready anew.
+            guard = poll.readable() => guard?.clear_ready(),
+            () = notify.notified() => {}
+            () = &mut sleep => {}
+        }
+        while driver.borrow_mut().turn()? {
+            // HTTP and the listeners have their turn too.
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! HTTP on a shard: health, metrics, the API, and the upgrade to WebSocket. hyper parses; [`crate::api`] decides
+//! what a request is; this carries it out.
+
+use super::driver::Driver;
+use super::shared::NodeShared;
+use super::stream::ShardStream;
+use crate::api::{self, ApiError, Route};
+use crate::auth;
+use crate::config::Config;
+use crate::hub::Refused;
+use crate::metrics::{self, HandshakeFailure};
+use crate::model::Refusal;
+use crate::shard::To;
+use crate::wire;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+type Reply = Response<Full<Bytes>>;
+
+/// hyper's own lower bound of its read buffer, in bytes.
+const HYPER_BUFFER_MIN: usize = 8192;
+
+/// Seconds after which a refused client may try again.
+const RETRY_AFTER_S: &str = "5";
+
+/// What the tasks that serve HTTP on one shard share.
+#[derive(Clone)]
+pub(super) struct Http {
+    pub driver: Rc<RefCell<Driver>>,
+    pub node: Arc<NodeShared>,
+    pub shard: usize,
+    /// Connections that are not upgraded (yet).
+    pub open: Rc<Cell<u32>>,
+}
+
+/// Counts an HTTP connection for as long as it is served here.
+struct OpenGuard(Rc<Cell<u32>>);
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Http {
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.driver.borrow().shard().config().clone()
+    }
+
+    fn metrics(&self) -> &metrics::ShardMetrics {
+        &self.node.metrics.shards[self.shard]
+    }
+
+    fn failed(&self, failure: HandshakeFailure) {
+        self.metrics().handshake_failures.inc(failure.index());
+    }
+
+    /// Serves one connection until it ends or is upgraded.
+    pub(super) async fn serve<S: ShardStream>(self, mut stream: S, mut peer: Option<SocketAddr>) {
+        let config = self.config();
+        if self.open.get() >= config.http.connections_max {
+            self.failed(HandshakeFailure::HttpFull);
+            return;
+        }
+        self.open.set(self.open.get() + 1);
+        let _guard = OpenGuard(self.open.clone());
+        let trusted = peer.is_none_or(|peer| is_trusted(&config, peer.ip()));
+        if config.proxy_protocol && trusted {
+            let header = super::proxy::read_header(&mut stream);
+            match tokio::time::timeout(config.times.handshake_timeout, header).await {
+                Ok(Ok(source)) => peer = source.or(peer),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "bad PROXY header");
+                    return self.failed(HandshakeFailure::ProxyHeader);
+                }
+                Err(_) => return self.failed(HandshakeFailure::Timeout),
+            }
+        }
+        let http = self.clone();
+        let service = service_fn(move |request| {
+            let http = http.clone();
+            async move { Ok::<_, Infallible>(http.respond::<S>(request, peer).await) }
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.times.handshake_timeout)
+            .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
+            .max_headers(config.http.headers_max as usize)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await;
+        if let Err(error) = served {
+            if error.is_timeout() {
+                self.failed(HandshakeFailure::Timeout);
+            } else if error.is_parse_too_large() {
+                self.failed(HandshakeFailure::TooLarge);
+            } else if error.is_parse() {
+                self.failed(HandshakeFailure::BadRequest);
+            }
+            tracing::debug!(%error, peer = peer.map(tracing::field::display), "HTTP connection failed");
+        }
+    }
+
+    async fn respond<S: ShardStream>(self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Reply {
+        let config = self.config();
+        let answer = self.route::<S>(request, peer, &config);
+        match tokio::time::timeout(config.http.request_timeout, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => error_reply(&error),
+            Err(_) => error_reply(&ApiError::new(408, "timeout", "the request took too long")),
+        }
+    }
+
+    async fn route<S: ShardStream>(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<SocketAddr>,
+        config: &Arc<Config>,
+    ) -> Result<Reply, ApiError> {
+        let path = request.uri().path();
+        let path = match path.strip_prefix(config.path_prefix.as_str()) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => return Err(ApiError::not_found("no such path")),
+        };
+        let route = api::route(request.method().as_str(), path, request.uri().query());
+        let route = route.inspect_err(|_| {
+            if wire::is_upgrade(request.headers()) {
+                self.failed(HandshakeFailure::Path);
+            }
+        })?;
+        if route.needs_key() {
+            self.check_key(request.headers(), peer, config)?;
+        }
+        match route {
+            Route::Upgrade => Ok(self.upgrade::<S>(request, peer, config)),
+            Route::Health => {
+                let hub = &self.node.hub;
+                let clients = u64::from(hub.admission.connections());
+                Ok(json(&api::Health::new(clients, u64::from(hub.directory.len()))))
+            }
+            Route::Ready => Ok(self.ready(config).await),
+            Route::Metrics => Ok(self.metrics_page()),
+            Route::Publish => {
+                let body = self.body(request, config).await?;
+                let publish = api::parse_publish(&body, config.limits.json_depth_max)?;
+                self.publish(&publish)
+            }
+            Route::Broadcast => {
+                let body = self.body(request, config).await?;
+                let publish = api::parse_broadcast(&body, config.limits.json_depth_max)?;
+                self.publish(&publish)
+            }
+            Route::Rooms { prefix, cursor, limit } => {
+                let rooms = self.node.rooms(prefix.as_deref().unwrap_or(""), cursor.as_deref(), limit as usize);
+                let full = rooms.len() == limit as usize;
+                let cursor = rooms.last().filter(|_| full).map(|last| last.room.clone());
+                Ok(json(&api::RoomList { rooms, cursor }))
+            }
+            Route::Room { name } => match self.node.hub.directory.get(name.as_str()) {
+                Some(room) => {
+                    Ok(json(&api::RoomInfo { room: name.to_string(), members: u64::from(room.members()) }))
+                }
+                None => Err(ApiError::not_found("no such room")),
+            },
+            Route::Stats => Ok(json(&self.node.stats())),
+            Route::Slow { limit } => {
+                let slow = self.node.slow(limit as usize).await;
+                Ok(json(&api::SlowList { slow: slow.map_err(|_| ApiError::unavailable("shutting down"))? }))
+            }
+        }
+    }
+
+    fn check_key(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+        config: &Config,
+    ) -> Result<(), ApiError> {
+        const FORWARDED: [&str; 4] = ["x-forwarded-for", "forwarded", "x-real-ip", "via"];
+        let facts = auth::PeerFacts {
+            ip: peer.map(|peer| peer.ip()),
+            host: text(headers, &header::HOST),
+            forwarded: FORWARDED.iter().any(|name| headers.contains_key(*name)),
+        };
+        auth::authorize(&config.api_keys, text(headers, &header::AUTHORIZATION), facts)
+            .map_err(|denied| ApiError::unauthorized(denied.to_string()))
+    }
+
+    async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
+        let bytes_max = config.http.body_bytes_max;
+        match Limited::new(request.into_body(), bytes_max).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(bytes_max)),
+            Err(error) => Err(ApiError::bad_request(format!("the body cannot be read: {error}"))),
+        }
+    }
+
+    fn publish(&self, publish: &api::PublishRequest<'_>) -> Result<Reply, ApiError> {
+        let mut driver = self.driver.borrow_mut();
+        if driver.is_congested() {
+            return Err(ApiError::unavailable("the shards are behind with their mail"));
+        }
+        let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
+        let delivered = driver.publish(&to, &publish.event, Some(publish.data));
+        Ok(json(&api::Delivered { delivered: u64::from(delivered) }))
+    }
+
+    async fn ready(&self, config: &Config) -> Reply {
+        if self.node.hub.is_draining() {
+            return not_ready("draining");
+        }
+        match tokio::time::timeout(config.times.ready_timeout, self.node.canary()).await {
+            Ok(Ok(())) => json(&api::Ready::yes()),
+            _ => not_ready("a canary did not come through every shard in time"),
+        }
+    }
+
+    fn metrics_page(&self) -> Reply {
+        let mut page = String::new();
+        self.node.encode_metrics(&mut page);
+        reply(StatusCode::OK, metrics::CONTENT_TYPE, page.into())
+    }
+
+    /// Answers an upgrade with 101 and takes the connection over, or says why not.
+    fn upgrade<S: ShardStream>(
+        &self,
+        mut request: Request<Incoming>,
+        peer: Option<SocketAddr>,
+        config: &Arc<Config>,
+    ) -> Reply {
+        let headers = request.headers();
+        let handshake = match wire::check_handshake(request.method(), request.version(), headers) {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                let version = error.status() == StatusCode::UPGRADE_REQUIRED;
+                self.failed(if version { HandshakeFailure::Version } else { HandshakeFailure::BadRequest });
+                let mut reply = text_reply(error.status(), error.to_string());
+                if error.status() == StatusCode::UPGRADE_REQUIRED {
+                    reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                    reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                }
+                return reply;
+            }
+        };
+        let origin = text(headers, &header::ORIGIN);
+        // An Origin that is no text is no origin that was allowed.
+        let origin = if headers.contains_key(header::ORIGIN) { Some(origin.unwrap_or("")) } else { None };
+        if !auth::allowed(origin, text(headers, &header::HOST), &config.allowed_origins) {
+            self.failed(HandshakeFailure::Origin);
+            return text_reply(
+                StatusCode::FORBIDDEN,
+                "this Origin is not allowed: add it to allowed_origins (FANWIRE_ALLOWED_ORIGINS)".to_owned(),
+            );
+        }
+        let peer = peer.map(|peer| {
+            let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
+            if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
+        });
+        let dialect = match subprotocol(&handshake.protocols) {
+            Ok(dialect) => dialect,
+            Err(text) => {
+                self.failed(HandshakeFailure::Subprotocol);
+                return text_reply(StatusCode::BAD_REQUEST, text);
+            }
+        };
+        let hub = &self.node.hub;
+        if hub.is_draining() {
+            self.failed(HandshakeFailure::Draining);
+            return full_reply("server is shutting down");
+        }
+        let limits = &config.limits;
+        let ip = peer.map(|peer| peer.ip());
+        if let Err(refused) = hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
+            let label = match refused {
+                Refused::Node => HandshakeFailure::Full,
+                Refused::Ip => HandshakeFailure::IpFull,
+            };
+            self.failed(label);
+            return full_reply(match refused {
+                Refused::Node => Refusal::ServerFull.text(),
+                Refused::Ip => "too many connections from this address",
+            });
+        }
+        let mut reply = Response::new(Full::default());
+        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = reply.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_str(&handshake.accept_key) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if let Some(chosen) = dialect.1.and_then(|name| HeaderValue::from_str(&name).ok()) {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
+        }
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (http, handshake_timeout) = (self.clone(), config.times.handshake_timeout);
+        tokio::task::spawn_local(async move {
+            let upgraded = tokio::time::timeout(handshake_timeout, upgrade).await;
+            if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), peer, dialect.0) {
+                http.node.hub.admission.release(ip);
+                http.failed(HandshakeFailure::Disconnected);
+            }
+        });
+        reply
+    }
+
+    /// Moves a connection from hyper to the shard. `false` if it could not.
+    fn take_over<S: ShardStream>(
+        &self,
+        upgraded: Option<hyper::upgrade::Upgraded>,
+        peer: Option<SocketAddr>,
+        dialect: crate::model::DialectId,
+    ) -> bool {
+        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<S>>) else { return false };
+        let Ok(socket) = parts.io.into_inner().into_socket() else { return false };
+        let mut read = parts.read_buf.to_vec();
+        self.driver.borrow_mut().adopt(socket, peer, dialect, &mut read)
+    }
+}
+
+/// The dialect that a client asks for: the first of its subprotocols that is one of ours, else the default when it
+/// names none of ours.
+fn subprotocol(asked: &[String]) -> Result<(crate::model::DialectId, Option<String>), String> {
+    const PREFIX: &str = "fanwire.";
+    for name in asked {
+        if let Some(dialect) = name.strip_prefix(PREFIX).and_then(crate::dialect::by_name) {
+            return Ok((dialect.id(), Some(name.clone())));
+        }
+    }
+    if let Some(unknown) = asked.iter().find(|name| name.starts_with(PREFIX)) {
+        return Err(format!("unknown subprotocol {unknown:.64?}"));
+    }
+    Ok((crate::dialect::DIALECTS[0].id(), None))
+}
+
+fn is_trusted(config: &Config, ip: IpAddr) -> bool {
+    config.trusted_proxies.iter().any(|network| network.contains(&ip.to_canonical()))
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn json<T: serde::Serialize>(body: &T) -> Reply {
+    reply(StatusCode::OK, api::CONTENT_TYPE, api::to_json(body).into())
+}
+
+fn not_ready(reason: &str) -> Reply {
+    reply(StatusCode::SERVICE_UNAVAILABLE, api::CONTENT_TYPE, api::to_json(&api::Ready::no(reason)).into())
+}
+
+fn text_reply(status: StatusCode, text: String) -> Reply {
+    reply(status, "text/plain; charset=utf-8", (text + "\n").into())
+}
+
+fn full_reply(text: &str) -> Reply {
+    let mut reply = text_reply(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    reply
+}
+
+fn error_reply(error: &ApiError) -> Reply {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = reply(status, api::CONTENT_TYPE, error.to_json().into());
+    let headers = reply.headers_mut();
+    if let Some(allow) = error.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+        // The rest of the body is not read, so the connection cannot go on.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}

@@ -1,0 +1,160 @@
+//! The life of a shard's thread: its runtime, its listeners, its drain.
+
+use super::driver::{self, Driver};
+use super::http::Http;
+use super::shared::NodeShared;
+use crate::metrics::ShardMetrics;
+use crate::shard::{Parts, Request, Shard};
+use mio::Poll;
+use socket2::Socket;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+/// Pause after an accept failed for want of something (file descriptors, memory), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections accepted before others have their turn.
+const ACCEPT_BUDGET: u32 = 64;
+
+/// How often a draining shard looks whether its connections are gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// What a shard's thread starts with.
+pub struct ShardThread {
+    /// What the shard is made of.
+    pub parts: Parts,
+    /// Its poll.
+    pub poll: Poll,
+    /// What it shares with the node.
+    pub node: Arc<NodeShared>,
+    /// Its counters.
+    pub metrics: Arc<ShardMetrics>,
+    /// Its own listener on the TCP port.
+    pub tcp: std::net::TcpListener,
+    /// The node's Unix listener: one shard accepts for all and hands the sockets round.
+    pub unix: Option<std::os::unix::net::UnixListener>,
+}
+
+impl ShardThread {
+    /// Runs until the node is told to stop and the drain is over.
+    ///
+    /// # Errors
+    /// If the runtime or its event loop fails.
+    pub fn run(self) -> io::Result<()> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> io::Result<()> {
+        let Self { parts, poll, node, metrics, tcp, unix } = self;
+        let shard = parts.index;
+        let driver =
+            Driver::new(Shard::new(parts), shard, poll, node.mailboxes.clone(), metrics.clone(), node.clock)?;
+        let driver = Rc::new(RefCell::new(driver));
+        let http = Http { driver: driver.clone(), node: node.clone(), shard, open: Rc::new(Cell::new(0)) };
+        let mut stop = node.stop.subscribe();
+        let mut listeners = vec![tokio::task::spawn_local(accept_tcp(TcpListener::from_std(tcp)?, http.clone()))];
+        if let Some(unix) = unix {
+            listeners.push(tokio::task::spawn_local(accept_unix(UnixListener::from_std(unix)?, http.clone())));
+        }
+        tokio::task::spawn_local(serve_accepted(http));
+        tokio::select! {
+            looped = driver::run(driver.clone()) => return looped,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        for listener in listeners {
+            listener.abort();
+        }
+        let drain_timeout = driver.borrow().shard().config().times.drain_timeout;
+        node.post(shard, Request::Drain(drain_timeout));
+        tokio::select! {
+            looped = driver::run(driver.clone()) => looped,
+            () = drained(&driver, drain_timeout) => Ok(()),
+        }
+    }
+}
+
+/// Waits until every connection is gone, at most `within`.
+async fn drained(driver: &RefCell<Driver>, within: Duration) {
+    let deadline = Instant::now() + within;
+    // A turn for the answers to requests that came just before.
+    tokio::time::sleep(DRAIN_LOOK).await;
+    while driver.borrow().shard().connections() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+}
+
+async fn accept_tcp(listener: TcpListener, http: Http) {
+    let mut budget = Budget::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                http.node.metrics.shards[http.shard].accepts.add(1);
+                tokio::task::spawn_local(http.clone().serve(stream, Some(peer)));
+                budget.spend().await;
+            }
+            Err(error) => accept_failed(&http, &error).await,
+        }
+    }
+}
+
+async fn accept_unix(listener: UnixListener, http: Http) {
+    let shards = http.node.mailboxes.len();
+    let mut budget = Budget::default();
+    let mut next = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                http.node.metrics.shards[http.shard].accepts.add(1);
+                next = (next + 1) % shards;
+                match stream.into_std() {
+                    Ok(stream) => http.driver.borrow().hand_over(next, Socket::from(stream)),
+                    Err(error) => tracing::error!(%error, "cannot hand a socket over"),
+                }
+                budget.spend().await;
+            }
+            Err(error) => accept_failed(&http, &error).await,
+        }
+    }
+}
+
+/// Serves the sockets that another shard has accepted.
+async fn serve_accepted(http: Http) {
+    let notify = http.driver.borrow().accepted_notify();
+    loop {
+        notify.notified().await;
+        let accepted = http.driver.borrow_mut().take_accepted();
+        for socket in accepted {
+            match UnixStream::from_std(socket.into()) {
+                Ok(stream) => {
+                    tokio::task::spawn_local(http.clone().serve(stream, None));
+                }
+                Err(error) => tracing::error!(%error, "cannot serve a socket handed over"),
+            }
+        }
+    }
+}
+
+async fn accept_failed(http: &Http, error: &io::Error) {
+    http.node.metrics.shards[http.shard].accept_errors.add(1);
+    tracing::warn!(%error, "accept failed");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// Lets the other tasks of the shard run after a number of accepts.
+#[derive(Default)]
+struct Budget(u32);
+
+impl Budget {
+    async fn spend(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(ACCEPT_BUDGET) {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+use super::driver::{Clock, Parcel, ShardMailbox};
+use crate::api::{RoomInfo, ShardStats, SlowConsumer, Stats};
+use crate::hub::Hub;
+use crate::metrics::{NodeMetrics, RateWindow, Scrape};
+use crate::model::ConnectionId;
+use crate::shard::{Mail, Reply, Request};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::{oneshot, watch};
+
+/// What the node, its handles and its shards' tasks share: the way to ask something of any shard.
+pub struct NodeShared {
+    /// What the shards share.
+    pub hub: Arc<Hub>,
+    /// One mailbox per shard.
+    pub mailboxes: Arc<[ShardMailbox]>,
+    /// Every shard's counters.
+    pub metrics: NodeMetrics,
+    /// The time all agree on.
+    pub clock: Clock,
+    /// Deliveries over the last seconds, for `websocket_messages_per_second`.
+    pub rate: Mutex<RateWindow>,
+    /// Set to `true` to begin the drain.
+    pub stop: watch::Sender<bool>,
+}
+
+/// The server ended before it answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server has ended")]
+pub struct Ended;
+
+/// The outcome of a request to a shard: await it, wait for it, or drop it if the outcome does not matter.
+#[derive(Debug)]
+pub struct Answer<T>(oneshot::Receiver<T>);
+
+impl<T> Answer<T> {
+    /// Blocks until the answer is there. Not for an async runtime's own threads: await the answer there.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub fn wait(self) -> Result<T, Ended> {
+        self.0.blocking_recv().map_err(|_| Ended)
+    }
+}
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T, Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(|_| Ended)
+    }
+}
+
+impl NodeShared {
+    /// Posts a request that is answered.
+    pub fn ask<T: Send + 'static>(&self, shard: usize, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
+        let (sender, receiver) = oneshot::channel();
+        // Nobody waiting any more is no fault.
+        self.post(shard, request(Box::new(move |value| drop(sender.send(value)))));
+        Answer(receiver)
+    }
+
+    /// Posts a request.
+    pub fn post(&self, shard: usize, request: Request) {
+        self.mailboxes[shard].push(Parcel::Mail(Mail::Request(request)), 0);
+    }
+
+    /// The shard on which a connection would live. An id that is not this node's may point anywhere; the shard asked
+    /// finds that it is none of its own.
+    pub fn shard_of(&self, id: ConnectionId) -> usize {
+        usize::from(id.locator(self.hub.connection_key).shard) % self.mailboxes.len()
+    }
+
+    fn ask_all<T: Send + 'static>(&self, request: impl Fn(Reply<T>) -> Request) -> Vec<Answer<T>> {
+        (0..self.mailboxes.len()).map(|shard| self.ask(shard, &request)).collect()
+    }
+
+    /// Asks every shard for its slow consumers and keeps the `limit` largest backlogs, largest first.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn slow(&self, limit: usize) -> Result<Vec<SlowConsumer>, Ended> {
+        let mut slow = Vec::new();
+        for answer in self.ask_all(|reply| Request::Slow { limit, reply }) {
+            slow.extend(answer.await?);
+        }
+        slow.sort_by_key(|entry| std::cmp::Reverse(entry.backlog_bytes));
+        slow.truncate(limit);
+        Ok(slow)
+    }
+
+    /// Sends a canary through the mailbox and the tick of every shard.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn canary(&self) -> Result<(), Ended> {
+        for answer in self.ask_all(Request::Canary) {
+            answer.await?;
+        }
+        Ok(())
+    }
+
+    /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
+    pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
+        let rooms = self.hub.directory.list(prefix, after, limit);
+        rooms
+            .into_iter()
+            .map(|(room, members)| RoomInfo { room: room.to_string(), members: u64::from(members) })
+            .collect()
+    }
+
+    /// Writes every shard's counters for Prometheus.
+    pub fn encode_metrics(&self, out: &mut String) {
+        let now_ms = self.clock.now().ms();
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let scrape = Scrape {
+            rooms: u64::from(self.hub.directory.len()),
+            messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
+            uptime_seconds: now_ms as f64 / 1e3,
+        };
+        self.metrics.encode(&scrape, out);
+    }
+
+    /// Counts of the node and of each shard.
+    pub fn stats(&self) -> Stats {
+        let shards: Vec<ShardStats> = (0_u16..)
+            .zip(&self.metrics.shards)
+            .map(|(shard, metrics)| ShardStats {
+                shard,
+                clients: metrics.connections.get(),
+                rooms: metrics.rooms.get(),
+                members: metrics.members.get(),
+                publications: metrics.publications.get(),
+                deliveries: metrics.deliveries.get(),
+                backlog_bytes: metrics.backlog_bytes.get(),
+                mailbox_bytes: metrics.mailbox_bytes.get(),
+            })
+            .collect();
+        Stats {
+            clients: u64::from(self.hub.admission.connections()),
+            rooms: u64::from(self.hub.directory.len()),
+            uptime_ms: self.clock.now().ms(),
+            publications: shards.iter().map(|shard| shard.publications).sum(),
+            deliveries: shards.iter().map(|shard| shard.deliveries).sum(),
+            backlog_bytes: self.hub.outboxes.bytes() as u64,
+            shards,
+        }
+    }
+}
+
+impl fmt::Debug for NodeShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeShared").field("shards", &self.mailboxes.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+use super::cell::LabelledCounters;
+use super::histogram::Histogram;
+use super::node::{NodeMetrics, Scrape};
+use super::shard::ShardMetrics;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+/// Media type of the text: OpenMetrics 1.0.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How something is read from a shard.
+type Of<T> = fn(&ShardMetrics) -> T;
+type OfRef<T> = fn(&ShardMetrics) -> &T;
+
+/// Gauges with a value for each shard: name, help, value.
+const GAUGES: [(&str, &str, Of<u64>); 8] = [
+    ("fanwire_connections", "Open connections", |s| s.connections.get()),
+    ("fanwire_rooms", "Rooms with a member on the shard", |s| s.rooms.get()),
+    ("fanwire_members", "Memberships of connections in rooms", |s| s.members.get()),
+    ("fanwire_backlog_bytes", "Bytes waiting in the outboxes of connections", |s| s.backlog_bytes.get()),
+    ("fanwire_blocked_connections", "Connections whose socket takes nothing at the moment", |s| {
+        s.blocked_connections.get()
+    }),
+    ("fanwire_mailbox_bytes", "Bytes waiting in the mailbox", |s| s.mailbox_bytes.get()),
+    ("fanwire_mailbox_items", "Items waiting in the mailbox", |s| s.mailbox_items.get()),
+    ("fanwire_mailbox_age_microseconds", "Wait of the oldest item taken last from the mailbox", |s| {
+        s.mailbox_age_us.get()
+    }),
+];
+
+/// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
+const COUNTERS: [(&str, &str, Of<u64>); 10] = [
+    ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
+    ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
+    ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
+    ("fanwire_bytes_in", "Bytes received", |s| s.bytes_in.get()),
+    ("fanwire_bytes_out", "Bytes written", |s| s.bytes_out.get()),
+    ("fanwire_writes", "Write calls", |s| s.writes.get()),
+    ("fanwire_accepts", "Sockets accepted", |s| s.accepts.get()),
+    ("fanwire_accept_errors", "Accept calls that failed", |s| s.accept_errors.get()),
+    ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
+    ("fanwire_rate_limited", "Requests over a rate limit", |s| s.rate_limited.get()),
+];
+
+/// Counters with a value for each shard and label: name, help, name of the label, counters.
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 4] = [
+    ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
+    ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
+    ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
+    ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
+        &s.handshake_failures
+    }),
+];
+
+/// Histograms of each shard: name, help, histogram.
+const HISTOGRAMS: [(&str, &str, OfRef<Histogram>); 2] = [
+    ("fanwire_tick_seconds", "Duration of a round of the shard's loop", |s| &s.tick_seconds),
+    ("fanwire_publish_to_write_seconds", "From accepting a publication to the write that carried it", |s| {
+        &s.publish_to_write_seconds
+    }),
+];
+
+impl NodeMetrics {
+    /// Appends the OpenMetrics text of all metrics.
+    pub fn encode(&self, scrape: &Scrape, out: &mut String) {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scraped { node: self.clone(), scrape: *scrape }));
+        text::encode(out, &registry).expect("writing to a String does not fail");
+    }
+}
+
+/// The collector of one scrape. Owns its parts because a registry asks for `'static`.
+#[derive(Debug)]
+struct Scraped {
+    node: NodeMetrics,
+    scrape: Scrape,
+}
+
+impl Collector for Scraped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_documented(&mut encoder)?;
+        for (name, help, read) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (index, shard) in self.indexed() {
+                family.encode_family(&[("shard", index)])?.encode_gauge(&read(shard))?;
+            }
+        }
+        for (name, help, read) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (index, shard) in self.indexed() {
+                family
+                    .encode_family(&[("shard", index)])?
+                    .encode_counter::<NoLabelSet, _, u64>(&read(shard), None)?;
+            }
+        }
+        for (name, help, label, read) in LABELLED {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (index, shard) in self.indexed() {
+                for (value, count) in read(shard).iter() {
+                    family
+                        .encode_family(&([("shard", index)], [(label, value)]))?
+                        .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                }
+            }
+        }
+        for (name, help, read) in HISTOGRAMS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for (index, shard) in self.indexed() {
+                let histogram = read(shard);
+                // The count is that of the very buckets written here, so that the two agree whatever is counted
+                // meanwhile.
+                let buckets = histogram.buckets();
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                family.encode_family(&[("shard", index)])?.encode_histogram::<NoLabelSet>(
+                    histogram.sum_seconds(),
+                    count,
+                    &buckets,
+                    None,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Scraped {
+    fn indexed(&self) -> impl Iterator<Item = (u64, &ShardMetrics)> {
+        (0..).zip(self.node.shards.iter().map(AsRef::as_ref))
+    }
+
+    /// The four metrics that the document of the rooms module names, without labels.
+    fn encode_documented(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        // The first two go down as well, so they are gauges in spite of their names.
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+        };
+        gauge("websocket_clients_total", "Connected clients", self.node.connections() as f64)?;
+        gauge("websocket_rooms_total", "Rooms with a member", self.scrape.rooms as f64)?;
+        let rate = self.scrape.messages_per_second;
+        gauge("websocket_messages_per_second", "Messages sent to clients per second", rate)?;
+        gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
+        encoder
+            .encode_descriptor(
+                "websocket_errors",
+                "Errors of clients and handshakes",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&self.node.errors(), None)
+    }
+}
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

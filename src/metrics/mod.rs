@@ -1,0 +1,18 @@
+//! What the node counts, and the text in which it tells.
+//!
+//! Each shard owns one [`ShardMetrics`] and is the only one that writes it, so that counting is a plain load and
+//! store; any thread may read. The labels of reasons come from the caller: this module knows no other.
+
+mod cell;
+mod encode;
+mod histogram;
+mod node;
+mod rate;
+mod shard;
+
+pub use cell::{Counter, Gauge, LabelledCounters};
+pub use encode::CONTENT_TYPE;
+pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
+pub use node::{NodeMetrics, Scrape};
+pub use rate::{RATE_WINDOW_MS, RateWindow};
+pub use shard::{HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics};

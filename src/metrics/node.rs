@@ -1,0 +1,46 @@
+use super::shard::{ShardLabels, ShardMetrics};
+use std::sync::Arc;
+
+/// The metrics of every shard of the node.
+#[derive(Debug, Clone)]
+pub struct NodeMetrics {
+    /// By shard index.
+    pub shards: Vec<Arc<ShardMetrics>>,
+}
+
+/// What a scrape tells beside the shards' own numbers, because only the caller knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Scrape {
+    /// Rooms with a member on the node, each counted once (a room may live on several shards).
+    pub rooms: u64,
+    /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
+    pub messages_per_second: f64,
+    /// How long the node has run, in seconds.
+    pub uptime_seconds: f64,
+}
+
+impl NodeMetrics {
+    /// Metrics at zero for `shards` shards.
+    pub fn new(shards: usize, labels: &ShardLabels) -> Self {
+        Self { shards: (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect() }
+    }
+
+    /// Open connections of the node.
+    pub fn connections(&self) -> u64 {
+        self.sum(|shard| shard.connections.get())
+    }
+
+    /// Frames handed to connections since the start.
+    pub fn deliveries(&self) -> u64 {
+        self.sum(|shard| shard.deliveries.get())
+    }
+
+    /// The document's count of errors, see [`ShardMetrics::errors`].
+    pub fn errors(&self) -> u64 {
+        self.sum(ShardMetrics::errors)
+    }
+
+    fn sum(&self, of: impl Fn(&ShardMetrics) -> u64) -> u64 {
+        self.shards.iter().map(|shard| of(shard)).sum()
+    }
+}

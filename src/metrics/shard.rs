@@ -1,0 +1,200 @@
+use super::cell::{Counter, Gauge, LabelledCounters};
+use super::histogram::Histogram;
+
+/// Why a connection never became a WebSocket. The index of each in [`HANDSHAKE_FAILURES`] is its value here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// Not HTTP, or an upgrade against RFC 6455 section 4.2.1.
+    BadRequest,
+    /// A WebSocket version other than 13.
+    Version,
+    /// An upgrade of a path that has none, or by a method other than GET.
+    Path,
+    /// A subprotocol of ours that does not exist.
+    Subprotocol,
+    /// The origin is not allowed.
+    Origin,
+    /// The node is full.
+    Full,
+    /// The address has as many connections as it may.
+    IpFull,
+    /// The shard serves as many HTTP connections as it may.
+    HttpFull,
+    /// The node drains.
+    Draining,
+    /// Nothing complete came in time.
+    Timeout,
+    /// The peer went away.
+    Disconnected,
+    /// A request head over its bound.
+    TooLarge,
+    /// A trusted proxy sent no or a wrong PROXY header.
+    ProxyHeader,
+}
+
+/// Label of each [`HandshakeFailure`], by its index.
+pub const HANDSHAKE_FAILURES: [&str; 13] = [
+    "bad_request",
+    "version",
+    "path_or_method",
+    "subprotocol",
+    "origin",
+    "full",
+    "ip_full",
+    "http_full",
+    "draining",
+    "timeout",
+    "disconnected",
+    "too_large",
+    "proxy_header",
+];
+
+impl HandshakeFailure {
+    /// Position in [`HANDSHAKE_FAILURES`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Label values that the caller chooses, in the order of the indexes that it will count by.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardLabels {
+    /// Reasons to close a connection.
+    pub close_reasons: &'static [&'static str],
+    /// Reasons to drop frames.
+    pub drop_reasons: &'static [&'static str],
+    /// Refusals of a request.
+    pub refusals: &'static [&'static str],
+}
+
+/// What one shard counts. Written by the shard's own thread alone.
+///
+/// Aligned to two cache lines (they are fetched in pairs), so that no shard's numbers share one with another's.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct ShardMetrics {
+    /// Open connections.
+    pub connections: Gauge,
+    /// Rooms with a member on this shard.
+    pub rooms: Gauge,
+    /// Memberships: a connection in two rooms counts twice.
+    pub members: Gauge,
+    /// Bytes waiting in the outboxes of the shard's connections.
+    pub backlog_bytes: Gauge,
+    /// Connections whose socket takes nothing at the moment.
+    pub blocked_connections: Gauge,
+    /// Items waiting in the mailbox.
+    pub mailbox_items: Gauge,
+    /// How long the oldest item of the last round had waited in the mailbox, in microseconds.
+    pub mailbox_age_us: Gauge,
+    /// Publications accepted from this shard's connections.
+    pub publications: Counter,
+    /// Frames handed to connections.
+    pub deliveries: Counter,
+    /// Frames received.
+    pub frames_in: Counter,
+    /// Bytes received.
+    pub bytes_in: Counter,
+    /// Bytes written.
+    pub bytes_out: Counter,
+    /// Write calls.
+    pub writes: Counter,
+    /// Sockets accepted.
+    pub accepts: Counter,
+    /// Accept calls that failed.
+    pub accept_errors: Counter,
+    /// Connections that broke RFC 6455.
+    pub protocol_errors: Counter,
+    /// Requests over a rate limit.
+    pub rate_limited: Counter,
+    /// Connections closed, by the index of the reason.
+    pub closes: LabelledCounters,
+    /// Frames not written, by the index of the reason.
+    pub drops: LabelledCounters,
+    /// Requests refused, by the index of the refusal.
+    pub refusals: LabelledCounters,
+    /// Failed handshakes, by [`HandshakeFailure::index`].
+    pub handshake_failures: LabelledCounters,
+    /// How long a round of the shard's loop took.
+    pub tick_seconds: Histogram,
+    /// From the acceptance of a publication to the write that carried it.
+    pub publish_to_write_seconds: Histogram,
+    /// Bytes waiting in the mailbox: senders add, the shard takes away.
+    pub mailbox_bytes: Gauge,
+}
+
+impl ShardMetrics {
+    /// All at zero.
+    pub fn new(labels: &ShardLabels) -> Self {
+        Self {
+            connections: Gauge::default(),
+            rooms: Gauge::default(),
+            members: Gauge::default(),
+            backlog_bytes: Gauge::default(),
+            blocked_connections: Gauge::default(),
+            mailbox_items: Gauge::default(),
+            mailbox_age_us: Gauge::default(),
+            publications: Counter::default(),
+            deliveries: Counter::default(),
+            frames_in: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            writes: Counter::default(),
+            accepts: Counter::default(),
+            accept_errors: Counter::default(),
+            protocol_errors: Counter::default(),
+            rate_limited: Counter::default(),
+            closes: LabelledCounters::new(labels.close_reasons),
+            drops: LabelledCounters::new(labels.drop_reasons),
+            refusals: LabelledCounters::new(labels.refusals),
+            handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
+            tick_seconds: Histogram::default(),
+            publish_to_write_seconds: Histogram::default(),
+            mailbox_bytes: Gauge::default(),
+        }
+    }
+
+    /// Everything that the document's `websocket_errors_total` counts: what peers or the system did wrong.
+    pub fn errors(&self) -> u64 {
+        self.accept_errors.get()
+            + self.protocol_errors.get()
+            + self.refusals.total()
+            + self.handshake_failures.total()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABELS: ShardLabels = ShardLabels {
+        close_reasons: &["idle"],
+        drop_reasons: &["outbox"],
+        refusals: &["too_deep", "room_full"],
+    };
+
+    #[test]
+    fn errors_are_those_of_every_kind() {
+        let shard = ShardMetrics::new(&LABELS);
+        shard.accept_errors.inc();
+        shard.protocol_errors.add(10);
+        shard.refusals.add(1, 100);
+        shard.handshake_failures.add(HandshakeFailure::TooLarge.index(), 1000);
+        shard.closes.inc(0);
+        shard.drops.inc(0);
+        assert_eq!(shard.errors(), 1111);
+    }
+
+    #[test]
+    fn handshake_labels_stand_at_their_index() {
+        assert_eq!(HandshakeFailure::ProxyHeader.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
+        assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
+    }
+
+    #[test]
+    fn shards_share_no_cache_line() {
+        assert_eq!(align_of::<ShardMetrics>(), 128);
+        assert_eq!(size_of::<ShardMetrics>() % 128, 0);
+    }
+}

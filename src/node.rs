@@ -1,0 +1,197 @@
+use crate::config::{Config, Reload};
+use crate::handle::Handle;
+use crate::hub::Hub;
+use crate::io::{self, Clock, NodeShared, ShardMailbox, ShardThread, ShardWaker};
+use crate::metrics::{NodeMetrics, ShardLabels};
+use crate::model::{CloseReason, DropReason, Refusal};
+use crate::shard::{CustomRequest, Handlers, Message, Parts, Request, Respond};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// What the shards count by.
+const LABELS: ShardLabels = ShardLabels {
+    close_reasons: &CloseReason::LABELS,
+    drop_reasons: &DropReason::LABELS,
+    refusals: &Refusal::LABELS,
+};
+
+/// Makes a server.
+#[derive(Debug, Default)]
+pub struct Builder {
+    config: Config,
+    handlers: Handlers,
+}
+
+impl Builder {
+    /// Sets the configuration; without it, all is at its default.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the handler of messages of type `event`, in every dialect. The dialects' own types cannot be taken.
+    ///
+    /// The handler runs on the shard's thread and must not block; see [`CustomRequest`]. If it panics the client is
+    /// told of an internal error.
+    #[must_use]
+    pub fn on(mut self, event: &str, handler: impl Fn(CustomRequest) + Send + Sync + 'static) -> Self {
+        self.handlers.set(event, Arc::new(handler));
+        self
+    }
+
+    /// Binds the sockets and starts the shards. When this returns, clients can connect.
+    ///
+    /// # Errors
+    /// If an address cannot be bound or a thread not started.
+    pub fn start(self) -> std::io::Result<Server> {
+        Server::start(self.config, self.handlers)
+    }
+}
+
+/// A running server: its shards' threads. Dropping it lets them run on; see [`Server::wait`].
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<NodeShared>,
+    config: Arc<Config>,
+    handle: Handle,
+    address: SocketAddr,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+    unix_socket: Option<PathBuf>,
+}
+
+impl Server {
+    /// Begins to make a server.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn start(config: Config, handlers: Handlers) -> std::io::Result<Self> {
+        if let Err(error) = io::raise_open_files() {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+        let shards = match config.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            shards => shards,
+        };
+        let listeners = io::bind_tcp(&config, shards)?;
+        let address = listeners[0].local_addr()?;
+        let mut unix = match &config.unix_socket {
+            Some(path) => Some(io::bind_unix(path, config.listen_backlog)?),
+            None => None,
+        };
+        let (polls, wakers): (Vec<_>, Vec<ShardWaker>) =
+            (0..shards).map(|_| io::poll_and_waker()).collect::<std::io::Result<Vec<_>>>()?.into_iter().unzip();
+        let random = RandomState::new();
+        let shared = Arc::new(NodeShared {
+            hub: Arc::new(Hub::new(shards, random.hash_one("connection key"))),
+            mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
+            metrics: NodeMetrics::new(shards, &LABELS),
+            rate: Default::default(),
+            clock: Clock::start(),
+            stop: tokio::sync::watch::Sender::new(false),
+        });
+        let config = Arc::new(config);
+        let respond = respond(&shared);
+        let cores = if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        let mut threads = Vec::with_capacity(shards);
+        for (index, (poll, tcp)) in polls.into_iter().zip(listeners).enumerate() {
+            let metrics = shared.metrics.shards[index].clone();
+            let parts = Parts {
+                index,
+                shards,
+                hub: shared.hub.clone(),
+                config: config.clone(),
+                metrics: metrics.clone(),
+                handlers: handlers.clone(),
+                respond: respond.clone(),
+                seed: random.hash_one(index),
+            };
+            let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
+            let (node, unix) = (shared.clone(), unix.take());
+            let run = move || {
+                if let Some(core) = core
+                    && !core_affinity::set_for_current(core)
+                {
+                    tracing::warn!(shard = index, core = core.id, "cannot pin the thread");
+                }
+                run_shard(index, || ShardThread { parts, poll, node, metrics, tcp, unix }.run())
+            };
+            threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
+        }
+        let handle = Handle::new(shared.clone());
+        let unix_socket = config.unix_socket.clone();
+        Ok(Self { shared, config, handle, address, threads, unix_socket })
+    }
+
+    /// The TCP address listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// A handle, for any thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Takes over what can change while running. The result names what changed and what needs a restart.
+    pub fn reload(&mut self, new: Config) -> Reload {
+        let reload = self.config.reload_diff(&new);
+        let config = Arc::new(self.config.reloaded(&new));
+        for shard in 0..self.threads.len() {
+            self.shared.post(shard, Request::Reconfigure(config.clone()));
+        }
+        self.config = config;
+        reload
+    }
+
+    /// Waits until the server has ended after [`Handle::shutdown`].
+    ///
+    /// # Errors
+    /// If a shard's event loop failed.
+    pub fn wait(self) -> std::io::Result<()> {
+        let mut result = Ok(());
+        for thread in self.threads {
+            // A shard that panics has ended the process, so that every join is of a thread that returned.
+            result = result.and(thread.join().unwrap_or(Ok(())));
+        }
+        if let Some(path) = self.unix_socket {
+            let _ = std::fs::remove_file(path);
+        }
+        result
+    }
+}
+
+/// Runs a shard; if it panics or fails, ends the process: a node that has lost a shard would go on with part of its
+/// connections silent.
+fn run_shard(index: usize, run: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::error!(shard = index, %error, "a shard failed; the process ends");
+            std::process::exit(70)
+        }
+        Err(_) => {
+            tracing::error!(shard = index, "a shard panicked; the process ends");
+            std::process::exit(70)
+        }
+    }
+}
+
+/// How the answers of custom handlers find their way back. It must not keep the node alive, as the shards hold it.
+fn respond(shared: &Arc<NodeShared>) -> Respond {
+    let node = Arc::downgrade(shared);
+    Arc::new(move |to, message: Message| {
+        if let Some(node) = node.upgrade() {
+            node.post(node.shard_of(to), Request::Send { to, message, reply: Box::new(|_| {}) });
+        }
+    })
+}

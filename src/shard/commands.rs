@@ -1,0 +1,172 @@
+//! What clients ask for.
+
+use super::handlers::CustomRequest;
+use super::{Now, Shard, Sockets};
+use crate::base::Rate;
+use crate::dialect::{DecodeLimits, dialect};
+use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Requests refused in a row by a rate limit after which the connection is closed with 4429.
+const STRIKES_MAX: u8 = 32;
+
+impl Shard {
+    /// One text message of an open connection.
+    pub(super) fn text(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
+        if !self.within_rates(now, slot, text.len()) {
+            return self.strike(now, slot, sockets);
+        }
+        let Some(conn) = self.conns.at(slot) else { return };
+        let limits = DecodeLimits { json_depth_max: self.config.limits.json_depth_max };
+        match dialect(conn.dialect).decode(text, &limits) {
+            Ok(command) => self.command(now, slot, command),
+            Err(rejected) => self.refuse(now, slot, rejected.refusal, rejected.id),
+        }
+    }
+
+    fn within_rates(&mut self, now: Now, slot: u32, bytes: usize) -> bool {
+        let limits = &self.config.limits;
+        let Some(conn) = self.conns.at_mut(slot) else { return false };
+        let messages = rate(limits.messages_per_s, limits.messages_burst);
+        let volume = rate(limits.bytes_per_s, limits.bytes_burst);
+        let now_ns = now.us * 1000;
+        conn.messages.check(&messages, 1, now_ns)
+            && conn.bytes.check(&volume, u32::try_from(bytes).unwrap_or(u32::MAX), now_ns)
+    }
+
+    fn strike(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+        self.metrics.rate_limited.add(1);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        conn.strikes += 1;
+        if conn.strikes >= STRIKES_MAX {
+            self.close(now, slot, CloseReason::RateLimited, sockets);
+        } else {
+            self.refuse(now, slot, Refusal::RateLimited, None);
+        }
+    }
+
+    fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
+        self.metrics.refusals.inc(refusal.index());
+        self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
+    }
+
+    fn command(&mut self, now: Now, slot: u32, command: Command<'_>) {
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.strikes = 0;
+        }
+        match command {
+            Command::Subscribe { room, id } => match self.subscribe(slot, &room) {
+                Ok(client_count) => self.answer(now, slot, &Answer::Subscribed { room: &room, client_count, id }),
+                Err(refusal) => self.refuse(now, slot, refusal, id),
+            },
+            Command::Unsubscribe { room, id } => {
+                self.unsubscribe(slot, &room);
+                self.answer(now, slot, &Answer::Unsubscribed { room: &room, id });
+            }
+            Command::Publish { room, event, data, id } => {
+                self.client_publish(now, slot, &room, &event, data, id);
+            }
+            Command::Broadcast { event, data, id } => self.client_broadcast(now, slot, &event, data, id),
+            Command::Ping { id } => self.answer(now, slot, &Answer::Pong { id }),
+            Command::Custom { event, data, id } => self.custom(now, slot, &event, data, id),
+        }
+    }
+
+    /// Makes a connection a member; returns the room's members on this node. Joining twice counts once.
+    fn subscribe(&mut self, slot: u32, room: &str) -> Result<u32, Refusal> {
+        let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
+        if let Some(joined) = self.membership(slot, room) {
+            let room = self.rooms.get(conn.memberships[joined].room).ok_or(Refusal::Internal)?;
+            return Ok(room.shared.members());
+        }
+        let limits = &self.config.limits;
+        if limits.rooms_per_connection_max != 0
+            && conn.memberships.len() >= limits.rooms_per_connection_max as usize
+        {
+            return Err(Refusal::TooManyRooms);
+        }
+        let back = conn.memberships.len() as u32;
+        let (membership, count) = self
+            .rooms
+            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.dialect, slot, back)
+            .map_err(|_| Refusal::RoomFull)?;
+        self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
+        self.metrics.members.add(1);
+        self.metrics.rooms.set(self.rooms.len() as u64);
+        Ok(count)
+    }
+
+    /// Ends a membership, if there is one.
+    fn unsubscribe(&mut self, slot: u32, room: &str) {
+        let Some(index) = self.membership(slot, room) else { return };
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let dialect = conn.dialect;
+        let left = conn.memberships.swap_remove(index);
+        let moved = conn.memberships.get(index).copied();
+        if let Some(moved) = moved {
+            self.rooms.set_back(dialect, moved, index as u32);
+        }
+        self.leave_room(dialect, left);
+    }
+
+    /// Index of a connection's membership of a room.
+    fn membership(&self, slot: u32, room: &str) -> Option<usize> {
+        let room = self.rooms.find(room)?;
+        self.conns.at(slot)?.memberships.iter().position(|membership| membership.room == room)
+    }
+
+    fn client_publish(
+        &mut self,
+        now: Now,
+        slot: u32,
+        room: &str,
+        event: &str,
+        data: Option<&str>,
+        id: RequestId<'_>,
+    ) {
+        let Some(index) = self.membership(slot, room) else {
+            return self.refuse(now, slot, Refusal::NotSubscribed, id);
+        };
+        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
+        let shared = Arc::clone(&joined.shared);
+        let publication =
+            Publication { event, room: Some(room), data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let except = (!self.config.deliver_to_sender).then_some(slot);
+        self.publish(now, &shared, &publication, except);
+        if id.is_some() {
+            self.answer(now, slot, &Answer::Published { room: Some(room), id });
+        }
+    }
+
+    fn client_broadcast(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+        if !self.config.client_broadcast {
+            return self.refuse(now, slot, Refusal::BroadcastDisabled, id);
+        }
+        let Some(conn) = self.conns.at(slot) else { return };
+        let publication = Publication { event, room: None, data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let except = (!self.config.deliver_to_sender).then_some(slot);
+        self.publish_to_all(now, &publication, except);
+        if id.is_some() {
+            self.answer(now, slot, &Answer::Published { room: None, id });
+        }
+    }
+
+    fn custom(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(handler) = self.handlers.get(event).cloned() else {
+            return self.refuse(now, slot, Refusal::UnknownType, id);
+        };
+        let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
+        if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
+            tracing::error!(event, connection = %conn.id, "a custom handler panicked");
+            self.refuse(now, slot, Refusal::Internal, id);
+        }
+    }
+}
+
+/// The rate of two settings; a burst of 0 stands for one second's worth.
+fn rate(per_s: u32, burst: u32) -> Rate {
+    Rate { per_s, burst: if burst == 0 { per_s } else { burst } }
+}

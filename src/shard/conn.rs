@@ -1,0 +1,73 @@
+use super::backlog::Backlog;
+use crate::base::Gcra;
+use crate::hub::Membership;
+use crate::model::{CloseReason, ConnectionId, DialectId};
+use crate::wire::Assembler;
+use smallvec::SmallVec;
+use std::net::{IpAddr, SocketAddr};
+
+/// One connection, as its shard holds it. An idle one costs this entry and nothing else: buffers exist only while
+/// something is in them.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub id: ConnectionId,
+    /// The client's address as the proxy rules find it; `None` over a Unix socket without a proxy header.
+    pub peer: Option<SocketAddr>,
+    pub dialect: DialectId,
+    pub state: State,
+    /// Requests refused in a row by the rate limits.
+    pub strikes: u8,
+    /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
+    pub received_ds: u32,
+    /// When a message last came.
+    pub message_ds: u32,
+    /// When a ping was last sent.
+    pub pinged_ds: u32,
+    pub memberships: SmallVec<[Membership; 1]>,
+    pub messages: Gcra,
+    pub bytes: Gcra,
+    pub input: Option<Box<Input>>,
+    pub assembler: Option<Box<Assembler>>,
+    pub backlog: Option<Box<Backlog>>,
+}
+
+/// Bytes of a frame that has not come whole.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub buffer: Vec<u8>,
+    /// Parsing again makes no sense before the buffer holds that many bytes.
+    pub need: usize,
+}
+
+/// Life of a connection. It is a member of rooms only while open.
+///
+/// ```text
+/// Open --close frame of either side--> Closing --both seen, or close_wait over--> (removed)
+///   \------------------- transport lost ------------------------------------------^
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// Our close frame is on its way.
+    Closing {
+        reason: CloseReason,
+        /// The peer's close frame has come, so nothing more is awaited once ours is out.
+        peer_closed: bool,
+        /// Tenths of a second of the shard's clock.
+        deadline_ds: u32,
+    },
+}
+
+impl Conn {
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
+    }
+
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+    }
+}

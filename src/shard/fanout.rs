@@ -1,0 +1,125 @@
+//! The way of a publication: encoded once per dialect, owed to the members here, mailed to the shards that have more.
+
+use super::mail::{FrameBatch, FrameItem, Target};
+use super::palette::EMPTY;
+use super::{BLOCKED, Now, Shard};
+use crate::dialect::DIALECTS;
+use crate::hub::RoomShared;
+use crate::model::Publication;
+use crate::wire;
+
+/// No slot: nobody is left out of a fan-out.
+const NOBODY: u32 = u32::MAX;
+
+impl Shard {
+    /// Publishes to a room, without the connection in slot `except`. Returns how many connections of the node are
+    /// members (less `except`).
+    pub(super) fn publish(
+        &mut self,
+        now: Now,
+        room: &RoomShared,
+        publication: &Publication<'_>,
+        except: Option<u32>,
+    ) -> u32 {
+        self.metrics.publications.add(1);
+        let shards = self.outgoing.len();
+        let wanted = (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.dialects);
+        for dialect in DIALECTS {
+            if wanted & dialect.id().bit() == 0 {
+                continue;
+            }
+            let entry = self.palette.push(Some(now.us), |out| {
+                wire::frame_in_place(out, wire::Opcode::Text, |out| dialect.encode_publication(publication, out));
+            });
+            for shard in 0..shards {
+                let Some(interest) = room.interest(shard).filter(|interest| interest.has(dialect.id())) else {
+                    continue;
+                };
+                let target = Target::Room { local: interest.local, id: room.id };
+                if shard == self.index {
+                    self.deliver(entry, dialect.id(), target, except.unwrap_or(NOBODY));
+                } else {
+                    let frame = self.palette.frame(entry);
+                    self.outgoing[shard].push(frame, target, dialect.id(), now.us);
+                }
+            }
+        }
+        room.members().saturating_sub(u32::from(except.is_some()))
+    }
+
+    /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
+    pub(super) fn publish_to_all(&mut self, now: Now, publication: &Publication<'_>, except: Option<u32>) -> u32 {
+        self.metrics.publications.add(1);
+        for dialect in DIALECTS {
+            let entry = self.palette.push(Some(now.us), |out| {
+                wire::frame_in_place(out, wire::Opcode::Text, |out| dialect.encode_publication(publication, out));
+            });
+            for shard in 0..self.outgoing.len() {
+                if shard == self.index {
+                    self.deliver(entry, dialect.id(), Target::All, except.unwrap_or(NOBODY));
+                } else {
+                    let frame = self.palette.frame(entry);
+                    self.outgoing[shard].push(frame, Target::All, dialect.id(), now.us);
+                }
+            }
+        }
+        self.hub.admission.connections().saturating_sub(u32::from(except.is_some()))
+    }
+
+    /// Takes another shard's frames over.
+    pub(super) fn deliver_batch(&mut self, batch: &FrameBatch) {
+        let mut start = 0;
+        for item in &batch.items {
+            let frame = &batch.bytes[start..item.end];
+            start = item.end;
+            let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
+            self.deliver(entry, item.dialect, item.target, NOBODY);
+        }
+    }
+
+    /// Makes each connection of this shard that the frame is for owe it. The innermost loop of the server.
+    fn deliver(&mut self, entry: u32, dialect: crate::model::DialectId, target: Target, except: u32) {
+        let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
+        let mut owe = |slot: u32| {
+            if slot == except {
+                return;
+            }
+            let list = pending[slot as usize];
+            if list == BLOCKED {
+                met.push(slot);
+                return;
+            }
+            if list == EMPTY {
+                dirty.push(slot);
+            }
+            pending[slot as usize] = palette.extend(list, entry);
+        };
+        match target {
+            // The slot may have changed hands since the frame was mailed.
+            Target::Room { local, id } => {
+                if let Some(room) = rooms.get(local).filter(|room| room.shared.id == id) {
+                    room.members(dialect).iter().for_each(|slot| owe(*slot));
+                }
+            }
+            Target::All => conns
+                .iter()
+                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect)
+                .for_each(|(key, _)| owe(key.slot)),
+        }
+        if !self.met.is_empty() {
+            self.owe_blocked(entry, 0);
+        }
+    }
+
+    /// The frames for another shard since the last call.
+    pub fn take_outgoing(&mut self, shard: usize) -> Option<FrameBatch> {
+        (!self.outgoing[shard].is_empty()).then(|| std::mem::take(&mut self.outgoing[shard]))
+    }
+}
+
+impl FrameBatch {
+    fn push(&mut self, frame: &[u8], target: Target, dialect: crate::model::DialectId, accepted_us: u64) {
+        self.bytes.extend_from_slice(frame);
+        self.items.push(FrameItem { end: self.bytes.len(), target, dialect, accepted_us });
+    }
+}

@@ -1,0 +1,131 @@
+use crate::api::SlowConsumer;
+use crate::config::Config;
+use crate::model::ConnectionId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What comes to a shard from other shards and from outside its thread.
+pub enum Mail {
+    /// Ready frames from another shard.
+    Frames(FrameBatch),
+    /// A request of the embedding program, the API, or the node.
+    Request(Request),
+}
+
+/// A tick's frames from one shard for another: bytes back to back, and whom each is for.
+#[derive(Debug, Default)]
+pub struct FrameBatch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) items: Vec<FrameItem>,
+}
+
+/// One frame of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FrameItem {
+    /// Where it ends in the batch; it starts where the one before ends.
+    pub end: usize,
+    pub target: Target,
+    pub dialect: crate::model::DialectId,
+    /// When its publication was accepted, in microseconds of the node's clock.
+    pub accepted_us: u64,
+}
+
+/// Whom a frame is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    /// The members of a room: its slot on the receiving shard, and its id, in case the slot has changed hands.
+    Room { local: u32, id: u64 },
+    /// Every connection.
+    All,
+}
+
+impl FrameBatch {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Memory that it stands for, in bytes, as counted against a mailbox's high-water mark.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len() + self.items.len() * size_of::<FrameItem>()
+    }
+}
+
+/// Carries an answer back to whoever asked; called once, on the shard's thread, and must not block.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Where a publication of the API or the embedding program goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// The members of a room; the name is valid by `RoomName::check`.
+    Room(String),
+    /// Every connection of the node.
+    All,
+}
+
+/// A request from outside the shard.
+pub enum Request {
+    /// Publish; the reply is the number of connections on this node that it is handed to.
+    Publish {
+        /// Where to.
+        to: To,
+        /// Type name.
+        event: String,
+        /// Valid JSON.
+        data: Option<String>,
+        /// Told when the frames are under way to every shard.
+        reply: Reply<u32>,
+    },
+    /// Send to one connection of this shard; the reply says whether there is such an open connection.
+    Send {
+        /// The connection.
+        to: ConnectionId,
+        /// What.
+        message: Message,
+        /// Told whether the connection exists.
+        reply: Reply<bool>,
+    },
+    /// Close one connection with code 4440.
+    Disconnect {
+        /// The connection.
+        to: ConnectionId,
+        /// Told whether the connection exists.
+        reply: Reply<bool>,
+    },
+    /// The consumers with the largest backlogs, at most `limit`.
+    Slow {
+        /// Most entries wanted.
+        limit: usize,
+        /// Told the entries, largest first.
+        reply: Reply<Vec<SlowConsumer>>,
+    },
+    /// Passes the mailbox and the next tick; the reply says that it did.
+    Canary(Reply<()>),
+    /// Evicts the shard's largest backlog, because the node's outboxes are near their bound.
+    EvictLargest,
+    /// Takes a new configuration over.
+    Reconfigure(Arc<Config>),
+    /// Closes all connections, spread over a time.
+    Drain(Duration),
+}
+
+/// A message to one connection, said in its dialect.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// An event with data.
+    Event {
+        /// Type name.
+        event: String,
+        /// Valid JSON.
+        data: Option<String>,
+        /// The request that it answers, if it does.
+        id: Option<String>,
+    },
+    /// An error.
+    Error {
+        /// Text for the client.
+        text: String,
+        /// The request that it answers, if it does.
+        id: Option<String>,
+    },
+}

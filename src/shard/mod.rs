@@ -1,0 +1,273 @@
+//! The state machine of one shard: connections, rooms, outboxes, ticks and timers. No system call and no clock.
+//!
+//! # Calling contract
+//! One thread owns a [`Shard`]. It calls [`Shard::open`], [`Shard::receive`], [`Shard::writable`], [`Shard::lost`]
+//! and [`Shard::mail`] as things happen, in any order and number; then, to end the tick, [`Shard::advance`] and
+//! [`Shard::flush`]; then it hands every batch of [`Shard::take_outgoing`] to the other shards. Effects on
+//! connections go out through the [`Sockets`] that is passed in. Every call is given the time and none asks for it
+//! elsewhere. [`Shard::deadline_ms`] tells when `advance` must be called next if nothing happens before.
+//!
+//! # Invariants
+//! - A connection is a member of rooms only while it is open.
+//! - `pending[slot]` is the list that a connection is owed in this tick, or [`BLOCKED`] while it has a backlog:
+//!   nothing is written past a backlog.
+//! - A connection that is owed a list is on the dirty list.
+//! - Every byte of a backlog is in the node's budget.
+
+mod backlog;
+mod commands;
+mod conn;
+mod fanout;
+mod handlers;
+mod mail;
+mod outbox;
+mod palette;
+mod receive;
+mod requests;
+mod sockets;
+mod timers;
+
+pub use handlers::{CustomRequest, Handler, Handlers, Respond};
+pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
+pub use sockets::{Sent, Sockets};
+
+use crate::base::{Key, Slab, Wheel};
+use crate::config::Config;
+use crate::hub::{Hub, Rooms};
+use crate::metrics::ShardMetrics;
+use crate::model::{Answer, CloseReason, ConnectionId, DialectId, DropReason, Locator};
+use conn::{Conn, State};
+use palette::{EMPTY, ListId, Palette};
+use smallvec::SmallVec;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Mark in `pending` of a connection with a backlog.
+const BLOCKED: ListId = 1 << 31;
+
+/// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
+const TIMER_MS: u32 = 100;
+
+/// Connections of one shard at the most: 16 million sockets are beyond any core.
+const CONNECTIONS_MAX: u32 = 1 << 24;
+
+/// The time of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Microseconds since the node started; never goes back.
+    pub us: u64,
+    /// Wall clock, Unix milliseconds; may jump.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Milliseconds since the node started.
+    pub const fn ms(self) -> u64 {
+        self.us / 1000
+    }
+
+    /// Tenths of a second since the node started.
+    pub const fn ds(self) -> u32 {
+        (self.us / 100_000) as u32
+    }
+}
+
+/// What a shard is made of.
+pub struct Parts {
+    /// Its index among the node's shards.
+    pub index: usize,
+    /// Number of the node's shards.
+    pub shards: usize,
+    /// What it shares with the others.
+    pub hub: Arc<Hub>,
+    /// The configuration at the start.
+    pub config: Arc<Config>,
+    /// Its counters.
+    pub metrics: Arc<ShardMetrics>,
+    /// Custom handlers.
+    pub handlers: Handlers,
+    /// How their answers come back.
+    pub respond: Respond,
+    /// Seed of the random parts of connection ids and of the jitter; need not be secret.
+    pub seed: u64,
+}
+
+/// One shard. See the module's documentation for the calling contract.
+pub struct Shard {
+    index: usize,
+    hub: Arc<Hub>,
+    config: Arc<Config>,
+    metrics: Arc<ShardMetrics>,
+    handlers: Handlers,
+    respond: Respond,
+    conns: Slab<Conn>,
+    /// By slot; apart from `Conn` because a fan-out touches this and nothing else.
+    pending: Vec<ListId>,
+    dirty: Vec<u32>,
+    palette: Palette,
+    rooms: Rooms,
+    wheel: Wheel,
+    /// Connections with a backlog, in no order.
+    blocked: Vec<u32>,
+    /// Blocked members met in a fan-out, kept for its allocation.
+    met: Vec<u32>,
+    /// Connections to evict as soon as no walk over connections is under way.
+    doomed: Vec<u32>,
+    outgoing: Vec<FrameBatch>,
+    canaries: Vec<Reply<()>>,
+    drain: Option<timers::Drain>,
+    evict_elsewhere: Option<usize>,
+    random: Random,
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { index, shards, hub, config, metrics, handlers, respond, seed } = parts;
+        Self {
+            index,
+            hub,
+            config,
+            metrics,
+            handlers,
+            respond,
+            conns: Slab::new(CONNECTIONS_MAX),
+            pending: Vec::new(),
+            dirty: Vec::new(),
+            palette: Palette::default(),
+            rooms: Rooms::new(index),
+            wheel: Wheel::new(TIMER_MS),
+            blocked: Vec::new(),
+            met: Vec::new(),
+            doomed: Vec::new(),
+            outgoing: (0..shards).map(|_| FrameBatch::default()).collect(),
+            canaries: Vec::new(),
+            drain: None,
+            evict_elsewhere: None,
+            random: Random(seed | 1),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Number of connections, closing ones included.
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// The live key of a slot, to tell a stale event.
+    pub fn key(&self, slot: u32) -> Option<Key> {
+        self.conns.key(slot)
+    }
+
+    /// Takes a connection that has been admitted and upgraded, and greets it. `None` if the shard has no slot left.
+    pub fn open(&mut self, now: Now, peer: Option<SocketAddr>, dialect: DialectId) -> Option<Key> {
+        let slot = self.conns.next_key()?.slot;
+        let id = ConnectionId::new(
+            Locator { shard: self.index as u16, slot },
+            self.random.bytes(),
+            self.hub.connection_key,
+        );
+        let conn = Conn {
+            id,
+            peer,
+            dialect,
+            state: State::Open,
+            strikes: 0,
+            received_ds: now.ds(),
+            message_ds: now.ds(),
+            pinged_ds: now.ds(),
+            memberships: SmallVec::new(),
+            messages: Default::default(),
+            bytes: Default::default(),
+            input: None,
+            assembler: None,
+            backlog: None,
+        };
+        let key = self.conns.insert(conn).ok()?;
+        if self.pending.len() <= slot as usize {
+            self.pending.resize(slot as usize + 1, EMPTY);
+        }
+        self.pending[slot as usize] = EMPTY;
+        self.metrics.connections.set(self.conns.len() as u64);
+        tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
+        self.answer(now, slot, &Answer::Connected { client_id: id });
+        self.arm(now, slot);
+        if let Some(drain) = &mut self.drain {
+            drain.queue.push(slot);
+        }
+        Some(key)
+    }
+
+    /// The transport of a connection ended or broke.
+    pub fn lost(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        self.remove(slot, sockets);
+    }
+
+    /// Forgets a connection and closes its transport.
+    fn remove(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        let Some(key) = self.conns.key(slot) else { return };
+        self.leave_all(slot);
+        let (dropped, bytes) = self.discard_backlog(slot);
+        if dropped > 0 {
+            self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped));
+        }
+        self.hub.outboxes.give(bytes);
+        self.wheel.clear(slot);
+        self.pending[slot as usize] = EMPTY;
+        sockets.close(slot);
+        let Some(conn) = self.conns.remove(key) else { return };
+        self.hub.admission.release(conn.ip());
+        self.metrics.connections.set(self.conns.len() as u64);
+        let reason = match conn.state {
+            State::Open => {
+                self.metrics.closes.add(CloseReason::TransportLost.index(), 1);
+                CloseReason::TransportLost
+            }
+            State::Closing { reason, .. } => reason,
+        };
+        let peer = conn.peer.map(tracing::field::display);
+        tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
+    }
+
+    /// Takes a connection out of all its rooms.
+    fn leave_all(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let dialect = conn.dialect;
+        let memberships = std::mem::take(&mut conn.memberships);
+        for membership in memberships {
+            self.leave_room(dialect, membership);
+        }
+    }
+
+    fn leave_room(&mut self, dialect: DialectId, membership: crate::hub::Membership) {
+        if let Some(moved) = self.rooms.leave(&self.hub.directory, dialect, membership)
+            && let Some(other) = self.conns.at_mut(moved.connection)
+            && let Some(entry) = other.memberships.get_mut(moved.back as usize)
+        {
+            entry.position = moved.position;
+        }
+        self.metrics.members.sub(1);
+        self.metrics.rooms.set(self.rooms.len() as u64);
+    }
+}
+
+/// Marsaglia's xorshift64*: ids and jitter need to be different, not secret.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn bytes(&mut self) -> [u8; 16] {
+        (u128::from(self.next()) << 64 | u128::from(self.next())).to_le_bytes()
+    }
+}

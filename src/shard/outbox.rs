@@ -1,0 +1,341 @@
+//! What connections are owed: answers, the writes at a tick's end, backlogs, eviction and closing.
+
+use super::backlog::{Backlog, charge};
+use super::conn::State;
+use super::palette::EMPTY;
+use super::{BLOCKED, Now, Sent, Shard, Sockets};
+use crate::dialect::dialect;
+use crate::model::{Answer, CloseReason, DropReason};
+use crate::wire;
+use std::rc::Rc;
+
+/// Bytes over its bound that an outbox may hold of answers and control frames, so that these do not fail for the
+/// sake of a few bytes; a client that asks on without reading passes this too and is evicted.
+const RESERVE_BYTES: usize = 4096;
+
+/// The most bytes that are written of a backlog at one event, so that one fast drain does not hold up the tick.
+const DRAIN_BYTES: usize = 1024 * 1024;
+
+impl Shard {
+    /// Says something to one connection, in its dialect.
+    pub(super) fn answer(&mut self, now: Now, slot: u32, answer: &Answer<'_>) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let dialect = dialect(conn.dialect);
+        let entry = self.palette.push(None, |out| {
+            wire::frame_in_place(out, wire::Opcode::Text, |out| dialect.encode_answer(answer, now.unix_ms, out));
+        });
+        self.owe(slot, entry);
+    }
+
+    /// Adds a frame of the palette to what a connection is owed.
+    pub(super) fn owe(&mut self, slot: u32, entry: u32) {
+        let list = self.pending[slot as usize];
+        if list == BLOCKED {
+            self.met.push(slot);
+            self.owe_blocked(entry, RESERVE_BYTES);
+        } else {
+            if list == EMPTY {
+                self.dirty.push(slot);
+            }
+            self.pending[slot as usize] = self.palette.extend(list, entry);
+        }
+    }
+
+    /// Adds a frame to the backlogs of the blocked connections that a fan-out met, evicting those whose bound it
+    /// would pass by more than `reserve` bytes.
+    pub(super) fn owe_blocked(&mut self, entry: u32, reserve: usize) {
+        let met = std::mem::take(&mut self.met);
+        for &slot in &met {
+            let cost = charge(self.palette.frame(entry).len());
+            match self.room_in_backlog(slot, cost, 1, reserve) {
+                Ok(()) => {
+                    let bytes = self.palette.keep(entry);
+                    if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                        backlog.push(bytes, 0);
+                    }
+                }
+                Err(drop) => {
+                    self.metrics.drops.add(drop.index(), 1);
+                    self.doomed.push(slot);
+                }
+            }
+        }
+        self.met = met;
+        self.met.clear();
+    }
+
+    /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget.
+    fn room_in_backlog(&mut self, slot: u32, cost: usize, frames: u32, reserve: usize) -> Result<(), DropReason> {
+        let limits = &self.config.limits;
+        let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
+            Some(backlog) => (backlog.bytes(), backlog.frames()),
+            None => (0, 0),
+        };
+        let frames_max = limits.outbox_messages_max.saturating_add(if reserve > 0 { 64 } else { 0 });
+        if held_bytes + cost > limits.outbox_bytes_max + reserve || held_frames + frames > frames_max {
+            return Err(DropReason::Outbox);
+        }
+        if self.hub.outboxes.take(cost, limits.outboxes_bytes_max) {
+            return Ok(());
+        }
+        // The node's budget is spent: the largest outbox goes first, here at once, elsewhere by mail.
+        let shard = self.hub.outboxes.largest_shard();
+        if shard != self.index {
+            self.evict_elsewhere = Some(shard);
+        }
+        if let Some(largest) = self.largest_blocked()
+            && largest != slot
+        {
+            self.doomed.push(largest);
+        }
+        Err(DropReason::NodeOutboxes)
+    }
+
+    /// The connection with the largest backlog.
+    pub(super) fn largest_blocked(&self) -> Option<u32> {
+        let bytes = |slot: &&u32| self.conns.at(**slot).map_or(0, |conn| conn.backlog_bytes());
+        self.blocked.iter().max_by_key(bytes).copied()
+    }
+
+    /// Ends the tick: one write for each connection that is owed something.
+    pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
+        self.evict_doomed(now, sockets);
+        let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
+        let mut next = 0;
+        // Evictions and ends of connections on the way add to the list.
+        while let Some(&slot) = self.dirty.get(next) {
+            next += 1;
+            let list = self.pending[slot as usize];
+            if list == EMPTY || list == BLOCKED {
+                continue;
+            }
+            self.pending[slot as usize] = EMPTY;
+            let bytes = self.palette.bytes(list);
+            writes += 1;
+            match sockets.send(slot, bytes) {
+                Sent::Taken(taken) if taken == bytes.len() => {
+                    frames_out += u64::from(self.palette.frames(list));
+                    bytes_out += taken as u64;
+                    if self.closing_is_over(slot) {
+                        self.remove(slot, sockets);
+                    }
+                }
+                Sent::Taken(taken) => {
+                    bytes_out += taken as u64;
+                    let bytes = self.palette.keep_list(list);
+                    let left = self.block(now, slot, bytes, taken, sockets);
+                    frames_out += u64::from(self.palette.frames(list) - left);
+                }
+                Sent::Lost => self.remove(slot, sockets),
+            }
+            if next == self.dirty.len() {
+                self.evict_doomed(now, sockets);
+            }
+        }
+        self.dirty.clear();
+        self.dirty.shrink_to(64 * 1024);
+        self.metrics.writes.add(writes);
+        self.metrics.deliveries.add(frames_out);
+        self.metrics.bytes_out.add(bytes_out);
+        self.end_tick(sockets);
+    }
+
+    fn end_tick(&mut self, sockets: &mut impl Sockets) {
+        if !self.palette.is_empty() {
+            let written_us = sockets.now_us();
+            for accepted_us in self.palette.accepted_us() {
+                let ns = written_us.saturating_sub(accepted_us) * 1000;
+                self.metrics.publish_to_write_seconds.observe_ns(ns);
+            }
+            self.palette.clear();
+        }
+        let backlogs_matter = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
+        if !self.blocked.is_empty() && backlogs_matter {
+            let largest = self.largest_blocked().and_then(|slot| self.conns.at(slot));
+            self.hub.outboxes.set_largest(self.index, largest.map_or(0, |conn| conn.backlog_bytes()));
+        }
+        for reply in self.canaries.drain(..) {
+            reply(());
+        }
+    }
+
+    /// The socket took only the first `taken` of `bytes`: the rest becomes the backlog, or the connection is evicted.
+    /// Returns the number of frames that were not wholly taken.
+    fn block(&mut self, now: Now, slot: u32, bytes: Rc<[u8]>, taken: usize, sockets: &mut impl Sockets) -> u32 {
+        let Some(conn) = self.conns.at(slot) else { return 0 };
+        let closing = !conn.is_open();
+        let mut backlog = Box::new(Backlog::new(now.ms(), self.blocked.len() as u32));
+        backlog.push(bytes, taken);
+        let (frames, cost) = (backlog.frames(), backlog.bytes());
+        let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, frames, 0) };
+        if closing {
+            self.hub.outboxes.force(cost);
+        }
+        if let Err(drop) = fits {
+            let (dropped, _) = backlog.cut();
+            self.metrics.drops.add(drop.index(), u64::from(dropped));
+            self.hub.outboxes.force(backlog.bytes());
+        }
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.backlog = Some(backlog);
+        }
+        self.pending[slot as usize] = BLOCKED;
+        self.blocked.push(slot);
+        self.metrics.blocked_connections.set(self.blocked.len() as u64);
+        sockets.watch_writable(slot, true);
+        if fits.is_err() {
+            self.doomed.push(slot);
+        }
+        self.arm(now, slot);
+        frames
+    }
+
+    /// A transport that had refused bytes takes some again.
+    pub fn writable(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+        let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return };
+        let (frames_before, mut written) = (backlog.frames(), 0);
+        let mut lost = false;
+        let mut given = 0;
+        while let Some(bytes) = backlog.front()
+            && written < DRAIN_BYTES
+        {
+            let len = bytes.len();
+            match sockets.send(slot, bytes) {
+                Sent::Taken(taken) => {
+                    written += taken;
+                    if taken > 0 {
+                        given += backlog.advance(taken, now.ms());
+                    }
+                    if taken < len {
+                        break;
+                    }
+                }
+                Sent::Lost => {
+                    lost = true;
+                    break;
+                }
+            }
+        }
+        self.hub.outboxes.give(given);
+        self.metrics.bytes_out.add(written as u64);
+        self.metrics.deliveries.add(u64::from(frames_before - backlog.frames()));
+        let empty = backlog.is_empty();
+        if !empty && written >= DRAIN_BYTES {
+            // The transport may take more at once and then tells nothing: ask again.
+            sockets.watch_writable(slot, true);
+        }
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.backlog = Some(backlog);
+        }
+        if lost {
+            self.remove(slot, sockets);
+        } else if empty {
+            self.discard_backlog(slot);
+            sockets.watch_writable(slot, false);
+            if self.closing_is_over(slot) {
+                self.remove(slot, sockets);
+            }
+        }
+    }
+
+    /// Takes a connection off the blocked list. Returns the frames and bytes that its backlog still held; the
+    /// bytes are the caller's to give back.
+    pub(super) fn discard_backlog(&mut self, slot: u32) -> (u32, usize) {
+        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return (0, 0) };
+        self.pending[slot as usize] = EMPTY;
+        self.blocked.swap_remove(backlog.index as usize);
+        if let Some(&moved) = self.blocked.get(backlog.index as usize)
+            && let Some(other) = self.conns.at_mut(moved).and_then(|conn| conn.backlog.as_mut())
+        {
+            other.index = backlog.index;
+        }
+        if self.blocked.is_empty() {
+            self.hub.outboxes.set_largest(self.index, 0);
+        }
+        self.metrics.blocked_connections.set(self.blocked.len() as u64);
+        (backlog.frames(), backlog.bytes())
+    }
+
+    /// Both close frames have been seen and ours is out.
+    fn closing_is_over(&self, slot: u32) -> bool {
+        self.pending[slot as usize] == EMPTY
+            && self.conns.at(slot).is_some_and(|conn| matches!(conn.state, State::Closing { peer_closed: true, .. }))
+    }
+
+    /// Evicts the connections whose outboxes passed their bound.
+    pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
+        while let Some(slot) = self.doomed.pop() {
+            self.evict(now, slot, sockets);
+        }
+    }
+
+    /// Cuts a slow consumer off: drops its backlog and closes it with 4430.
+    pub(super) fn evict(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
+        tracing::info!(
+            connection = %conn.id,
+            peer = conn.peer.map(tracing::field::display),
+            backlog_bytes = conn.backlog_bytes(),
+            "slow consumer evicted"
+        );
+        self.close(now, slot, CloseReason::SlowConsumer, sockets);
+    }
+
+    /// Closes a connection with the usual code and text of a reason.
+    pub(super) fn close(&mut self, now: Now, slot: u32, reason: CloseReason, sockets: &mut impl Sockets) {
+        self.close_with(now, slot, reason, reason.code(), reason.text(), sockets);
+    }
+
+    /// Starts the closing handshake (RFC 6455 section 7.1.2): leaves the rooms, says why, and gives the peer
+    /// `close_wait` to answer.
+    pub(super) fn close_with(
+        &mut self,
+        now: Now,
+        slot: u32,
+        reason: CloseReason,
+        code: u16,
+        text: &str,
+        sockets: &mut impl Sockets,
+    ) {
+        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
+        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
+        let peer_closed = reason == CloseReason::PeerClosed;
+        conn.state = State::Closing { reason, peer_closed, deadline_ds };
+        conn.input = None;
+        conn.assembler = None;
+        self.leave_all(slot);
+        self.metrics.closes.add(reason.index(), 1);
+        // Only an orderly end of the node lets what waits go out first.
+        if reason != CloseReason::ShuttingDown {
+            self.cut_backlog(slot, reason);
+        }
+        let entry = self.palette.push(None, |out| wire::write_close(out, code, text));
+        if self.pending[slot as usize] == BLOCKED {
+            let frame = self.palette.keep(entry);
+            self.hub.outboxes.force(charge(frame.len()));
+            if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                backlog.push(frame, 0);
+            }
+            sockets.urge(slot);
+            self.writable(now, slot, sockets);
+        } else {
+            self.owe(slot, entry);
+        }
+        if self.conns.at(slot).is_some() {
+            self.arm(now, slot);
+        }
+    }
+
+    fn cut_backlog(&mut self, slot: u32, reason: CloseReason) {
+        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
+        let (dropped, bytes) = backlog.cut();
+        self.hub.outboxes.give(bytes);
+        let drop = if reason == CloseReason::SlowConsumer { DropReason::Outbox } else { DropReason::Closed };
+        self.metrics.drops.add(drop.index(), u64::from(dropped));
+    }
+}
+
+/// A duration in tenths of a second, rounded up.
+pub(super) fn deciseconds(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(100)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,143 @@
+//! From received bytes to handled messages.
+
+use super::conn::{Input, State};
+use super::{Now, Shard, Sockets};
+use crate::model::CloseReason;
+use crate::wire::{self, Event, FrameLimits, Parsed};
+
+impl Shard {
+    /// Bytes came from a peer. They are unmasked in place.
+    pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        conn.received_ds = now.ds();
+        self.metrics.bytes_in.add(bytes.len() as u64);
+        match conn.input.take() {
+            None => {
+                let (used, need) = self.frames(now, slot, bytes, sockets);
+                self.keep_input(slot, &bytes[used..], need);
+            }
+            Some(mut input) => {
+                if input.buffer.capacity() < input.need {
+                    // At most doubled, so that a header's word reserves no more than what has really come.
+                    let sensible = (2 * (input.buffer.len() + bytes.len())).min(input.need);
+                    input.buffer.reserve_exact(sensible.saturating_sub(input.buffer.len()));
+                }
+                input.buffer.extend_from_slice(bytes);
+                if input.buffer.len() >= input.need {
+                    let (used, need) = self.frames(now, slot, &mut input.buffer, sockets);
+                    self.keep_input(slot, &input.buffer[used..], need);
+                } else if let Some(conn) = self.conns.at_mut(slot) {
+                    conn.input = Some(input);
+                }
+            }
+        }
+    }
+
+    /// Keeps the start of a frame until the rest comes.
+    fn keep_input(&mut self, slot: u32, rest: &[u8], need: usize) {
+        if rest.is_empty() {
+            return;
+        }
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.input = Some(Box::new(Input { buffer: rest.to_vec(), need }));
+        }
+    }
+
+    /// Handles every whole frame in `bytes`. Returns the bytes used up, and how many the next frame needs.
+    fn frames(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) -> (usize, usize) {
+        let limits = FrameLimits {
+            message_bytes_max: self.config.limits.message_bytes_max,
+            fragments_max: self.config.limits.fragments_max,
+        };
+        let mut at = 0;
+        loop {
+            let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
+            let mut assembler = conn.assembler.take();
+            let rest = &mut bytes[at..];
+            if rest.is_empty() {
+                conn.assembler = assembler;
+                return (at, 0);
+            }
+            let header = match wire::parse_header(rest, &limits) {
+                Ok(Parsed::Frame { header }) => header,
+                Ok(Parsed::NeedMore { at_least }) => {
+                    conn.assembler = assembler;
+                    return (at, at_least);
+                }
+                Err(error) => {
+                    self.protocol_error(now, slot, error, sockets);
+                    return (bytes.len(), 0);
+                }
+            };
+            let end = header.header_len + header.payload_len;
+            at += end;
+            let payload = &mut rest[header.header_len..end];
+            wire::unmask(payload, header.mask);
+            self.metrics.frames_in.add(1);
+            match wire::accept(&mut assembler, &header, payload, &limits) {
+                Ok(event) => {
+                    self.event(now, slot, event, sockets);
+                    wire::finish(&mut assembler);
+                }
+                Err(error) => {
+                    self.protocol_error(now, slot, error, sockets);
+                    return (bytes.len(), 0);
+                }
+            }
+            if let Some(conn) = self.conns.at_mut(slot)
+                && conn.is_open()
+            {
+                conn.assembler = assembler;
+            }
+            if self.palette.is_full() {
+                self.flush(now, sockets);
+            }
+        }
+    }
+
+    fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let State::Closing { peer_closed, .. } = &mut conn.state {
+            // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
+            if matches!(event, Event::Close { .. }) {
+                *peer_closed = true;
+                if self.pending[slot as usize] == super::palette::EMPTY {
+                    self.remove(slot, sockets);
+                }
+            }
+            return;
+        }
+        match event {
+            Event::Fragment | Event::Pong(_) => {}
+            Event::Text(text) => {
+                conn.message_ds = now.ds();
+                self.text(now, slot, text, sockets);
+            }
+            Event::Binary(_) => self.close(now, slot, CloseReason::Unsupported, sockets),
+            Event::Ping(payload) => {
+                let entry = self.palette.push(None, |out| wire::write_pong(out, payload));
+                self.owe(slot, entry);
+            }
+            Event::Close { code, .. } => {
+                // RFC 6455 section 5.5.1: the status code is typically echoed; without one, so is ours.
+                self.close_with(now, slot, CloseReason::PeerClosed, code.unwrap_or(1000), "", sockets);
+            }
+        }
+        self.evict_doomed(now, sockets);
+    }
+
+    fn protocol_error(&mut self, now: Now, slot: u32, error: wire::ProtocolError, sockets: &mut impl Sockets) {
+        self.metrics.protocol_errors.add(1);
+        let Some(conn) = self.conns.at(slot) else { return };
+        if !conn.is_open() {
+            return self.remove(slot, sockets);
+        }
+        tracing::debug!(connection = %conn.id, %error, "protocol error");
+        let reason = match error.close_code() {
+            1007 => CloseReason::InvalidUtf8,
+            1009 => CloseReason::TooBig,
+            _ => CloseReason::ProtocolError,
+        };
+        self.close_with(now, slot, reason, reason.code(), &error.to_string(), sockets);
+    }
+}

@@ -1,0 +1,118 @@
+//! What the embedding program, the API and the node ask of a shard.
+
+use super::mail::{Mail, Message, Request, To};
+use super::{Now, Shard, Sockets};
+use crate::api::SlowConsumer;
+use crate::model::{Answer, CloseReason, ConnectionId, Publication};
+
+impl Shard {
+    /// Something came from outside the shard's thread.
+    pub fn mail(&mut self, now: Now, mail: Mail, sockets: &mut impl Sockets) {
+        match mail {
+            Mail::Frames(batch) => self.deliver_batch(&batch),
+            Mail::Request(request) => self.request(now, request, sockets),
+        }
+        if self.palette.is_full() {
+            self.flush(now, sockets);
+        }
+    }
+
+    fn request(&mut self, now: Now, request: Request, sockets: &mut impl Sockets) {
+        match request {
+            Request::Publish { to, event, data, reply } => {
+                reply(self.outside_publish(now, &to, &event, data.as_deref()));
+            }
+            Request::Send { to, message, reply } => {
+                let slot = self.find(to);
+                if let Some(slot) = slot {
+                    self.answer(now, slot, &message.as_answer());
+                }
+                reply(slot.is_some());
+            }
+            Request::Disconnect { to, reply } => {
+                let slot = self.find(to);
+                if let Some(slot) = slot {
+                    self.close(now, slot, CloseReason::Disconnected, sockets);
+                }
+                reply(slot.is_some());
+            }
+            Request::Slow { limit, reply } => reply(self.slow(now, limit)),
+            Request::Canary(reply) => self.canaries.push(reply),
+            Request::EvictLargest => {
+                if let Some(slot) = self.largest_blocked() {
+                    self.evict(now, slot, sockets);
+                }
+            }
+            Request::Reconfigure(config) => {
+                self.config = config;
+                let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
+                for slot in slots {
+                    self.arm(now, slot);
+                }
+            }
+            Request::Drain(over) => self.start_drain(now, over),
+        }
+    }
+
+    /// Publishes for someone who is no connection. Returns the connections that it is handed to.
+    pub fn outside_publish(&mut self, now: Now, to: &To, event: &str, data: Option<&str>) -> u32 {
+        let publication = |room| Publication { event, room, data, sender: None, unix_ms: now.unix_ms };
+        match to {
+            To::Room(room) => match self.hub.directory.get(room) {
+                Some(shared) => self.publish(now, &shared, &publication(Some(room)), None),
+                None => 0,
+            },
+            To::All => self.publish_to_all(now, &publication(None), None),
+        }
+    }
+
+    /// The slot of an open connection of this shard.
+    fn find(&self, id: ConnectionId) -> Option<u32> {
+        let slot = id.locator(self.hub.connection_key).slot;
+        self.conns.at(slot).filter(|conn| conn.id == id && conn.is_open()).map(|_| slot)
+    }
+
+    fn slow(&self, now: Now, limit: usize) -> Vec<SlowConsumer> {
+        let mut slow: Vec<_> = self
+            .blocked
+            .iter()
+            .filter_map(|slot| self.conns.at(*slot))
+            .filter_map(|conn| conn.backlog.as_ref().map(|backlog| (conn, backlog)))
+            .collect();
+        slow.sort_by_key(|(_, backlog)| std::cmp::Reverse(backlog.bytes()));
+        slow.truncate(limit);
+        slow.into_iter()
+            .map(|(conn, backlog)| {
+                let age_ms = now.ms().saturating_sub(backlog.since_ms);
+                SlowConsumer {
+                    client_id: conn.id.to_string(),
+                    ip: conn.ip(),
+                    dialect: crate::dialect::dialect(conn.dialect).name(),
+                    rooms: conn
+                        .memberships
+                        .iter()
+                        .take(ROOMS_SHOWN)
+                        .filter_map(|membership| self.rooms.get(membership.room))
+                        .map(|room| room.shared.name.to_string())
+                        .collect(),
+                    backlog_bytes: backlog.bytes() as u64,
+                    backlog_messages: u64::from(backlog.frames()),
+                    since_unix_ms: now.unix_ms.saturating_sub(age_ms),
+                    age_ms,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Rooms named for each slow consumer: enough to see what it hears, few enough to keep the page short.
+const ROOMS_SHOWN: usize = 8;
+
+impl Message {
+    fn as_answer(&self) -> Answer<'_> {
+        match self {
+            Self::Event { event, data, id } => Answer::Event { event, data: data.as_deref(), id: id.as_deref() },
+            Self::Error { text, id } => Answer::Error { text, id: id.as_deref() },
+        }
+    }
+}

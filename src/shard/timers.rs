@@ -1,0 +1,147 @@
+//! Pings, deadlines and the drain.
+
+use super::conn::State;
+use super::outbox::deciseconds;
+use super::{Now, Shard, Sockets};
+use crate::model::CloseReason;
+use crate::wire;
+use std::time::Duration;
+
+/// Time between two batches of a drain.
+const DRAIN_STEP_MS: u64 = 50;
+
+/// Fewest connections closed in a batch: a small node goes down at once.
+const DRAIN_BATCH_MIN: usize = 64;
+
+/// Share of the drain's time, in percent, in which the close frames go out; the rest is for the outboxes.
+const DRAIN_PACED_PERCENT: u64 = 75;
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// Connections not closed yet.
+    pub queue: Vec<u32>,
+    batch: usize,
+    next_ms: u64,
+    /// Clients are told to come back within this time, each at its own moment.
+    spread_ms: u64,
+}
+
+/// What is due for a connection.
+enum Due {
+    Nothing,
+    Ping,
+    Close(CloseReason),
+    Remove,
+}
+
+impl Shard {
+    /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
+        [self.wheel.next_deadline_ms(), drain].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn advance(&mut self, now: Now, sockets: &mut impl Sockets) {
+        while let Some(slot) = self.wheel.pop_expired(now.ms()) {
+            match self.due(now, slot) {
+                Due::Nothing => {}
+                Due::Ping => self.ping(now, slot),
+                Due::Close(CloseReason::SlowConsumer) => self.evict(now, slot, sockets),
+                Due::Close(reason) => self.close(now, slot, reason, sockets),
+                Due::Remove => self.remove(slot, sockets),
+            }
+            self.arm(now, slot);
+        }
+        self.drain_step(now, sockets);
+    }
+
+    /// Another shard's mail to send because the node's outboxes are near their bound: the shard to ask.
+    pub fn take_evict_elsewhere(&mut self) -> Option<usize> {
+        self.evict_elsewhere.take()
+    }
+
+    fn due(&self, now: Now, slot: u32) -> Due {
+        let Some(conn) = self.conns.at(slot) else { return Due::Nothing };
+        let times = &self.config.times;
+        let over = |since_ds: u32, limit: Duration| {
+            !limit.is_zero() && now.ds() >= since_ds.saturating_add(deciseconds(limit))
+        };
+        match conn.state {
+            State::Closing { deadline_ds, .. } if now.ds() >= deadline_ds => Due::Remove,
+            State::Closing { .. } => Due::Nothing,
+            State::Open => {
+                let stuck = conn.backlog.as_ref().is_some_and(|backlog| {
+                    now.ms() >= backlog.progress_ms + times.write_wait.as_millis() as u64
+                });
+                if stuck {
+                    Due::Close(CloseReason::SlowConsumer)
+                } else if !times.ping_interval.is_zero() && over(conn.received_ds, times.pong_wait)
+                    || over(conn.message_ds, times.idle_timeout)
+                {
+                    Due::Close(CloseReason::Idle)
+                } else if over(conn.pinged_ds, times.ping_interval) {
+                    Due::Ping
+                } else {
+                    Due::Nothing
+                }
+            }
+        }
+    }
+
+    fn ping(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        conn.pinged_ds = now.ds();
+        let entry = self.palette.push(None, |out| wire::write_ping(out, b""));
+        self.owe(slot, entry);
+    }
+
+    /// Sets a connection's one timer to the first thing that will be due for it.
+    pub(super) fn arm(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let times = &self.config.times;
+        let after = |since_ds: u32, limit: Duration| {
+            (!limit.is_zero()).then(|| u64::from(since_ds.saturating_add(deciseconds(limit))) * 100)
+        };
+        let deadline_ms = match conn.state {
+            State::Closing { deadline_ds, .. } => Some(u64::from(deadline_ds) * 100),
+            State::Open => {
+                let pong = if times.ping_interval.is_zero() { None } else { after(conn.received_ds, times.pong_wait) };
+                let write =
+                    conn.backlog.as_ref().map(|log| log.progress_ms + times.write_wait.as_millis() as u64);
+                let idle = after(conn.message_ds, times.idle_timeout);
+                [pong, write, idle, after(conn.pinged_ds, times.ping_interval)].into_iter().flatten().min()
+            }
+        };
+        match deadline_ms {
+            // Never in the same instant: a deadline is looked at again only after time has passed.
+            Some(deadline_ms) => self.wheel.set(slot, deadline_ms.max(now.ms() + 1)),
+            None => self.wheel.clear(slot),
+        }
+    }
+
+    /// Begins to close all connections, paced over a time.
+    pub(super) fn start_drain(&mut self, now: Now, over: Duration) {
+        let queue: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
+        let spread_ms = over.as_millis() as u64;
+        let steps = (spread_ms * DRAIN_PACED_PERCENT / 100 / DRAIN_STEP_MS).max(1) as usize;
+        let batch = queue.len().div_ceil(steps).max(DRAIN_BATCH_MIN);
+        self.drain = Some(Drain { queue, batch, next_ms: now.ms(), spread_ms: spread_ms.max(1000) });
+    }
+
+    fn drain_step(&mut self, now: Now, sockets: &mut impl Sockets) {
+        let Some(drain) = self.drain.as_mut().filter(|drain| now.ms() >= drain.next_ms) else { return };
+        drain.next_ms = now.ms() + DRAIN_STEP_MS;
+        let rest = drain.queue.len().saturating_sub(drain.batch);
+        let batch = drain.queue.split_off(rest);
+        let spread_ms = drain.spread_ms;
+        for slot in batch {
+            // Clients that all come back at the same moment would fell the next node.
+            let hint_ms = 500 + self.random.next() % spread_ms;
+            let text = format!("{}: reconnect in {hint_ms} ms", CloseReason::ShuttingDown.text());
+            let code = CloseReason::ShuttingDown.code();
+            self.close_with(now, slot, CloseReason::ShuttingDown, code, &text, sockets);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Frames of a server: not masked, never fragmented (RFC 6455 section 5.2).
+
+use super::frame::Opcode;
+use std::ops::Range;
+
+const FIN: u8 = 0x80;
+
+/// Header bytes reserved before a payload of unknown length: right for payloads of 126 to 65,535 bytes, which most
+/// publications have, so that those never move.
+const RESERVED: usize = 4;
+
+/// Longest reason in a close frame: a control frame has 125 bytes and the code takes two.
+const REASON_BYTES_MAX: usize = 123;
+
+/// Appends a frame whose payload `body` writes. Returns where it lies.
+pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    let start = out.len();
+    out.extend_from_slice(&[0; RESERVED]);
+    body(out);
+    let payload_len = out.len() - start - RESERVED;
+    let mut header = [0; 10];
+    let header_len = write_header(&mut header, opcode, payload_len);
+    let payload = start + RESERVED..out.len();
+    if header_len > RESERVED {
+        out.resize(out.len() + header_len - RESERVED, 0);
+    }
+    if header_len != RESERVED {
+        out.copy_within(payload, start + header_len);
+        out.truncate(start + header_len + payload_len);
+    }
+    out[start..start + header_len].copy_from_slice(&header[..header_len]);
+    start..out.len()
+}
+
+fn write_header(header: &mut [u8; 10], opcode: Opcode, payload_len: usize) -> usize {
+    header[0] = FIN | opcode as u8;
+    if payload_len < 126 {
+        header[1] = payload_len as u8;
+        2
+    } else if let Ok(word) = u16::try_from(payload_len) {
+        header[1] = 126;
+        header[2..4].copy_from_slice(&word.to_be_bytes());
+        4
+    } else {
+        header[1] = 127;
+        header[2..10].copy_from_slice(&(payload_len as u64).to_be_bytes());
+        10
+    }
+}
+
+/// Appends a close frame. A reason over 123 bytes is cut at a character's border.
+pub fn write_close(out: &mut Vec<u8>, code: u16, reason: &str) {
+    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+    out.extend_from_slice(&[FIN | Opcode::Close as u8, 2 + reason.len() as u8]);
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(reason.as_bytes());
+}
+
+/// Appends a ping; of the payload at most 125 bytes are sent.
+pub fn write_ping(out: &mut Vec<u8>, payload: &[u8]) {
+    write_control(out, Opcode::Ping, payload);
+}
+
+/// Appends a pong; of the payload at most 125 bytes are sent, which is all that a ping can hold.
+pub fn write_pong(out: &mut Vec<u8>, payload: &[u8]) {
+    write_control(out, Opcode::Pong, payload);
+}
+
+fn write_control(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let payload = &payload[..payload.len().min(125)];
+    out.extend_from_slice(&[FIN | opcode as u8, payload.len() as u8]);
+    out.extend_from_slice(payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tungstenite::protocol::Role;
+    use tungstenite::{Message, WebSocket};
+
+    /// What an independent client reads from our bytes.
+    fn read(bytes: Vec<u8>) -> Message {
+        let stream = std::io::Cursor::new(bytes);
+        WebSocket::from_raw_socket(stream, Role::Client, None).read().unwrap()
+    }
+
+    #[test]
+    fn an_independent_client_reads_every_length() {
+        for len in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            let text = "x".repeat(len);
+            let mut out = b"before".to_vec();
+            let range = frame_in_place(&mut out, Opcode::Text, |out| out.extend_from_slice(text.as_bytes()));
+            assert_eq!((range.start, range.end), (6, out.len()));
+            assert_eq!(read(out[range].to_vec()), Message::text(text));
+        }
+    }
+
+    #[test]
+    fn an_independent_client_reads_control_frames() {
+        let mut out = Vec::new();
+        write_ping(&mut out, b"p");
+        assert_eq!(read(out), Message::Ping(b"p"[..].into()));
+        let mut out = Vec::new();
+        write_pong(&mut out, &[7; 200]);
+        assert_eq!(read(out), Message::Pong(vec![7; 125].into()));
+        let mut out = Vec::new();
+        write_close(&mut out, 4430, &"é".repeat(100));
+        let Message::Close(Some(frame)) = read(out) else { panic!("no close frame") };
+        assert_eq!((u16::from(frame.code), frame.reason.len()), (4430, 122));
+    }
+}

@@ -1,0 +1,272 @@
+//! The frame parser of a server (RFC 6455 section 5.2).
+
+/// What a frame is for (RFC 6455 section 11.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// More of a fragmented message.
+    Continuation = 0x0,
+    /// UTF-8 text.
+    Text = 0x1,
+    /// Any bytes.
+    Binary = 0x2,
+    /// The end.
+    Close = 0x8,
+    /// Asks for a pong.
+    Ping = 0x9,
+    /// Answers a ping, or is sent unasked.
+    Pong = 0xA,
+}
+
+impl Opcode {
+    fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Close, ping and pong: never fragmented, at most 125 bytes, allowed between fragments.
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// Bounds on what a peer may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// Largest message in bytes, all its fragments together.
+    pub message_bytes_max: usize,
+    /// Most frames of one message.
+    pub fragments_max: u32,
+}
+
+/// A frame's header, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Last frame of its message.
+    pub fin: bool,
+    /// What the frame is for.
+    pub opcode: Opcode,
+    /// Bytes before the payload, the mask key included.
+    pub header_len: usize,
+    /// Bytes of the payload.
+    pub payload_len: usize,
+    /// Key that the payload is masked with.
+    pub mask: [u8; 4],
+}
+
+/// What the parser found at the start of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// A whole frame; its payload follows the header.
+    Frame {
+        /// The frame's header.
+        header: Header,
+    },
+    /// The frame is not there whole.
+    NeedMore {
+        /// Bytes that the frame needs in all, as far as is known yet.
+        at_least: usize,
+    },
+}
+
+/// How a peer broke the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// RFC 6455 section 5.2: RSV bits are 0 unless an extension was negotiated.
+    #[error("reserved bits are set")]
+    ReservedBits,
+    /// RFC 6455 section 5.2.
+    #[error("unknown opcode")]
+    UnknownOpcode,
+    /// RFC 6455 section 5.1: a server must close on an unmasked frame.
+    #[error("frames of a client must be masked")]
+    Unmasked,
+    /// RFC 6455 section 5.5.
+    #[error("control frames must not be fragmented")]
+    FragmentedControl,
+    /// RFC 6455 section 5.5.
+    #[error("control frames carry at most 125 bytes")]
+    LongControl,
+    /// RFC 6455 section 5.2: the minimal number of bytes must be used.
+    #[error("the length is not encoded in the fewest bytes")]
+    LongLength,
+    /// RFC 6455 section 5.4.
+    #[error("a continuation without a message to continue")]
+    UnexpectedContinuation,
+    /// RFC 6455 section 5.4.
+    #[error("a new message within a fragmented one")]
+    InterleavedMessage,
+    /// RFC 6455 sections 5.5.1 and 7.4.
+    #[error("the close frame's payload is invalid")]
+    BadClose,
+    /// RFC 6455 section 8.1.
+    #[error("text is not valid UTF-8")]
+    InvalidUtf8,
+    /// Over `message_bytes_max`.
+    #[error("message too big: send smaller messages")]
+    TooBig,
+    /// Over `fragments_max`.
+    #[error("too many fragments: send fewer, larger ones")]
+    TooManyFragments,
+}
+
+impl ProtocolError {
+    /// The close code that tells the peer (RFC 6455 section 7.4.1).
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::InvalidUtf8 => 1007,
+            Self::TooBig | Self::TooManyFragments => 1009,
+            _ => 1002,
+        }
+    }
+}
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// Looks at the frame at the start of `bytes`. A wrong frame is refused at its first wrong byte, and a payload over
+/// the bound by its header alone, before any memory is given to it.
+///
+/// # Errors
+/// If the header breaks RFC 6455 or announces too much.
+#[inline]
+pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, ProtocolError> {
+    let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 6 }) };
+    if first & RESERVED != 0 {
+        return Err(ProtocolError::ReservedBits);
+    }
+    let opcode = Opcode::from_bits(first & 0x0F).ok_or(ProtocolError::UnknownOpcode)?;
+    let fin = first & FIN != 0;
+    if opcode.is_control() && !fin {
+        return Err(ProtocolError::FragmentedControl);
+    }
+    let Some(&second) = bytes.get(1) else { return Ok(Parsed::NeedMore { at_least: 6 }) };
+    if second & MASKED == 0 {
+        return Err(ProtocolError::Unmasked);
+    }
+    let short = usize::from(second & !MASKED);
+    if opcode.is_control() && short > CONTROL_BYTES_MAX {
+        return Err(ProtocolError::LongControl);
+    }
+    let (length_len, payload_len) = match short {
+        126 => match bytes.get(2..4) {
+            Some(word) => (2, u64::from(u16::from_be_bytes([word[0], word[1]]))),
+            None => return Ok(Parsed::NeedMore { at_least: 8 }),
+        },
+        127 => match bytes.get(2..10).and_then(|word| word.try_into().ok()) {
+            Some(word) => (8, u64::from_be_bytes(word)),
+            None => return Ok(Parsed::NeedMore { at_least: 14 }),
+        },
+        short => (0, short as u64),
+    };
+    if length_len == 2 && payload_len < 126 || length_len == 8 && payload_len <= u64::from(u16::MAX) {
+        return Err(ProtocolError::LongLength);
+    }
+    if !opcode.is_control() && payload_len > limits.message_bytes_max as u64 {
+        return Err(ProtocolError::TooBig);
+    }
+    let payload_len = payload_len as usize;
+    let header_len = 2 + length_len + 4;
+    if bytes.len() < header_len + payload_len {
+        return Ok(Parsed::NeedMore { at_least: header_len + payload_len });
+    }
+    let key = &bytes[header_len - 4..header_len];
+    let mask = [key[0], key[1], key[2], key[3]];
+    Ok(Parsed::Frame { header: Header { fin, opcode, header_len, payload_len, mask } })
+}
+
+/// Takes the mask off a payload (RFC 6455 section 5.3), eight bytes at a time.
+#[inline]
+pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip([a, b, c, d, a, b, c]) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 100_000, fragments_max: 4 };
+
+    #[test]
+    fn wrong_frames_are_refused_at_their_first_wrong_byte() {
+        for (bytes, error) in [
+            (&[0xC1][..], ProtocolError::ReservedBits),
+            (&[0x83], ProtocolError::UnknownOpcode),
+            (&[0x8B], ProtocolError::UnknownOpcode),
+            (&[0x09], ProtocolError::FragmentedControl),
+            (&[0x81, 0x05], ProtocolError::Unmasked),
+            (&[0x89, 0xFE], ProtocolError::LongControl),
+            (&[0x81, 0xFE, 0, 125], ProtocolError::LongLength),
+            (&[0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], ProtocolError::LongLength),
+            (&[0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x86, 0xA1], ProtocolError::TooBig),
+            (&[0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], ProtocolError::TooBig),
+        ] {
+            assert_eq!(parse_header(bytes, &LIMITS), Err(error), "{bytes:02x?}");
+            for cut in 1..bytes.len() {
+                assert!(matches!(parse_header(&bytes[..cut], &LIMITS), Ok(Parsed::NeedMore { .. })));
+            }
+        }
+    }
+
+    #[test]
+    fn need_more_never_promises_too_much() {
+        for len in [0_usize, 125, 126, 65_535, 65_536, 100_000] {
+            let mut frame = vec![0x82];
+            match len {
+                0..126 => frame.push(0x80 | len as u8),
+                126..=65_535 => {
+                    frame.push(0xFE);
+                    frame.extend((len as u16).to_be_bytes());
+                }
+                _ => {
+                    frame.push(0xFF);
+                    frame.extend((len as u64).to_be_bytes());
+                }
+            }
+            frame.extend([1, 2, 3, 4]);
+            frame.resize(frame.len() + len, 7);
+            let mut have = 0;
+            loop {
+                match parse_header(&frame[..have], &LIMITS).unwrap() {
+                    Parsed::NeedMore { at_least } => {
+                        assert!(at_least > have && at_least <= frame.len());
+                        have = at_least;
+                    }
+                    Parsed::Frame { header } => {
+                        assert_eq!((header.payload_len, header.mask), (len, [1, 2, 3, 4]));
+                        assert_eq!(header.header_len + len, frame.len());
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unmasking_is_the_definition() {
+        for len in 0..40 {
+            let plain: Vec<u8> = (0..len).map(|i| i as u8 * 7).collect();
+            let mask = [0x12, 0x34, 0x56, 0x78];
+            let mut masked: Vec<u8> = plain.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]).collect();
+            unmask(&mut masked, mask);
+            assert_eq!(masked, plain);
+        }
+    }
+}

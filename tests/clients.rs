@@ -1,0 +1,121 @@
+//! Clients that others wrote, unmodified: the document's own code, and public libraries and tools.
+
+mod common;
+
+use common::{Program, Server, find_program, left_out, tests_path};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// The port that the document's code has.
+const DOCUMENT_PORT: &str = ":8081";
+
+/// The first code block after `heading` in the rooms document, with the server's port put in place.
+fn code_block(heading: &str, server: &Server) -> String {
+    let document = std::fs::read_to_string(tests_path("documents/rooms-go-module.md")).unwrap();
+    let (_, section) =
+        document.split_once(&format!("\n{heading}\n")).expect("the heading is in the document");
+    let (_, block) = section.split_once("```").expect("a code block");
+    let (_, block) = block.split_once('\n').expect("a line with the language");
+    let (code, _) = block.split_once("\n```").expect("an end of the block");
+    assert!(code.contains(DOCUMENT_PORT), "{code}");
+    code.replace(DOCUMENT_PORT, &format!(":{}", server.addr().port()))
+}
+
+/// A package that npm put below tests/clients.
+fn npm_package(inner: &str) -> Option<PathBuf> {
+    Some(tests_path("clients/node_modules").join(inner)).filter(|path| path.exists())
+}
+
+#[test]
+fn the_documents_javascript_client_runs() {
+    let Some(node) = find_program("node") else { return left_out("clients::javascript", "node") };
+    if npm_package("ws").is_none() {
+        return left_out("clients::javascript", "the npm package ws");
+    }
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("client.mjs");
+    std::fs::write(&script, code_block("### JavaScript/Browser", &server)).unwrap();
+    let mut command = Command::new(node);
+    command.arg("--import").arg(tests_path("clients/websocket-global.mjs")).arg(&script);
+    let mut client = Program::start(&mut command);
+    client.expect("Connected: ");
+    client.expect("Subscribed to: notifications");
+    let answer = server.post("/v1/publish", r#"{"room":"notifications","data":{"title":"Hello!"}}"#);
+    assert_eq!(answer.json()["delivered"], 1, "{}", answer.body);
+    client.expect("Message from notifications : { title: 'Hello!' }");
+}
+
+#[test]
+fn the_documents_go_client_runs() {
+    let Some(go) = find_program("go") else { return left_out("clients::go", "go") };
+    let packages = PathBuf::from("/usr/share/gocode");
+    if !packages.join("src/github.com/gorilla/websocket").exists() {
+        return left_out("clients::go", "the Debian package golang-github-gorilla-websocket-dev");
+    }
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("main.go"), code_block("### Go Client", &server)).unwrap();
+    let binary = folder.path().join("client");
+    let mut build = Command::new(go);
+    build.args(["build", "-o"]).arg(&binary).arg("main.go").current_dir(folder.path());
+    build.env("GO111MODULE", "off").env("GOPATH", packages).env("GOFLAGS", "").env("CGO_ENABLED", "0");
+    build.env("GOCACHE", tests_path(".tools/go-cache"));
+    let mut build = Program::start(&mut build);
+    // The first build compiles Go's own library.
+    assert!(build.finish(Duration::from_secs(300)).success(), "{}", build.output());
+    let mut client = Program::start(&mut Command::new(binary));
+    client.expect("Connected: map[client_id:");
+    client.expect("Received: {Type:subscribed Room:updates Data:map[client_count:1 room:updates]");
+    let answer = server.post("/v1/publish", r#"{"room":"updates","data":"news"}"#);
+    assert_eq!(answer.json()["delivered"], 1, "{}", answer.body);
+    client.expect("Received: {Type:message Room:updates Data:news Error: Timestamp:");
+    drop(server);
+    client.expect("Read error:");
+}
+
+#[test]
+fn the_quick_start_works_with_wscat() {
+    let Some(node) = find_program("node") else { return left_out("clients::wscat", "node") };
+    let Some(wscat) = npm_package("wscat/bin/wscat") else {
+        return left_out("clients::wscat", "the npm package wscat");
+    };
+    let server = Server::start(&[]);
+    let url = format!("ws://localhost:{}/ws", server.addr().port());
+    let start = |headers: &[&str]| {
+        let mut client = Program::start(Command::new(&node).arg(&wscat).args(["-c", &url]).args(headers));
+        client.expect("\"type\":\"connected\"");
+        client.say(r#"{"type":"subscribe","room":"chat"}"#);
+        client.expect("\"type\":\"subscribed\"");
+        client
+    };
+    let mut first = start(&[]);
+    let mut second = start(&["-H", "Authorization: Bearer token"]);
+    second.say(r#"{"type":"publish","room":"chat","data":{"message":"Hello!"}}"#);
+    first.expect(r#"{"type":"message","room":"chat","data":{"message":"Hello!"},"client_id":"#);
+    second.expect(r#"{"type":"message","room":"chat","data":{"message":"Hello!"},"client_id":"#);
+}
+
+#[test]
+fn pythons_websockets_gets_along() {
+    let python = tests_path(".tools/venv/bin/python");
+    if !tests_path(".tools/venv/.installed").exists() {
+        return left_out("clients::python", "websockets for Python");
+    }
+    let server = Server::start(&[]);
+    let mut command = Command::new(python);
+    command.arg(tests_path("clients/rooms.py")).arg(format!("ws://{}/ws", server.addr()));
+    let mut client = Program::start(&mut command);
+    assert!(client.finish(Duration::from_secs(60)).success(), "{}", client.output());
+}
+
+#[test]
+fn the_documents_health_check_works_with_curl() {
+    let Some(curl) = find_program("curl") else { return left_out("clients::curl", "curl") };
+    let server = Server::start(&[]);
+    let url = format!("http://localhost:{}/health", server.addr().port());
+    // Its proxy settings are for the world outside.
+    let output = Command::new(curl).args(["--silent", "--noproxy", "*", &url]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), r#"{"status":"healthy","clients":0,"rooms":0}"#);
+}

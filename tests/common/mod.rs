@@ -1,0 +1,69 @@
+//! What the integration tests share: a server process, a client that speaks bytes, and conversations.
+#![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
+
+mod client;
+mod conversation;
+mod http;
+mod json;
+mod program;
+mod server;
+
+pub use client::{Client, Frame, KEY, frame, opcode};
+pub use conversation::{conversation, conversations};
+pub use http::{Response, exchange, request};
+pub use json::Json;
+pub use program::Program;
+pub use server::Server;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a test listens for what must not come.
+pub const SILENCE: Duration = Duration::from_millis(200);
+
+/// Prints that `test` is left out for want of `what`, and notes it in the file that `tests/run` shows at its end
+/// (a runner hides what a passing test prints). The test then returns.
+pub fn left_out(test: &str, what: &str) {
+    use std::io::Write;
+    let line = format!("left out: {test}: needs {what}");
+    println!("{line}");
+    if let Some(path) = std::env::var_os("FANWIRE_LEFT_OUT") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        // One write of one short line: appends of several tests do not mix.
+        file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+            .expect("the list is writable");
+    }
+}
+
+/// Where a program is installed: in `PATH`, or in the folders for administrators that `PATH` often lacks.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administrators = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(administrators).map(|folder| folder.join(name)).find(|p| p.is_file())
+}
+
+/// A file or folder below `tests/`.
+pub fn tests_path(inner: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(inner)
+}
+
+/// Asks `condition` again and again until it holds.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`].
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A TCP port that was free a moment ago, for programs that cannot be asked to choose one.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}

@@ -1,0 +1,207 @@
+use super::http::{Response, request};
+use super::{Client, PATIENCE};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A running server of the real binary. Killed when dropped.
+pub struct Server {
+    child: Child,
+    addr: SocketAddr,
+    output: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts the binary on a free port of loopback with two shards, unless `flags` say otherwise, and waits until
+    /// it listens.
+    ///
+    /// # Panics
+    /// When it ends, or does not listen within [`PATIENCE`]; with its output.
+    pub fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// Starts as [`Server::start`] does, with environment variables.
+    pub fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = command(flags, environment).spawn().expect("the binary starts");
+        let output = Arc::new(Mutex::new(String::new()));
+        let ready = keep_output(&mut child, &output);
+        match ready.recv_timeout(PATIENCE) {
+            Ok(addr) => Self { child, addr, output },
+            Err(error) => {
+                let ended = error == RecvTimeoutError::Disconnected;
+                // So that the output of a process that lives on is complete enough to show.
+                child.kill().ok();
+                let status = child.wait().expect("the child is ours");
+                let said = output.lock().expect("no panic while held").clone();
+                panic!("the server {}: {status}\n{said}", if ended { "ended" } else { "does not listen" });
+            }
+        }
+    }
+
+    /// Runs the binary until it ends by itself; its status and output. For starts that must fail.
+    pub fn run(flags: &[&str], environment: &[(&str, &str)]) -> (ExitStatus, String) {
+        Self::run_to_the_end(command(flags, environment))
+    }
+
+    /// The same with no flag but `flags`.
+    pub fn run_bare(flags: &[&str], environment: &[(&str, &str)]) -> (ExitStatus, String) {
+        Self::run_to_the_end(bare_command(flags, environment))
+    }
+
+    fn run_to_the_end(mut command: Command) -> (ExitStatus, String) {
+        let mut child = command.spawn().expect("the binary starts");
+        let output = Arc::new(Mutex::new(String::new()));
+        let ready = keep_output(&mut child, &output);
+        let status = wait(&mut child, PATIENCE).unwrap_or_else(|| {
+            child.kill().ok();
+            panic!("it runs: {command:?}");
+        });
+        // The reading threads drop their sender at the end of the output.
+        while ready.recv().is_ok() {}
+        let said = output.lock().expect("no panic while held").clone();
+        (status, said)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A member-to-be: connected to `/ws`, its greeting read.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// `GET path`.
+    pub fn get(&self, path: &str) -> Response {
+        request(self.addr, "GET", path, &[], b"")
+    }
+
+    /// `POST path` with a JSON body.
+    pub fn post(&self, path: &str, body: &str) -> Response {
+        request(self.addr, "POST", path, &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// The value of a sample in `/metrics`: its name, with the labels as they stand where there are some. `None`
+    /// when there is no such sample.
+    pub fn metric(&self, sample: &str) -> Option<f64> {
+        let text = self.get("/metrics").body;
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))?;
+        line.split(' ').next()?.parse().ok()
+    }
+
+    /// The sum of all samples of a metric, whatever their labels.
+    pub fn metric_sum(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let of_name = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ') || rest.starts_with('{'))
+        };
+        let value = |line: &str| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok());
+        text.lines().filter(of_name).filter_map(value).sum()
+    }
+
+    /// What it printed so far, on both streams.
+    pub fn output(&self) -> String {
+        self.output.lock().expect("no panic while held").clone()
+    }
+
+    /// Sends a signal by name, `TERM` or `HUP`.
+    pub fn signal(&self, name: &str) {
+        // The shell's own kill: not every machine has the program.
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
+        assert!(status.expect("a shell").success());
+    }
+
+    /// Its exit status, or `None` when it still runs after `patience`.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        wait(&mut self.child, patience)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if thread::panicking() {
+            eprintln!("the server said:\n{}", self.output.lock().map(|s| s.clone()).unwrap_or_default());
+        }
+    }
+}
+
+fn command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = bare_command(flags, environment);
+    for (flag, value) in [("--host", "127.0.0.1"), ("--port", "0"), ("--shards", "2")] {
+        let given =
+            |f: &&str| f.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+        if !flags.iter().any(given) {
+            command.args([flag, value]);
+        }
+    }
+    command
+}
+
+fn bare_command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("FANWIRE_") || name.starts_with("WEBSOCKET_") {
+            command.env_remove(&key);
+        }
+    }
+    command.args(flags).envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Reads both streams to their end, into `output`; hands over the address that the server says it listens on.
+fn keep_output(child: &mut Child, output: &Arc<Mutex<String>>) -> Receiver<SocketAddr> {
+    let (sender, ready) = channel();
+    let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("stdout is piped"));
+    let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("stderr is piped"));
+    for stream in [stdout, stderr] {
+        let (sender, output) = (sender.clone(), Arc::clone(output));
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let addr = listening(&line);
+                let mut said = output.lock().expect("no panic while held");
+                said.push_str(&line);
+                said.push('\n');
+                drop(said);
+                if let Some(addr) = addr {
+                    // Nobody listens any more after the first.
+                    sender.send(addr).ok();
+                }
+            }
+        });
+    }
+    ready
+}
+
+/// The address in `listening on http://127.0.0.1:8081/prefix`.
+fn listening(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening on http://")?.split('/').next()?.trim().parse().ok()
+}
+
+fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            return Some(status);
+        }
+        if start.elapsed() > patience {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,9 @@
+//! The mailbox under loom: see `Cargo.toml` for why this is a package of its own.
+
+#[path = "../../../src/io/mailbox.rs"]
+pub mod mailbox;
+#[path = "../../../src/io/sync.rs"]
+mod sync;
+
+#[cfg(test)]
+mod model;
