@@ -163,14 +163,12 @@ pub struct Fanout {
     /// Messages per second over all publishers, sent at times fixed in advance.
     #[arg(long, default_value_t = 100.0)]
     pub rate: f64,
-    /// Send as fast as the server delivers.
-    #[arg(long, conflicts_with = "rate")]
-    pub flat_out: bool,
-    /// Messages that each publisher has under way with --flat-out.
-    #[arg(long, default_value_t = 16, requires = "flat_out")]
-    pub window: u32,
-    /// Bytes of a message's payload.
-    #[arg(long, default_value_t = 200)]
+    /// Flat out instead: each room has so many messages under way, a new one as soon as one has come
+    /// back to its publisher.
+    #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..))]
+    pub in_flight: Option<u32>,
+    /// Bytes of a message's payload, about 50 at least.
+    #[arg(long, default_value_t = 100)]
     pub size: usize,
 }
 
@@ -180,18 +178,18 @@ pub struct Idle {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: Common,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub times: Times,
     /// Connections.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..1 << 24))]
     pub connections: u32,
-    /// Rooms they are dealt to.
+    /// Rooms they are dealt to; 0: they join none.
     #[arg(long, default_value_t = 100)]
     pub rooms: u32,
-    /// Held and measured time in seconds.
-    #[arg(long, default_value_t = 10.0)]
-    pub duration: f64,
-    /// Time before measuring, in seconds.
-    #[arg(long, default_value_t = 1.0)]
-    pub warmup: f64,
+    /// Longest wait until the server's memory is steady, in seconds.
+    #[arg(long, default_value_t = 20.0)]
+    pub steady: f64,
 }
 
 /// Options of `churn`.
@@ -200,6 +198,9 @@ pub struct Churn {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: Common,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub times: Times,
     /// Cycles per second, begun at times fixed in advance; flat out when not given.
     #[arg(long)]
     pub rate: Option<f64>,
@@ -207,11 +208,8 @@ pub struct Churn {
     #[arg(long, default_value_t = 64)]
     pub concurrency: usize,
     /// Rooms, used in turn.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub rooms: u32,
-    /// Measured time in seconds.
-    #[arg(long, default_value_t = 10.0)]
-    pub duration: f64,
     /// A cycle that takes longer fails, in seconds.
     #[arg(long, default_value_t = 5.0)]
     pub cycle_timeout: f64,
@@ -264,7 +262,7 @@ pub struct Floor {
     /// How members are written to.
     #[arg(long, value_enum, default_value = "batch")]
     pub mode: Mode,
-    /// Pad forwarded payloads to this many bytes.
+    /// Cut or pad forwarded frames, header included, to this many bytes; 0: leave them as they come.
     #[arg(long, default_value_t = 0)]
     pub frame_bytes: usize,
     /// A member that the kernel takes nothing for is cut off beyond this many bytes.
@@ -293,7 +291,8 @@ mod tests {
 
     #[test]
     fn options_replace_the_presets_texts() {
-        let line = ["loadtest", "fanout", "ws://h:1/", "--join", "40", "--join", "j{room}", "--joined-marker", ""];
+        let line =
+            ["loadtest", "fanout", "ws://h:1/", "--join", "40", "--join", "j{room}", "--joined-marker", ""];
         let Pattern::Fanout(fanout) = Cli::parse_from(line).pattern else { panic!("not fanout") };
         let templates = fanout.common.templates();
         assert_eq!(templates.join, ["40", "j{room}"]);

@@ -86,8 +86,10 @@ impl Engine {
         loop {
             let turn = handler.turn(&mut self.io, now_ns());
             self.settle(handler);
-            let Turn::Wait(wait_ns) = turn else { return Ok(()) };
-            // A handler that closed or resumed something just now wants its turn soon.
+            let Turn::Wait(wait_ns) = turn else {
+                self.io.reset_all();
+                return Ok(());
+            };
             match self.poll.poll(&mut events, Some(Duration::from_nanos(wait_ns))) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
@@ -118,7 +120,7 @@ impl Engine {
             }
             return;
         }
-        self.receive(handler, id);
+        self.receive(handler, id, event.is_read_closed() || event.is_error());
     }
 
     /// Carries out what the handler asked for during its callbacks.
@@ -143,12 +145,13 @@ impl Engine {
         let carry = std::mem::take(&mut conn.carry);
         self.buffer[..carry.len()].copy_from_slice(&carry);
         self.digest(handler, id, carry.len(), 0);
-        self.receive(handler, id);
+        self.receive(handler, id, true);
     }
 
-    /// Reads until the kernel has no more. A read that does not fill the buffer emptied the socket; a
-    /// later arrival, or the end of the stream, raises a new edge.
-    fn receive(&mut self, handler: &mut impl Handler, id: ConnId) {
+    /// Reads until the kernel has no more. A read that does not fill the buffer emptied the socket, and
+    /// a later arrival raises a new edge; but when the end of the stream has come already (or its edge
+    /// may have been passed over), only the read that returns it tells: `to_end`.
+    fn receive(&mut self, handler: &mut impl Handler, id: ConnId, to_end: bool) {
         loop {
             let Some(conn) = self.io.get(id) else { return };
             if conn.paused || conn.doomed {
@@ -160,18 +163,24 @@ impl Engine {
             }
             let room = self.buffer.len() - kept;
             match conn.socket.read(&mut self.buffer[kept..]) {
-                Ok(0) => return self.io.doom(id, End::Eof),
+                Ok(0) => {
+                    let end = conn.ended.unwrap_or(End::Eof);
+                    return self.io.doom(id, end);
+                }
                 Ok(read) => {
                     self.buffer[..kept].copy_from_slice(&conn.carry);
                     conn.carry = Vec::new();
                     self.digest(handler, id, kept + read, read);
-                    if read < room {
+                    if read < room && !to_end {
                         return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.io.doom(id, End::Failed(error.kind())),
+                Err(error) => {
+                    let end = conn.ended.unwrap_or(End::Failed(error.kind()));
+                    return self.io.doom(id, end);
+                }
             }
         }
     }
@@ -247,9 +256,16 @@ fn dispatch(
         }
         opcode::PING => io.send_frame(id, opcode::PONG, &[payload]),
         opcode::CLOSE => {
-            let code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
-            io.send_frame(id, opcode::CLOSE, &[&payload[..payload.len().min(2)]]);
-            io.doom(id, End::Closed(code));
+            let end = End::Closed(payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code)));
+            let Some(conn) = io.get(id) else { return };
+            if conn.closing {
+                // The server ends the stream first (RFC 6455, section 7.1.1), which also keeps this
+                // side's port out of TIME_WAIT.
+                conn.ended = Some(end);
+            } else {
+                io.send_frame(id, opcode::CLOSE, &[&payload[..payload.len().min(2)]]);
+                io.doom(id, end);
+            }
         }
         _ => {}
     }

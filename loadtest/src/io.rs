@@ -81,12 +81,23 @@ pub(crate) struct Conn {
     /// Nothing is read while set.
     pub(crate) paused: bool,
     pub(crate) doomed: bool,
+    /// This side sent a Close frame.
+    pub(crate) closing: bool,
+    /// The answer to that Close frame.
+    pub(crate) ended: Option<End>,
     /// The received beginning of a frame.
     pub(crate) carry: Vec<u8>,
     /// The received fragments of a message.
     pub(crate) partial: Vec<u8>,
     /// What the kernel has not taken yet.
     out: Vec<u8>,
+}
+
+impl Conn {
+    fn reset_on_drop(&self) {
+        // A failure means only that the port is free later.
+        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+    }
 }
 
 #[derive(Default)]
@@ -128,13 +139,13 @@ impl Io {
 
     /// Begins a connection; the handler hears `opened` or `closed` with this tag.
     /// `index` chooses the source address; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel.
-    pub fn connect(&mut self, tag: u32, index: usize, receive_bytes: usize) {
-        if let Err(error) = self.try_connect(tag, index, receive_bytes) {
-            self.unborn.push((tag, End::Failed(error.kind())));
-        }
+    pub fn connect(&mut self, tag: u32, index: usize, receive_bytes: usize) -> Option<ConnId> {
+        self.try_connect(tag, index, receive_bytes)
+            .map_err(|error| self.unborn.push((tag, End::Failed(error.kind()))))
+            .ok()
     }
 
-    fn try_connect(&mut self, tag: u32, index: usize, receive_bytes: usize) -> io::Result<()> {
+    fn try_connect(&mut self, tag: u32, index: usize, receive_bytes: usize) -> io::Result<ConnId> {
         let address = self.target.address;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -166,11 +177,13 @@ impl Io {
             tag,
             paused: false,
             doomed: false,
+            closing: false,
+            ended: None,
             carry: Vec::new(),
             partial: Vec::new(),
             out: Vec::new(),
         });
-        Ok(())
+        Ok(id)
     }
 
     pub(crate) fn get(&mut self, id: ConnId) -> Option<&mut Conn> {
@@ -253,15 +266,24 @@ impl Io {
     /// Begins the closing handshake; the end is heard as `closed`.
     pub fn send_close(&mut self, id: ConnId, code: u16) {
         self.send_frame(id, opcode::CLOSE, &[&code.to_be_bytes()]);
+        if let Some(conn) = self.get(id) {
+            conn.closing = true;
+        }
     }
 
     /// Ends a connection at once; `closed` follows. A reset (linger 0) leaves no port in TIME_WAIT.
     pub fn abort(&mut self, id: ConnId) {
         if let Some(conn) = self.get(id) {
-            // A failure means only that the port is free later.
-            let _ = socket2::SockRef::from(&conn.socket).set_linger(Some(std::time::Duration::ZERO));
+            conn.reset_on_drop();
         }
         self.doom(id, End::Local);
+    }
+
+    /// Makes the end of the run leave no port in TIME_WAIT, so that the next run finds them all.
+    pub(crate) fn reset_all(&mut self) {
+        for conn in self.slots.iter().filter_map(|slot| slot.conn.as_ref()) {
+            conn.reset_on_drop();
+        }
     }
 
     pub(crate) fn doom(&mut self, id: ConnId, end: End) {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use anyhow::{Result, anyhow};
-use hdrhistogram::Histogram;
+use anyhow::Result;
 use memchr::memmem::Finder;
 
 use crate::clock::MILLI_NS;
@@ -12,52 +11,20 @@ use crate::engine::{Handler, Turn};
 use crate::frame::opcode;
 use crate::io::{ConnId, End, Ends, Io};
 use crate::outcome::ThreadOutcome;
+use crate::plan::Plan;
+use crate::publish::{Publishers, WAIT_NS};
+use crate::run::Work;
 use crate::schedule::Schedule;
-use crate::seats::{Seat, witness};
+use crate::seats::Seat;
 use crate::stage::Stage;
-use crate::template::{Stamp, StampFinder, Templates, fill_room, render_payload, room_name};
-use crate::tracker::Mark;
-
-/// How publishers are paced.
-#[derive(Clone, Copy, Debug)]
-pub enum Pace {
-    /// Open loop: so many messages per second over all publishers.
-    Rate(f64),
-    /// Closed loop: each publisher keeps so many of its messages under way.
-    Window(u32),
-}
-
-/// What all threads of a run share.
-#[derive(Debug)]
-pub struct Plan {
-    /// Texts of the protocol.
-    pub templates: Templates,
-    /// Before the number in a room's name.
-    pub room_prefix: String,
-    /// Publishers of each room.
-    pub publishers: u32,
-    /// Publishers of all rooms.
-    pub publishers_total: usize,
-    /// Publishers get their own copies.
-    pub echo: bool,
-    /// Size of a message's payload.
-    pub size_bytes: usize,
-    /// How publishers are paced.
-    pub pace: Pace,
-    /// Connections under way at once on one thread.
-    pub connecting_max: usize,
-    /// SO_RCVBUF of stalled members, 0 for the kernel's choice.
-    pub stalled_receive_bytes: usize,
-}
+use crate::template::{StampFinder, fill_room, room_name};
+use crate::tracker::{Arrival, Mark};
 
 /// Without acknowledgements a thread has settled when nothing came for this long.
 const QUIET_NS: u64 = 300 * MILLI_NS;
 
-/// Longest wait of the loop, so that the stage is looked at.
-const WAIT_NS: u64 = 5 * MILLI_NS;
-
-/// A publisher with more than this waiting for the kernel sends no more in a closed loop.
-const BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// How often the copies still missing are counted while the run drains.
+const COUNT_NS: u64 = 20 * MILLI_NS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -67,16 +34,6 @@ enum Place {
     Gone,
 }
 
-struct Publisher {
-    seat: usize,
-    number: u32,
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    sent: u32,
-    acked: u32,
-    witness: Option<usize>,
-}
-
 /// The handler.
 pub struct Members {
     plan: Arc<Plan>,
@@ -84,14 +41,13 @@ pub struct Members {
     thread: usize,
     seats: Vec<Seat>,
     places: Vec<Place>,
-    ids: Vec<Option<ConnId>>,
+    /// The connection of each seat that has joined.
+    online: Vec<Option<ConnId>>,
     /// Distinct copies each seat got.
     got: Vec<u64>,
+    /// For each seat, one for each publisher of its room.
     marks: Vec<Mark>,
-    publishers: Vec<Publisher>,
-    /// Publisher's number to its index here, `u32::MAX` for those of other threads.
-    local: Vec<u32>,
-    schedule: Option<Schedule>,
+    publishers: Publishers,
     finder: StampFinder,
     joined: Option<Finder<'static>>,
     connecting: usize,
@@ -99,12 +55,10 @@ pub struct Members {
     pending: usize,
     last_message_ns: u64,
     settled: bool,
-    primed: bool,
     published: bool,
     resumed: bool,
+    counted_ns: u64,
     progress: u64,
-    payload: Vec<u8>,
-    encode: Vec<u8>,
     out: ThreadOutcome,
 }
 
@@ -114,74 +68,31 @@ impl Members {
     /// # Errors
     /// When the publish template is broken or a closed loop finds no witness.
     pub fn new(plan: Arc<Plan>, stage: Arc<Stage>, thread: usize, seats: Vec<Seat>) -> Result<Self> {
-        let mut publishers = Vec::new();
-        let mut local = vec![u32::MAX; plan.publishers_total];
-        for (seat, number) in seats.iter().enumerate().filter_map(|(i, seat)| Some((i, seat.publisher?))) {
-            let room = room_name(&plan.room_prefix, seats[seat].room);
-            let (head, tail) = plan.templates.publish_parts(&room)?;
-            let witness = match plan.pace {
-                Pace::Rate(_) => None,
-                Pace::Window(_) => Some(witness(&seats, seat, plan.echo).ok_or_else(|| {
-                    anyhow!("a closed loop without own copies needs an even number of members (at least 2)")
-                })?),
-            };
-            local[number as usize] = publishers.len() as u32;
-            publishers.push(Publisher { seat, number, head, tail, sent: 0, acked: 0, witness });
-        }
-        // The schedule walks its publishers in ascending order, so they must be stored so.
-        debug_assert!(publishers.is_sorted_by_key(|publisher| publisher.number));
+        let publishers = Publishers::new(plan.clone(), stage.clone(), &seats)?;
         let joined = plan.templates.joined_marker.as_ref().map(|text| Finder::new(text).into_owned());
         Ok(Self {
             places: vec![Place::Absent; seats.len()],
-            ids: vec![None; seats.len()],
+            online: vec![None; seats.len()],
             got: vec![0; seats.len()],
             marks: vec![Mark::default(); seats.len() * plan.publishers as usize],
             pending: seats.len(),
             publishers,
-            local,
-            schedule: None,
             finder: StampFinder::new(),
             joined,
             connecting: 0,
             next: 0,
             last_message_ns: 0,
             settled: false,
-            primed: false,
             published: false,
             resumed: false,
+            counted_ns: 0,
             progress: 0,
-            payload: Vec::new(),
-            encode: Vec::new(),
             out: ThreadOutcome::new(seats.len()),
             plan,
             stage,
             thread,
             seats,
         })
-    }
-
-    /// Numbers of this thread's publishers, for its schedule and pacer.
-    pub fn publisher_numbers(&self) -> Vec<u32> {
-        self.publishers.iter().map(|publisher| publisher.number).collect()
-    }
-
-    /// What this thread saw, once its loop has ended.
-    pub fn finish(mut self) -> ThreadOutcome {
-        for (i, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.member) {
-            if !self.out.was_joined[i] {
-                continue;
-            }
-            let expected = self.expected(seat);
-            let account = match (seat.stalled, self.places[i]) {
-                (true, _) => &mut self.out.stalled,
-                (false, Place::Gone) => &mut self.out.gone,
-                (false, _) => &mut self.out.healthy,
-            };
-            account.members += 1;
-            account.expected += expected;
-            account.received += self.got[i];
-        }
-        self.out
     }
 
     /// Copies a member of this seat is owed.
@@ -195,85 +106,13 @@ impl Members {
 
     fn join_done(&mut self, io: &mut Io, id: ConnId, seat: usize) {
         self.places[seat] = Place::Joined;
+        self.online[seat] = Some(id);
         self.out.was_joined[seat] = true;
         self.pending -= 1;
         self.connecting -= 1;
         self.stage.joined.fetch_add(1, Relaxed);
         if self.seats[seat].stalled {
             io.pause(id);
-        }
-    }
-
-    fn publish(&mut self, io: &mut Io, index: usize, intended_ns: u64, now_ns: u64) {
-        let publisher = &mut self.publishers[index];
-        let Some(id) = self.ids[publisher.seat].filter(|_| self.places[publisher.seat] == Place::Joined) else {
-            self.out.unsent += 1;
-            return;
-        };
-        publisher.sent += 1;
-        let stamp = Stamp { publisher: publisher.number, sequence: publisher.sent, intended_ns };
-        render_payload(&mut self.payload, stamp, self.plan.size_bytes);
-        let parts: [&[u8]; 3] = [&publisher.head, &self.payload, &publisher.tail];
-        io.send_frame(id, opcode::TEXT, &parts);
-        self.stage.sent[publisher.number as usize].store(publisher.sent, Release);
-        self.out.lateness_ns.saturating_record(now_ns.saturating_sub(intended_ns));
-    }
-
-    /// Sends what the closed loop's window has room for, in one write.
-    fn top_up(&mut self, io: &mut Io, index: usize, now_ns: u64) {
-        let Pace::Window(window) = self.plan.pace else { return };
-        if self.stage.started_at().is_none_or(|start| now_ns < start)
-            || now_ns >= self.stage.window_end_ns.load(Relaxed)
-        {
-            return;
-        }
-        let publisher = &mut self.publishers[index];
-        let Some(id) = self.ids[publisher.seat].filter(|_| self.places[publisher.seat] == Place::Joined) else {
-            return;
-        };
-        if io.backlog_bytes(id) > BACKLOG_BYTES_MAX {
-            return;
-        }
-        self.encode.clear();
-        while publisher.sent.wrapping_sub(publisher.acked) < window {
-            publisher.sent += 1;
-            let stamp = Stamp { publisher: publisher.number, sequence: publisher.sent, intended_ns: now_ns };
-            render_payload(&mut self.payload, stamp, self.plan.size_bytes);
-            let parts: [&[u8]; 3] = [&publisher.head, &self.payload, &publisher.tail];
-            io.encode_frame(&mut self.encode, opcode::TEXT, &parts);
-        }
-        if !self.encode.is_empty() {
-            io.send(id, &self.encode);
-            self.stage.sent[publisher.number as usize].store(publisher.sent, Release);
-        }
-    }
-
-    /// Publishes what is due; how long the loop may wait then.
-    fn publish_due(&mut self, io: &mut Io, start_ns: u64, now_ns: u64) -> u64 {
-        match self.plan.pace {
-            Pace::Rate(rate) => {
-                let numbers = self.publisher_numbers();
-                let total = self.plan.publishers_total;
-                let mut schedule =
-                    self.schedule.take().unwrap_or_else(|| Schedule::new(start_ns, rate, total, numbers));
-                while let Some(due) = schedule.take(now_ns) {
-                    self.publish(io, due.own_index, due.at_ns, crate::clock::now_ns());
-                }
-                let wait = schedule.peek().map_or(WAIT_NS, |due| due.at_ns.saturating_sub(now_ns));
-                self.schedule = Some(schedule);
-                wait.min(WAIT_NS)
-            }
-            Pace::Window(_) => {
-                // Later ones follow the witnesses' receipts; this also restarts a publisher whose
-                // socket was full.
-                if !self.primed || now_ns.saturating_sub(self.last_message_ns) > MILLI_NS {
-                    self.primed = true;
-                    for index in 0..self.publishers.len() {
-                        self.top_up(io, index, now_ns);
-                    }
-                }
-                MILLI_NS
-            }
         }
     }
 
@@ -288,7 +127,6 @@ impl Members {
 impl Handler for Members {
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32, _now_ns: u64) {
         let seat = self.seats[tag as usize];
-        self.ids[tag as usize] = Some(id);
         self.places[tag as usize] = Place::Joining;
         if seat.member {
             let room = room_name(&self.plan.room_prefix, seat.room);
@@ -311,21 +149,21 @@ impl Handler for Members {
         }
         let seat = self.seats[index];
         let per_room = self.plan.publishers;
-        let window = self.stage.window_start_ns.load(Relaxed)..self.stage.window_end_ns.load(Relaxed);
-        let Self { finder, marks, out, got, publishers, local, .. } = self;
+        let window = self.stage.window();
+        let Self { finder, marks, out, got, publishers, .. } = self;
         finder.each(payload, |stamp| {
             if per_room == 0 || stamp.publisher / per_room != seat.room || !seat.member {
                 out.strays += 1;
                 return;
             }
-            let arrival = marks[index * per_room as usize + (stamp.publisher % per_room) as usize]
-                .note(stamp.sequence);
+            let arrival =
+                marks[index * per_room as usize + (stamp.publisher % per_room) as usize].note(stamp.sequence);
             if seat.stalled {
                 out.stalled_tally.add(arrival);
             } else {
                 out.tally.add(arrival);
             }
-            if arrival == crate::tracker::Arrival::Duplicate {
+            if arrival == Arrival::Duplicate {
                 return;
             }
             got[index] += 1;
@@ -337,27 +175,15 @@ impl Handler for Members {
                     out.window_deliveries += 1;
                 }
             }
-            if let Some(publisher) = publishers.get_mut(local[stamp.publisher as usize] as usize)
-                && publisher.witness == Some(index)
-            {
-                publisher.acked = publisher.acked.max(stamp.sequence);
-            }
+            publishers.witnessed(index, stamp);
         });
     }
 
     fn batch_done(&mut self, io: &mut Io, tag: u32, bytes: usize, now_ns: u64) {
-        let index = tag as usize;
-        let window = self.stage.window_start_ns.load(Relaxed)..self.stage.window_end_ns.load(Relaxed);
-        if window.contains(&now_ns) && !self.seats[index].stalled {
+        if !self.seats[tag as usize].stalled && self.stage.window().contains(&now_ns) {
             self.out.window_bytes += bytes as u64;
         }
-        if matches!(self.plan.pace, Pace::Window(_)) {
-            for publisher in 0..self.publishers.len() {
-                if self.publishers[publisher].witness == Some(index) {
-                    self.top_up(io, publisher, now_ns);
-                }
-            }
-        }
+        self.publishers.top_up_moved(io, &self.online, now_ns);
     }
 
     fn hung_up(&mut self, tag: u32, now_ns: u64) {
@@ -381,7 +207,7 @@ impl Handler for Members {
         };
         *ends.entry(end.to_string()).or_default() += 1;
         self.places[index] = Place::Gone;
-        self.ids[index] = None;
+        self.online[index] = None;
     }
 
     fn turn(&mut self, io: &mut Io, now_ns: u64) -> Turn {
@@ -410,7 +236,7 @@ impl Handler for Members {
             return Turn::Wait((start_ns - now_ns).min(WAIT_NS));
         }
         if now_ns < self.stage.window_end_ns.load(Relaxed) {
-            return Turn::Wait(self.publish_due(io, start_ns, now_ns));
+            return Turn::Wait(self.publishers.publish_due(io, &self.online, start_ns, now_ns));
         }
         if !self.published {
             self.published = true;
@@ -419,18 +245,48 @@ impl Handler for Members {
         if self.stage.drain.load(Acquire) {
             if !self.resumed {
                 self.resumed = true;
-                for id in self.ids.iter().flatten() {
+                for id in self.online.iter().flatten() {
                     io.resume(*id);
                 }
             }
-            let missing = self.missing();
-            self.stage.missing[self.thread].store(missing, Release);
+            if now_ns.saturating_sub(self.counted_ns) > COUNT_NS {
+                self.counted_ns = now_ns;
+                self.stage.missing[self.thread].store(self.missing(), Release);
+            }
         }
         Turn::Wait(MILLI_NS)
     }
 }
 
-/// A histogram of nanoseconds up to ten minutes, three digits.
-pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 600 * crate::clock::SECOND_NS, 3).expect("the bounds are constant and valid")
+impl Work for Members {
+    type Seen = ThreadOutcome;
+
+    fn schedule(&self, start_ns: u64) -> Option<Schedule> {
+        self.publishers.schedule(start_ns)
+    }
+
+    fn finish(mut self) -> ThreadOutcome {
+        for (i, seat) in self.seats.iter().enumerate() {
+            if matches!(self.places[i], Place::Absent | Place::Joining) {
+                self.out.failed += 1;
+                *self.out.failures.entry("not joined in time".into()).or_default() += 1;
+            }
+            if !self.out.was_joined[i] || !seat.member {
+                continue;
+            }
+            let expected = self.expected(seat);
+            let account = match (seat.stalled, self.places[i]) {
+                (true, _) => &mut self.out.stalled,
+                (false, Place::Gone) => &mut self.out.gone,
+                (false, _) => &mut self.out.healthy,
+            };
+            account.members += 1;
+            account.expected += expected;
+            account.received += self.got[i];
+        }
+        self.out.lateness_ns = self.publishers.lateness_ns;
+        self.out.unsent = self.publishers.unsent;
+        self.out.window_sent = self.publishers.window_sent;
+        self.out
+    }
 }

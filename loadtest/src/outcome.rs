@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::clock::SECOND_NS;
 use crate::io::Ends;
-use crate::members::histogram;
 use crate::tracker::Tally;
 
 /// Copies owed and received by a group of members.
@@ -52,6 +52,8 @@ pub struct ThreadOutcome {
     pub strays: u64,
     /// Messages due at a publisher whose connection was gone.
     pub unsent: u64,
+    /// Messages sent that were due in the window.
+    pub window_sent: u64,
     /// Copies read in the window.
     pub window_deliveries: u64,
     /// Bytes read in the window by reading members.
@@ -85,6 +87,7 @@ impl ThreadOutcome {
             stalled: Account::default(),
             strays: 0,
             unsent: 0,
+            window_sent: 0,
             window_deliveries: 0,
             window_bytes: 0,
             failed: 0,
@@ -109,6 +112,7 @@ impl ThreadOutcome {
         self.stalled.merge(other.stalled);
         self.strays += other.strays;
         self.unsent += other.unsent;
+        self.window_sent += other.window_sent;
         self.window_deliveries += other.window_deliveries;
         self.window_bytes += other.window_bytes;
         self.failed += other.failed;
@@ -119,6 +123,11 @@ impl ThreadOutcome {
         self.hang_ups_ns.extend(other.hang_ups_ns);
         self.was_joined.extend(other.was_joined);
     }
+}
+
+/// A histogram of nanoseconds up to ten minutes, three digits.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600 * SECOND_NS, 3).expect("the bounds are constant and valid")
 }
 
 /// Adds the counts of `more`.

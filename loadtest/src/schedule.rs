@@ -36,6 +36,11 @@ impl Schedule {
         Self { start_ns, rate_per_s, publishers_total: publishers_total as u64, own, round: 0, cursor: 0 }
     }
 
+    /// The same schedule with another start.
+    pub fn starting_at(self, start_ns: u64) -> Self {
+        Self { start_ns, ..self }
+    }
+
     /// The next message, without taking it; `None` when this worker never sends.
     pub fn peek(&self) -> Option<Due> {
         if self.rate_per_s.is_nan() || self.rate_per_s <= 0.0 {

@@ -28,6 +28,8 @@ pub struct Layout {
     pub publishers: u32,
     /// Publishers are connections of their own and not members.
     pub separate: bool,
+    /// Separate publishers join all the same and are owed every message.
+    pub publishers_join: bool,
     /// Members, the last of each room, that stop reading.
     pub stalled: u32,
 }
@@ -42,11 +44,6 @@ impl Layout {
         let wide = u64::from(self.rooms) * (u64::from(self.members) + u64::from(self.publishers));
         ensure!(wide < 1 << 24, "more than 16 million connections");
         Ok(())
-    }
-
-    /// Connections over all rooms.
-    pub fn connections(&self) -> usize {
-        (self.rooms * (self.members + if self.separate { self.publishers } else { 0 })) as usize
     }
 
     /// The seats of each thread. Neighbours in a room sit on one thread, a separate publisher beside
@@ -66,11 +63,22 @@ impl Layout {
                 sit(room, member, true, publisher, member >= self.members - self.stalled);
             }
             for k in 0..if self.separate { self.publishers } else { 0 } {
-                sit(room, k % self.members, false, Some(room * self.publishers + k), false);
+                sit(room, k % self.members, self.publishers_join, Some(room * self.publishers + k), false);
             }
         }
         dealt
     }
+}
+
+/// The seats of each thread for quiet connections, dealt to `rooms` in turn; without rooms they join none.
+pub fn deal_quiet(connections: u32, rooms: u32, threads: usize) -> Vec<Vec<Seat>> {
+    let mut dealt = vec![Vec::new(); threads];
+    for index in 0..connections {
+        let room = index.checked_rem(rooms).unwrap_or(0);
+        let seat = Seat { index, room, member: rooms > 0, publisher: None, stalled: false };
+        dealt[index as usize % threads].push(seat);
+    }
+    dealt
 }
 
 /// The seat, on the publisher's own thread, whose receipts open the closed loop's window: the publisher
@@ -88,13 +96,14 @@ pub fn witness(seats: &[Seat], publisher: usize, echo: bool) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const LAYOUT: Layout = Layout { rooms: 3, members: 5, publishers: 2, separate: false, stalled: 1 };
+    const LAYOUT: Layout =
+        Layout { rooms: 3, members: 5, publishers: 2, separate: false, publishers_join: false, stalled: 1 };
 
     #[test]
     fn every_room_is_complete_whatever_the_threads() {
         for threads in 1..6 {
             let seats: Vec<Seat> = LAYOUT.deal(threads).concat();
-            assert_eq!(seats.len(), LAYOUT.connections());
+            assert_eq!(seats.len(), 3 * 5);
             for room in 0..3 {
                 let of_room = || seats.iter().filter(|seat| seat.room == room);
                 assert_eq!(of_room().filter(|seat| seat.member).count(), 5);
@@ -119,6 +128,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn quiet_connections_fill_the_rooms_evenly() {
+        let seats = deal_quiet(10, 3, 4).concat();
+        assert_eq!(seats.len(), 10);
+        for (room, members) in [(0, 4), (1, 3), (2, 3)] {
+            assert_eq!(seats.iter().filter(|seat| seat.member && seat.room == room).count(), members);
+        }
+        assert!(deal_quiet(2, 0, 1)[0].iter().all(|seat| !seat.member));
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! The main thread alone decides; the load threads report through counters and look at the rest once
 //! per turn of their loop.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::now_ns;
 use crate::watch::LoadThreads;
+
+/// How often the main thread looks.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The shared state of one run. Times are nanoseconds of the run's clock, 0 means "not yet".
 #[derive(Debug, Default)]
@@ -62,16 +65,31 @@ impl Stage {
         Some(self.start_ns.load(Acquire)).filter(|start| *start > 0)
     }
 
+    /// The measured time; empty until it is fixed.
+    pub fn window(&self) -> std::ops::Range<u64> {
+        self.window_start_ns.load(Relaxed)..self.window_end_ns.load(Relaxed)
+    }
+
     /// Waits until `done`, the deadline, or an interrupt; true when `done`.
     pub fn wait(&self, deadline_ns: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let mut fulfilled = false;
+        self.wait_always(deadline_ns, |stage| {
+            fulfilled = done(stage);
+            fulfilled || interrupted()
+        });
+        fulfilled
+    }
+
+    /// Waits until `done` or the deadline, an interrupt or not: the end of every run; true when `done`.
+    pub fn wait_always(&self, deadline_ns: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
         loop {
             if done(self) {
                 return true;
             }
-            if now_ns() >= deadline_ns || interrupted() {
+            if now_ns() >= deadline_ns {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -51,7 +51,9 @@ impl Target {
             return Ok(());
         }
         if !loopback {
-            bail!("{count} source addresses are needed, which works only towards 127.0.0.0/8 (see --sources)");
+            bail!(
+                "{count} source addresses are needed, which works only towards 127.0.0.0/8 (see --sources)"
+            );
         }
         // 127.0.0.1 upwards; the bound keeps the last octets in range.
         if count > 60_000 {

@@ -77,11 +77,8 @@ pub fn room_name(prefix: &str, index: u32) -> String {
 pub fn render_payload(out: &mut Vec<u8>, stamp: Stamp, size_bytes: usize) {
     out.clear();
     // Writing to a vector cannot fail.
-    let _ = write!(
-        out,
-        r#"{{"fw":"{MARKER}{};s={};t={};"#,
-        stamp.publisher, stamp.sequence, stamp.intended_ns
-    );
+    let _ =
+        write!(out, r#"{{"fw":"{MARKER}{};s={};t={};"#, stamp.publisher, stamp.sequence, stamp.intended_ns);
     let padded = size_bytes.saturating_sub(2).max(out.len());
     out.resize(padded, b'x');
     out.extend_from_slice(b"\"}");
@@ -169,7 +166,8 @@ mod tests {
 
     #[test]
     fn broken_stamps_are_passed_over() {
-        for text in ["fw!p=", "fw!p=1;s=2", "fw!p=;s=1;t=1;", "fw!p=99999999999;s=1;t=1;", "fw!p=1;s=x;t=1;"] {
+        for text in ["fw!p=", "fw!p=1;s=2", "fw!p=;s=1;t=1;", "fw!p=99999999999;s=1;t=1;", "fw!p=1;s=x;t=1;"]
+        {
             assert_eq!(stamps(text.as_bytes()), [], "{text}");
         }
     }

@@ -108,10 +108,7 @@ mod tests {
 
     #[test]
     fn a_repeat_is_a_duplicate_wherever_it_comes() {
-        assert_eq!(
-            judge(&[1, 1, 2, 3, 1, 3]),
-            [InOrder, Duplicate, InOrder, InOrder, Duplicate, Duplicate]
-        );
+        assert_eq!(judge(&[1, 1, 2, 3, 1, 3]), [InOrder, Duplicate, InOrder, InOrder, Duplicate, Duplicate]);
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl LoadThreads {
 pub struct Sample {
     at_ns: u64,
     server: Option<Cpu>,
+    own: Option<Cpu>,
     threads_ns: Vec<u64>,
     /// Resident memory of the server, in bytes.
     pub rss_bytes: Option<u64>,
@@ -42,6 +43,7 @@ impl Sample {
     pub fn take(pid: Option<u32>, threads: &LoadThreads) -> Self {
         Self {
             server: pid.and_then(|pid| process::cpu(pid).ok()),
+            own: process::cpu(std::process::id()).ok(),
             threads_ns: threads.cpu_ns(),
             at_ns: now_ns(),
             rss_bytes: pid.and_then(|pid| process::rss_bytes(pid).ok()),
@@ -56,10 +58,10 @@ pub struct Cost {
     pub wall_ns: u64,
     /// CPU of the server.
     pub server: Option<Cpu>,
+    /// CPU of the load tool, all its threads.
+    pub own: Option<Cpu>,
     /// Busy share of one core, for each load thread.
     pub threads_busy: Vec<f64>,
-    /// Resident memory of the server at the beginning, in bytes.
-    pub rss_first_bytes: Option<u64>,
     /// Resident memory of the server at the end, in bytes.
     pub rss_last_bytes: Option<u64>,
 }
@@ -72,8 +74,8 @@ impl Cost {
         Self {
             wall_ns,
             server: last.server.zip(first.server).map(|(last, first)| last.since(first)),
+            own: last.own.zip(first.own).map(|(last, first)| last.since(first)),
             threads_busy: last.threads_ns.iter().zip(&first.threads_ns).map(busy).collect(),
-            rss_first_bytes: first.rss_bytes,
             rss_last_bytes: last.rss_bytes,
         }
     }
