@@ -6,7 +6,7 @@ use crate::template::Templates;
 
 /// Puts load on a WebSocket server and says what it can carry.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, args_override_self = true)]
 pub struct Cli {
     /// The load pattern.
     #[command(subcommand)]

@@ -203,7 +203,7 @@ impl Run<'_> {
             broken()
         };
         stage.wait(start_ns + warmup_ns, watch);
-        let first = Sample::take(self.common.pid, &stage.threads);
+        let first = Sample::take(self.common.pid, stage);
         let mut looked_ns = 0;
         stage.wait(start_ns + warmup_ns + duration_ns, |stage| {
             if now_ns() > looked_ns + LOOK_NS {
@@ -213,7 +213,7 @@ impl Run<'_> {
             }
             watch(stage)
         });
-        let last = Sample::take(self.common.pid, &stage.threads);
+        let last = Sample::take(self.common.pid, stage);
         if interrupted() {
             stage.window_end_ns.fetch_min(now_ns(), Relaxed);
         }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock::now_ns;
 use crate::process::{self, Cpu};
+use crate::stage::Stage;
 
 /// A load thread busier than this, in parts of one core, may itself be the bottleneck.
 pub const BUSY_LIMIT: f64 = 0.85;
@@ -30,6 +32,7 @@ impl LoadThreads {
 /// One look at everything.
 #[derive(Debug)]
 pub struct Sample {
+    delivered: u64,
     at_ns: u64,
     server: Option<Cpu>,
     own: Option<Cpu>,
@@ -40,11 +43,12 @@ pub struct Sample {
 
 impl Sample {
     /// Looks now.
-    pub fn take(pid: Option<u32>, threads: &LoadThreads) -> Self {
+    pub fn take(pid: Option<u32>, stage: &Stage) -> Self {
         Self {
+            delivered: stage.delivered.load(Relaxed),
             server: pid.and_then(|pid| process::cpu(pid).ok()),
             own: process::cpu(std::process::id()).ok(),
-            threads_ns: threads.cpu_ns(),
+            threads_ns: stage.threads.cpu_ns(),
             at_ns: now_ns(),
             rss_bytes: pid.and_then(|pid| process::rss_bytes(pid).ok()),
         }
@@ -56,6 +60,9 @@ impl Sample {
 pub struct Cost {
     /// Length of the window in nanoseconds.
     pub wall_ns: u64,
+    /// Deliveries (or cycles) between the samples: what the CPU is divided by, for a busy machine may
+    /// take a sample a little after its time.
+    pub delivered: u64,
     /// CPU of the server.
     pub server: Option<Cpu>,
     /// CPU of the load tool, all its threads.
@@ -73,6 +80,7 @@ impl Cost {
         let busy = |(last, first): (&u64, &u64)| last.saturating_sub(*first) as f64 / wall_ns as f64;
         Self {
             wall_ns,
+            delivered: last.delivered.saturating_sub(first.delivered),
             server: last.server.zip(first.server).map(|(last, first)| last.since(first)),
             own: last.own.zip(first.own).map(|(last, first)| last.since(first)),
             threads_busy: last.threads_ns.iter().zip(&first.threads_ns).map(busy).collect(),

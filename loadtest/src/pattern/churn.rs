@@ -57,8 +57,8 @@ pub fn run(options: &Churn) -> Result<Report> {
     report.add_ends(CYCLES, "ends", "closed by the server", &out.ends);
     report.add_times("cycle time", &out.cycle_ns);
     report.add_times("connect and join", &out.join_ns);
-    parts::server(&mut report, &led, out.window_cycles, "cycle");
-    parts::load_tool(&mut report, &led, options.rate.map(|_| &out.lateness_ns));
+    parts::server(&mut report, &led, Some("cycle"));
+    parts::load_tool(&mut report, &led, Some("cycle"), options.rate.map(|_| &out.lateness_ns));
     if failed > 0 {
         report.problem(format!("{failed} cycles failed"));
     }

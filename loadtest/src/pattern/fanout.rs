@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::parts;
 use crate::cli::Fanout;
 use crate::plan::{Pace, Plan};
-use crate::report::{Report, Unit};
+use crate::report::Report;
 use crate::seats::Layout;
 
 /// Runs it.
@@ -54,11 +54,7 @@ pub fn run(options: &Fanout) -> Result<Report> {
     parts::connections(&mut report, &led, &out);
     parts::deliveries(&mut report, &led, &out);
     report.add_times("latency", &out.latency_ns);
-    parts::server(&mut report, &led, out.window_deliveries, "delivery");
-    parts::load_tool(&mut report, &led, Some(&out.lateness_ns));
-    if let Some(own) = led.cost.own.filter(|_| out.window_deliveries > 0) {
-        let each = own.total_ns() as f64 / out.window_deliveries as f64;
-        report.add("load tool", "cpu_us_per_delivery", "CPU per delivery", each, Unit::Nanos);
-    }
+    parts::server(&mut report, &led, Some("delivery"));
+    parts::load_tool(&mut report, &led, Some("delivery"), Some(&out.lateness_ns));
     Ok(report)
 }

@@ -24,7 +24,7 @@ pub fn run(options: &Idle) -> Result<Report> {
     );
     let mut report = Report::new("idle", title);
     parts::connections(&mut report, &led, &out);
-    parts::server(&mut report, &led, 0, "connection");
+    parts::server(&mut report, &led, None);
     let joined = out.was_joined.iter().filter(|joined| **joined).count();
     if let (Some(before), Some(with), 1..) = (led.rss_before_bytes, led.rss_joined_bytes, joined) {
         let each = (with as f64 - before as f64) / joined as f64;
@@ -33,6 +33,6 @@ pub fn run(options: &Idle) -> Result<Report> {
     if led.settled && !led.steady {
         report.note("the server's memory was not steady within --steady: the figure is a snapshot".into());
     }
-    parts::load_tool(&mut report, &led, None);
+    parts::load_tool(&mut report, &led, None, None);
     Ok(report)
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
+use hdrhistogram::Histogram;
 
 use crate::cli::{Common, Times};
 use crate::clock::SECOND_NS;
 use crate::members::Members;
 use crate::outcome::ThreadOutcome;
 use crate::plan::Plan;
+use crate::process::Cpu;
 use crate::report::{Report, Unit};
 use crate::run::{Led, Run};
 use crate::seats::Seat;
@@ -101,8 +103,8 @@ pub fn deliveries(report: &mut Report, led: &Led, out: &ThreadOutcome) {
     }
 }
 
-/// CPU and memory of the server; `count` is what the CPU is divided by, named by `each`.
-pub fn server(report: &mut Report, led: &Led, count: u64, each: &str) {
+/// CPU and memory of the server; the CPU is divided by what was delivered, named by `each`.
+pub fn server(report: &mut Report, led: &Led, each: Option<&str>) {
     const SECTION: &str = "server";
     let cost = &led.cost;
     if let Some(cpu) = cost.server {
@@ -110,11 +112,7 @@ pub fn server(report: &mut Report, led: &Led, count: u64, each: &str) {
         report.add(SECTION, "cpu_cores", "CPU", cpu.total_ns() as f64 / wall, Unit::Cores);
         report.add(SECTION, "user_cores", "CPU, user", cpu.user_ns as f64 / wall, Unit::Cores);
         report.add(SECTION, "system_cores", "CPU, system", cpu.system_ns as f64 / wall, Unit::Cores);
-        if count > 0 {
-            let label = format!("CPU per {each}");
-            let key = format!("cpu_us_per_{each}");
-            report.add(SECTION, &key, &label, cpu.total_ns() as f64 / count as f64, Unit::Nanos);
-        }
+        per_delivery(report, SECTION, cpu, led, each);
     }
     for (key, label, bytes) in [
         ("rss_before_bytes", "memory before", led.rss_before_bytes),
@@ -126,14 +124,22 @@ pub fn server(report: &mut Report, led: &Led, count: u64, each: &str) {
     }
 }
 
+fn per_delivery(report: &mut Report, section: &'static str, cpu: Cpu, led: &Led, each: Option<&str>) {
+    if let Some(each) = each.filter(|_| led.cost.delivered > 0) {
+        let (key, label) = (format!("cpu_us_per_{each}"), format!("CPU per {each}"));
+        report.add(section, &key, &label, cpu.total_ns() as f64 / led.cost.delivered as f64, Unit::Nanos);
+    }
+}
+
 /// What the load tool itself used.
-pub fn load_tool(report: &mut Report, led: &Led, lateness: Option<&hdrhistogram::Histogram<u64>>) {
+pub fn load_tool(report: &mut Report, led: &Led, each: Option<&str>, lateness: Option<&Histogram<u64>>) {
     const SECTION: &str = "load tool";
     let cost = &led.cost;
     let wall = cost.wall_ns.max(1) as f64;
     report.add(SECTION, "threads", "threads", cost.threads_busy.len() as f64, Unit::Count);
     if let Some(cpu) = cost.own {
         report.add(SECTION, "cpu_cores", "CPU", cpu.total_ns() as f64 / wall, Unit::Cores);
+        per_delivery(report, SECTION, cpu, led, each);
     }
     report.add(SECTION, "busiest_cores", "CPU, busiest thread", cost.busiest(), Unit::Cores);
     if let Some(lateness) = lateness.filter(|lateness| !lateness.is_empty()) {

@@ -69,8 +69,8 @@ pub fn run(options: &Slow) -> Result<Report> {
     if out.stalled_tally.duplicates + out.stalled_tally.reordered > 0 {
         report.problem("stalled members got duplicates or messages out of order".into());
     }
-    parts::server(&mut report, &led, out.window_deliveries, "delivery");
-    parts::load_tool(&mut report, &led, Some(&out.lateness_ns));
+    parts::server(&mut report, &led, Some("delivery"));
+    parts::load_tool(&mut report, &led, Some("delivery"), Some(&out.lateness_ns));
     if led.window_ns < SECOND_NS {
         report.note("less than a second: too short for a stalled member's buffers to fill".into());
     }
