@@ -277,6 +277,10 @@ pub enum Mode {
     Send,
     /// One write for each member and round of the loop.
     Batch,
+    /// As send, but with one io_uring submission for the nth messages of all rooms.
+    Uring,
+    /// As batch, but with one io_uring submission for all members.
+    UringBatch,
 }
 
 #[cfg(test)]

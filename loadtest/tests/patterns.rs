@@ -14,14 +14,14 @@ fn with<'a>(options: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// A bare server on a free port; ended when dropped.
-pub struct Floor {
+struct Floor {
     child: Child,
-    pub url: String,
+    url: String,
 }
 
 impl Floor {
     /// Two threads, with further options.
-    pub fn start(options: &[&str]) -> Self {
+    fn start(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(["floor", "--port", "0", "--threads", "2"])
             .args(options)
@@ -34,7 +34,7 @@ impl Floor {
         Self { url: format!("ws://{address}/ws"), child }
     }
 
-    pub fn pid(&self) -> String {
+    fn pid(&self) -> String {
         self.child.id().to_string()
     }
 }
@@ -46,8 +46,14 @@ impl Drop for Floor {
     }
 }
 
+/// Every mode that this kernel can do: io_uring may be forbidden.
 fn modes() -> Vec<&'static str> {
-    vec!["send", "batch"]
+    let mut modes = vec!["send", "batch"];
+    let forbidden = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or("2".into());
+    if forbidden.trim() == "0" {
+        modes.extend(["uring", "uring-batch"]);
+    }
+    modes
 }
 
 #[test]

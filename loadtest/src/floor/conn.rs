@@ -15,6 +15,8 @@ pub struct Conn {
     pub open: bool,
     /// To be closed at the end of the round.
     pub dead: bool,
+    /// A send is in the ring.
+    pub sending: bool,
     /// The received beginning of a frame.
     pub carry: Vec<u8>,
     /// Rooms it is a member of.
@@ -32,6 +34,7 @@ impl Conn {
             socket,
             open: false,
             dead: false,
+            sending: false,
             carry: Vec::new(),
             rooms: Vec::new(),
             target: None,

@@ -7,6 +7,7 @@
 
 mod conn;
 mod protocol;
+mod ring;
 mod rooms;
 mod shard;
 mod writer;

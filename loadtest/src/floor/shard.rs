@@ -91,7 +91,7 @@ impl Shard {
     /// Thread `number`; the one with the listener accepts for all.
     ///
     /// # Errors
-    /// When the listener cannot be watched.
+    /// When the listener cannot be watched, or the kernel has no io_uring for the modes that need it.
     pub fn new(
         number: usize,
         poll: Poll,
@@ -116,7 +116,7 @@ impl Shard {
             suspects: Vec::new(),
             round: Vec::new(),
             accepted: 0,
-            writer: Writer::new(options.mode, options.backlog_bytes),
+            writer: Writer::new(options.mode, options.backlog_bytes)?,
             frame_bytes: options.frame_bytes,
             backlog_max: options.backlog_bytes,
             buffer: vec![0; RECEIVE_BYTES],
