@@ -82,7 +82,9 @@ fn what_breaks_the_protocol_is_told_its_code_whatever_follows_it() {
     // More than one read takes, and neither frames nor text.
     let rest = vec![0xee; 1 << 20];
     for (what, bytes, code, reason, label) in broken() {
-        for rest in [&rest[..0], &rest] {
+        // A close frame is the last that is read, however wrong it is.
+        let rests = if what.contains("close") { &[0][..] } else { &[0, rest.len()] };
+        for rest in rests.iter().map(|length| &rest[..*length]) {
             let closes = format!("closes {label}");
             siege.counts(what, &[(&closes, 1), ("protocol_errors", 1)], |server| {
                 let mut client = server.connect();

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::hub::Refused;
 use crate::metrics::{self, HandshakeFailure};
 use crate::model::Refusal;
-use crate::shard::To;
+use crate::shard::{Newcomer, To};
 use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -152,12 +152,16 @@ impl Http {
             Some(rest) if rest.starts_with('/') => rest,
             _ => return Err(ApiError::not_found("no such path")),
         };
-        let route = api::route(request.method().as_str(), path, request.uri().query())?;
+        let route = match api::route(request.method().as_str(), path, request.uri().query())? {
+            Route::Echo if !config.echo => return Err(ApiError::not_found("no such path")),
+            route => route,
+        };
         if route.needs_key() {
             self.check_key(request.headers(), host, peer, config)?;
         }
         match route {
-            Route::Upgrade => Ok(self.upgrade::<S>(request, host, peer, config)),
+            Route::Upgrade => Ok(self.upgrade::<S>(request, host, peer, config, false)),
+            Route::Echo => Ok(self.upgrade::<S>(request, host, peer, config, true)),
             Route::Health => {
                 let hub = &self.node.hub;
                 let clients = u64::from(hub.admission.connections());
@@ -261,6 +265,7 @@ impl Http {
         host: Option<&str>,
         peer: Option<SocketAddr>,
         config: &Arc<Config>,
+        echo: bool,
     ) -> Reply {
         let headers = request.headers();
         let handshake = match wire::check_handshake(request.method(), request.version(), headers) {
@@ -290,8 +295,10 @@ impl Http {
             let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
             if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
         });
-        let dialect = match subprotocol(&handshake.protocols) {
-            Ok(dialect) => dialect,
+        // An echo speaks no protocol, so it chooses none.
+        let asked = if echo { &[] } else { handshake.protocols.as_slice() };
+        let (dialect, chosen) = match subprotocol(asked) {
+            Ok(found) => found,
             Err(text) => {
                 self.failed(HandshakeFailure::Subprotocol);
                 return text_reply(StatusCode::BAD_REQUEST, text);
@@ -323,14 +330,15 @@ impl Http {
         if let Ok(accept) = HeaderValue::from_str(&handshake.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
-        if let Some(chosen) = dialect.1.and_then(|name| HeaderValue::from_str(&name).ok()) {
+        if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(&name).ok()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
+        let newcomer = Newcomer { peer, dialect, echo };
         let upgrade = hyper::upgrade::on(&mut request);
         let (http, handshake_timeout) = (self.clone(), config.times.handshake_timeout);
         tokio::task::spawn_local(async move {
             let upgraded = tokio::time::timeout(handshake_timeout, upgrade).await;
-            if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), peer, dialect.0) {
+            if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), newcomer) {
                 http.node.hub.admission.release(ip);
                 http.failed(HandshakeFailure::Disconnected);
             }
@@ -342,15 +350,14 @@ impl Http {
     fn take_over<S: ShardStream>(
         &self,
         upgraded: Option<hyper::upgrade::Upgraded>,
-        peer: Option<SocketAddr>,
-        dialect: crate::model::DialectId,
+        newcomer: Newcomer,
     ) -> bool {
         let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<S>>) else {
             return false;
         };
         let Ok(socket) = parts.io.into_inner().into_socket() else { return false };
         let mut read = parts.read_buf.to_vec();
-        self.driver.borrow_mut().adopt(socket, peer, dialect, &mut read)
+        self.driver.borrow_mut().adopt(socket, newcomer, &mut read)
     }
 }
 

@@ -75,7 +75,7 @@ impl Sockets for SocketTable {
 
     fn finish(&mut self, slot: u32) {
         if let Some(socket) = self.get(slot) {
-            // Fails where the peer has gone, which a read tells as well.
+            // Fails when the peer is gone already.
             let _ = socket.shutdown(std::net::Shutdown::Write);
         }
     }

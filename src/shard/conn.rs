@@ -14,6 +14,8 @@ pub(super) struct Conn {
     /// The client's address as the proxy rules find it; `None` over a Unix socket without a proxy header.
     pub peer: Option<SocketAddr>,
     pub dialect: DialectId,
+    /// Sends every message back (see `echo`) and is told nothing else.
+    pub echo: bool,
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
@@ -42,7 +44,7 @@ pub(super) struct Input {
 /// Life of a connection. It is a member of rooms only while open.
 ///
 /// ```text
-/// Open --close frame of either side--> Closing --both seen, peer gone, or close_wait over--> (removed)
+/// Open --close frame of either side--> Closing --both seen, or close_wait over--> (removed)
 ///   \------------------- transport lost ------------------------------------------^
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,23 +53,14 @@ pub(super) enum State {
     /// Our close frame is on its way.
     Closing {
         reason: CloseReason,
-        peer: Peer,
+        /// The peer's close frame has come, so nothing more is awaited once ours is out.
+        peer_closed: bool,
+        /// Where the peer's frames begin is not known any more, so what it sends is not looked at: its side of the
+        /// transport is awaited to end, not its close frame.
+        deaf: bool,
         /// Tenths of a second of the shard's clock.
         deadline_ds: u32,
     },
-}
-
-/// What a closing connection awaits of its peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// Its close frame, or its end.
-    Closing,
-    /// Nothing once our close frame is out: its own has come.
-    Closed,
-    /// Its end. It broke the protocol, so where a frame begins in what it still sends is not known: all of that is
-    /// dropped. It must be read all the same: a socket closed over unread bytes is reset, and the reset may overtake
-    /// the close frame that says what was wrong (RFC 6455 section 7.1.1).
-    Broken,
 }
 
 impl Conn {

@@ -1,6 +1,7 @@
 //! What the integration tests share: a server process, a client that speaks bytes, and conversations.
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
 
+mod bytes;
 mod client;
 mod conversation;
 mod http;
@@ -9,6 +10,7 @@ mod program;
 mod server;
 mod siege;
 
+pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
 pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
