@@ -243,6 +243,14 @@ fn a_mass_of_sockets_that_say_nothing_ends_by_the_handshake_timeout() {
             assert!(start.elapsed().as_millis() >= 900, "{what}");
         });
     }
+    siege.leaves_memory("500 at once", 1, |_| {
+        let sockets: Vec<_> = (0..SOCKETS).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        for mut socket in sockets {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(socket.read_to_end(&mut Vec::new()).unwrap(), 0);
+        }
+    });
+    siege.counts("twice 500", &[("handshake_failures timeout", 2 * SOCKETS as u64)], |_| {});
     // A connection that is kept alive after its request is no handshake that failed.
     siege.counts("kept alive", &[], |server| {
         let answer = to_the_end(server, head("GET /health HTTP/1.1", "").as_bytes());
