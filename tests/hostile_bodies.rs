@@ -1,8 +1,8 @@
-//! HTTP bodies that are wrong, endless, or could be read in two ways.
+//! HTTP bodies that are wrong, endless, or could be read in two ways; and answers that nobody reads.
 
 mod common;
 
-use common::{BODY, CHUNKED, Response, Siege, exchange, head, post, to_the_end};
+use common::{BODY, CHUNKED, PATIENCE, Response, Siege, exchange, head, post, rss_kib, to_the_end};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -94,4 +94,31 @@ fn a_length_beside_chunks_smuggles_nothing() {
         let twice = "Content-Length: 21\r\nContent-Length: 21\r\nConnection: close\r\n";
         assert_eq!(exchange(server.addr(), post(twice, BODY).as_bytes()).status, 200);
     });
+}
+
+#[test]
+fn who_asks_without_reading_the_answers_is_cut_off() {
+    let mut siege = Siege::start(&["--write-wait=1s", "--tcp-send-buffer=65536"]);
+    let before = rss_kib(siege.server());
+    siege.counts("pipelined and never read", &[("handshake_failures unread", 1)], |server| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(8192).unwrap();
+        socket.connect(&server.addr().into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        // Until the server reads no more, and then until it ends the connection.
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let requests = head("GET /metrics HTTP/1.1", "").repeat(100);
+        let ended = loop {
+            if let Err(error) = stream.write_all(requests.as_bytes()) {
+                break error.kind();
+            }
+        };
+        assert!(
+            matches!(ended, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe),
+            "{ended}"
+        );
+    });
+    let grown = rss_kib(siege.server()).saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    siege.nothing_more_is_counted();
 }

@@ -4,6 +4,7 @@
 use super::driver::Driver;
 use super::reply::{HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply};
 use super::shared::NodeShared;
+use super::stalled::{Stalled, is_stall};
 use super::stream::ShardStream;
 use crate::api::{self, ApiError, Route};
 use crate::auth;
@@ -98,7 +99,7 @@ impl Http {
             .header_read_timeout(config.times.handshake_timeout)
             .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
             .max_headers(config.http.headers_max as usize)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Stalled::new(stream, config.times.write_wait)), service)
             .with_upgrades()
             .await;
         if let Err(error) = served {
@@ -106,6 +107,8 @@ impl Http {
                 self.failed(HandshakeFailure::TooLarge);
             } else if error.is_parse() {
                 self.failed(HandshakeFailure::BadRequest);
+            } else if is_stall(&error) {
+                self.failed(HandshakeFailure::Unread);
             } else if asked.get() {
                 // Kept alive and used no more, or its request was answered and counted.
             } else if error.is_timeout() {
@@ -352,7 +355,7 @@ impl Http {
         upgraded: Option<hyper::upgrade::Upgraded>,
         newcomer: Newcomer,
     ) -> bool {
-        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<S>>) else {
+        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Stalled<S>>>) else {
             return false;
         };
         let Ok(socket) = parts.io.into_inner().into_socket() else { return false };

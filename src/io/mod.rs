@@ -9,6 +9,7 @@ mod reply;
 mod serve;
 mod shared;
 mod socket_table;
+mod stalled;
 mod stream;
 mod sync;
 mod sys;

@@ -24,11 +24,7 @@ impl<S> Stalled<S> {
     }
 
     /// Passes on what a write came to, unless it has been pending for too long.
-    fn bounded<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+    fn bounded<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.since = None;
             return written;

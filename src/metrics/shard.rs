@@ -30,10 +30,12 @@ pub enum HandshakeFailure {
     TooLarge,
     /// A trusted proxy sent no or a wrong PROXY header.
     ProxyHeader,
+    /// The peer took nothing of an HTTP answer for `write_wait`.
+    Unread,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 13] = [
+pub const HANDSHAKE_FAILURES: [&str; 14] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -47,6 +49,7 @@ pub const HANDSHAKE_FAILURES: [&str; 13] = [
     "disconnected",
     "too_large",
     "proxy_header",
+    "unread",
 ];
 
 impl HandshakeFailure {
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn handshake_labels_stand_at_their_index() {
-        assert_eq!(HandshakeFailure::ProxyHeader.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HandshakeFailure::Unread.index(), HANDSHAKE_FAILURES.len() - 1);
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
     }
