@@ -6,7 +6,7 @@
 // what, and stops it by its process id. Prints one line for each failure and `N passed, N failed`;
 // ends with 1 when something failed.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -52,6 +52,16 @@ async function freePort() {
 
 const fill = (template, values) =>
   template.replace(/\{(port|room|payload_bytes|payload)\}/g, (_, name) => values[name]);
+
+const absolute = (program) => (program.includes("/") ? HERE + program : program);
+
+/** The versions of what runs, on one line. */
+function versions(peer) {
+  if (!peer.version_command) return peer.version;
+  const [program, ...args] = peer.version_command;
+  const { stdout } = spawnSync(absolute(program), args, { cwd: HERE, encoding: "utf8" });
+  return [peer.version, ...(stdout ?? "").trim().split("\n")].join(", ").replaceAll("\t", " ");
+}
 
 /** One connection to a peer, in one room. */
 class Member {
@@ -155,8 +165,10 @@ async function run(peer) {
   const port = await freePort();
   const env = Object.entries(peer.env).map(([key, value]) => [key, fill(value, { port })]);
   const [program, ...args] = peer.command;
-  const path = program.includes("/") ? HERE + program : program;
-  const child = spawn(path, args, { cwd: HERE, env: { ...process.env, ...Object.fromEntries(env) } });
+  const child = spawn(absolute(program), args, {
+    cwd: HERE,
+    env: { ...process.env, ...Object.fromEntries(env) },
+  });
   const output = { stdout: "", stderr: "" };
   for (const stream of ["stdout", "stderr"]) {
     child[stream].on("data", (text) => (output[stream] += text));
@@ -187,7 +199,7 @@ for (const name of names) {
 for (const peer of chosen) {
   const before = failed;
   await run(peer);
-  console.log(`${failed === before ? "ok  " : "FAIL"} ${peer.name} (${peer.version})`);
+  console.log(`${failed === before ? "ok  " : "FAIL"} ${peer.name} (${versions(peer)})`);
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

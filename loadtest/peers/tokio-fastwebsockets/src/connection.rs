@@ -1,7 +1,9 @@
 //! One connection: one half reads requests, the other writes answers and messages, in one task.
 
 use bytes::Bytes;
-use fastwebsockets::{CloseCode, FragmentCollectorRead, Frame, OpCode, Payload, WebSocket, WebSocketRead, WebSocketWrite};
+use fastwebsockets::{
+    CloseCode, FragmentCollectorRead, Frame, OpCode, Payload, WebSocket, WebSocketRead, WebSocketWrite,
+};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};

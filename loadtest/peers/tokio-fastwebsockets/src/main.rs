@@ -39,7 +39,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 async { Ok::<_, Infallible>(response) }
             });
             // An error ends this connection only.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+            let _ =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         });
     }
 }
