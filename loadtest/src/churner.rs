@@ -283,11 +283,14 @@ impl Handler for Churner {
         }
         if !self.told_published {
             self.told_published = true;
-            let end_ns = self.stage.window_end_ns.load(Relaxed);
-            let rest = self.schedule.take().or_else(|| self.schedule(start_ns));
-            self.out.missed = rest.map_or(0, |mut rest| {
-                std::iter::from_fn(|| rest.take(end_ns.saturating_sub(1))).count() as u64
-            });
+            // What was due before the end begins, however late this thread got to it, if it finds a place.
+            let last_ns = self.stage.window_end_ns.load(Relaxed).saturating_sub(1);
+            if self.plan.rate.is_some() {
+                self.begin_due(io, start_ns, last_ns);
+            }
+            if let Some(mut rest) = self.schedule.take() {
+                self.out.missed = std::iter::from_fn(|| rest.take(last_ns)).count() as u64;
+            }
             self.stage.published.fetch_add(1, Release);
         }
         let under_way = self.cycles.iter().flatten().count();
