@@ -72,6 +72,8 @@ pub struct Churned {
     pub window_cycles: u64,
     /// Cycles that ended well in the whole run.
     pub cycles: u64,
+    /// Cycles that were due but found no place until the end.
+    pub missed: u64,
     /// How the cycles failed.
     pub failures: Ends,
     /// How the server closed at the end of good cycles.
@@ -87,6 +89,7 @@ impl Churned {
             lateness_ns: histogram(),
             window_cycles: 0,
             cycles: 0,
+            missed: 0,
             failures: Ends::new(),
             ends: Ends::new(),
         }
@@ -100,6 +103,7 @@ impl Churned {
         let _ = self.lateness_ns.add(&other.lateness_ns);
         self.window_cycles += other.window_cycles;
         self.cycles += other.cycles;
+        self.missed += other.missed;
         merge_ends(&mut self.failures, other.failures);
         merge_ends(&mut self.ends, other.ends);
     }
@@ -279,6 +283,14 @@ impl Handler for Churner {
         }
         if !self.told_published {
             self.told_published = true;
+            // What was due before the end begins, however late this thread got to it, if it finds a place.
+            let last_ns = self.stage.window_end_ns.load(Relaxed).saturating_sub(1);
+            if self.plan.rate.is_some() {
+                self.begin_due(io, start_ns, last_ns);
+            }
+            if let Some(mut rest) = self.schedule.take() {
+                self.out.missed = std::iter::from_fn(|| rest.take(last_ns)).count() as u64;
+            }
             self.stage.published.fetch_add(1, Release);
         }
         let under_way = self.cycles.iter().flatten().count();

@@ -19,6 +19,8 @@ pub enum Pattern {
     /// Publish to rooms and measure every copy at every member.
     Fanout(Fanout),
     /// Hold many quiet connections and measure their memory.
+    ///
+    /// Start the server anew for it: memory kept from earlier connections is not seen a second time.
     Idle(Idle),
     /// Connect, join, leave and close, over and over.
     Churn(Churn),
@@ -63,9 +65,9 @@ pub struct Common {
     /// Further header field of the upgrade, 'Name: value'; may be repeated.
     #[arg(long)]
     pub header: Vec<String>,
-    /// Process id of the server, for its CPU time and memory.
-    #[arg(long)]
-    pub pid: Option<u32>,
+    /// Process id of the server, for its CPU time and memory; several are added up, such as 71,72.
+    #[arg(long, value_delimiter = ',')]
+    pub pid: Vec<u32>,
     /// Loopback source addresses; as many as the connections need when not given.
     #[arg(long)]
     pub sources: Option<usize>,

@@ -240,6 +240,7 @@ impl Handler for Members {
         }
         if !self.published {
             self.published = true;
+            self.publishers.publish_rest(io, &self.online, start_ns);
             self.stage.published.fetch_add(1, Release);
         }
         if self.stage.drain.load(Acquire) {

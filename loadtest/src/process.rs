@@ -32,6 +32,24 @@ impl Cpu {
     }
 }
 
+/// CPU time of several processes together; `None` when there is none or one may not be looked at.
+pub fn cpu_of(pids: &[u32]) -> Option<Cpu> {
+    let all = pids.iter().map(|pid| cpu(*pid).ok());
+    all.reduce(|sum, one| {
+        let (sum, one) = (sum?, one?);
+        Some(Cpu { user_ns: sum.user_ns + one.user_ns, system_ns: sum.system_ns + one.system_ns })
+    })?
+}
+
+/// Resident memory of several processes together, in bytes, by `look`; pages that they share count
+/// for each. `None` when there is none or one may not be looked at.
+pub fn rss_of(pids: &[u32], look: impl Fn(u32) -> Result<u64>) -> Option<u64> {
+    if pids.is_empty() {
+        return None;
+    }
+    pids.iter().map(|pid| look(*pid).ok()).sum()
+}
+
 /// CPU time of process `pid`.
 ///
 /// # Errors
@@ -116,6 +134,11 @@ mod tests {
         let used = cpu(std::process::id()).unwrap().since(before);
         assert!(used.total_ns() >= TICK_NS, "{used:?} {sum}");
         assert!(rss_bytes(std::process::id()).unwrap() > 100_000);
+        let own = std::process::id();
+        assert!(cpu_of(&[own, own]).unwrap().total_ns() >= 2 * used.total_ns());
+        assert!(rss_of(&[own, own], rss_bytes).unwrap() > 200_000);
+        assert!(cpu_of(&[]).is_none() && rss_of(&[], rss_bytes).is_none());
+        assert!(cpu_of(&[own, u32::MAX]).is_none() && rss_of(&[own, u32::MAX], rss_bytes).is_none());
         assert!(task_cpu_ns(&own_task().unwrap()).is_some());
     }
 }

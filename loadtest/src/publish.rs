@@ -150,6 +150,14 @@ impl Publishers {
         }
     }
 
+    /// In an open loop sends what was due before the end, however late this thread got to it.
+    pub fn publish_rest(&mut self, io: &mut Io, online: &[Option<ConnId>], start_ns: u64) {
+        if matches!(self.plan.pace, Pace::Rate(_)) {
+            let end_ns = self.stage.window_end_ns.load(Relaxed);
+            self.publish_due(io, online, start_ns, end_ns.saturating_sub(1));
+        }
+    }
+
     fn publish(&mut self, io: &mut Io, index: usize, online: &[Option<ConnId>], intended_ns: u64) {
         let publisher = &mut self.list[index];
         let Some(id) = online[publisher.seat] else {

@@ -89,8 +89,8 @@ impl Run<'_> {
     pub fn run<W: Work>(&self, workers: Vec<W>) -> Result<(Led, Vec<W::Seen>)> {
         let mut target = Target::parse(&self.common.url)?;
         target.spread(self.connections, self.common.sources)?;
-        if let Some(pid) = self.common.pid {
-            process::cpu(pid)?;
+        for pid in &self.common.pid {
+            process::cpu(*pid)?;
         }
         let wanted = self.connections as u64 + OTHER_FILES;
         let granted = rlimit::increase_nofile_limit(wanted).context("the limit of open files")?;
@@ -139,7 +139,7 @@ impl Run<'_> {
     }
 
     fn rss(&self) -> Option<u64> {
-        process::rss_bytes(self.common.pid?).ok()
+        process::rss_of(&self.common.pid, process::rss_bytes)
     }
 
     /// `broken` tells that a load thread ended too soon, which only its join explains.
@@ -203,17 +203,17 @@ impl Run<'_> {
             broken()
         };
         stage.wait(start_ns + warmup_ns, watch);
-        let first = Sample::take(self.common.pid, stage);
+        let first = Sample::take(&self.common.pid, stage);
         let mut looked_ns = 0;
         stage.wait(start_ns + warmup_ns + duration_ns, |stage| {
             if now_ns() > looked_ns + LOOK_NS {
                 looked_ns = now_ns();
-                let rough = self.common.pid.and_then(|pid| process::rss_rough_bytes(pid).ok());
+                let rough = process::rss_of(&self.common.pid, process::rss_rough_bytes);
                 led.rss_max_bytes = led.rss_max_bytes.max(rough);
             }
             watch(stage)
         });
-        let last = Sample::take(self.common.pid, stage);
+        let last = Sample::take(&self.common.pid, stage);
         if interrupted() {
             stage.window_end_ns.fetch_min(now_ns(), Relaxed);
         }

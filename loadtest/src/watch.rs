@@ -43,14 +43,14 @@ pub struct Sample {
 
 impl Sample {
     /// Looks now.
-    pub fn take(pid: Option<u32>, stage: &Stage) -> Self {
+    pub fn take(pids: &[u32], stage: &Stage) -> Self {
         Self {
             delivered: stage.delivered.load(Relaxed),
-            server: pid.and_then(|pid| process::cpu(pid).ok()),
+            server: process::cpu_of(pids),
             own: process::cpu(std::process::id()).ok(),
             threads_ns: stage.threads.cpu_ns(),
             at_ns: now_ns(),
-            rss_bytes: pid.and_then(|pid| process::rss_bytes(pid).ok()),
+            rss_bytes: process::rss_of(pids, process::rss_bytes),
         }
     }
 }

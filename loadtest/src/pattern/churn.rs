@@ -53,6 +53,7 @@ pub fn run(options: &Churn) -> Result<Report> {
     report.add(CYCLES, "per_s", "rate", out.window_cycles as f64 / seconds, Unit::PerSecond);
     report.add(CYCLES, "completed", "completed, whole run", out.cycles as f64, Unit::Count);
     report.add(CYCLES, "failed", "failed", failed as f64, Unit::Count);
+    report.add(CYCLES, "missed", "due but not begun", out.missed as f64, Unit::Count);
     report.add_ends(CYCLES, "failures", "why they failed", &out.failures);
     report.add_ends(CYCLES, "ends", "closed by the server", &out.ends);
     report.add_times("cycle time", &out.cycle_ns);
@@ -61,6 +62,9 @@ pub fn run(options: &Churn) -> Result<Report> {
     parts::load_tool(&mut report, &led, Some("cycle"), options.rate.map(|_| &out.lateness_ns));
     if failed > 0 {
         report.problem(format!("{failed} cycles failed"));
+    }
+    if out.missed > 0 {
+        report.note(format!("{} cycles were due but not begun: all --concurrency was taken", out.missed));
     }
     if out.window_cycles == 0 {
         report.problem("no cycle was completed while measuring".into());
