@@ -20,6 +20,7 @@ mod commands;
 mod conn;
 mod fanout;
 mod handlers;
+mod inspect;
 mod mail;
 mod outbox;
 mod palette;
@@ -29,6 +30,8 @@ mod sockets;
 mod timers;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
+#[doc(hidden)]
+pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 

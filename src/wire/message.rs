@@ -77,6 +77,11 @@ pub fn finish(assembler: &mut Option<Box<Assembler>>) {
 }
 
 impl Assembler {
+    /// Memory held for the message, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn push(
         &mut self,
         header: &Header,
