@@ -252,7 +252,7 @@ impl Shard {
     }
 
     /// Both close frames have been seen and ours is out.
-    fn closing_is_over(&self, slot: u32) -> bool {
+    pub(super) fn closing_is_over(&self, slot: u32) -> bool {
         self.pending[slot as usize] == EMPTY
             && self
                 .conns
@@ -299,7 +299,7 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         let peer_closed = reason == CloseReason::PeerClosed;
         conn.state = State::Closing { reason, peer_closed, deadline_ds };
-        conn.input = None;
+        // The start of a frame in `input` stays: without it the peer's close frame behind it could not be found.
         conn.assembler = None;
         self.leave_all(slot);
         self.metrics.closes.add(reason.index(), 1);

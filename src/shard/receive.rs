@@ -77,6 +77,12 @@ impl Shard {
             };
             let end = header.header_len + header.payload_len;
             at += end;
+            // RFC 6455 section 1.4: after our close frame only the peer's own is of interest. It may come behind
+            // messages, whole or not, that were under way before the peer saw ours.
+            if !conn.is_open() && header.opcode != wire::Opcode::Close {
+                self.metrics.frames_in.add(1);
+                continue;
+            }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
             self.metrics.frames_in.add(1);
@@ -104,12 +110,9 @@ impl Shard {
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         if let State::Closing { peer_closed, .. } = &mut conn.state {
-            // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
-            if matches!(event, Event::Close { .. }) {
-                *peer_closed = true;
-                if self.pending[slot as usize] == super::palette::EMPTY {
-                    self.remove(slot, sockets);
-                }
+            *peer_closed |= matches!(event, Event::Close { .. });
+            if self.closing_is_over(slot) {
+                self.remove(slot, sockets);
             }
             return;
         }
@@ -140,9 +143,14 @@ impl Shard {
         sockets: &mut impl Sockets,
     ) {
         self.metrics.protocol_errors.add(1);
-        let Some(conn) = self.conns.at(slot) else { return };
-        if !conn.is_open() {
-            return self.remove(slot, sockets);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let State::Closing { peer_closed, .. } = &mut conn.state {
+            // What it says has no meaning any more; our close frame is still to go out.
+            *peer_closed = true;
+            if self.closing_is_over(slot) {
+                self.remove(slot, sockets);
+            }
+            return;
         }
         tracing::debug!(connection = %conn.id, %error, "protocol error");
         let reason = match error.close_code() {
