@@ -222,10 +222,10 @@ impl Shard {
     fn remove(&mut self, slot: u32, sockets: &mut impl Sockets) {
         let Some(key) = self.conns.key(slot) else { return };
         self.leave_all(slot);
+        let list = self.pending[slot as usize];
+        let unsent = if list == BLOCKED { 0 } else { self.palette.frames(list) };
         let (dropped, bytes) = self.discard_backlog(slot);
-        if dropped > 0 {
-            self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped));
-        }
+        self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(bytes);
         self.wheel.clear(slot);
         self.pending[slot as usize] = EMPTY;

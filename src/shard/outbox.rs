@@ -116,7 +116,11 @@ impl Shard {
                     let left = self.block(now, slot, bytes, taken, sockets);
                     frames_out += u64::from(self.palette.frames(list) - left);
                 }
-                Sent::Lost => self.remove(slot, sockets),
+                Sent::Lost => {
+                    // Removal counts what was owed.
+                    self.pending[slot as usize] = list;
+                    self.remove(slot, sockets);
+                }
             }
             if next == self.dirty.len() {
                 self.evict_doomed(now, sockets);
