@@ -13,6 +13,8 @@
 //!   nothing is written past a backlog.
 //! - A connection that is owed a list is on the dirty list.
 //! - Every byte of a backlog is in the node's budget.
+//! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
+//!   gets what came before the gap, and then the close frame.
 
 mod backlog;
 mod budget;
@@ -228,6 +230,8 @@ impl Shard {
         self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(bytes);
         self.wheel.clear(slot);
+        // The slot's next tenant has done nothing wrong.
+        self.doomed.retain(|doomed| *doomed != slot);
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };

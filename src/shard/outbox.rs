@@ -189,6 +189,13 @@ impl Shard {
 
     /// A transport that had refused bytes takes some again.
     pub fn writable(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+        // Nothing may be sent to a connection after what was cut out of its backlog.
+        self.evict_doomed(now, sockets);
+        self.drain_backlog(now, slot, sockets);
+    }
+
+    /// Sends what waits for a connection, as far as its transport takes it.
+    fn drain_backlog(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
         let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return };
         let (frames_before, mut written) = (backlog.frames(), 0);
         let mut lost = false;
@@ -321,7 +328,7 @@ impl Shard {
                 backlog.push(frame, 0);
             }
             sockets.urge(slot);
-            self.writable(now, slot, sockets);
+            self.drain_backlog(now, slot, sockets);
         } else {
             self.owe(slot, entry);
         }

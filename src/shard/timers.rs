@@ -44,6 +44,7 @@ impl Shard {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Now, sockets: &mut impl Sockets) {
+        self.evict_doomed(now, sockets);
         while let Some(slot) = self.wheel.pop_expired(now.ms()) {
             match self.due(now, slot) {
                 Due::Nothing => {}
