@@ -89,11 +89,17 @@ impl Shard {
 
     /// Ends the tick: one write for each connection that is owed something.
     pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
-        self.evict_doomed(now, sockets);
         let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
         let mut next = 0;
         // Evictions and ends of connections on the way add to the list.
-        while let Some(&slot) = self.dirty.get(next) {
+        loop {
+            let Some(&slot) = self.dirty.get(next) else {
+                if self.doomed.is_empty() {
+                    break;
+                }
+                self.evict_doomed(now, sockets);
+                continue;
+            };
             next += 1;
             let list = self.pending[slot as usize];
             if list == EMPTY || list == BLOCKED {
@@ -121,9 +127,6 @@ impl Shard {
                     self.pending[slot as usize] = list;
                     self.remove(slot, sockets);
                 }
-            }
-            if next == self.dirty.len() {
-                self.evict_doomed(now, sockets);
             }
         }
         self.dirty.clear();
