@@ -16,6 +16,9 @@ mod frames;
 mod mail;
 #[path = "simulation/model.rs"]
 mod model;
+#[cfg(all(feature = "mutations", debug_assertions))]
+#[path = "simulation/mutations.rs"]
+mod mutations;
 #[path = "simulation/oracle.rs"]
 mod oracle;
 #[path = "simulation/pipe.rs"]
@@ -44,7 +47,8 @@ fn every_seed_holds() {
 fn the_same_seed_twice_is_the_same_run() {
     for seed in 0..10 {
         let [first, second] = [runner::run(seed), runner::run(seed)];
-        let [first, second] = [first, second].map(|outcome| outcome.unwrap_or_else(|failure| panic!("{failure}")));
+        let [first, second] =
+            [first, second].map(|outcome| outcome.unwrap_or_else(|failure| panic!("{failure}")));
         assert!(first.0 > 50, "hardly anything happens");
         assert_eq!(first, second, "seed {seed}");
     }

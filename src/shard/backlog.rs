@@ -1,5 +1,6 @@
 //! What the kernel did not take: the frames that wait for a blocked socket.
 
+use crate::base::{Mutation, mutated};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -93,7 +94,8 @@ impl Backlog {
         let begun = self.chunks.pop_front().and_then(|chunk| {
             let frame = frame_around(&chunk.bytes, chunk.sent);
             let sent = chunk.sent - frame.start;
-            (sent != 0).then(|| (Rc::<[u8]>::from(&chunk.bytes[frame]), sent))
+            (sent != 0 && !mutated(Mutation::CutBegunFrame))
+                .then(|| (Rc::<[u8]>::from(&chunk.bytes[frame]), sent))
         });
         self.chunks.clear();
         (self.bytes, self.frames) = (0, 0);

@@ -1,6 +1,7 @@
 //! The shard's share of the node's bound on all backlogs together, and who goes when it is spent.
 
 use super::{Now, Shard};
+use crate::base::{Mutation, mutated};
 use crate::model::DropReason;
 
 /// Time between two statements of the shard's largest backlog, in ms: finding it looks at every blocked connection.
@@ -19,6 +20,9 @@ impl Shard {
             let Some(victim) = self.next_victim(would_be) else { return false };
             self.cut_backlog(victim, DropReason::NodeOutboxes);
             self.doomed.push(victim);
+        }
+        if mutated(Mutation::ChargeTwice) {
+            self.hub.outboxes.force(bytes);
         }
         self.metrics.backlog_bytes.add(bytes as u64);
         true

@@ -37,7 +37,7 @@ pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 
-use crate::base::{Key, Slab, Wheel};
+use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
 use crate::metrics::ShardMetrics;
@@ -235,7 +235,9 @@ impl Shard {
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
-        self.hub.admission.release(conn.ip());
+        if !mutated(Mutation::KeepAdmission) {
+            self.hub.admission.release(conn.ip());
+        }
         self.metrics.connections.set(self.conns.len() as u64);
         let reason = match conn.state {
             State::Open => {
@@ -262,6 +264,7 @@ impl Shard {
         if let Some(moved) = self.rooms.leave(&self.hub.directory, dialect, membership)
             && let Some(other) = self.conns.at_mut(moved.connection)
             && let Some(entry) = other.memberships.get_mut(moved.back as usize)
+            && !mutated(Mutation::ForgetMovedMember)
         {
             entry.position = moved.position;
         }

@@ -3,6 +3,7 @@
 use super::conn::State;
 use super::outbox::deciseconds;
 use super::{Now, Shard, Sockets};
+use crate::base::{Mutation, mutated};
 use crate::model::CloseReason;
 use crate::wire;
 use std::time::Duration;
@@ -82,6 +83,8 @@ impl Shard {
                     || over(conn.message_ds, times.idle_timeout)
                 {
                     Due::Close(CloseReason::Idle)
+                } else if mutated(Mutation::ForgetPing) {
+                    Due::Nothing
                 } else if over(conn.pinged_ds, times.ping_interval) {
                     Due::Ping
                 } else {

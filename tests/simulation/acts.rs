@@ -113,7 +113,8 @@ impl World {
         if self.is_silent(index) {
             return;
         }
-        let count = if self.random.percent(8) { self.random.between(5, 40) } else { self.random.between(1, 3) };
+        let count =
+            if self.random.percent(8) { self.random.between(5, 40) } else { self.random.between(1, 3) };
         for _ in 0..count {
             let request = self.request(index);
             self.clients[index].say(&mut self.random, &self.plan, request, &mut self.pipes[index].up);
@@ -174,7 +175,9 @@ impl World {
         self.clients[index].reader.push(pipe.read_down(bytes));
         loop {
             let frame = self.clients[index].reader.next();
-            let Some(frame) = frame.unwrap_or_else(|wrong| panic!("connection {index}: {wrong}")) else { break };
+            let Some(frame) = frame.unwrap_or_else(|wrong| panic!("connection {index}: {wrong}")) else {
+                break;
+            };
             self.heard(index, &frame);
         }
         let pipe = &mut self.pipes[index];
@@ -215,8 +218,7 @@ impl World {
             3 | 4 if !self.clients.is_empty() => {
                 let index = self.random.below(self.clients.len());
                 let (data, id) = (Some("{}".to_owned()), Some("\"7\"".to_owned()));
-                let message =
-                    Message::Event { event: "told".to_owned(), data: data.clone(), id: id.clone() };
+                let message = Message::Event { event: "told".to_owned(), data: data.clone(), id: id.clone() };
                 return self.post_send(index, "told", data, id, message);
             }
             5 if !self.clients.is_empty() => {
@@ -292,7 +294,8 @@ impl World {
             self.hub.set_draining();
             let over = Duration::from_millis(self.random.pick(&[0, 200, 3000]));
             for site in 0..self.sites.len() {
-                let parcel = Parcel { mail: Mail::Request(Request::Drain(over)), told: Told::Drain, bytes: 0 };
+                let parcel =
+                    Parcel { mail: Mail::Request(Request::Drain(over)), told: Told::Drain, bytes: 0 };
                 self.sites[site].inbox.push(self.plan.shards, parcel);
             }
             for _ in 0..20 {

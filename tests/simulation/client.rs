@@ -46,8 +46,8 @@ pub struct Client {
     pub mute: bool,
     /// Will say nothing more.
     pub silent: bool,
-    /// ... because it has broken the protocol.
-    pub silent_in_anger: bool,
+    /// The server has read something that is against the rules.
+    pub wronged: bool,
     /// Has seen the end of what comes.
     pub ended: bool,
 }
@@ -65,7 +65,7 @@ impl Client {
             stalled: false,
             mute,
             silent: false,
-            silent_in_anger: false,
+            wronged: false,
             ended: false,
         }
     }
@@ -137,9 +137,9 @@ impl Client {
             1 => (masked(&[0x83, 0x80]), CloseReason::ProtocolError),
             2 => (masked(&[0x8F, 0x80]), CloseReason::ProtocolError),
             3 => (masked(&[0x09, 0x80]), CloseReason::ProtocolError),
-            4 => (vec![0x81, 0x02, b'{', b'}'], CloseReason::ProtocolError),
-            5 => (vec![0x8A, 0xFE, 0, 126], CloseReason::ProtocolError),
-            6 => (vec![0x81, 0xFE, 0, 125], CloseReason::ProtocolError),
+            4 => (masked(&[0x81, 0x02, b'{', b'}']), CloseReason::ProtocolError),
+            5 => (masked(&[0x8A, 0xFE, 0, 126]), CloseReason::ProtocolError),
+            6 => (masked(&[0x81, 0xFE, 0, 125]), CloseReason::ProtocolError),
             7 => (masked(&[0x80, 0x80]), CloseReason::ProtocolError),
             8 => ([masked(&[0x01, 0x80]), masked(&[0x81, 0x80])].concat(), CloseReason::ProtocolError),
             9 => {
@@ -153,7 +153,7 @@ impl Client {
             11 => {
                 let mut bytes = vec![0x81, 0xFF];
                 bytes.extend((limits.message_bytes_max.max(0x1_0000) as u64 + 1).to_be_bytes());
-                (bytes, CloseReason::TooBig)
+                (masked(&bytes), CloseReason::TooBig)
             }
             12 => {
                 let mut bytes = frames::frame(random, false, frames::TEXT, b"{");
@@ -166,7 +166,6 @@ impl Client {
         };
         self.put(&bytes, Some(Intent::Wrong(reason)), out);
         self.silent = true;
-        self.silent_in_anger = true;
     }
 
     /// The server has read that many bytes more. Returns what they mean.
@@ -177,15 +176,19 @@ impl Client {
             if !matches!(mark.intent, Intent::Ping(_) | Intent::Pong) {
                 self.whole = mark.end;
             }
+            self.wronged |= matches!(mark.intent, Intent::Wrong(_));
             means.push(mark.intent);
         }
+        self.wronged |= self.wrong_under_way().is_some();
         means
     }
 
     /// A wrong frame that the server has read a part of: it may have noticed already.
     pub fn wrong_under_way(&self) -> Option<CloseReason> {
         match self.marks.front() {
-            Some(Mark { begin, intent: Intent::Wrong(reason), .. }) if *begin < self.consumed => Some(*reason),
+            Some(Mark { begin, intent: Intent::Wrong(reason), .. }) if *begin < self.consumed => {
+                Some(*reason)
+            }
             _ => None,
         }
     }

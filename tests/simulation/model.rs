@@ -35,9 +35,16 @@ pub struct Due {
 pub enum What {
     Text(Rc<str>),
     /// The answer to a join: a number between two texts, within bounds.
-    Joined { before: String, after: String, low: u32, high: u32 },
+    Joined {
+        before: String,
+        after: String,
+        low: u32,
+        high: u32,
+    },
     Pong(Vec<u8>),
-    Close { code: u16 },
+    Close {
+        code: u16,
+    },
 }
 
 /// A number that is known but for what limbo leaves open.
@@ -97,6 +104,7 @@ pub struct Peer {
     /// Frames and bytes ever owed, but for pings.
     pub owed_frames: u64,
     pub owed_bytes: u64,
+    pub opened_us: u64,
     pub received_us: u64,
     pub message_us: u64,
     pub closing_us: u64,
@@ -179,8 +187,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(sites: usize) -> Self {
-        let room =
-            || Room { members: vec![Vec::new(); sites], epoch: 0, site_epochs: vec![0; sites] };
+        let room = || Room { members: vec![Vec::new(); sites], epoch: 0, site_epochs: vec![0; sites] };
         Self {
             peers: Vec::new(),
             rooms: speech::ROOMS.iter().map(|_| room()).collect(),
@@ -207,6 +214,7 @@ impl Model {
             due: VecDeque::new(),
             owed_frames: 0,
             owed_bytes: 0,
+            opened_us: at.now_us,
             received_us: at.now_us,
             message_us: at.now_us,
             closing_us: 0,

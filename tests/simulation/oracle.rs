@@ -2,6 +2,7 @@
 
 use super::frames::{self, Frame};
 use super::model::{Peer, Span, State, What};
+use super::pipe::Progress;
 use super::trace::fingerprint;
 use super::world::{Cause, World};
 use fanwire::model::CloseReason;
@@ -40,7 +41,13 @@ impl World {
                 break;
             }
             let cut = *opcode == frames::CLOSE && peer.cut;
-            assert!(cut || !due.sure, "connection {index}: {} instead of {:?}", said(frame), due.what);
+            let next = peer.due.iter().take(5).map(|due| &due.what).collect::<Vec<_>>();
+            assert!(
+                cut || !due.sure,
+                "connection {index} {} instead of {:?} and then {next:?}",
+                said(frame),
+                due.what
+            );
         }
         if *opcode == frames::CLOSE {
             assert!(peer.due.is_empty(), "connection {index}: something is due after the close frame");
@@ -57,7 +64,10 @@ impl World {
         self.note("client of {} sees the end", &[index]);
         let peer = &self.model.peers[index];
         let excused = peer.tail_lost || self.pipes[index].cut;
-        assert!(excused || !self.clients[index].reader.is_within_a_frame(), "connection {index} ends in a frame");
+        assert!(
+            excused || !self.clients[index].reader.is_within_a_frame(),
+            "connection {index} ends in a frame"
+        );
         let missing = peer.due.iter().find(|due| due.sure);
         assert!(excused || missing.is_none(), "connection {index} ends before {missing:?}");
     }
@@ -80,27 +90,43 @@ impl World {
                 cause == Cause::Advance && (pong || since(peer.message_us, times.idle_timeout))
             }
             CloseReason::SlowConsumer => {
-                let limits = &config.limits;
-                let (bytes, frames) = self.outstanding(peer, index);
-                let all: usize = self.model.admitted().map(|peer| peer.owed_bytes as usize).sum();
-                let timeout = cause == Cause::Advance;
-                blocked
-                    && (timeout
-                        || cause == Cause::EvictLargest
-                        || bytes > limits.outbox_bytes_max
-                        || frames > limits.outbox_messages_max as usize
-                        || all > limits.outboxes_bytes_max / 2)
+                let timeout = cause == Cause::Advance
+                    && self.now_us + 1000 >= self.stuck_us(index, self.pipes[index].before);
+                blocked && (timeout || cause == Cause::EvictLargest || self.may_be_over(index))
             }
             _ => false,
         };
-        assert!(fits, "connection {index} is closed for {reason:?} at {cause:?} without cause");
+        assert!(
+            fits,
+            "connection {index} is closed for {reason:?} at {cause:?} without cause: {:?} bytes and frames",
+            self.outstanding(peer, index)
+        );
     }
 
-    /// Bytes and frames owed and not taken, at the most, as they are charged.
+    /// When a connection of which nothing is taken must be closed.
+    fn stuck_us(&self, index: usize, progress: Progress) -> u64 {
+        let config = &self.sites[self.model.peers[index].site].config;
+        progress.since_us + config.times.write_wait.as_micros() as u64
+    }
+
+    /// Whether so much is owed to a connection, or to all, that a bound may be passed.
+    pub fn may_be_over(&self, index: usize) -> bool {
+        let peer = &self.model.peers[index];
+        let limits = &self.sites[peer.site].config.limits;
+        let (bytes, frames) = self.outstanding(peer, index);
+        let all: usize = self.model.admitted().map(|peer| peer.owed_bytes as usize).sum();
+        bytes > limits.outbox_bytes_max
+            || frames > limits.outbox_messages_max as usize
+            || all > limits.outboxes_bytes_max / 2
+    }
+
+    /// Bytes and frames owed and not taken before the present call, at the most, as they are charged.
     fn outstanding(&self, peer: &Peer, index: usize) -> (usize, usize) {
-        let taken = &self.pipes[index].taken;
-        let frames = (peer.owed_frames + taken.pings + 1).saturating_sub(taken.frames) as usize;
-        let bytes = (peer.owed_bytes + 2 * taken.pings).saturating_sub(taken.bytes) as usize;
+        let Progress { frames, bytes, .. } = self.pipes[index].before;
+        let interval_us = self.plan.config.times.ping_interval.as_micros() as u64;
+        let pings = (self.now_us - peer.opened_us).checked_div(interval_us).map_or(0, |pings| pings + 1);
+        let frames = (peer.owed_frames + pings + 1).saturating_sub(frames) as usize;
+        let bytes = (peer.owed_bytes + 2 * pings).saturating_sub(bytes) as usize;
         (bytes + frames * (CHUNK_BYTES + 10), frames)
     }
 
@@ -139,7 +165,10 @@ impl World {
                 0
             };
             let bytes_max = self.outbox_bytes_max + RESERVE_BYTES + extra;
-            assert!(bytes <= bytes_max, "connection {index} has a backlog of {bytes} bytes, over {bytes_max}");
+            assert!(
+                bytes <= bytes_max,
+                "connection {index} has a backlog of {bytes} bytes, over {bytes_max}"
+            );
             assert!(frames <= frames_max + 1, "connection {index} has a backlog of {frames} frames");
         }
         assert_eq!(here.metrics.backlog_bytes.get(), held as u64, "gauge of backlog bytes");
@@ -193,8 +222,10 @@ impl World {
         assert_eq!(metrics.members.get(), members as u64, "gauge of members");
         let rooms = model.rooms.iter().filter(|room| !room.members[site].is_empty()).count();
         assert_eq!(metrics.rooms.get(), rooms as u64, "gauge of rooms");
-        let listed: Vec<_> = self.hub.directory.list("", None, 100).into_iter().map(|(_, count)| count).collect();
-        let mut counts: Vec<_> = (0..model.rooms.len()).filter(|room| model.rooms[*room].count() > 0).collect();
+        let listed: Vec<_> =
+            self.hub.directory.list("", None, 100).into_iter().map(|(_, count)| count).collect();
+        let mut counts: Vec<_> =
+            (0..model.rooms.len()).filter(|room| model.rooms[*room].count() > 0).collect();
         counts.sort_by_key(|room| super::speech::ROOMS[*room]);
         let counts: Vec<_> = counts.into_iter().map(|room| model.rooms[room].count()).collect();
         assert_eq!(listed, counts, "members of the rooms");
@@ -206,10 +237,18 @@ impl World {
             let peer = &self.model.peers[*index];
             let times = &self.sites[peer.site].config.times;
             let late = |us: u64, limit: std::time::Duration| {
-                !limit.is_zero() && self.now_us > us + limit.as_micros() as u64 + LATE_US
+                let from_us = us.max(self.sites[peer.site].configured_us);
+                !limit.is_zero() && self.now_us > from_us + limit.as_micros() as u64 + LATE_US
             };
             match peer.state {
                 State::Open => {
+                    let waits = self.seen[*index].is_some_and(|seen| seen.backlog_frames > 0);
+                    let stuck =
+                        waits && self.now_us > self.stuck_us(*index, self.pipes[*index].progress) + LATE_US;
+                    assert!(
+                        !stuck || self.now_us < self.sites[peer.site].configured_us + LATE_US,
+                        "connection {index} takes nothing and is not closed"
+                    );
                     let pong = !times.ping_interval.is_zero() && late(peer.received_us, times.pong_wait);
                     assert!(!pong, "connection {index} gives no sign of life and is not closed");
                     assert!(!late(peer.message_us, times.idle_timeout), "connection {index} idles on");
@@ -262,7 +301,8 @@ impl What {
             }
             Self::Joined { before, after, low, high } => {
                 let text = std::str::from_utf8(payload).ok();
-                let number = text.and_then(|text| text.strip_prefix(before.as_str())?.strip_suffix(after.as_str()));
+                let number =
+                    text.and_then(|text| text.strip_prefix(before.as_str())?.strip_suffix(after.as_str()));
                 let number = number.and_then(|number| number.parse::<u32>().ok());
                 *opcode == frames::TEXT && number.is_some_and(|number| (*low..=*high).contains(&number))
             }

@@ -20,16 +20,30 @@ pub struct Pipe {
     watched: bool,
     /// Something changed since the last event, as an edge-triggered poll tells it (epoll(7)).
     edge: bool,
-    /// Sends that were refused in part or whole.
-    pub refusals: u64,
+    pub progress: Progress,
     /// What the transport has taken.
     pub taken: Counter,
+    /// What it was like before the present call of the shard.
+    pub before: Progress,
     /// Nothing passes any more, and both ends get to know.
     pub cut: bool,
     /// The client has shut its side down: the server reads the end once `up` is empty.
     pub client_closed: bool,
     /// The server has closed.
     pub server_closed: bool,
+}
+
+/// How a transport has taken what it was given.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Progress {
+    /// Sends that were refused in part or whole.
+    pub refusals: u64,
+    /// The last send was one of those.
+    pub full: bool,
+    /// When some bytes were last taken, or refused for the first time after all were taken.
+    pub since_us: u64,
+    pub frames: u64,
+    pub bytes: u64,
 }
 
 impl Pipe {
@@ -97,16 +111,26 @@ impl Wires<'_> {
 
 impl Sockets for Wires<'_> {
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        let now_us = self.now_us;
         let Some(pipe) = self.pipe(slot, "send") else { return Sent::Lost };
         if pipe.cut {
             return Sent::Lost;
         }
         let taken = bytes.len().min(pipe.space());
-        pipe.refusals += u64::from(taken < bytes.len());
         pipe.down.extend(&bytes[..taken]);
         if let Err(error) = pipe.taken.push(&bytes[..taken]) {
             self.wrong.get_or_insert(format!("sent to slot {slot}: {error}"));
+            return Sent::Lost;
         }
+        let Progress { refusals, full, since_us, .. } = pipe.progress;
+        let short = taken < bytes.len();
+        pipe.progress = Progress {
+            refusals: refusals + u64::from(short),
+            full: short,
+            since_us: if taken > 0 || !full { now_us } else { since_us },
+            frames: pipe.taken.frames,
+            bytes: pipe.taken.bytes,
+        };
         Sent::Taken(taken)
     }
 

@@ -3,6 +3,7 @@
 
 use super::random::Random;
 use fanwire::config::Config;
+use std::fmt;
 use std::time::Duration;
 
 /// The kind of world.
@@ -116,5 +117,15 @@ impl Plan {
             drains: random.percent(40),
             config,
         }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shards, clients, capacity, bursts, config, .. } = self;
+        let Config { deliver_to_sender, client_broadcast, limits, times, .. } = config;
+        writeln!(f, "{shards} shards, {clients} clients, transports of {capacity} bytes, bursts: {bursts}")?;
+        writeln!(f, "deliver_to_sender: {deliver_to_sender}, client_broadcast: {client_broadcast}")?;
+        write!(f, "{limits:?}\n{times:?}")
     }
 }

@@ -23,7 +23,9 @@ pub fn run(seed: u64) -> Result<(u64, u64), String> {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if EXPECTED.get() {
-                PLACE.with_borrow_mut(|place| *place = info.location().map_or(String::new(), ToString::to_string));
+                PLACE.with_borrow_mut(|place| {
+                    *place = info.location().map_or(String::new(), ToString::to_string)
+                });
             } else {
                 usual(info);
             }
@@ -31,7 +33,12 @@ pub fn run(seed: u64) -> Result<(u64, u64), String> {
     });
     let trace = Arc::new(Mutex::new(Trace::default()));
     EXPECTED.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(|| World::new(seed, trace.clone()).run()));
+    let mut plan = String::new();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed, trace.clone());
+        plan = world.plan.to_string();
+        world.run();
+    }));
     EXPECTED.set(false);
     let trace = trace.lock().unwrap_or_else(PoisonError::into_inner);
     let Err(panic) = outcome else { return Ok(trace.fingerprint) };
@@ -39,7 +46,7 @@ pub fn run(seed: u64) -> Result<(u64, u64), String> {
     let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
     let place = PLACE.with_borrow(Clone::clone);
     Err(format!(
-        "{}\nseed {seed}: {what}\n  at {place}\nagain: FANWIRE_SIMULATION_SEED={seed} cargo test --test simulation \
+        "{plan}\n{}\nseed {seed}: {what}\n  at {place}\nagain: FANWIRE_SIMULATION_SEED={seed} cargo test --test simulation \
          every_seed_holds",
         trace.tail()
     ))

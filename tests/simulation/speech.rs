@@ -8,11 +8,18 @@ use super::random::Random;
 pub enum Ask {
     Join(usize),
     Leave(usize),
-    Say { room: usize, data: Option<String> },
-    Shout { data: Option<String> },
+    Say {
+        room: usize,
+        data: Option<String>,
+    },
+    Shout {
+        data: Option<String>,
+    },
     Ping,
     /// A type that the embedding program handles.
-    Echo { data: Option<String> },
+    Echo {
+        data: Option<String>,
+    },
     /// A message that is refused whatever the state, with this error.
     Wrong(&'static str),
 }
@@ -143,9 +150,5 @@ pub fn publication(
 ) -> String {
     let room = room.map_or(String::new(), |room| format!(",\"room\":{}", quoted(ROOMS[room])));
     let sender = sender.map_or(String::new(), |sender| format!(",\"client_id\":\"{sender}\""));
-    format!(
-        "{{\"type\":{}{room}{}{sender},\"timestamp\":{unix_ms}}}",
-        quoted(event),
-        with_data(data)
-    )
+    format!("{{\"type\":{}{room}{}{sender},\"timestamp\":{unix_ms}}}", quoted(event), with_data(data))
 }

@@ -19,7 +19,8 @@ impl World {
     pub fn turn(&mut self, site: usize, all: bool) {
         self.note("shard {} has its turn", &[site]);
         let live = self.sites[site].live.clone();
-        let mut acts: Vec<_> = live.iter().flat_map(|index| [Act::Read(*index), Act::Writable(*index)]).collect();
+        let mut acts: Vec<_> =
+            live.iter().flat_map(|index| [Act::Read(*index), Act::Writable(*index)]).collect();
         acts.extend((0..self.sites[site].inbox.len()).map(|_| Act::Mail));
         self.random.shuffle(&mut acts);
         for act in acts {
@@ -38,7 +39,8 @@ impl World {
                 }
             }
             Act::Writable(index) => {
-                if self.is_live(index) && (self.pipes[index].take_writable_event() || self.random.percent(1)) {
+                if self.is_live(index) && (self.pipes[index].take_writable_event() || self.random.percent(1))
+                {
                     self.note("shard {} may write to connection {}", &[site, index]);
                     let slot = self.clients[index].key.slot;
                     let (_, ends) = self.call(site, |shard, now, wires| shard.writable(now, slot, wires));
@@ -66,7 +68,8 @@ impl World {
         self.settle(site, ends, Cause::Flush);
         self.hand_over(site);
         if let Some(largest) = self.sites[site].shard.take_evict_elsewhere() {
-            let parcel = Parcel { mail: Mail::Request(Request::EvictLargest), told: Told::EvictLargest, bytes: 0 };
+            let parcel =
+                Parcel { mail: Mail::Request(Request::EvictLargest), told: Told::EvictLargest, bytes: 0 };
             self.sites[largest].inbox.push(site, parcel);
         }
         self.sites[site].inbox.answers();
@@ -90,7 +93,9 @@ impl World {
     }
 
     fn take_mail(&mut self, site: usize) {
-        let Some((from, Parcel { mail, told, .. })) = self.sites[site].inbox.pop(&mut self.random) else { return };
+        let Some((from, Parcel { mail, told, .. })) = self.sites[site].inbox.pop(&mut self.random) else {
+            return;
+        };
         self.note("shard {} takes mail of {}", &[site, from]);
         let (_, ends) = self.call(site, |shard, now, wires| shard.mail(now, mail, wires));
         let answers = self.sites[site].inbox.answers();
@@ -128,12 +133,14 @@ impl World {
             }
             Told::Slow { limit } => {
                 let live = self.sites[site].live.iter();
-                let slow = live.filter(|index| self.seen[**index].is_some_and(|seen| seen.backlog_frames > 0));
+                let slow =
+                    live.filter(|index| self.seen[**index].is_some_and(|seen| seen.backlog_frames > 0));
                 vec![slow.count().min(*limit) as u64]
             }
             Told::Reconfigure(config) => {
                 self.outbox_bytes_max = self.outbox_bytes_max.max(config.limits.outbox_bytes_max);
                 self.sites[site].config = config.clone();
+                self.sites[site].configured_us = at.now_us;
                 Vec::new()
             }
             Told::Drain => {
@@ -161,13 +168,17 @@ impl World {
     pub fn settle(&mut self, site: usize, mut ends: Ends, cause: Cause) {
         let at = self.moment(site);
         for (index, reason) in std::mem::take(&mut ends.closed) {
-            let blocked = self.seen[index].is_some_and(|seen| seen.backlog_frames > 0);
+            let blocked = self.pipes[index].before.full;
             let refused = ends.refused.contains(&index);
             if self.model.peers[index].state == model::State::Open {
                 let reason = reason.unwrap_or_else(|| {
                     let lost = cause == Cause::Lost(index) || self.pipes[index].cut;
                     let lost = lost && ends.reasons.contains(&CloseReason::TransportLost);
-                    if lost { CloseReason::TransportLost } else { *ends.reasons.first().expect("a reason counted") }
+                    if lost {
+                        CloseReason::TransportLost
+                    } else {
+                        *ends.reasons.first().expect("a reason counted")
+                    }
                 });
                 let counted = ends.reasons.iter().position(|counted| *counted == reason);
                 ends.reasons.swap_remove(counted.unwrap_or_else(|| panic!("{reason:?} is not counted")));
@@ -178,6 +189,12 @@ impl World {
             self.note("connection {} ends with {}", &[index, usize::from(model::code(reason))]);
             self.model.peers[index].limbo = false;
             self.model.peers[index].cut = reason != CloseReason::ShuttingDown && (blocked || refused);
+        }
+        for index in ends.refused {
+            // Even what an orderly end lets out first has its bound.
+            if matches!(self.model.peers[index].state, model::State::Closing(_)) && self.may_be_over(index) {
+                self.model.peers[index].cut = true;
+            }
         }
         assert!(ends.reasons.is_empty(), "closed without a connection: {:?}", ends.reasons);
         for index in ends.gone {
@@ -198,18 +215,11 @@ impl World {
         let late = self.now_us + 100_000 >= peer.closing_us + wait_us && cause == Cause::Advance;
         let pipe = &self.pipes[index];
         let lost = cause == Cause::Lost(index) || pipe.cut || reason == CloseReason::TransportLost;
-        let wronged = matches!(
-            reason,
-            CloseReason::ProtocolError | CloseReason::InvalidUtf8 | CloseReason::TooBig
-        ) && cause == Cause::Receive;
         assert!(
-            late || lost || wronged || peer.peer_done,
+            late || lost || peer.peer_done,
             "connection {index}, closing for {reason:?}, is forgotten at {cause:?} without need"
         );
-        if wronged {
-            self.model.tallies[site].protocol_errors.add(1, false);
-        }
-        peer.tail_lost = late || lost || wronged || self.clients[index].silent_in_anger;
+        peer.tail_lost = late || lost;
         peer.state = model::State::Gone;
         let here = &mut self.sites[site];
         here.live.retain(|live| *live != index);

@@ -34,6 +34,8 @@ pub struct Site {
     pub inbox: Inbox,
     pub config: Arc<Config>,
     pub draining: bool,
+    /// When the configuration was last changed.
+    pub configured_us: u64,
     /// Connections that live here.
     pub live: Vec<usize>,
     /// Frames, pings and bytes taken by transports that are closed.
@@ -143,6 +145,7 @@ impl World {
                     inbox: Inbox::new(plan.shards),
                     config: config.clone(),
                     draining: false,
+                    configured_us: 0,
                     live: Vec::new(),
                     retired: (0, 0, 0),
                 }
@@ -201,7 +204,10 @@ impl World {
         let now = self.now();
         let here = &mut self.sites[site];
         let counted: Vec<u64> = here.metrics.closes.iter().map(|(_, n)| n).collect();
-        let refusals: Vec<u64> = here.live.iter().map(|index| self.pipes[*index].refusals).collect();
+        for &index in &here.live {
+            let pipe = &mut self.pipes[index];
+            pipe.before = pipe.progress;
+        }
         let mut wrong = None;
         let mut wires =
             Wires { pipes: &mut self.pipes, table: &mut here.table, now_us: now.us, wrong: &mut wrong };
@@ -215,7 +221,7 @@ impl World {
         {
             ends.reasons.extend((before..after).map(|_| reason));
         }
-        for (&index, before) in here.live.iter().zip(refusals) {
+        for &index in &here.live {
             let key = self.clients[index].key;
             let live = here.shard.key(key.slot) == Some(key);
             let seen = if live { here.shard.inspect(key.slot) } else { None };
@@ -232,7 +238,7 @@ impl World {
                 }
                 Some(_) => {}
             }
-            if self.pipes[index].refusals > before {
+            if self.pipes[index].progress.refusals > self.pipes[index].before.refusals {
                 ends.refused.push(index);
             }
         }
@@ -247,12 +253,15 @@ impl World {
     pub fn connect(&mut self, persona: usize, site: usize) {
         let ip = self.personas[persona].ip;
         let limits = self.sites[site].config.limits.clone();
-        let admitted = self.hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max).is_ok();
-        let (all, same) = self.model.admitted().fold((0, 0), |(all, same), peer| {
-            (all + 1, same + u32::from(ip.is_some() && peer.ip == ip))
-        });
+        let admitted =
+            self.hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max).is_ok();
+        let (all, same) = self
+            .model
+            .admitted()
+            .fold((0, 0), |(all, same), peer| (all + 1, same + u32::from(ip.is_some() && peer.ip == ip)));
         let full = limits.connections_max != 0 && all >= limits.connections_max;
-        let ip_full = limits.connections_per_ip_max != 0 && ip.is_some() && same >= limits.connections_per_ip_max;
+        let ip_full =
+            limits.connections_per_ip_max != 0 && ip.is_some() && same >= limits.connections_per_ip_max;
         assert_eq!(admitted, !full && !ip_full, "admission with {all} in all and {same} of {ip:?}");
         if !admitted {
             return self.note("client {} is turned away at shard {}", &[persona, site]);
@@ -310,18 +319,13 @@ impl World {
         };
         let mut left = published;
         self.model.peers[index].received_us = at.now_us;
-        for intent in intents {
+        let done = intents.iter().any(|intent| matches!(intent, Intent::Close(_)));
+        let mut intents = intents.into_iter();
+        while let Some(intent) = intents.next() {
             let errors = !matches!(intent, Intent::Wrong(CloseReason::Unsupported));
             let peer = &mut self.model.peers[index];
             if peer.state != State::Open {
-                match intent {
-                    Intent::Close(_) => peer.peer_done = true,
-                    Intent::Wrong(_) => {
-                        peer.peer_done |= errors;
-                        self.model.tallies[site].protocol_errors.add(u64::from(errors), false);
-                    }
-                    Intent::Request(_) | Intent::Ping(_) | Intent::Pong => {}
-                }
+                peer.peer_done |= matches!(intent, Intent::Close(_));
                 continue;
             }
             let (reason, code) = match intent {
@@ -337,6 +341,11 @@ impl World {
                         _ => false,
                     };
                     if publishes && left == 0 && evicted {
+                        // Unless it was over its rate, and refused for that.
+                        let rest = 1 + intents.len() as u64;
+                        self.model.tallies[site].refusals.add(rest, false);
+                        self.model.tallies[site].rate_limited.add(rest, false);
+                        self.model.tallies[site].owed.add(rest, false);
                         break;
                     }
                     let before = self.model.tallies[site].publications;
@@ -367,7 +376,10 @@ impl World {
             self.model.close(index, reason, code, &at);
             self.model.peers[index].peer_done = reason == CloseReason::PeerClosed;
         }
-        assert!(left == 0 || evicted && left < published, "{left} of {published} publications are unexplained");
+        assert!(
+            left == 0 || evicted && left < published,
+            "{left} of {published} publications are unexplained"
+        );
         if let (State::Open, Some(Some(reason)), Some(wrong)) =
             (self.model.peers[index].state, end, self.clients[index].wrong_under_way())
             && reason == wrong
@@ -376,6 +388,13 @@ impl World {
             let counted = reason != CloseReason::Unsupported;
             self.model.tallies[site].protocol_errors.add(u64::from(counted), true);
             self.model.close(index, reason, model::code(reason), &at);
+        }
+        // Of an evicted connection, what came behind the eviction is not told here; but its close frame counts.
+        self.model.peers[index].peer_done |= done;
+        if self.clients[index].wronged && self.model.peers[index].state != State::Open {
+            // What follows a wrong frame may be wrong in itself, or pass for a close frame.
+            self.model.tallies[site].protocol_errors.add(1, false);
+            self.model.peers[index].peer_done = true;
         }
         self.take_echoes(evicted);
     }
