@@ -1,4 +1,76 @@
-//! Fanwire: a sharded WebSocket edge server.
+//! Fanwire is a sharded WebSocket edge server: it holds very many connections on one machine and fans small messages
+//! out to rooms of them. This crate is the server; the binary `fanwire` only adds the command line, the log and the
+//! signals.
+//!
+//! ```
+//! use fanwire::{Server, config::Config};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 1, ..Config::default() };
+//! let server = Server::builder()
+//!     .config(config)
+//!     // Messages of a type that the protocol does not have.
+//!     .on("get_user", |request| match request.data() {
+//!         "null" => request.error("invalid request"),
+//!         email => drop(request.reply("user_response", &serde_json::json!({ "email": email }))),
+//!     })
+//!     .start()?;
+//! let handle = server.handle();
+//! let members = handle.publish("chat", "message", &"Hello!")?.wait()?;
+//! assert_eq!(members, 0, "nobody is in that room yet");
+//! handle.shutdown();
+//! server.wait()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The map of the house
+//!
+//! Imports run one way, from the bottom of this table to its top; modules of one row do not know each other. The test
+//! `tests/architecture.rs` holds this.
+//!
+//! | module | what it is | what it never does |
+//! |---|---|---|
+//! | [`base`] | slab, timer wheel, rates, depth of JSON | know anything of the rest |
+//! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close | know a protocol's syntax |
+//! | [`wire`] | bytes and frames: handshake, parser, builder, PROXY header | keep a connection's state |
+//! | [`config`] | file, environment and flags become one checked value | |
+//! | [`metrics`] | counters that one thread writes and any reads | lock |
+//! | [`hub`] | rooms, membership, interest, limits of the node | I/O, ask for the time |
+//! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
+//! | [`auth`] | origins, keys of the API | |
+//! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
+//! | [`shard`] | connections, outboxes, ticks, timers: the state machine | a system call, ask for the time |
+//! | [`io`] | sockets, poll, mailboxes, HTTP, clock | decide anything about rooms |
+//! | [`Server`], [`Handle`] | start and stop the shards; ask something of them from anywhere | |
+//!
+//! # One publish, from A on shard 1 to B on shard 3
+//!
+//! 1. A's socket is readable: [`io`] receives into the shard's one scratch buffer and calls `Shard::receive`.
+//! 2. [`wire`] parses frames in that buffer and unmasks them there. Only the start of a frame that has not come whole
+//!    is copied, into a buffer that A has for that long.
+//! 3. The connection's [`dialect`] turns the text into `Command::Publish`. `data` stays a slice of what A sent.
+//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members,
+//!    frame header and payload together, into the tick's palette.
+//! 5. The room's shared part tells which shards have members, by one atomic word each. For each of those the frame is
+//!    added to the batch that goes to its mailbox at the end of the turn; a mailbox wakes its shard only if it may sleep.
+//! 6. Shard 3 copies the batch into its own palette and walks its members of the room. What a connection is owed is one
+//!    number, the id of a list of frames that all who are owed the same share.
+//! 7. The tick ends: each connection that is owed something gets one `send` of bytes that were put together once per
+//!    list. What the kernel does not take becomes B's backlog, bounded in bytes and messages, for itself and for the
+//!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430).
+//!
+//! # Invariants
+//!
+//! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
+//!   rooms and of admission, touched when somebody comes, joins, leaves or goes, never for a delivery.
+//! - Messages of one publisher to one room arrive in the order sent, at each member once.
+//! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
+//! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
+//! - A connection gets all that it was owed, or is closed with a reason.
+//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
+//! - Code outside [`dialect`] never asks which protocol a connection speaks.
+
 pub mod api;
 pub mod auth;
 pub mod base;
@@ -16,3 +88,8 @@ pub mod wire;
 pub use handle::{Handle, HandleError};
 pub use io::{Answer, Ended};
 pub use node::{Builder, Server};
+
+/// The README's Rust example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@ use fanwire::Server;
 use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
@@ -49,8 +49,9 @@ fn main() -> ExitCode {
 
 /// Reads the configuration from file, environment and flags.
 fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
+    // What is not UTF-8 holds U+FFFD then, which no key takes: it is refused where skipping it would hide it.
     let env: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
     let path = invocation.config_file.clone().or_else(|| std::env::var_os("FANWIRE_CONFIG").map(Into::into));
     let file = match &path {
@@ -64,10 +65,32 @@ fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
 fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
     let level = start_log(&config);
     let (host, prefix) = (config.host, config.path_prefix.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anyone is told that the server runs: a signal that comes at once must find its handler.
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let server = Server::builder().config(config).start()?;
     greet(&server, host, &prefix)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(obey(server, invocation, &level))
+    runtime.block_on(obey(server, signals, invocation, &level))
+}
+
+/// The signals that the server obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Says on standard output where the server listens and what to try.
@@ -93,12 +116,10 @@ fn greet(server: &Server, host: std::net::IpAddr, prefix: &str) -> std::io::Resu
 /// Waits for signals and does what they ask.
 async fn obey(
     mut server: Server,
+    Signals { mut terminate, mut interrupt, mut hang_up }: Signals,
     invocation: &config::Invocation,
     level: &LevelHandle,
 ) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

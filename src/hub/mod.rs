@@ -13,7 +13,7 @@ pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use outboxes::Outboxes;
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What the shards of one node share.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Hub {
     pub admission: Admission,
     /// Bytes in all outboxes of the node.
     pub outboxes: Outboxes,
+    /// How many of the admitted connections are echoes, which no publication goes to.
+    pub echoes: AtomicU32,
     /// Key that hides locators in connection ids.
     pub connection_key: u64,
     draining: AtomicBool,
@@ -36,6 +38,7 @@ impl Hub {
             directory: Directory::new(shards),
             admission: Admission::default(),
             outboxes: Outboxes::new(shards),
+            echoes: AtomicU32::new(0),
             connection_key,
             draining: AtomicBool::new(false),
         }

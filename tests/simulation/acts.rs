@@ -181,7 +181,7 @@ impl World {
             self.heard(index, &frame);
         }
         let pipe = &mut self.pipes[index];
-        if pipe.down.is_empty() && (pipe.server_closed || pipe.cut) {
+        if pipe.down.is_empty() && (pipe.server_closed || pipe.finished || pipe.cut) {
             pipe.client_closed = true;
             self.clients[index].ended = true;
             self.clients[index].silent = true;

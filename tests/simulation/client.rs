@@ -16,7 +16,25 @@ pub enum Intent {
     Pong,
     Close(Option<u16>),
     /// Against the rules: the server must close for this reason.
-    Wrong(CloseReason),
+    Wrong(CloseReason, Wrong),
+}
+
+/// What the server can tell of what comes behind a wrong frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// Where it ends: what follows is read for a close frame.
+    Bounded,
+    /// Nothing: it can only say that it is done, and wait for the transport to end.
+    Boundless,
+    /// That nothing comes: it was a close frame.
+    Close,
+}
+
+impl Intent {
+    /// Whether the server need not wait for a further close frame.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Close(_) | Self::Wrong(_, Wrong::Close))
+    }
 }
 
 /// Where an intent stands in the bytes sent.
@@ -46,8 +64,8 @@ pub struct Client {
     pub mute: bool,
     /// Will say nothing more.
     pub silent: bool,
-    /// The server has read something that is against the rules.
-    pub wronged: bool,
+    /// The server has read something behind which it cannot tell frames.
+    pub deafened: bool,
     /// Has seen the end of what comes.
     pub ended: bool,
 }
@@ -65,7 +83,7 @@ impl Client {
             stalled: false,
             mute,
             silent: false,
-            wronged: false,
+            deafened: false,
             ended: false,
         }
     }
@@ -128,44 +146,54 @@ impl Client {
         self.silent = true;
     }
 
-    /// Breaks the protocol in one of many ways, and says nothing after.
+    /// Breaks the protocol in one of many ways. Says nothing after it, if that could not be told apart.
     pub fn violate(&mut self, random: &mut Random, plan: &Plan, out: &mut VecDeque<u8>) {
         let limits = &plan.config.limits;
         let masked = |bytes: &[u8]| [bytes, &[0; 4]].concat();
-        let (bytes, reason) = match random.below(14) {
-            0 => (masked(&[0xC1, 0x80]), CloseReason::ProtocolError),
-            1 => (masked(&[0x83, 0x80]), CloseReason::ProtocolError),
-            2 => (masked(&[0x8F, 0x80]), CloseReason::ProtocolError),
-            3 => (masked(&[0x09, 0x80]), CloseReason::ProtocolError),
-            4 => (masked(&[0x81, 0x02, b'{', b'}']), CloseReason::ProtocolError),
-            5 => (masked(&[0x8A, 0xFE, 0, 126]), CloseReason::ProtocolError),
-            6 => (masked(&[0x81, 0xFE, 0, 125]), CloseReason::ProtocolError),
-            7 => (masked(&[0x80, 0x80]), CloseReason::ProtocolError),
-            8 => ([masked(&[0x01, 0x80]), masked(&[0x81, 0x80])].concat(), CloseReason::ProtocolError),
+        let (bytes, reason, wrong) = match random.below(14) {
+            0 => (masked(&[0xC1, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
+            1 => (masked(&[0x83, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
+            2 => (masked(&[0x8F, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
+            3 => (masked(&[0x09, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
+            4 => (masked(&[0x81, 0x02, b'{', b'}']), CloseReason::ProtocolError, Wrong::Boundless),
+            5 => (masked(&[0x8A, 0xFE, 0, 126]), CloseReason::ProtocolError, Wrong::Boundless),
+            6 => (masked(&[0x81, 0xFE, 0, 125]), CloseReason::ProtocolError, Wrong::Boundless),
+            7 => (masked(&[0x80, 0x80]), CloseReason::ProtocolError, Wrong::Bounded),
+            8 => (
+                [masked(&[0x01, 0x80]), masked(&[0x81, 0x80])].concat(),
+                CloseReason::ProtocolError,
+                Wrong::Bounded,
+            ),
             9 => {
                 let payload = random.pick(&[&[3][..], &[3, 0xED], &[3, 0xE7], &[0x13, 0x88]]);
-                (frames::frame(random, true, frames::CLOSE, payload), CloseReason::ProtocolError)
+                (
+                    frames::frame(random, true, frames::CLOSE, payload),
+                    CloseReason::ProtocolError,
+                    Wrong::Close,
+                )
             }
             10 => {
                 let payload = random.pick(&[&[0xFF][..], b"\xED\xA0\x80", b"{\"\xE2\x82"]);
-                (frames::frame(random, true, frames::TEXT, payload), CloseReason::InvalidUtf8)
+                (frames::frame(random, true, frames::TEXT, payload), CloseReason::InvalidUtf8, Wrong::Bounded)
             }
             11 => {
                 let mut bytes = vec![0x81, 0xFF];
                 bytes.extend((limits.message_bytes_max.max(0x1_0000) as u64 + 1).to_be_bytes());
-                (masked(&bytes), CloseReason::TooBig)
+                (masked(&bytes), CloseReason::TooBig, Wrong::Boundless)
             }
             12 => {
                 let mut bytes = frames::frame(random, false, frames::TEXT, b"{");
                 for _ in 0..limits.fragments_max {
                     bytes.extend(frames::frame(random, false, frames::CONTINUATION, b" "));
                 }
-                (bytes, CloseReason::TooBig)
+                (bytes, CloseReason::TooBig, Wrong::Bounded)
             }
-            _ => (frames::frame(random, true, frames::BINARY, b"x"), CloseReason::Unsupported),
+            _ => {
+                (frames::frame(random, true, frames::BINARY, b"x"), CloseReason::Unsupported, Wrong::Bounded)
+            }
         };
-        self.put(&bytes, Some(Intent::Wrong(reason)), out);
-        self.silent = true;
+        self.put(&bytes, Some(Intent::Wrong(reason, wrong)), out);
+        self.silent = wrong != Wrong::Bounded;
     }
 
     /// The server has read that many bytes more. Returns what they mean.
@@ -176,17 +204,16 @@ impl Client {
             if !matches!(mark.intent, Intent::Ping(_) | Intent::Pong) {
                 self.whole = mark.end;
             }
-            self.wronged |= matches!(mark.intent, Intent::Wrong(_));
+            self.deafened |= matches!(mark.intent, Intent::Wrong(_, Wrong::Boundless));
             means.push(mark.intent);
         }
-        self.wronged |= self.wrong_under_way().is_some();
         means
     }
 
     /// A wrong frame that the server has read a part of: it may have noticed already.
     pub fn wrong_under_way(&self) -> Option<CloseReason> {
         match self.marks.front() {
-            Some(Mark { begin, intent: Intent::Wrong(reason), .. }) if *begin < self.consumed => {
+            Some(Mark { begin, intent: Intent::Wrong(reason, _), .. }) if *begin < self.consumed => {
                 Some(*reason)
             }
             _ => None,

@@ -268,6 +268,11 @@ impl World {
                 let missing = peer.due.iter().find(|due| due.sure);
                 assert!(missing.is_none(), "connection {index} has not heard {missing:?}");
             }
+            let heard_all = self.clients[index].ended || !self.clients[index].deafened;
+            assert!(
+                heard_all,
+                "connection {index}: the server cannot read on and does not say that it is done"
+            );
         }
         for site in 0..self.sites.len() {
             self.check(site);

@@ -29,6 +29,8 @@ pub struct Pipe {
     pub cut: bool,
     /// The client has shut its side down: the server reads the end once `up` is empty.
     pub client_closed: bool,
+    /// The server will send nothing more, but reads on.
+    pub finished: bool,
     /// The server has closed.
     pub server_closed: bool,
 }
@@ -116,6 +118,10 @@ impl Sockets for Wires<'_> {
         if pipe.cut {
             return Sent::Lost;
         }
+        if pipe.finished {
+            self.wrong.get_or_insert_with(|| format!("sent to slot {slot} after its end was said"));
+            return Sent::Lost;
+        }
         let taken = bytes.len().min(pipe.space());
         pipe.down.extend(&bytes[..taken]);
         if let Err(error) = pipe.taken.push(&bytes[..taken]) {
@@ -144,6 +150,12 @@ impl Sockets for Wires<'_> {
     fn urge(&mut self, slot: u32) {
         if let Some(pipe) = self.pipe(slot, "urge") {
             pipe.urged = true;
+        }
+    }
+
+    fn finish(&mut self, slot: u32) {
+        if let Some(pipe) = self.pipe(slot, "finish") {
+            pipe.finished = true;
         }
     }
 

@@ -13,7 +13,7 @@ use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::{ShardLabels, ShardMetrics};
 use fanwire::model::{CloseReason, ConnectionId, DialectId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Inspection, Mail, Message, Now, Parts, Request, Shard};
+use fanwire::shard::{Handlers, Inspection, Mail, Message, Newcomer, Now, Parts, Request, Shard};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
@@ -269,7 +269,8 @@ impl World {
         let peer = ip.map(|ip| SocketAddr::new(ip, 40_000));
         let now = self.now();
         let here = &mut self.sites[site];
-        let key = here.shard.open(now, peer, DialectId(0)).expect("the shard has room");
+        let newcomer = Newcomer { peer, dialect: DialectId(0), echo: false };
+        let key = here.shard.open(now, newcomer).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;
         here.table.resize(here.table.len().max(slot + 1), None);
@@ -319,13 +320,13 @@ impl World {
         };
         let mut left = published;
         self.model.peers[index].received_us = at.now_us;
-        let done = intents.iter().any(|intent| matches!(intent, Intent::Close(_)));
+        let done = intents.iter().any(Intent::is_last);
         let mut intents = intents.into_iter();
         while let Some(intent) = intents.next() {
-            let errors = !matches!(intent, Intent::Wrong(CloseReason::Unsupported));
+            let errors = !matches!(intent, Intent::Wrong(CloseReason::Unsupported, _));
+            let done = intent.is_last();
             let peer = &mut self.model.peers[index];
             if peer.state != State::Open {
-                peer.peer_done |= matches!(intent, Intent::Close(_));
                 continue;
             }
             let (reason, code) = match intent {
@@ -362,7 +363,7 @@ impl World {
                     (reason, model::code(reason))
                 }
                 Intent::Close(code) => (CloseReason::PeerClosed, code.unwrap_or(1000)),
-                Intent::Wrong(reason) => (reason, model::code(reason)),
+                Intent::Wrong(reason, _) => (reason, model::code(reason)),
             };
             if evicted && !ends.reasons.contains(&reason) {
                 break;
@@ -374,7 +375,7 @@ impl World {
             let counted = errors && !matches!(reason, CloseReason::PeerClosed | CloseReason::RateLimited);
             self.model.tallies[site].protocol_errors.add(u64::from(counted), true);
             self.model.close(index, reason, code, &at);
-            self.model.peers[index].peer_done = reason == CloseReason::PeerClosed;
+            self.model.peers[index].peer_done = done;
         }
         assert!(
             left == 0 || evicted && left < published,
@@ -389,13 +390,8 @@ impl World {
             self.model.tallies[site].protocol_errors.add(u64::from(counted), true);
             self.model.close(index, reason, model::code(reason), &at);
         }
-        // Of an evicted connection, what came behind the eviction is not told here; but its close frame counts.
+        // What comes behind the end of a connection is not looked at; but its close frame counts.
         self.model.peers[index].peer_done |= done;
-        if self.clients[index].wronged && self.model.peers[index].state != State::Open {
-            // What follows a wrong frame may be wrong in itself, or pass for a close frame.
-            self.model.tallies[site].protocol_errors.add(1, false);
-            self.model.peers[index].peer_done = true;
-        }
         self.take_echoes(evicted);
     }
 
