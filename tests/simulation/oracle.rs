@@ -252,6 +252,11 @@ impl World {
                     let pong = !times.ping_interval.is_zero() && late(peer.received_us, times.pong_wait);
                     assert!(!pong, "connection {index} gives no sign of life and is not closed");
                     assert!(!late(peer.message_us, times.idle_timeout), "connection {index} idles on");
+                    let pinged_us = peer.opened_us.max(self.pipes[*index].pinged_us);
+                    assert!(
+                        waits || !late(pinged_us, times.ping_interval),
+                        "connection {index} is not pinged"
+                    );
                 }
                 State::Closing(_) => {
                     assert!(!late(peer.closing_us, times.close_wait), "connection {index} does not end");

@@ -23,6 +23,8 @@ pub struct Pipe {
     pub progress: Progress,
     /// What the transport has taken.
     pub taken: Counter,
+    /// When a ping was last taken whole.
+    pub pinged_us: u64,
     /// What it was like before the present call of the shard.
     pub before: Progress,
     /// Nothing passes any more, and both ends get to know.
@@ -123,10 +125,14 @@ impl Sockets for Wires<'_> {
             return Sent::Lost;
         }
         let taken = bytes.len().min(pipe.space());
+        let pings = pipe.taken.pings;
         pipe.down.extend(&bytes[..taken]);
         if let Err(error) = pipe.taken.push(&bytes[..taken]) {
             self.wrong.get_or_insert(format!("sent to slot {slot}: {error}"));
             return Sent::Lost;
+        }
+        if pipe.taken.pings > pings {
+            pipe.pinged_us = now_us;
         }
         let Progress { refusals, full, since_us, .. } = pipe.progress;
         let short = taken < bytes.len();
