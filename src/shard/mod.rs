@@ -30,6 +30,8 @@ mod palette;
 mod receive;
 mod requests;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
