@@ -8,10 +8,14 @@
 
 #[path = "simulation/acts.rs"]
 mod acts;
+#[path = "simulation/bucket.rs"]
+mod bucket;
 #[path = "simulation/client.rs"]
 mod client;
 #[path = "simulation/frames.rs"]
 mod frames;
+#[path = "simulation/hearing.rs"]
+mod hearing;
 #[path = "simulation/mail.rs"]
 mod mail;
 #[path = "simulation/model.rs"]
@@ -31,6 +35,8 @@ mod random;
 mod runner;
 #[path = "simulation/speech.rs"]
 mod speech;
+#[path = "simulation/tally.rs"]
+mod tally;
 #[path = "simulation/trace.rs"]
 mod trace;
 #[path = "simulation/turn.rs"]

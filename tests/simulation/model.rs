@@ -5,7 +5,9 @@
 //! one thing it cannot know from outside: at which of several messages in one read a slow reader was evicted. Such
 //! a connection is in *limbo* for the length of that call, and what it is then owed is not sure.
 
+use super::bucket::Bucket;
 use super::speech;
+use super::tally::Tally;
 use fanwire::config::Config;
 use fanwire::model::{CloseReason, ConnectionId, Refusal};
 use std::collections::VecDeque;
@@ -45,48 +47,6 @@ pub enum What {
     Close {
         code: u16,
     },
-}
-
-/// A number that is known but for what limbo leaves open.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    pub low: u64,
-    pub high: u64,
-}
-
-impl Span {
-    pub fn add(&mut self, n: u64, sure: bool) {
-        self.high += n;
-        self.low += if sure { n } else { 0 };
-    }
-
-    pub fn has(self, n: u64) -> bool {
-        (self.low..=self.high).contains(&n)
-    }
-}
-
-/// A token bucket in whole numbers: a token is 10^9.
-#[derive(Debug, Default)]
-struct Bucket {
-    tokens: u128,
-    last_us: u64,
-    started: bool,
-}
-
-impl Bucket {
-    fn take(&mut self, per_s: u32, burst: u32, cost: u64, now_us: u64) -> bool {
-        if per_s == 0 || cost == 0 {
-            return true;
-        }
-        let full = u128::from(if burst == 0 { per_s } else { burst }) * 1_000_000_000;
-        let gained = u128::from(now_us - self.last_us) * 1000 * u128::from(per_s);
-        self.tokens = if self.started { full.min(self.tokens + gained) } else { full };
-        (self.last_us, self.started) = (now_us, true);
-        let cost = u128::from(cost) * 1_000_000_000;
-        let passes = cost <= self.tokens;
-        self.tokens -= if passes { cost } else { 0 };
-        passes
-    }
 }
 
 /// A connection.
@@ -153,18 +113,6 @@ impl Frame {
     pub fn len(&self) -> usize {
         self.text.len()
     }
-}
-
-/// What a shard must have counted.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub publications: u64,
-    pub closes: [u64; CloseReason::ALL.len()],
-    pub refusals: Span,
-    pub rate_limited: Span,
-    pub protocol_errors: Span,
-    /// Frames owed, but for pings.
-    pub owed: Span,
 }
 
 /// The time of a call and the configuration in force there.

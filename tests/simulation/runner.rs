@@ -3,13 +3,19 @@
 use super::trace::Trace;
 use super::world::World;
 use std::cell::Cell;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Seeds run where nothing else is asked for.
-const SEEDS: u64 = 600;
+/// Seeds run where nothing else is asked for: on a machine with nothing else to do, about ten seconds.
+const SEEDS: u64 = 3000;
+
+/// A run that takes longer than that never ends. Most take a hundredth of a second.
+const RUN_TIME_MAX: Duration = Duration::from_secs(120);
+
+const AGAIN: &str = "cargo test --test simulation every_seed_holds";
 
 thread_local! {
     /// A panic here is an outcome that is told later, once, with all that belongs to it.
@@ -31,6 +37,7 @@ pub fn run(seed: u64) -> Result<(u64, u64), String> {
             }
         }));
     });
+    let _watched = Watched::new(seed);
     let trace = Arc::new(Mutex::new(Trace::default()));
     EXPECTED.set(true);
     let mut plan = String::new();
@@ -46,14 +53,53 @@ pub fn run(seed: u64) -> Result<(u64, u64), String> {
     let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
     let place = PLACE.with_borrow(Clone::clone);
     Err(format!(
-        "{plan}\n{}\nseed {seed}: {what}\n  at {place}\nagain: FANWIRE_SIMULATION_SEED={seed} cargo test --test simulation \
-         every_seed_holds",
+        "{plan}\n{}\nseed {seed}: {what}\n  at {place}\nagain: FANWIRE_SIMULATION_SEED={seed} {AGAIN}",
         trace.tail()
     ))
 }
 
 thread_local! {
     static PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+/// The runs under way, and when they began. A shard that never returns cannot be stopped from outside, so that the
+/// whole process is ended then, with the seed in its last words.
+static UNDER_WAY: Mutex<Vec<(u64, Instant)>> = Mutex::new(Vec::new());
+
+struct Watched(u64);
+
+impl Watched {
+    fn new(seed: u64) -> Self {
+        static WATCH: Once = Once::new();
+        WATCH.call_once(|| drop(std::thread::spawn(watch)));
+        UNDER_WAY.lock().unwrap().push((seed, Instant::now()));
+        Self(seed)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut under_way = UNDER_WAY.lock().unwrap();
+        if let Some(at) = under_way.iter().position(|(seed, _)| *seed == self.0) {
+            under_way.swap_remove(at);
+        }
+    }
+}
+
+fn watch() {
+    loop {
+        std::thread::sleep(RUN_TIME_MAX / 10);
+        let endless =
+            UNDER_WAY.lock().unwrap().iter().find(|(_, began)| began.elapsed() > RUN_TIME_MAX).copied();
+        if let Some((seed, _)) = endless {
+            // Not `eprintln`, which the test runner would keep for a test that ends.
+            let _ = writeln!(
+                std::io::stderr(),
+                "seed {seed}: does not end\nagain: FANWIRE_SIMULATION_SEED={seed} {AGAIN}"
+            );
+            std::process::exit(101);
+        }
+    }
 }
 
 /// Runs what the environment asks for.
