@@ -19,7 +19,7 @@ impl Shard {
             }
             let Some(victim) = self.next_victim(would_be) else { return false };
             self.cut_backlog(victim, DropReason::NodeOutboxes);
-            self.doomed.push(victim);
+            self.doom(victim);
         }
         if mutated(Mutation::ChargeTwice) {
             self.hub.outboxes.force(bytes);

@@ -138,7 +138,7 @@ pub struct Shard {
     /// When the largest backlog is next told to the other shards, in ms.
     census_ms: u64,
     /// Connections to evict as soon as no walk over connections is under way.
-    doomed: Vec<u32>,
+    doomed: Vec<Key>,
     outgoing: Vec<FrameBatch>,
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
@@ -250,8 +250,6 @@ impl Shard {
         self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(bytes);
         self.wheel.clear(slot);
-        // The slot's next tenant has done nothing wrong.
-        self.doomed.retain(|doomed| *doomed != slot);
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };

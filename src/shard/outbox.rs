@@ -59,7 +59,7 @@ impl Shard {
                 Err(drop) => {
                     self.metrics.drops.add(drop.index(), 1);
                     self.cut_backlog(slot, drop);
-                    self.doomed.push(slot);
+                    self.doom(slot);
                 }
             }
         }
@@ -183,7 +183,7 @@ impl Shard {
         self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
         if fits.is_err() && !closing {
-            self.doomed.push(slot);
+            self.doom(slot);
         }
         self.arm(now, slot);
         frames
@@ -276,9 +276,17 @@ impl Shard {
 
     /// Evicts the connections whose outboxes passed their bound.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some(slot) = self.doomed.pop() {
-            self.evict(now, slot, sockets);
+        while let Some(key) = self.doomed.pop() {
+            // The slot's next tenant has done nothing wrong.
+            if self.conns.key(key.slot) == Some(key) {
+                self.evict(now, key.slot, sockets);
+            }
         }
+    }
+
+    /// Has a connection evicted as soon as no walk over connections is under way.
+    pub(super) fn doom(&mut self, slot: u32) {
+        self.doomed.extend(self.conns.key(slot));
     }
 
     /// Cuts a slow consumer off: drops its backlog and closes it with 4430.
