@@ -241,7 +241,7 @@ impl World {
                 let config = Arc::new(self.other_config());
                 (Request::Reconfigure(config.clone()), Told::Reconfigure(config))
             }
-            _ => (Request::Canary(inbox.reply_with(|()| 1)), Told::Canary),
+            _ => (Request::Canary(self.sites[site].inbox.canary()), Told::Canary),
         };
         let parcel = Parcel { mail: Mail::Request(request), told, bytes: 0 };
         self.sites[site].inbox.push(self.plan.shards, parcel);

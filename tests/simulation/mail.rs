@@ -5,6 +5,7 @@ use super::random::Random;
 use fanwire::config::Config;
 use fanwire::shard::{Mail, Reply};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One item of mail, and what the model is told of it.
@@ -34,11 +35,20 @@ pub struct Inbox {
     queues: Vec<VecDeque<Parcel>>,
     pub bytes: usize,
     answers: Arc<Mutex<Vec<u64>>>,
+    /// Canaries sent and come back. Apart from the answers, for they come at any flush.
+    pub canaries: u64,
+    back: Arc<AtomicU64>,
 }
 
 impl Inbox {
     pub fn new(shards: usize) -> Self {
-        Self { queues: (0..=shards).map(|_| VecDeque::new()).collect(), bytes: 0, answers: Arc::default() }
+        Self {
+            queues: (0..=shards).map(|_| VecDeque::new()).collect(),
+            bytes: 0,
+            answers: Arc::default(),
+            canaries: 0,
+            back: Arc::default(),
+        }
     }
 
     pub fn push(&mut self, from: usize, parcel: Parcel) {
@@ -70,6 +80,20 @@ impl Inbox {
     pub fn reply_with<T>(&self, number: impl FnOnce(T) -> u64 + Send + 'static) -> Reply<T> {
         let answers = self.answers.clone();
         Box::new(move |value| answers.lock().unwrap().push(number(value)))
+    }
+
+    /// The reply of a canary.
+    pub fn canary(&mut self) -> Reply<()> {
+        self.canaries += 1;
+        let back = self.back.clone();
+        Box::new(move |()| {
+            back.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Canaries that have come back.
+    pub fn canaries_back(&self) -> u64 {
+        self.back.load(Ordering::Relaxed)
     }
 
     /// The answers since the last call.

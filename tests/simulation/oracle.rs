@@ -280,8 +280,9 @@ impl World {
                 "connection {index}: the server cannot read on and does not say that it is done"
             );
         }
-        for site in 0..self.sites.len() {
+        for (site, here) in self.sites.iter().enumerate() {
             self.check(site);
+            assert_eq!(here.inbox.canaries_back(), here.inbox.canaries, "canaries of shard {site}");
         }
     }
 
