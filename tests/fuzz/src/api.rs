@@ -112,7 +112,11 @@ fn name(given: &[(&str, &str)], name: &str) -> Option<Option<String>> {
     let Some(raw) = raw(given, name) else { return Some(None) };
     let form = form_urlencoded::parse(raw.as_bytes()).next().map(|(text, _)| text.into_owned());
     // A bare `=` in a value separates for the form, and an `&` cannot stand there.
-    let text = if raw.contains('=') { percent_decode_str(&raw.replace('+', " ")).decode_utf8_lossy().into_owned() } else { form.unwrap_or_default() };
+    let text = if raw.contains('=') {
+        percent_decode_str(&raw.replace('+', " ")).decode_utf8_lossy().into_owned()
+    } else {
+        form.unwrap_or_default()
+    };
     let utf8 = percent_decode_str(raw).decode_utf8().is_ok();
     if !is_encoded(raw) || !utf8 || text.len() > 255 || text.chars().any(char::is_control) {
         return None;

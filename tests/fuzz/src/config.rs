@@ -52,7 +52,8 @@ fn check_loaded(config: &Config) {
 
 fn check_errors(errors: &[ConfigError], env: &[(String, String)], flags: &[(String, String)]) {
     assert!(!errors.is_empty(), "neither a configuration nor an error");
-    let secrets = env.iter().chain(flags).filter(|(name, _)| is_secret(name)).map(|(_, value)| value.as_str());
+    let secrets =
+        env.iter().chain(flags).filter(|(name, _)| is_secret(name)).map(|(_, value)| value.as_str());
     // Short ones, and what stands elsewhere as well, occur by chance.
     let elsewhere: Vec<_> =
         env.iter().chain(flags).filter(|(name, _)| !is_secret(name)).flat_map(|(a, b)| [a, b]).collect();

@@ -32,7 +32,11 @@ pub fn check(data: &[u8]) {
             assert_eq!(parse_proxy_header(&data[..len]), ours, "what follows changes it");
             // Every start of a short header, some of a long one.
             for cut in (0..len).step_by(1 + len / 256) {
-                assert_eq!(parse_proxy_header(&data[..cut]), Ok(ProxyParsed::NeedMore), "{cut} of {len} bytes");
+                assert_eq!(
+                    parse_proxy_header(&data[..cut]),
+                    Ok(ProxyParsed::NeedMore),
+                    "{cut} of {len} bytes"
+                );
             }
         }
         Ok(ProxyParsed::NeedMore) => {
@@ -116,5 +120,6 @@ fn unknown(data: &[u8]) -> Expected {
 /// The length that a version 2 header of a known command says it has.
 fn v2_len(data: &[u8]) -> Option<usize> {
     let head = data.get(..V2_HEAD_BYTES).filter(|head| head.starts_with(V2_SIGNATURE))?;
-    matches!(head[12], 0x20 | 0x21).then(|| V2_HEAD_BYTES + usize::from(u16::from_be_bytes([head[14], head[15]])))
+    matches!(head[12], 0x20 | 0x21)
+        .then(|| V2_HEAD_BYTES + usize::from(u16::from_be_bytes([head[14], head[15]])))
 }

@@ -32,7 +32,8 @@ fn expected(text: &str, depth_max: u32) -> Result<Command<'_>, Rejected<'_>> {
     let invalid = |id| Err(Rejected { refusal: Refusal::InvalidJson, id });
     let Some(depth) = json::depth(text) else {
         // Too deep a text need not be read to its end: either word will do, and no id can be trusted.
-        let refusal = Rooms.decode(text, &DecodeLimits { json_depth_max: depth_max }).map_err(|it| it.refusal);
+        let refusal =
+            Rooms.decode(text, &DecodeLimits { json_depth_max: depth_max }).map_err(|it| it.refusal);
         let refusal = refusal.expect_err("no JSON, and yet a command");
         assert!(matches!(refusal, Refusal::InvalidJson | Refusal::TooDeep), "{refusal:?}");
         return Err(Rejected { refusal, id: None });
@@ -43,7 +44,8 @@ fn expected(text: &str, depth_max: u32) -> Result<Command<'_>, Rejected<'_>> {
     let Some(pairs) = json::pairs(text) else { return invalid(None) };
     let id = id(&pairs);
     let salvaged = id.unwrap_or(None);
-    let (Ok(kind), Ok(room)) = (json::text_or_null(&pairs.get("type")), json::text_or_null(&pairs.get("room")))
+    let (Ok(kind), Ok(room)) =
+        (json::text_or_null(&pairs.get("type")), json::text_or_null(&pairs.get("room")))
     else {
         return invalid(salvaged);
     };
@@ -91,7 +93,9 @@ fn encode(command: &Command<'_>, text: &str) {
         Command::Broadcast { event, data, id } | Command::Custom { event, data, id } => {
             (None, &**event, *data, *id)
         }
-        Command::Subscribe { room, id } | Command::Unsubscribe { room, id } => (Some(&**room), "message", None, *id),
+        Command::Subscribe { room, id } | Command::Unsubscribe { room, id } => {
+            (Some(&**room), "message", None, *id)
+        }
         Command::Ping { id } => (None, "message", None, *id),
     };
     data.into_iter().chain(id).for_each(|raw| json::assert_within(raw, text));
@@ -115,13 +119,21 @@ fn answers(word: &str, id: RequestId<'_>, text: &str) {
     id.into_iter().for_each(|raw| json::assert_within(raw, text));
     let of = |kind| Fields { kind, id, ..Fields::default() };
     let room = Some(word);
-    answer(&Answer::Subscribed { room: word, client_count: u32::MAX, id }, Fields { room, ..of("subscribed") }, None);
+    answer(
+        &Answer::Subscribed { room: word, client_count: u32::MAX, id },
+        Fields { room, ..of("subscribed") },
+        None,
+    );
     answer(&Answer::Unsubscribed { room: word, id }, Fields { room, ..of("unsubscribed") }, None);
     answer(&Answer::Published { room, id }, Fields { room, ..of("published") }, None);
     answer(&Answer::Published { room: None, id }, of("published"), None);
     answer(&Answer::Pong { id }, of("pong"), None);
     answer(&Answer::Error { text: word, id }, Fields { error: room, ..of("error") }, None);
-    answer(&Answer::Connected { client_id: client() }, Fields { kind: "connected", ..Fields::default() }, None);
+    answer(
+        &Answer::Connected { client_id: client() },
+        Fields { kind: "connected", ..Fields::default() },
+        None,
+    );
 }
 
 fn answer(answer: &Answer<'_>, fields: Fields<'_>, data: Option<&str>) {

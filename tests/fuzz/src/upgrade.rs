@@ -58,7 +58,8 @@ fn check_handshake(method: Method, version: Version, headers: &HeaderMap) {
     assert_eq!(wire::is_upgrade(headers), list(headers, "upgrade").contains(&"websocket".to_owned()));
 
     let once = |name| headers.get_all(name).iter().count() == 1;
-    let whole = headers.get("upgrade").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let whole =
+        headers.get("upgrade").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.version_mut() = version;
@@ -73,7 +74,8 @@ fn check_handshake(method: Method, version: Version, headers: &HeaderMap) {
     assert!(offered.take(16).eq(ours.protocols.iter().map(String::as_str)), "{:?}", ours.protocols);
     // A blank before the comma, `Upgrade ,x`, is fine for both; a tab is not for tungstenite.
     if once("connection") && whole && !headers["connection"].as_bytes().contains(&b'\t') {
-        let theirs = theirs.unwrap_or_else(|error| panic!("accepted here, tungstenite: {error}: {headers:?}"));
+        let theirs =
+            theirs.unwrap_or_else(|error| panic!("accepted here, tungstenite: {error}: {headers:?}"));
         assert_eq!(theirs.headers()["sec-websocket-accept"], *ours.accept_key);
     }
 }
@@ -85,7 +87,8 @@ fn fault(method: &Method, version: Version, headers: &HeaderMap) -> Option<Hands
         if let [value] = values[..] { String::from_utf8(value.as_bytes().to_vec()).ok() } else { None }
     };
     // A value with other than visible characters is no value that the RFC's grammar has.
-    let one = |name: &str| one(name).filter(|value| value.chars().all(|c| c == '\t' || (' '..='~').contains(&c)));
+    let one =
+        |name: &str| one(name).filter(|value| value.chars().all(|c| c == '\t' || (' '..='~').contains(&c)));
     if method.as_str() != "GET" {
         Some(HandshakeError::Method)
     } else if version != Version::HTTP_11 {
@@ -108,7 +111,8 @@ fn fault(method: &Method, version: Version, headers: &HeaderMap) -> Option<Hands
 /// The elements of a list (RFC 9110 section 5.6.1) in all lines of a field, in lower case.
 fn list(headers: &HeaderMap, name: &str) -> Vec<String> {
     let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    let readable = lines.filter(|line| line.iter().all(|byte| *byte == b'\t' || (b' '..=b'~').contains(byte)));
+    let readable =
+        lines.filter(|line| line.iter().all(|byte| *byte == b'\t' || (b' '..=b'~').contains(byte)));
     let elements = readable.flat_map(|line| line.split(|byte| *byte == b','));
     elements.map(|element| String::from_utf8_lossy(element.trim_ascii()).to_lowercase()).collect()
 }
@@ -174,7 +178,9 @@ fn addresses(headers: &HeaderMap) -> Vec<IpAddr> {
         for word in line.split([',', ';', '=', '"', ' ', '\t']) {
             let bare = word.trim_start_matches('[');
             let ends = bare.char_indices().map(|(at, _)| at).chain([bare.len()]);
-            found.extend(ends.filter_map(|end| bare[..end].parse::<IpAddr>().ok()).map(|ip| ip.to_canonical()));
+            found.extend(
+                ends.filter_map(|end| bare[..end].parse::<IpAddr>().ok()).map(|ip| ip.to_canonical()),
+            );
         }
     }
     found

@@ -15,6 +15,12 @@ const BYTES_MAX: usize = 16 << 20;
 
 #[test]
 fn no_input_costs_much_more_than_its_length() {
+    // What a panic prints may need more than is left, for its backtrace.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        ALLOCATOR.set_limit(usize::MAX).expect("no limit is above all that is allocated");
+        print(info);
+    }));
     // Reserved and not used, as it would be on a header's word: the allocator sees that.
     let before = ALLOCATOR.allocated();
     let reserved = Vec::<u8>::with_capacity(2 * BYTES_MAX);
@@ -26,6 +32,7 @@ fn no_input_costs_much_more_than_its_length() {
             let path = file.unwrap().path();
             let data = std::fs::read(&path).unwrap();
             ALLOCATOR.set_limit(ALLOCATOR.allocated() + BYTES_MAX).unwrap();
+            println!("{}", path.display());
             // Over the limit the allocator gives nothing, and the process ends with the size that was asked for.
             check(&data);
             ALLOCATOR.set_limit(usize::MAX).unwrap();

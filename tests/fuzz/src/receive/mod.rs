@@ -107,11 +107,14 @@ fn check_meaning(frames: &[Frame<'_>], script: &Script<'_>, stream: &[u8]) {
     let binary = seen.iter().position(|seen| matches!(seen, Seen::Binary(_))).filter(|_| !script.is_echo());
     let handled = &seen[..binary.unwrap_or(seen.len())];
 
-    let pings = handled.iter().filter_map(|seen| if let Seen::Ping(bytes) = seen { Some(&bytes[..]) } else { None });
-    let pongs = frames.iter().filter_map(|frame| if let Frame::Pong(bytes) = frame { Some(*bytes) } else { None });
+    let pings =
+        handled.iter().filter_map(|seen| if let Seen::Ping(bytes) = seen { Some(&bytes[..]) } else { None });
+    let pongs =
+        frames.iter().filter_map(|frame| if let Frame::Pong(bytes) = frame { Some(*bytes) } else { None });
     assert!(pings.eq(pongs), "pongs are not the pings");
 
-    let close = frames.iter().find_map(|frame| if let Frame::Close(code, _) = frame { Some(*code) } else { None });
+    let close =
+        frames.iter().find_map(|frame| if let Frame::Close(code, _) = frame { Some(*code) } else { None });
     let expected = match (binary, &end) {
         (Some(_), _) => Some(1003),
         (None, End::NeedMore) => None,
