@@ -1,8 +1,8 @@
 //! What must hold of everything in Fanwire that reads a stranger's bytes.
 //!
 //! Each module has one `check`, which panics where a property does not hold; all properties are told in its
-//! documentation. libFuzzer calls it (`fuzz_targets/`), and so does the replay of the corpora (`tests/replay.rs`),
-//! which needs neither nightly nor cargo-fuzz.
+//! documentation. libFuzzer calls it (`fuzz_targets/`, which `run` builds and runs), and so does the replay of the
+//! corpora (`tests/replay.rs`), which needs no more than cargo.
 //!
 //! | target | what reads | what it is held against |
 //! |---|---|---|

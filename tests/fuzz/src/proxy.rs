@@ -9,6 +9,7 @@
 //! `ppp`'s word is not taken in these points of haproxy's `proxy-protocol.txt`:
 //! - it refuses a `LOCAL` header for its family or addresses, which section 2.2 wants discarded;
 //! - it accepts addresses without a protocol, and the other way round, which a receiver may refuse;
+//! - it reads ports as Rust writes numbers, a plus sign included, where section 2.1 has digits;
 //! - it takes what follows `UNKNOWN` for a fixed number of words, where section 2.1 wants all of it ignored, and
 //!   refuses what is not UTF-8 there.
 
@@ -90,6 +91,7 @@ fn expected(data: &[u8]) -> Expected {
             };
             Expected::Done(header.as_bytes().len(), source)
         }
+        HeaderResult::V1(Ok(header)) if header.header.contains('+') => Expected::Wrong,
         HeaderResult::V1(Ok(header)) => {
             let source = match header.addresses {
                 v1::Addresses::Tcp4(ip) => (ip.source_address, ip.source_port).into(),
