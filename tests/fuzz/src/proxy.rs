@@ -10,6 +10,7 @@
 //! - it refuses a `LOCAL` header for its family or addresses, which section 2.2 wants discarded;
 //! - it accepts addresses without a protocol, and the other way round, which a receiver may refuse;
 //! - it reads ports as Rust writes numbers, a plus sign included, where section 2.1 has digits;
+//! - it takes a blank and a line feed for the end of a line, where section 2.1 has a carriage return first;
 //! - it takes what follows `UNKNOWN` for a fixed number of words, where section 2.1 wants all of it ignored, and
 //!   refuses what is not UTF-8 there.
 
@@ -91,7 +92,9 @@ fn expected(data: &[u8]) -> Expected {
             };
             Expected::Done(header.as_bytes().len(), source)
         }
-        HeaderResult::V1(Ok(header)) if header.header.contains('+') => Expected::Wrong,
+        HeaderResult::V1(Ok(header)) if header.header.contains('+') || !header.header.ends_with("\r\n") => {
+            Expected::Wrong
+        }
         HeaderResult::V1(Ok(header)) => {
             let source = match header.addresses {
                 v1::Addresses::Tcp4(ip) => (ip.source_address, ip.source_port).into(),
