@@ -85,8 +85,8 @@ fn ports_are_plain(line: &[u8]) -> bool {
     ports.all(|port| matches!(port, b"0" | [b'1'..=b'9', ..]))
 }
 
-/// The library gets the header whole and nothing that follows it: it would wait for, or take from there, what the
-/// header's own length leaves no room for.
+/// The library gets the header and nothing that follows it: where the header's own length leaves no room for the
+/// addresses, it asks for more bytes until enough of what follows has come, and only then refuses.
 fn version_2(bytes: &[u8]) -> Result<ProxyParsed, ProxyError> {
     let Some(head) = bytes.get(..V2_HEAD_BYTES) else { return Ok(ProxyParsed::NeedMore) };
     let len = V2_HEAD_BYTES + usize::from(u16::from_be_bytes([head[14], head[15]]));
