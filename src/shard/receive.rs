@@ -1,8 +1,9 @@
 //! From received bytes to handled messages.
 
-use super::conn::{Input, State};
+use super::conn::{Conn, Input, State};
 use super::{Now, Shard, Sockets, echo};
-use crate::model::CloseReason;
+use crate::config::Limits;
+use crate::model::{CloseReason, Compression};
 use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
 impl Shard {
@@ -10,14 +11,14 @@ impl Shard {
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
-        let echo = conn.echo;
+        let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if let State::Closing { deaf: true, .. } = conn.state {
             return;
         }
         match conn.input.take() {
             None => {
-                let (used, need) = self.frames(now, slot, echo, bytes, sockets);
+                let (used, need) = self.frames(now, slot, &limits, bytes, sockets);
                 self.keep_input(slot, &bytes[used..], need);
             }
             Some(mut input) => {
@@ -28,7 +29,7 @@ impl Shard {
                 }
                 input.buffer.extend_from_slice(bytes);
                 if input.buffer.len() >= input.need {
-                    let (used, need) = self.frames(now, slot, echo, &mut input.buffer, sockets);
+                    let (used, need) = self.frames(now, slot, &limits, &mut input.buffer, sockets);
                     self.keep_input(slot, &input.buffer[used..], need);
                 } else if let Some(conn) = self.conns.at_mut(slot) {
                     conn.input = Some(input);
@@ -52,18 +53,10 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        echo: bool,
+        limits: &FrameLimits,
         bytes: &mut [u8],
         sockets: &mut impl Sockets,
     ) -> (usize, usize) {
-        let limits = if echo {
-            echo::LIMITS
-        } else {
-            FrameLimits {
-                message_bytes_max: self.config.limits.message_bytes_max,
-                fragments_max: self.config.limits.fragments_max,
-            }
-        };
         let mut at = 0;
         loop {
             let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
@@ -73,7 +66,7 @@ impl Shard {
                 conn.assembler = assembler;
                 return (at, 0);
             }
-            let header = match wire::parse_header(rest, &limits) {
+            let header = match wire::parse_header(rest, limits) {
                 Ok(Parsed::Frame { header }) => header,
                 Ok(Parsed::NeedMore { at_least }) => {
                     conn.assembler = assembler;
@@ -90,7 +83,24 @@ impl Shard {
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
             self.metrics.frames_in.add(1);
-            match wire::accept(&mut assembler, &header, payload, &limits) {
+            let open = conn.is_open();
+            // Taken out of the shard for as long as a message lies in its buffer.
+            let mut inflater = None;
+            let accepted = match wire::accept(&mut assembler, &header, payload, limits) {
+                // Nobody would look at it.
+                Ok(Event::Compressed { .. }) if !open => Ok(Event::Fragment),
+                Ok(Event::Compressed { text, payload }) => {
+                    let inflater = inflater.insert(std::mem::take(&mut self.inflater));
+                    let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
+                    if let Ok(Event::Text(text)) = inflated {
+                        self.metrics.inflated_bytes_before.add(payload.len() as u64);
+                        self.metrics.inflated_bytes_after.add(text.len() as u64);
+                    }
+                    inflated
+                }
+                accepted => accepted,
+            };
+            match accepted {
                 Ok(event) => {
                     self.event(now, slot, event, sockets);
                     wire::finish(&mut assembler);
@@ -104,6 +114,9 @@ impl Shard {
                         self.peer_closed(slot, sockets);
                     }
                 }
+            }
+            if let Some(inflater) = inflater {
+                self.inflater = inflater;
             }
             if let Some(conn) = self.conns.at_mut(slot)
                 && conn.is_open()
@@ -126,7 +139,7 @@ impl Shard {
             return;
         }
         match event {
-            Event::Fragment | Event::Pong(_) => {}
+            Event::Fragment | Event::Pong(_) | Event::Compressed { .. } => {}
             Event::Text(_) | Event::Binary(_) if conn.echo => {
                 conn.message_ds = now.ds();
                 self.echo(slot, event);
@@ -188,4 +201,12 @@ impl Shard {
         };
         self.close_with(now, slot, reason, reason.code(), &error.to_string(), sockets);
     }
+}
+
+/// What a connection may send.
+fn frame_limits(conn: &Conn, limits: &Limits) -> FrameLimits {
+    let compression = conn.compression != Compression::None;
+    let (message_bytes_max, fragments_max) = (limits.message_bytes_max, limits.fragments_max);
+    let of_all = FrameLimits { message_bytes_max, fragments_max, compression };
+    if conn.echo { FrameLimits { compression, ..echo::LIMITS } } else { of_all }
 }
