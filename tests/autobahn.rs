@@ -132,7 +132,7 @@ fn all_cases_are_as_good_as_they_were() {
             "the Autobahn Testsuite, which needs Python 2.7 (tests/run installs it)",
         );
     }
-    let server = Server::start(&["--echo=true"]);
+    let server = Server::start(&["--echo=true", "--deflate=true"]);
     let folder = tempfile::tempdir().unwrap();
     let folders: Vec<_> = (0..PARTS.len()).map(|part| folder.path().join(part.to_string())).collect();
     let parts = PARTS.iter().zip(&folders);
