@@ -286,7 +286,8 @@ fn what_is_wrong_with_a_compressed_message_is_told() {
     assert!(zeros.len() < 1_100);
     let ratio = deflate(&[b'x'; 90_000]);
     let large = deflate(payload(100_001).as_bytes());
-    let cases: [(&str, u16, Vec<(u8, &[u8])>); 16] = [
+    type Case<'a> = (&'a str, u16, Vec<(u8, &'a [u8])>);
+    let cases: [Case<'_>; 16] = [
         ("RSV1 on a continuation", 1002, vec![(RSV1 | TEXT, b"\xaa"), (FIN | RSV1 | CONTINUATION, b"V")]),
         ("RSV1 on the continuation alone", 1002, vec![(TEXT, b"{"), (FIN | RSV1 | CONTINUATION, b"}")]),
         ("RSV1 on a ping", 1002, vec![(FIN | RSV1 | PING, b"")]),

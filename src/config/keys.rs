@@ -209,7 +209,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "write_wait",
         Kind::Time { at: |c| &mut c.times.write_wait, min: SECOND, max: DAY },
-        "Time in which a connection must take some of what waits for it",
+        "Time in which a connection, HTTP as well, must take some of what waits for it",
     )
     .document("write_wait")
     .reloaded(),

@@ -300,7 +300,7 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         let peer_closed = reason == CloseReason::PeerClosed;
         conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
-        conn.input = None;
+        // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
         self.leave_all(slot);
         self.metrics.closes.add(reason.index(), 1);

@@ -13,7 +13,7 @@ impl Shard {
         conn.received_ds = now.ds();
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
-        if let State::Closing { deaf: true, .. } = conn.state {
+        if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
             return;
         }
         match conn.input.take() {
@@ -60,6 +60,7 @@ impl Shard {
         let mut at = 0;
         loop {
             let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
+            let closing = !conn.is_open();
             let mut assembler = conn.assembler.take();
             let rest = &mut bytes[at..];
             if rest.is_empty() {
@@ -80,21 +81,33 @@ impl Shard {
             };
             let end = header.header_len + header.payload_len;
             at += end;
+            self.metrics.frames_in.add(1);
+            if closing {
+                // RFC 6455 section 1.4: after our close frame only the peer's own is of interest. What came in the
+                // middle of a message goes on here, and is no continuation of nothing.
+                if header.opcode == Opcode::Close {
+                    self.peer_closed(slot, sockets);
+                    return (bytes.len(), 0);
+                }
+                continue;
+            }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
-            self.metrics.frames_in.add(1);
-            let open = conn.is_open();
             // Taken out of the shard for as long as a message lies in its buffer.
             let mut inflater = None;
             let accepted = match wire::accept(&mut assembler, &header, payload, limits) {
-                // Nobody would look at it.
-                Ok(Event::Compressed { .. }) if !open => Ok(Event::Fragment),
                 Ok(Event::Compressed { text, payload }) => {
                     let inflater = inflater.insert(std::mem::take(&mut self.inflater));
                     let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
-                    if let Ok(Event::Text(text)) = inflated {
+                    let len = match inflated {
+                        Ok(Event::Text(text)) => text.len(),
+                        Ok(Event::Binary(bytes)) => bytes.len(),
+                        _ => 0,
+                    };
+                    // Only what was delivered, so that the two tell a ratio.
+                    if inflated.is_ok() {
                         self.metrics.inflated_bytes_before.add(payload.len() as u64);
-                        self.metrics.inflated_bytes_after.add(text.len() as u64);
+                        self.metrics.inflated_bytes_after.add(len as u64);
                     }
                     inflated
                 }
@@ -131,13 +144,6 @@ impl Shard {
 
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        if !conn.is_open() {
-            // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
-            if matches!(event, Event::Close { .. }) {
-                self.peer_closed(slot, sockets);
-            }
-            return;
-        }
         match event {
             Event::Fragment | Event::Pong(_) | Event::Compressed { .. } => {}
             Event::Text(_) | Event::Binary(_) if conn.echo => {
@@ -188,11 +194,9 @@ impl Shard {
         error: wire::ProtocolError,
         sockets: &mut impl Sockets,
     ) {
+        // What comes after our close frame is the rest of what was refused, or is not looked at.
+        let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
         self.metrics.protocol_errors.add(1);
-        let Some(conn) = self.conns.at(slot) else { return };
-        if !conn.is_open() {
-            return;
-        }
         tracing::debug!(connection = %conn.id, %error, "protocol error");
         let reason = match error.close_code() {
             1007 => CloseReason::InvalidUtf8,

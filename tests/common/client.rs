@@ -71,6 +71,15 @@ impl Client {
         Self::on(stream, &addr.to_string(), path, headers)
     }
 
+    /// Connects with a receive buffer of this size, so that not reading is felt by the server soon.
+    pub fn connect_with_buffer(addr: SocketAddr, bytes: usize) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("a size that the system takes");
+        socket.connect(&addr.into()).expect("the server accepts");
+        Self::on(TcpStream::from(socket), &addr.to_string(), "/ws", &[])
+    }
+
     /// Connects to `/echo`, which does not greet.
     pub fn connect_echo(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).expect("the server accepts");
@@ -150,6 +159,17 @@ impl Client {
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Ends the sending side; what the server still says can be read.
+    pub fn end_sending(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("it is connected");
+    }
+
+    /// Goes away with a reset instead of an end.
+    pub fn reset(self) {
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&self.stream).set_linger(linger).expect("a TCP socket");
     }
 
     /// The same where the server may have ended the connection; `false` if it has.
