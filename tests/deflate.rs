@@ -238,9 +238,8 @@ fn short_messages_answers_and_what_gets_no_shorter_are_not_compressed() {
         dense.chars().map(|c| char::from_u32((c as u32 * 7919) % 0x5000 + 0x3400).unwrap()).collect();
     let frame = frame_of(&noise, &mut client);
     assert!(frame.head == FIN | TEXT || frame.payload.len() < noise.len());
-    let text = serde_json::json!({"type": "ping", "id": "i".repeat(1000)}).to_string();
-    client.send_text(&text);
-    client.expect(&format!(r#"{{"type":"pong","id":"{}","timestamp":"*ms"}}"#, "i".repeat(1000)));
+    // Answers are one connection's own, so nobody would share the work; this one has 600 bytes, twice the room's name.
+    client.subscribe(&"r".repeat(250));
 }
 
 #[test]
@@ -333,6 +332,46 @@ fn what_is_wrong_with_a_compressed_message_is_told() {
     }
     client.send_frame(COMPRESSED, &PING_REQUEST);
     client.expect(PONG_ANSWER);
+    // Counted, each as what it was.
+    let closes = |reason: &str| {
+        (0..2)
+            .filter_map(|n| {
+                server.metric(&format!("fanwire_closes_total{{shard=\"{n}\",reason=\"{reason}\"}}"))
+            })
+            .sum()
+    };
+    common::eventually("the closes", || {
+        let counts: [f64; 4] = ["protocol_error", "too_big", "invalid_utf8", "unsupported"].map(closes);
+        counts == [13.0, 3.0, 1.0, 1.0]
+    });
+}
+
+/// RFC 7692 section 7.2.3.4: a block may be marked as the last. What follows it within the message is read on, and a
+/// message that ends with it needs no tail.
+#[test]
+fn a_block_that_says_to_be_the_last_is_none() {
+    let server = start(&[]);
+    let mut client = connect(&server, "permessage-deflate");
+    let text = br#"{"type":"ping"}"#;
+    let mut finished = Vec::with_capacity(100);
+    Compress::new(Compression::best(), false)
+        .compress_vec(text, &mut finished, FlushCompress::Finish)
+        .unwrap();
+    let stored = |last: u8, part: &[u8]| {
+        let len = part.len() as u16;
+        [&[last][..], &len.to_le_bytes(), &(!len).to_le_bytes(), part].concat()
+    };
+    for message in [
+        finished.clone(),
+        [&finished[..], &[0]].concat(),
+        stored(1, text),
+        [stored(1, &text[..5]), stored(0, &text[5..]), vec![0]].concat(),
+        [stored(1, &text[..5]), stored(1, &text[5..])].concat(),
+    ] {
+        client.send_frame(COMPRESSED, &message);
+        client.expect(PONG_ANSWER);
+    }
+    assert_eq!(server.metric_sum("fanwire_protocol_errors_total"), 0.0);
 }
 
 #[test]

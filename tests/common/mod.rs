@@ -9,6 +9,7 @@ mod json;
 mod program;
 mod server;
 mod siege;
+mod wiretap;
 
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
@@ -18,6 +19,7 @@ pub use json::Json;
 pub use program::Program;
 pub use server::Server;
 pub use siege::{Siege, rss_kib, says};
+pub use wiretap::{Conversation, Tapped, Wiretap};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
