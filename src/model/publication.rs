@@ -14,7 +14,7 @@ impl DialectId {
 /// How the messages that a connection is sent may be compressed (RFC 7692): the window that the client keeps.
 ///
 /// Three sizes and not seven, so that a publication is compressed at most three times: 32 KiB is what browsers and
-/// most libraries ask for, 4 KiB what the Python library `websockets` asks for, 512 bytes the least that zlib does.
+/// most libraries ask for, 512 bytes the least that zlib does, 4 KiB stands between them for whoever saves memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Compression {

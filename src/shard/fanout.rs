@@ -89,7 +89,8 @@ impl Shard {
         }
     }
 
-    /// Makes each connection of this shard that the frame is for owe it: those whose encodings are in the mask. The innermost loop of the server.
+    /// Makes each connection of this shard that the frame is for owe it: those whose encodings are in the mask. The
+    /// innermost loop of the server.
     fn deliver(&mut self, entry: u32, encodings: u32, target: Target, except: u32) {
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {

@@ -9,6 +9,7 @@ mod json;
 mod program;
 mod server;
 mod siege;
+mod tools;
 mod wiretap;
 
 pub use bytes::{byte_conversation, bytes};
@@ -19,6 +20,7 @@ pub use json::Json;
 pub use program::Program;
 pub use server::Server;
 pub use siege::{Siege, rss_kib, says};
+pub use tools::{build_go, client_python, npm_package};
 pub use wiretap::{Conversation, Tapped, Wiretap};
 
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@ impl Wiretap {
     pub fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let addr = listener.local_addr().expect("an address");
-        let conversations = Arc::default();
+        let conversations: Arc<Mutex<Vec<Arc<Conversation>>>> = Arc::default();
         let kept = Arc::clone(&conversations);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
