@@ -115,6 +115,11 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_keeps_one_byte() {
+        assert_eq!(size_of::<Compression>(), 1);
+    }
+
+    #[test]
     fn a_window_is_never_larger_than_asked_for() {
         for asked in 8..=15 {
             let window = Compression::within(asked).window_bits();
