@@ -3,8 +3,8 @@
 mod common;
 
 use common::opcode::{BINARY, CONTINUATION, FIN, PING, PONG, TEXT};
-use common::{Client, Frame, Server, request};
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use common::{Client, Frame, Server, deflate, inflate, repetitive, request};
+use flate2::{Compress, Compression, FlushCompress};
 
 /// First byte of a compressed text message.
 const COMPRESSED: u8 = FIN | RSV1 | TEXT;
@@ -26,34 +26,6 @@ fn connect(server: &Server, offer: &str) -> Client {
     Client::connect_with(server.addr(), "/ws", &[("Sec-WebSocket-Extensions", offer)])
 }
 
-fn deflate(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(payload.len() + 64);
-    Compress::new(Compression::best(), false).compress_vec(payload, &mut out, FlushCompress::Sync).unwrap();
-    out.strip_suffix(&[0, 0, 0xff, 0xff]).unwrap().to_vec()
-}
-
-/// Inflates within a window of 2^`window_bits` bytes, and refuses what refers further back.
-fn inflate(window_bits: u8, payload: &[u8]) -> String {
-    let mut out = Vec::with_capacity(1 << 20);
-    let input = [payload, &[0, 0, 0xff, 0xff]].concat();
-    let mut state = Decompress::new_with_window_bits(false, window_bits);
-    state.decompress_vec(&input, &mut out, FlushDecompress::Sync).unwrap();
-    assert_eq!(state.total_in(), input.len() as u64);
-    String::from_utf8(out).unwrap()
-}
-
-/// A JSON text of about that many bytes that repeats itself, near and far.
-fn payload(len: usize) -> String {
-    let mut text = String::new();
-    for number in 0_u64.. {
-        if text.len() >= len {
-            break;
-        }
-        text += &format!("row {} of {}; ", number * 7919 % 101, number * 104_729 % 997);
-    }
-    text
-}
-
 fn publish(server: &Server, room: &str, text: &str) {
     let answer = server.post("/v1/publish", &serde_json::json!({"room": room, "data": text}).to_string());
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -72,8 +44,8 @@ fn it_is_off_unless_it_is_asked_for() {
     let mut client = connect(&server, "permessage-deflate");
     assert_eq!(client.extensions, None);
     client.subscribe("r");
-    publish(&server, "r", &payload(2000));
-    assert_eq!(data(&client.expect_text()), payload(2000));
+    publish(&server, "r", &repetitive(2000));
+    assert_eq!(data(&client.expect_text()), repetitive(2000));
     client.send_frame(COMPRESSED, &PING_REQUEST);
     assert_eq!(client.expect_close(1002), "reserved bits are set");
     assert_eq!(server.metric_sum("fanwire_deflated_bytes_before_total"), 0.0);
@@ -127,8 +99,8 @@ fn broken_browsers_are_left_out() {
     let mut client = Client::connect_with(server.addr(), "/ws", &headers);
     assert_eq!(client.extensions, None);
     client.subscribe("r");
-    publish(&server, "r", &payload(2000));
-    assert_eq!(data(&client.expect_text()), payload(2000));
+    publish(&server, "r", &repetitive(2000));
+    assert_eq!(data(&client.expect_text()), repetitive(2000));
 }
 
 /// Clients of every window, several each so that both shards have some, get each publication in their own form, and
@@ -159,7 +131,7 @@ fn a_publication_is_compressed_once_for_all_of_one_window() {
         (true, 2_000, 2),
         (false, 300_000, 3),
     ] {
-        let sent = payload(len);
+        let sent = repetitive(len);
         if to_all {
             let body = serde_json::json!({ "data": sent }).to_string();
             assert_eq!(server.post("/v1/broadcast", &body).json()["delivered"], members.len());
@@ -191,7 +163,7 @@ fn a_publication_is_compressed_once_for_all_of_one_window() {
         assert_eq!(server.metric_sum("fanwire_deflated_bytes_after_total"), after);
     }
     // Several in one write, from one of the clients.
-    let texts = [payload(700), payload(40), payload(5_000)];
+    let texts = [repetitive(700), repetitive(40), repetitive(5_000)];
     for text in &texts {
         let request = serde_json::json!({"type": "publish", "room": "r", "data": text}).to_string();
         members[0].1.send_text(&request);
@@ -267,7 +239,7 @@ fn compressed_messages_are_inflated_whole_or_in_fragments() {
     // An uncompressed one between, and a large one.
     client.send_text(r#"{"type":"ping"}"#);
     client.expect(PONG_ANSWER);
-    let large = serde_json::json!({"type": "ping", "padding": payload(300_000)}).to_string();
+    let large = serde_json::json!({"type": "ping", "padding": repetitive(300_000)}).to_string();
     client.send_frame(COMPRESSED, &deflate(large.as_bytes()));
     client.expect(PONG_ANSWER);
     let messages = 5 * "{\"type\":\"ping\"}".len() + large.len();
@@ -284,7 +256,7 @@ fn what_is_wrong_with_a_compressed_message_is_told() {
     let zeros = deflate(&vec![b'0'; 1 << 20]);
     assert!(zeros.len() < 1_100);
     let ratio = deflate(&[b'x'; 90_000]);
-    let large = deflate(payload(100_001).as_bytes());
+    let large = deflate(repetitive(100_001).as_bytes());
     type Case<'a> = (&'a str, u16, Vec<(u8, &'a [u8])>);
     let cases: [Case<'_>; 16] = [
         ("RSV1 on a continuation", 1002, vec![(RSV1 | TEXT, b"\xaa"), (FIN | RSV1 | CONTINUATION, b"V")]),
@@ -398,14 +370,14 @@ fn a_reload_is_for_the_connections_that_come_after_it() {
     for client in [&mut before, &mut after] {
         client.subscribe("r");
     }
-    publish(&server, "r", &payload(1000));
+    publish(&server, "r", &repetitive(1000));
     assert_eq!(before.read_frame().unwrap().head, FIN | TEXT);
     assert_eq!(after.read_frame().unwrap().head, COMPRESSED);
     std::fs::write(&file, "deflate: false\n").unwrap();
     server.signal("HUP");
     common::eventually("the reload", || connect(&server, "permessage-deflate").extensions.is_none());
     // Who has it keeps it.
-    publish(&server, "r", &payload(1000));
+    publish(&server, "r", &repetitive(1000));
     assert_eq!(after.read_frame().unwrap().head, COMPRESSED);
     after.send_frame(COMPRESSED, &PING_REQUEST);
     after.expect(PONG_ANSWER);

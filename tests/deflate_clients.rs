@@ -50,7 +50,7 @@ fn run(extensions: &str, command: impl FnOnce(SocketAddr, &PathBuf) -> Command) 
 /// Holds for every client that has published [`values`] through `wiretap`.
 fn check(server: &Server, wiretap: &Wiretap, extensions: &str) {
     let conversations = wiretap.conversations("/ws");
-    let [conversation]: &[_] = &*conversations else { panic!("one connection: {conversations:?}") };
+    let [conversation] = &conversations[..] else { panic!("one connection: {conversations:?}") };
     assert_eq!(header(&conversation.response()), Some(extensions.to_owned()), "{}", conversation.request());
     let received = conversation.received();
     let texts: Vec<Tapped> = received.into_iter().filter(|frame| frame.head & 0x0f == 1).collect();

@@ -93,31 +93,18 @@ impl Shard {
             }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
-            // Taken out of the shard for as long as a message lies in its buffer.
-            let mut inflater = None;
-            let accepted = match wire::accept(&mut assembler, &header, payload, limits) {
+            let handled = match wire::accept(&mut assembler, &header, payload, limits) {
                 Ok(Event::Compressed { text, payload }) => {
-                    let inflater = inflater.insert(std::mem::take(&mut self.inflater));
-                    let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
-                    let len = match inflated {
-                        Ok(Event::Text(text)) => text.len(),
-                        Ok(Event::Binary(bytes)) => bytes.len(),
-                        _ => 0,
-                    };
-                    // Only what was delivered, so that the two tell a ratio.
-                    if inflated.is_ok() {
-                        self.metrics.inflated_bytes_before.add(payload.len() as u64);
-                        self.metrics.inflated_bytes_after.add(len as u64);
-                    }
-                    inflated
+                    self.compressed(now, slot, text, payload, limits, sockets)
                 }
-                accepted => accepted,
-            };
-            match accepted {
                 Ok(event) => {
                     self.event(now, slot, event, sockets);
-                    wire::finish(&mut assembler);
+                    Ok(())
                 }
+                Err(error) => Err(error),
+            };
+            match handled {
+                Ok(()) => wire::finish(&mut assembler),
                 // Only the frame is wrong, not where it ends: the peer's close may follow.
                 Err(error) => {
                     assembler = None;
@@ -128,9 +115,6 @@ impl Shard {
                     }
                 }
             }
-            if let Some(inflater) = inflater {
-                self.inflater = inflater;
-            }
             if let Some(conn) = self.conns.at_mut(slot)
                 && conn.is_open()
             {
@@ -140,6 +124,35 @@ impl Shard {
                 self.flush(now, sockets);
             }
         }
+    }
+
+    /// Inflates a message and handles it. Not inlined, so that those without compression do not pay for it.
+    #[inline(never)]
+    fn compressed(
+        &mut self,
+        now: Now,
+        slot: u32,
+        text: bool,
+        payload: &[u8],
+        limits: &FrameLimits,
+        sockets: &mut impl Sockets,
+    ) -> Result<(), wire::ProtocolError> {
+        // Taken out of the shard for as long as the message lies in its buffer.
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
+        let handled = inflated.map(|event| {
+            let len = match event {
+                Event::Text(text) => text.len(),
+                Event::Binary(bytes) => bytes.len(),
+                _ => 0,
+            };
+            // Only what was whole and right, so that the two tell a ratio.
+            self.metrics.inflated_bytes_before.add(payload.len() as u64);
+            self.metrics.inflated_bytes_after.add(len as u64);
+            self.event(now, slot, event, sockets);
+        });
+        self.inflater = inflater;
+        handled
     }
 
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
