@@ -208,9 +208,9 @@ impl Default for Config {
 
 impl Default for Deflate {
     fn default() -> Self {
-        // Level 3: of 1 KB of JSON it leaves 269 bytes in 9.3 us, level 1 360 in 3.4 us, level 6 268 in 9.6 us, level
-        // 9 265 in 11.6 us; on longer messages the higher levels cost more. Below 256 bytes the headers of frame, TCP
-        // and IP, which nothing compresses, weigh as much as what would be saved.
+        // Level 3: of 1 KiB of JSON rows it leaves 214 bytes in 13 us, level 1 leaves 290 in 8 us and level 6 as many
+        // as level 3 in as long; on longer messages higher levels cost far more than they save (see tuning.md). Below
+        // 256 bytes the headers of frame, TCP and IP, which nothing compresses, weigh as much as what would be saved.
         Self { enabled: false, min_bytes: 256, level: 3 }
     }
 }

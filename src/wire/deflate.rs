@@ -70,7 +70,7 @@ impl Inflater {
     ///
     /// # Errors
     /// If it is no DEFLATE, is larger than `message_bytes_max` or than [`INFLATE_RATIO_MAX`] allows, or is text that
-    /// is not UTF-8. No more memory is used than the bound that it passes, and [`KEPT_BYTES`].
+    /// is not UTF-8. No more memory is used than the bound that it passes, and what is kept, 256 KiB.
     pub fn inflate(
         &mut self,
         text: bool,
