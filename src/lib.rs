@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | [`base`] | slab, timer wheel, rates, depth of JSON | know anything of the rest |
 //! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close | know a protocol's syntax |
-//! | [`wire`] | bytes and frames: handshake, parser, builder, PROXY header | keep a connection's state |
+//! | [`wire`] | bytes and frames: handshake, parser, builder, compression, PROXY header | keep a connection's state |
 //! | [`config`] | file, environment and flags become one checked value | |
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node | I/O, ask for the time |
@@ -50,8 +50,8 @@
 //! 2. [`wire`] parses frames in that buffer and unmasks them there. Only the start of a frame that has not come whole
 //!    is copied, into a buffer that A has for that long.
 //! 3. The connection's [`dialect`] turns the text into `Command::Publish`. `data` stays a slice of what A sent.
-//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members,
-//!    frame header and payload together, into the tick's palette.
+//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members, and
+//!    compresses it once for each window that members keep, frame header and payload together, into the tick's palette.
 //! 5. The room's shared part tells which shards have members, by one atomic word each. For each of those the frame is
 //!    added to the batch that goes to its mailbox at the end of the turn; a mailbox wakes its shard only if it may sleep.
 //! 6. Shard 3 copies the batch into its own palette and walks its members of the room. What a connection is owed is one

@@ -79,6 +79,24 @@ pub(super) const KEYS: &[Key] = &[
         "Whether /echo sends every message back, to anyone and up to 16 MiB: for diagnosis, not for the public",
     )
     .reloaded(),
+    key(
+        "deflate",
+        Kind::Bool(|c| &mut c.deflate.enabled),
+        "Whether publications are compressed for clients that offer permessage-deflate",
+    )
+    .reloaded(),
+    key(
+        "deflate_min_bytes",
+        Kind::Size { at: |c| &mut c.deflate.min_bytes, min: 1, max: GIB },
+        "Bytes of a publication from which on it is compressed",
+    )
+    .reloaded(),
+    key(
+        "deflate_level",
+        Kind::Count { at: |c| &mut c.deflate.level, min: 1, max: 9 },
+        "How hard to compress: 1 is fastest, 9 smallest",
+    )
+    .reloaded(),
     key("log_level", Kind::Level(|c| &mut c.log_level), "Least severe level that is logged").reloaded(),
     key("log_format", Kind::Format(|c| &mut c.log_format), "Form of the log on standard error"),
     key(

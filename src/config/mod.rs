@@ -18,4 +18,4 @@ pub use error::ConfigError;
 pub use file::read_file;
 pub use load::{Sources, load};
 pub use reload::Reload;
-pub use settings::{Config, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};

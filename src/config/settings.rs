@@ -47,6 +47,8 @@ pub struct Config {
     pub log_level: String,
     /// Form of the log.
     pub log_format: LogFormat,
+    /// Compression of messages.
+    pub deflate: Deflate,
     /// Bounds on what peers can cause.
     pub limits: Limits,
     /// Deadlines.
@@ -76,6 +78,17 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line and event.
     Json,
+}
+
+/// Compression of messages (permessage-deflate, RFC 7692).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deflate {
+    /// Whether it is negotiated with clients that offer it.
+    pub enabled: bool,
+    /// Bytes of a publication from which on it is compressed.
+    pub min_bytes: usize,
+    /// How hard to compress: 1 (fast) to 9 (small), as zlib counts.
+    pub level: u32,
 }
 
 /// Bounds on what peers can cause. A count of 0 is no limit, where the field says so.
@@ -184,11 +197,21 @@ impl Default for Config {
             echo: false,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
+            deflate: Deflate::default(),
             limits: Limits::default(),
             times: Times::default(),
             http: HttpLimits::default(),
             socket: SocketOptions::default(),
         }
+    }
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        // Level 3: of 1 KiB of JSON rows it leaves 214 bytes in 13 us, level 1 leaves 290 in 8 us and level 6 as many
+        // as level 3 in as long; on longer messages higher levels cost far more than they save (see tuning.md). Below
+        // 256 bytes the headers of frame, TCP and IP, which nothing compresses, weigh as much as what would be saved.
+        Self { enabled: false, min_bytes: 256, level: 3 }
     }
 }
 

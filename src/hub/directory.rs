@@ -1,4 +1,4 @@
-use crate::model::{DialectId, RoomName};
+use crate::model::{Encoding, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
@@ -127,19 +127,20 @@ pub struct RoomShared {
     interest: Box<[AtomicU64]>,
 }
 
-/// One shard's interest in a room: where the room is in that shard, and which dialects its members speak there.
+/// One shard's interest in a room: where the room is in that shard, and in which encodings its members there are sent
+/// publications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
     /// Slot of the room in the shard's own table.
     pub local: u32,
-    /// One bit per dialect, see [`DialectId::bit`].
-    pub dialects: u8,
+    /// One bit per encoding, see [`Encoding::bit`].
+    pub encodings: u32,
 }
 
 impl Interest {
-    /// Whether members of that dialect are there.
-    pub fn has(self, dialect: DialectId) -> bool {
-        self.dialects & dialect.bit() != 0
+    /// Whether members with that encoding are there.
+    pub fn has(self, encoding: Encoding) -> bool {
+        self.encodings & encoding.bit() != 0
     }
 }
 
@@ -173,13 +174,13 @@ impl RoomShared {
     pub fn interest(&self, shard: usize) -> Option<Interest> {
         // Acquire pairs with the Release in `set_interest`: whoever was told of a join sees the interest.
         let word = self.interest[shard].load(Ordering::Acquire);
-        let dialects = (word >> 32) as u8;
-        (dialects != 0).then_some(Interest { local: word as u32, dialects })
+        let encodings = (word >> 32) as u32;
+        (encodings != 0).then_some(Interest { local: word as u32, encodings })
     }
 
     /// States what `shard` wants to hear; called by that shard alone, before it confirms the join.
     pub fn set_interest(&self, shard: usize, interest: Interest) {
-        let word = u64::from(interest.dialects) << 32 | u64::from(interest.local);
+        let word = u64::from(interest.encodings) << 32 | u64::from(interest.local);
         self.interest[shard].store(word, Ordering::Release);
     }
 }
@@ -187,6 +188,7 @@ impl RoomShared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Compression, DialectId};
 
     #[test]
     fn a_room_lives_as_long_as_a_shard_holds_it() {
@@ -226,8 +228,11 @@ mod tests {
     #[test]
     fn interest_is_per_shard() {
         let room = Directory::new(2).attach("r");
-        room.set_interest(1, Interest { local: 7, dialects: 0b10 });
+        let [plain, last] =
+            [(0, Compression::None), (7, Compression::Window15)].map(|(d, c)| Encoding::new(DialectId(d), c));
+        room.set_interest(1, Interest { local: u32::MAX, encodings: last.bit() });
         assert_eq!(room.interest(0), None);
-        assert!(room.interest(1).unwrap().has(DialectId(1)) && !room.interest(1).unwrap().has(DialectId(0)));
+        let interest = room.interest(1).unwrap();
+        assert!(interest.local == u32::MAX && interest.has(last) && !interest.has(plain));
     }
 }

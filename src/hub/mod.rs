@@ -5,11 +5,13 @@
 
 mod admission;
 mod directory;
+mod encodings;
 mod outboxes;
 mod rooms;
 
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
+pub use encodings::Encodings;
 pub use outboxes::Outboxes;
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
@@ -22,6 +24,8 @@ pub struct Hub {
     pub directory: Directory,
     /// Connection counts and their limits.
     pub admission: Admission,
+    /// Which encodings its connections have.
+    pub encodings: Encodings,
     /// Bytes in all outboxes of the node.
     pub outboxes: Outboxes,
     /// How many of the admitted connections are echoes, which no publication goes to.
@@ -37,6 +41,7 @@ impl Hub {
         Self {
             directory: Directory::new(shards),
             admission: Admission::default(),
+            encodings: Encodings::default(),
             outboxes: Outboxes::new(shards),
             echoes: AtomicU32::new(0),
             connection_key,

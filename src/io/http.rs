@@ -11,7 +11,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::hub::Refused;
 use crate::metrics::{self, HandshakeFailure};
-use crate::model::Refusal;
+use crate::model::{Compression, Refusal};
 use crate::shard::{Newcomer, To};
 use crate::wire;
 use bytes::Bytes;
@@ -360,6 +360,13 @@ impl Http {
                 return text_reply(StatusCode::BAD_REQUEST, text);
             }
         };
+        let (compression, extensions) = match negotiate_deflate(headers, config) {
+            Ok(agreed) => agreed,
+            Err(error) => {
+                self.failed(HandshakeFailure::BadRequest);
+                return text_reply(StatusCode::BAD_REQUEST, error.to_string());
+            }
+        };
         let hub = &self.node.hub;
         if hub.is_draining() {
             self.failed(HandshakeFailure::Draining);
@@ -389,7 +396,10 @@ impl Http {
         if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(&name).ok()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
-        exchange.newcomer.set(Some(Newcomer { peer, dialect, echo }));
+        if let Some(extensions) = extensions {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
+        exchange.newcomer.set(Some(Newcomer { peer, dialect, compression, echo }));
         reply
     }
 
@@ -418,6 +428,21 @@ fn subprotocol(asked: &[String]) -> Result<(crate::model::DialectId, Option<Stri
         return Err(format!("unknown subprotocol {unknown:.64?}"));
     }
     Ok((crate::dialect::DIALECTS[0].id(), None))
+}
+
+/// What a client and the configuration agree on of permessage-deflate, and the header that says so.
+fn negotiate_deflate(
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<(Compression, Option<HeaderValue>), wire::MalformedExtensions> {
+    let offer = wire::deflate_offer(headers)?;
+    let broken = || wire::has_broken_deflate(text(headers, &header::USER_AGENT).unwrap_or_default());
+    let accepted = offer.filter(|_| config.deflate.enabled && !broken()).and_then(|offer| {
+        let compression = Compression::within(offer.window_bits_max());
+        let response = HeaderValue::from_str(&offer.response(compression.window_bits())).ok()?;
+        Some((compression, Some(response)))
+    });
+    Ok(accepted.unwrap_or((Compression::None, None)))
 }
 
 fn is_trusted(config: &Config, ip: IpAddr) -> bool {

@@ -32,13 +32,29 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 10] = [
+const COUNTERS: [(&str, &str, Of<u64>); 14] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
     ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
     ("fanwire_bytes_in", "Bytes received", |s| s.bytes_in.get()),
     ("fanwire_bytes_out", "Bytes written", |s| s.bytes_out.get()),
     ("fanwire_writes", "Write calls", |s| s.writes.get()),
+    (
+        "fanwire_deflated_bytes_before",
+        "Bytes of publications that were compressed, before, once per window",
+        |s| s.deflated_bytes_before.get(),
+    ),
+    (
+        "fanwire_deflated_bytes_after",
+        "Bytes of publications that were compressed, after, once per window",
+        |s| s.deflated_bytes_after.get(),
+    ),
+    ("fanwire_inflated_bytes_before", "Bytes of compressed messages received, as they came", |s| {
+        s.inflated_bytes_before.get()
+    }),
+    ("fanwire_inflated_bytes_after", "Bytes of compressed messages received, inflated", |s| {
+        s.inflated_bytes_after.get()
+    }),
     ("fanwire_accepts", "Sockets accepted", |s| s.accepts.get()),
     ("fanwire_accept_errors", "Accept calls that failed", |s| s.accept_errors.get()),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),

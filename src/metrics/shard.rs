@@ -111,6 +111,14 @@ pub struct ShardMetrics {
     pub bytes_out: Counter,
     /// Write calls.
     pub writes: Counter,
+    /// Bytes of publications that were compressed, before; counted once for each window, not for each connection.
+    pub deflated_bytes_before: Counter,
+    /// The same after.
+    pub deflated_bytes_after: Counter,
+    /// Bytes of compressed messages received, as they came.
+    pub inflated_bytes_before: Counter,
+    /// The same inflated.
+    pub inflated_bytes_after: Counter,
     /// Sockets accepted.
     pub accepts: Counter,
     /// Accept calls that failed.
@@ -154,6 +162,10 @@ impl ShardMetrics {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             writes: Counter::default(),
+            deflated_bytes_before: Counter::default(),
+            deflated_bytes_after: Counter::default(),
+            inflated_bytes_before: Counter::default(),
+            inflated_bytes_after: Counter::default(),
             accepts: Counter::default(),
             accept_errors: Counter::default(),
             protocol_errors: Counter::default(),

@@ -9,5 +9,5 @@ mod room;
 pub use close::{CloseReason, DropReason};
 pub use command::{Answer, Command, Refusal, RequestId};
 pub use connection_id::{ConnectionId, Locator};
-pub use publication::{DialectId, Publication};
+pub use publication::{Compression, DialectId, Encoding, Publication};
 pub use room::{RoomName, RoomNameError};

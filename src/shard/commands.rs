@@ -92,7 +92,7 @@ impl Shard {
         let back = conn.memberships.len() as u32;
         let (membership, count) = self
             .rooms
-            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.dialect, slot, back)
+            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
             .map_err(|_| Refusal::RoomFull)?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.metrics.members.add(1);
@@ -104,15 +104,15 @@ impl Shard {
     fn unsubscribe(&mut self, slot: u32, room: &str) {
         let Some(index) = self.membership(slot, room) else { return };
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let dialect = conn.dialect;
+        let encoding = conn.encoding();
         let left = conn.memberships.swap_remove(index);
         let moved = conn.memberships.get(index).copied();
         if let Some(moved) = moved
             && !mutated(Mutation::ForgetMovedMembership)
         {
-            self.rooms.set_back(dialect, moved, index as u32);
+            self.rooms.set_back(encoding, moved, index as u32);
         }
-        self.leave_room(dialect, left);
+        self.leave_room(encoding, left);
     }
 
     /// Index of a connection's membership of a room.

@@ -1,4 +1,4 @@
-//! The way of a publication: encoded once per dialect, owed to the members here, mailed to the shards that have more.
+//! The way of a publication: encoded once per encoding, owed to the members here, mailed to the shards that have more.
 
 use super::mail::{FrameBatch, FrameItem, Target};
 use super::palette::EMPTY;
@@ -7,7 +7,6 @@ use crate::base::{Mutation, mutated};
 use crate::dialect::DIALECTS;
 use crate::hub::RoomShared;
 use crate::model::Publication;
-use crate::wire;
 use std::sync::atomic::Ordering;
 
 /// No slot: nobody is left out of a fan-out.
@@ -26,27 +25,25 @@ impl Shard {
         self.metrics.publications.add(1);
         let shards = self.outgoing.len();
         let wanted =
-            (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.dialects);
+            (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.encodings);
         for dialect in DIALECTS {
-            if wanted & dialect.id().bit() == 0 {
+            let wanted = wanted & dialect.id().encodings();
+            if wanted == 0 {
                 continue;
             }
-            let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                    dialect.encode_publication(publication, out)
-                });
-            });
-            for shard in 0..shards {
-                let Some(interest) = room.interest(shard).filter(|interest| interest.has(dialect.id()))
-                else {
-                    continue;
-                };
-                let target = Target::Room { local: interest.local, id: room.id };
-                if shard == self.index {
-                    self.deliver(entry, dialect.id(), target, except.unwrap_or(NOBODY));
-                } else {
-                    let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, target, dialect.id(), now.us);
+            for (entry, encodings) in self.encode(now, dialect, publication, wanted) {
+                for shard in 0..shards {
+                    let Some(interest) = room.interest(shard).filter(|it| it.encodings & encodings != 0)
+                    else {
+                        continue;
+                    };
+                    let target = Target::Room { local: interest.local, id: room.id };
+                    if shard == self.index {
+                        self.deliver(entry, encodings, target, except.unwrap_or(NOBODY));
+                    } else {
+                        let frame = self.palette.frame(entry);
+                        self.outgoing[shard].push(frame, target, encodings, now.us);
+                    }
                 }
             }
         }
@@ -61,18 +58,20 @@ impl Shard {
         except: Option<u32>,
     ) -> u32 {
         self.metrics.publications.add(1);
+        let in_use = self.hub.encodings.in_use();
         for dialect in DIALECTS {
-            let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                    dialect.encode_publication(publication, out)
-                });
-            });
-            for shard in 0..self.outgoing.len() {
-                if shard == self.index {
-                    self.deliver(entry, dialect.id(), Target::All, except.unwrap_or(NOBODY));
-                } else {
-                    let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, Target::All, dialect.id(), now.us);
+            let wanted = in_use & dialect.id().encodings();
+            if wanted == 0 {
+                continue;
+            }
+            for (entry, encodings) in self.encode(now, dialect, publication, wanted) {
+                for shard in 0..self.outgoing.len() {
+                    if shard == self.index {
+                        self.deliver(entry, encodings, Target::All, except.unwrap_or(NOBODY));
+                    } else {
+                        let frame = self.palette.frame(entry);
+                        self.outgoing[shard].push(frame, Target::All, encodings, now.us);
+                    }
                 }
             }
         }
@@ -88,12 +87,13 @@ impl Shard {
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, item.dialect, item.target, NOBODY);
+            self.deliver(entry, item.encodings, item.target, NOBODY);
         }
     }
 
-    /// Makes each connection of this shard that the frame is for owe it. The innermost loop of the server.
-    fn deliver(&mut self, entry: u32, dialect: crate::model::DialectId, target: Target, except: u32) {
+    /// Makes each connection of this shard that the frame is for owe it: those whose encodings are in the mask. The
+    /// innermost loop of the server.
+    fn deliver(&mut self, entry: u32, encodings: u32, target: Target, except: u32) {
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
@@ -115,12 +115,12 @@ impl Shard {
                 if let Some(room) =
                     rooms.get(local).filter(|room| room.shared.id == id || mutated(Mutation::TrustRoomSlot))
                 {
-                    room.members(dialect).iter().for_each(|slot| owe(*slot));
+                    room.members(encodings).for_each(|slots| slots.iter().for_each(|slot| owe(*slot)));
                 }
             }
             Target::All => conns
                 .iter()
-                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect && !conn.echo)
+                .filter(|(_, conn)| conn.is_open() && conn.encoding().bit() & encodings != 0 && !conn.echo)
                 .for_each(|(key, _)| owe(key.slot)),
         }
         if !self.met.is_empty() {
@@ -135,8 +135,8 @@ impl Shard {
 }
 
 impl FrameBatch {
-    fn push(&mut self, frame: &[u8], target: Target, dialect: crate::model::DialectId, accepted_us: u64) {
+    fn push(&mut self, frame: &[u8], target: Target, encodings: u32, accepted_us: u64) {
         self.bytes.extend_from_slice(frame);
-        self.items.push(FrameItem { end: self.bytes.len(), target, dialect, accepted_us });
+        self.items.push(FrameItem { end: self.bytes.len(), target, encodings, accepted_us });
     }
 }

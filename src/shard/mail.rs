@@ -25,7 +25,8 @@ pub(super) struct FrameItem {
     /// Where it ends in the batch; it starts where the one before ends.
     pub end: usize,
     pub target: Target,
-    pub dialect: crate::model::DialectId,
+    /// Mask of the encodings that it is for.
+    pub encodings: u32,
     /// When its publication was accepted, in microseconds of the node's clock.
     pub accepted_us: u64,
 }

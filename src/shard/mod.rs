@@ -21,6 +21,7 @@ mod budget;
 mod commands;
 mod conn;
 mod echo;
+mod encode;
 mod fanout;
 mod handlers;
 mod inspect;
@@ -44,8 +45,12 @@ use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
 use crate::metrics::ShardMetrics;
-use crate::model::{Answer, CloseReason, ConnectionId, DialectId, DropReason, Locator};
+use crate::model::{
+    Answer, CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Locator,
+};
+use crate::wire::Inflater;
 use conn::{Conn, State};
+use encode::Encoder;
 use palette::{EMPTY, ListId, Palette};
 use smallvec::SmallVec;
 use std::collections::BinaryHeap;
@@ -90,6 +95,8 @@ pub struct Newcomer {
     pub peer: Option<SocketAddr>,
     /// What it speaks; of no meaning for an echo.
     pub dialect: DialectId,
+    /// What was negotiated of permessage-deflate.
+    pub compression: Compression,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
 }
@@ -127,6 +134,8 @@ pub struct Shard {
     pending: Vec<ListId>,
     dirty: Vec<u32>,
     palette: Palette,
+    encoder: Encoder,
+    inflater: Inflater,
     rooms: Rooms,
     wheel: Wheel,
     /// Connections with a backlog, in no order.
@@ -161,6 +170,8 @@ impl Shard {
             pending: Vec::new(),
             dirty: Vec::new(),
             palette: Palette::default(),
+            encoder: Encoder::default(),
+            inflater: Inflater::default(),
             rooms: Rooms::new(index),
             wheel: Wheel::new(TIMER_MS),
             blocked: Vec::new(),
@@ -193,7 +204,7 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, echo } = newcomer;
+        let Newcomer { peer, dialect, compression, echo } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -204,6 +215,7 @@ impl Shard {
             id,
             peer,
             dialect,
+            compression,
             echo,
             state: State::Open,
             strikes: 0,
@@ -225,6 +237,8 @@ impl Shard {
         self.metrics.connections.set(self.conns.len() as u64);
         if echo {
             self.hub.echoes.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.hub.encodings.add(Encoding::new(dialect, compression));
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
         self.answer(now, slot, &Answer::Connected { client_id: id });
@@ -258,6 +272,8 @@ impl Shard {
         }
         if conn.echo {
             self.hub.echoes.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.hub.encodings.remove(conn.encoding());
         }
         self.metrics.connections.set(self.conns.len() as u64);
         let reason = match conn.state {
@@ -274,15 +290,15 @@ impl Shard {
     /// Takes a connection out of all its rooms.
     fn leave_all(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let dialect = conn.dialect;
+        let encoding = conn.encoding();
         let memberships = std::mem::take(&mut conn.memberships);
         for membership in memberships {
-            self.leave_room(dialect, membership);
+            self.leave_room(encoding, membership);
         }
     }
 
-    fn leave_room(&mut self, dialect: DialectId, membership: crate::hub::Membership) {
-        if let Some(moved) = self.rooms.leave(&self.hub.directory, dialect, membership)
+    fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {
+        if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
             && let Some(other) = self.conns.at_mut(moved.connection)
             && let Some(entry) = other.memberships.get_mut(moved.back as usize)
             && !mutated(Mutation::ForgetMovedMember)

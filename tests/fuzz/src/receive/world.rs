@@ -5,7 +5,7 @@ use super::script::Script;
 use fanwire::dialect::{Dialect, Rooms};
 use fanwire::hub::Hub;
 use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, ConnectionId, DropReason, Refusal};
+use fanwire::model::{CloseReason, Compression, ConnectionId, DropReason, Refusal};
 use fanwire::shard::{Handlers, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -77,7 +77,12 @@ impl World {
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
         let mut world = Self { shard, hub, metrics, outside, now, replies, outbox_bytes_max };
         world.hub.admission.admit(None, 0, 0).expect("no limit");
-        let newcomer = Newcomer { peer: None, dialect: Rooms.id(), echo: script.is_echo() };
+        let newcomer = Newcomer {
+            peer: None,
+            dialect: Rooms.id(),
+            compression: Compression::None,
+            echo: script.is_echo(),
+        };
         let key = world.shard.open(world.now, newcomer).expect("an empty shard");
         assert_eq!(key.slot, SLOT);
         world.end_tick();
