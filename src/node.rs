@@ -91,7 +91,7 @@ impl Server {
             .unzip();
         let random = RandomState::new();
         let shared = Arc::new(NodeShared {
-            hub: Arc::new(Hub::new(shards, random.hash_one("connection key"))),
+            hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
             metrics: NodeMetrics::new(shards, &LABELS),
             rate: Default::default(),

@@ -2,10 +2,12 @@
 
 mod gcra;
 mod json;
+mod pattern;
 mod slab;
 mod wheel;
 
 pub use gcra::{Gcra, Rate};
 pub use json::json_depth_within;
+pub use pattern::{Pattern, PatternError};
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

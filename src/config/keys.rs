@@ -71,6 +71,11 @@ pub(super) const KEYS: &[Key] = &[
     )
     .variable("FANWIRE_API_KEY")
     .reloaded(),
+    key(
+        "room_rules",
+        Kind::Rules(|c| &mut c.room_rules),
+        "History, last value, presence and overflow of rooms, by patterns of their names; the first that matches counts",
+    ),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
     key("log_level", Kind::Level(|c| &mut c.log_level), "Least severe level that is logged").reloaded(),

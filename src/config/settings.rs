@@ -1,3 +1,4 @@
+use super::rule::RoomRule;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// What holds for rooms, by the patterns of their names; the first that matches counts.
+    pub room_rules: Vec<RoomRule>,
     /// Whether clients may broadcast to all connections.
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
@@ -177,6 +180,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            room_rules: Vec::new(),
             client_broadcast: true,
             deliver_to_sender: true,
             log_level: "info".to_owned(),

@@ -1,3 +1,5 @@
+use crate::base::Pattern;
+use crate::config::{RoomPolicy, RoomRule};
 use crate::model::{DialectId, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
@@ -16,6 +18,9 @@ pub struct Directory {
     /// spreads over 64 locks.
     spread: FixedState,
     shards: usize,
+    rules: Box<[(Pattern, Arc<RoomPolicy>)]>,
+    /// The policy of rooms that no rule matches.
+    no_rule: Arc<RoomPolicy>,
     next_id: AtomicU64,
     rooms: AtomicU32,
 }
@@ -30,11 +35,13 @@ struct Held {
 }
 
 impl Directory {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(super) fn new(shards: usize, rules: &[RoomRule]) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             spread: FixedState::default(),
             shards,
+            rules: rules.iter().map(|rule| (rule.pattern.clone(), Arc::new(rule.policy.clone()))).collect(),
+            no_rule: Arc::default(),
             next_id: AtomicU64::new(1),
             rooms: AtomicU32::new(0),
         }
@@ -61,6 +68,7 @@ impl Directory {
         let name: RoomName = RoomName::new(name).expect("dialects and the API check names before");
         let room = Arc::new(RoomShared {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            policy: self.policy(name.as_str()),
             name: name.clone(),
             members: AtomicU32::new(0),
             interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
@@ -68,6 +76,12 @@ impl Directory {
         stripe.insert(name, Held { room: room.clone(), shards: 1 });
         self.rooms.fetch_add(1, Ordering::Relaxed);
         room
+    }
+
+    /// What holds for the rooms of a name: the first rule that matches.
+    pub fn policy(&self, name: &str) -> Arc<RoomPolicy> {
+        let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(name));
+        rule.map_or(&self.no_rule, |(_, policy)| policy).clone()
     }
 
     /// Gives a hold back; the last one forgets the room.
@@ -123,6 +137,8 @@ pub struct RoomShared {
     pub id: u64,
     /// The room's name.
     pub name: RoomName,
+    /// What holds for it.
+    pub policy: Arc<RoomPolicy>,
     members: AtomicU32,
     interest: Box<[AtomicU64]>,
 }
@@ -190,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_room_lives_as_long_as_a_shard_holds_it() {
-        let directory = Directory::new(2);
+        let directory = Directory::new(2, &[]);
         let first = directory.attach("chat");
         let second = directory.attach("chat");
         assert_eq!((first.id, directory.len()), (second.id, 1));
@@ -203,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds_under_concurrent_joins() {
-        let room = Directory::new(1).attach("r");
+        let room = Directory::new(1, &[]).attach("r");
         let joined: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| (0..1000).filter(|_| room.join(1000).is_ok()).count()))
@@ -215,7 +231,7 @@ mod tests {
 
     #[test]
     fn rooms_are_listed_in_pages() {
-        let directory = Directory::new(1);
+        let directory = Directory::new(1, &[]);
         let held: Vec<_> = ["b:2", "a:1", "b:1", "b:3"].map(|name| directory.attach(name)).into();
         assert_eq!(held.len(), 4);
         let names = |page: Vec<(RoomName, u32)>| page.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
@@ -225,9 +241,20 @@ mod tests {
 
     #[test]
     fn interest_is_per_shard() {
-        let room = Directory::new(2).attach("r");
+        let room = Directory::new(2, &[]).attach("r");
         room.set_interest(1, Interest { local: 7, dialects: 0b10 });
         assert_eq!(room.interest(0), None);
         assert!(room.interest(1).unwrap().has(DialectId(1)) && !room.interest(1).unwrap().has(DialectId(0)));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_holds() {
+        let rule = |pattern: &str, presence| RoomRule {
+            pattern: Pattern::parse(pattern).unwrap(),
+            policy: RoomPolicy { presence, ..RoomPolicy::default() },
+        };
+        let directory = Directory::new(1, &[rule("chat:*", true), rule("**", false)]);
+        assert!(directory.attach("chat:a").policy.presence);
+        assert!(!directory.attach("chat").policy.presence);
     }
 }

@@ -13,6 +13,7 @@ pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use outboxes::Outboxes;
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
+use crate::config::RoomRule;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the shards of one node share.
@@ -30,10 +31,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The shared part of a node with `shards` shards.
-    pub fn new(shards: usize, connection_key: u64) -> Self {
+    /// The shared part of a node with `shards` shards, whose rooms obey `rules`.
+    pub fn new(shards: usize, connection_key: u64, rules: &[RoomRule]) -> Self {
         Self {
-            directory: Directory::new(shards),
+            directory: Directory::new(shards, rules),
             admission: Admission::default(),
             outboxes: Outboxes::new(shards),
             connection_key,

@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn leaving_moves_the_last_member_into_the_gap() {
-        let hub = Hub::new(1, 0);
+        let hub = Hub::new(1, 0, &[]);
         let mut rooms = Rooms::new(0);
         let (first, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 10, 0).unwrap();
         rooms.join(&hub.directory, "r", 0, ROOMS, 11, 3).unwrap();
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_refused_join_leaves_no_trace() {
-        let hub = Hub::new(2, 0);
+        let hub = Hub::new(2, 0, &[]);
         let (mut here, mut there) = (Rooms::new(0), Rooms::new(1));
         here.join(&hub.directory, "r", 1, ROOMS, 1, 0).unwrap();
         assert_eq!(there.join(&hub.directory, "r", 1, ROOMS, 1, 0), Err(RoomFull));
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn interest_follows_the_members() {
-        let hub = Hub::new(1, 0);
+        let hub = Hub::new(1, 0, &[]);
         let mut rooms = Rooms::new(0);
         let (one, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 1, 0).unwrap();
         let (two, _) = rooms.join(&hub.directory, "r", 0, OTHER, 2, 0).unwrap();

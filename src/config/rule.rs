@@ -1,0 +1,224 @@
+//! Rules for rooms: which keep a history, tell who is present, and what overflows do.
+
+use super::value;
+use crate::base::Pattern;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Most rules: each first join of a room looks through them.
+const RULES_MAX: usize = 1000;
+
+/// What holds for the rooms whose names match a pattern. The first rule that matches counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRule {
+    /// Which rooms.
+    pub pattern: Pattern,
+    /// What holds for them.
+    pub policy: RoomPolicy,
+}
+
+/// What holds for a room. The default is a room that remembers nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomPolicy {
+    /// Publications kept for those who come back; none: the room has no history, no offsets, and no recovery.
+    pub history: Option<HistoryLimits>,
+    /// Whether who joins is sent the room's last publication.
+    pub last_value: bool,
+    /// Whether members are told who joins and leaves, and may ask who is there.
+    pub presence: bool,
+    /// What happens when the outbox of a member is full.
+    pub overflow: Overflow,
+}
+
+/// Bounds of a room's history; all hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Publications.
+    pub messages_max: u32,
+    /// Age of a publication.
+    pub age_max: Duration,
+    /// Bytes of all publications together.
+    pub bytes_max: usize,
+}
+
+/// What happens when a publication does not fit into the outbox of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The member is closed with 4430.
+    #[default]
+    Disconnect,
+    /// The member's oldest publications of the room are dropped, and it is told how many.
+    DropOldest,
+    /// Of the room's publications that wait for the member, those with the same value of this field of `data` make
+    /// place for the newest, and it is told how many.
+    Conflate {
+        /// A top-level field of `data`; none: the newest publication alone counts.
+        key: Option<String>,
+    },
+}
+
+/// A rule as it is written.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    pattern: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history_messages: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history_ttl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history_bytes: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    last_value: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    presence: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overflow: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conflate_key: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Reads rules from YAML or JSON.
+///
+/// # Errors
+/// What is wrong, with the number of the rule.
+pub(super) fn parse_rules(text: &str) -> Result<Vec<RoomRule>, String> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let written: Vec<Written> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    if written.len() > RULES_MAX {
+        return Err(format!("there are more than {RULES_MAX} rules"));
+    }
+    let rules = written.into_iter().enumerate();
+    rules.map(|(index, rule)| rule.check().map_err(|what| format!("rule {}: {what}", index + 1))).collect()
+}
+
+/// Writes rules so that [`parse_rules`] reads them back.
+pub(super) fn show_rules(rules: &[RoomRule]) -> String {
+    if rules.is_empty() {
+        return String::new();
+    }
+    let written: Vec<_> = rules.iter().map(Written::from).collect();
+    serde_json::to_string(&written).expect("text and numbers are JSON")
+}
+
+impl Written {
+    fn check(self) -> Result<RoomRule, String> {
+        let pattern = Pattern::parse(&self.pattern).map_err(|error| error.to_string())?;
+        let within = |name: &str, fine: bool, range: &str| {
+            if fine { Ok(()) } else { Err(format!("{name} must be {range}")) }
+        };
+        let history = match self.history_messages {
+            None | Some(0) => {
+                let alone = self.history_ttl.is_none() && self.history_bytes.is_none();
+                within("history_messages", alone, "given where history_ttl or history_bytes is")?;
+                None
+            }
+            Some(messages_max) => {
+                within("history_messages", messages_max <= 1_000_000, "0 to 1000000")?;
+                let ttl = self.history_ttl.as_deref().unwrap_or("5m");
+                let age_max = value::parse_duration(ttl).unwrap_or_default();
+                let fine = (Duration::from_secs(1)..=Duration::from_secs(86_400 * 7)).contains(&age_max);
+                within("history_ttl", fine, "1s to 168h")?;
+                let bytes = self.history_bytes.as_deref().unwrap_or("1MiB");
+                let bytes_max = value::parse_size(bytes).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                within("history_bytes", (1024..=1 << 30).contains(&bytes_max), "1KiB to 1GiB")?;
+                Some(HistoryLimits { messages_max, age_max, bytes_max })
+            }
+        };
+        let key_alone = self.conflate_key.is_some() && self.overflow.as_deref() != Some("conflate");
+        within("overflow", !key_alone, "conflate where conflate_key is given")?;
+        let overflow = match self.overflow.as_deref() {
+            None | Some("disconnect") => Overflow::Disconnect,
+            Some("drop_oldest") => Overflow::DropOldest,
+            Some("conflate") => Overflow::Conflate { key: self.conflate_key },
+            Some(_) => return Err("overflow must be disconnect, drop_oldest or conflate".to_owned()),
+        };
+        let policy = RoomPolicy { history, last_value: self.last_value, presence: self.presence, overflow };
+        Ok(RoomRule { pattern, policy })
+    }
+}
+
+impl From<&RoomRule> for Written {
+    fn from(rule: &RoomRule) -> Self {
+        let RoomPolicy { history, last_value, presence, overflow } = &rule.policy;
+        let (overflow, conflate_key) = match overflow {
+            Overflow::Disconnect => (None, None),
+            Overflow::DropOldest => (Some("drop_oldest".to_owned()), None),
+            Overflow::Conflate { key } => (Some("conflate".to_owned()), key.clone()),
+        };
+        Self {
+            pattern: rule.pattern.to_string(),
+            history_messages: history.map(|history| history.messages_max),
+            history_ttl: history.map(|history| value::show_duration(history.age_max)),
+            history_bytes: history.map(|history| value::show_size(history.bytes_max as u64)),
+            last_value: *last_value,
+            presence: *presence,
+            overflow,
+            conflate_key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = r#"
+- pattern: "chat:**"
+  history_messages: 100
+  history_ttl: 10m
+  presence: true
+- pattern: "prices:*"
+  last_value: true
+  overflow: conflate
+  conflate_key: symbol
+- pattern: "**"
+  overflow: drop_oldest
+"#;
+
+    #[test]
+    fn rules_are_read_and_written() {
+        let rules = parse_rules(RULES).unwrap();
+        assert_eq!(rules.len(), 3);
+        let history =
+            HistoryLimits { messages_max: 100, age_max: Duration::from_secs(600), bytes_max: 1 << 20 };
+        assert_eq!(
+            rules[0].policy,
+            RoomPolicy { history: Some(history), presence: true, ..RoomPolicy::default() }
+        );
+        assert_eq!(rules[1].policy.overflow, Overflow::Conflate { key: Some("symbol".to_owned()) });
+        assert!(rules[1].policy.last_value && rules[2].policy.overflow == Overflow::DropOldest);
+        assert_eq!(parse_rules(&show_rules(&rules)).unwrap(), rules);
+        assert_eq!(parse_rules("").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for wrong in [
+            "chat",
+            "{pattern: a}",
+            "[{}]",
+            "[{pattern: ''}]",
+            "[{pattern: 'a*'}]",
+            "[{pattern: a, histroy_messages: 1}]",
+            "[{pattern: a, history_messages: -1}]",
+            "[{pattern: a, history_messages: 9999999}]",
+            "[{pattern: a, history_ttl: 5m}]",
+            "[{pattern: a, history_messages: 1, history_ttl: 5}]",
+            "[{pattern: a, history_messages: 1, history_bytes: 1}]",
+            "[{pattern: a, overflow: explode}]",
+            "[{pattern: a, conflate_key: k}]",
+        ] {
+            assert!(parse_rules(wrong).is_err(), "{wrong}");
+        }
+        let error = parse_rules("[{pattern: a}, {pattern: b, overflow: x}]").unwrap_err();
+        assert!(error.starts_with("rule 2: overflow"), "{error}");
+    }
+}
