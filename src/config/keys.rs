@@ -174,6 +174,12 @@ pub(super) const KEYS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "history_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.history_bytes_max, min: 64 * KIB, max: 1024 * GIB },
+        "Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten",
+    )
+    .reloaded(),
+    key(
         "ping_interval",
         Kind::TimeOrOff { at: |c| &mut c.times.ping_interval, min: SECOND, max: DAY },
         "Time between pings; 0: none",

@@ -30,6 +30,13 @@ pub struct RoomPolicy {
     pub overflow: Overflow,
 }
 
+impl RoomPolicy {
+    /// Whether rooms of this policy keep publications.
+    pub fn remembers(&self) -> bool {
+        self.history.is_some() || self.last_value
+    }
+}
+
 /// Bounds of a room's history; all hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {

@@ -112,6 +112,8 @@ pub struct Limits {
     pub outboxes_bytes_max: usize,
     /// Bytes in a shard's mailbox over which the shards that feed it stop to read.
     pub mailbox_bytes_max: usize,
+    /// Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten.
+    pub history_bytes_max: usize,
 }
 
 /// Deadlines. Zero is no deadline, where the field says so.
@@ -211,6 +213,7 @@ impl Default for Limits {
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * MIB,
             mailbox_bytes_max: 64 * MIB,
+            history_bytes_max: 256 * MIB,
         }
     }
 }

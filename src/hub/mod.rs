@@ -5,12 +5,17 @@
 
 mod admission;
 mod directory;
+mod histories;
+mod history;
 mod outboxes;
+mod room_log;
 mod rooms;
 
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
+pub use history::{ENTRY_BYTES, History, Stored};
 pub use outboxes::Outboxes;
+pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;

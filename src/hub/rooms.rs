@@ -20,6 +20,20 @@ pub struct Room {
     /// The part that all shards share.
     pub shared: Arc<RoomShared>,
     groups: SmallVec<[Group; 1]>,
+    /// Where this shard stands in the order of a room that has one.
+    order: Option<Box<Order>>,
+}
+
+/// How far the order of a room has come on one shard.
+#[derive(Debug, Default)]
+struct Order {
+    /// Offset of the last publication delivered here.
+    reached: u64,
+    /// Members that have been told of publications which this shard may not have delivered yet: up to which offset.
+    /// Emptied as soon as the shard has come that far.
+    ahead: HashMap<u32, u64, RandomState>,
+    /// The largest offset in `ahead`.
+    ahead_max: u64,
 }
 
 /// The members of a room that speak one dialect.
@@ -127,7 +141,10 @@ impl Rooms {
         let room = self.slots[slot as usize].as_mut().expect("a membership keeps its room");
         let index = room.groups.iter().position(|group| group.dialect == dialect)?;
         let group = &mut room.groups[index];
-        group.members.swap_remove(position as usize);
+        let connection = group.members.swap_remove(position as usize);
+        if let Some(order) = &mut room.order {
+            order.ahead.remove(&connection);
+        }
         group.backs.swap_remove(position as usize);
         let moved = group.members.get(position as usize).map(|&connection| Moved {
             connection,
@@ -156,9 +173,34 @@ impl Rooms {
         }
     }
 
+    /// A member has been told all up to `offset` in another way: what this shard still has to deliver of that is not
+    /// for it.
+    pub fn set_ahead(&mut self, slot: u32, connection: u32, offset: u64) {
+        let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+        if let Some(order) = room.and_then(|room| room.order.as_mut())
+            && offset > order.reached
+        {
+            order.ahead.insert(connection, offset);
+            order.ahead_max = order.ahead_max.max(offset);
+        }
+    }
+
+    /// This shard has delivered the publication of that offset to the members of the room `id`, if that is still the
+    /// one in the slot.
+    pub fn set_reached(&mut self, slot: u32, id: u64, offset: u64) {
+        let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+        if let Some(order) = room.filter(|room| room.shared.id == id).and_then(|room| room.order.as_mut()) {
+            order.reached = offset;
+            if offset >= order.ahead_max && !order.ahead.is_empty() {
+                order.ahead = HashMap::default();
+            }
+        }
+    }
+
     fn hold(&mut self, shared: Arc<RoomShared>) -> u32 {
         let name = shared.name.clone();
-        let room = Some(Room { shared, groups: SmallVec::new() });
+        let order = shared.log.is_some().then(Box::default);
+        let room = Some(Room { shared, groups: SmallVec::new(), order });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = room;
@@ -187,6 +229,24 @@ impl Room {
     /// The members that speak `dialect`: slots of connections, in no order.
     pub fn members(&self, dialect: DialectId) -> &[u32] {
         self.groups.iter().find(|group| group.dialect == dialect).map_or(&[], |group| &group.members)
+    }
+
+    /// Up to which offset a member has been told all.
+    pub fn reached(&self, connection: u32) -> u64 {
+        let ahead = |order: &Order| order.ahead.get(&connection).copied().unwrap_or(0).max(order.reached);
+        self.order.as_deref().map_or(0, ahead)
+    }
+
+    /// Whether some members have been told of the publication of that offset already; 0 is one without order.
+    pub fn has_ahead(&self, offset: u64) -> bool {
+        offset != 0
+            && self.order.as_ref().is_some_and(|order| offset <= order.ahead_max && !order.ahead.is_empty())
+    }
+
+    /// Whether a member has been told of the publication of that offset already.
+    pub fn is_ahead(&self, connection: u32, offset: u64) -> bool {
+        let told = |order: &Order| order.ahead.get(&connection).is_some_and(|told| *told >= offset);
+        self.order.as_deref().is_some_and(told)
     }
 
     fn state_interest(&self, shard: usize, local: u32) {

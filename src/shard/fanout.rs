@@ -1,26 +1,33 @@
 //! The way of a publication: encoded once per dialect, owed to the members here, mailed to the shards that have more.
 
-use super::mail::{FrameBatch, FrameItem, Target};
+use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::EMPTY;
 use super::{BLOCKED, Now, Shard};
 use crate::dialect::DIALECTS;
 use crate::hub::RoomShared;
-use crate::model::Publication;
+use crate::model::{DialectId, Publication};
 use crate::wire;
+use std::sync::Arc;
 
 /// No slot: nobody is left out of a fan-out.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
+
+/// A frame of a room without order.
+const NO_OFFSET: u64 = 0;
 
 impl Shard {
-    /// Publishes to a room, without the connection in slot `except`. Returns how many connections of the node are
-    /// members (less `except`).
+    /// Publishes to a room, without the connection in slot `except`. `None` if the room has no members and has just
+    /// been forgotten.
     pub(super) fn publish(
         &mut self,
         now: Now,
-        room: &RoomShared,
+        room: &Arc<RoomShared>,
         publication: &Publication<'_>,
         except: Option<u32>,
-    ) -> u32 {
+    ) -> Option<Published> {
+        if let Some(log) = &room.log {
+            return self.publish_ordered(now, room, log, publication, except);
+        }
         self.metrics.publications.add(1);
         let shards = self.outgoing.len();
         let wanted =
@@ -41,14 +48,15 @@ impl Shard {
                 };
                 let target = Target::Room { local: interest.local, id: room.id };
                 if shard == self.index {
-                    self.deliver(entry, dialect.id(), target, except.unwrap_or(NOBODY));
+                    self.deliver(entry, dialect.id(), target, except.unwrap_or(NOBODY), NO_OFFSET);
                 } else {
                     let frame = self.palette.frame(entry);
                     self.outgoing[shard].push(frame, target, dialect.id(), now.us);
                 }
             }
         }
-        room.members().saturating_sub(u32::from(except.is_some()))
+        let delivered = room.members().saturating_sub(u32::from(except.is_some()));
+        Some(Published { delivered, position: None })
     }
 
     /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
@@ -67,7 +75,7 @@ impl Shard {
             });
             for shard in 0..self.outgoing.len() {
                 if shard == self.index {
-                    self.deliver(entry, dialect.id(), Target::All, except.unwrap_or(NOBODY));
+                    self.deliver(entry, dialect.id(), Target::All, except.unwrap_or(NOBODY), NO_OFFSET);
                 } else {
                     let frame = self.palette.frame(entry);
                     self.outgoing[shard].push(frame, Target::All, dialect.id(), now.us);
@@ -84,12 +92,19 @@ impl Shard {
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, item.dialect, item.target, NOBODY);
+            self.deliver(entry, item.dialect, item.target, NOBODY, NO_OFFSET);
         }
     }
 
     /// Makes each connection of this shard that the frame is for owe it. The innermost loop of the server.
-    fn deliver(&mut self, entry: u32, dialect: crate::model::DialectId, target: Target, except: u32) {
+    pub(super) fn deliver(
+        &mut self,
+        entry: u32,
+        dialect: DialectId,
+        target: Target,
+        except: u32,
+        offset: u64,
+    ) {
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except {
@@ -109,7 +124,12 @@ impl Shard {
             // The slot may have changed hands since the frame was mailed.
             Target::Room { local, id } => {
                 if let Some(room) = rooms.get(local).filter(|room| room.shared.id == id) {
-                    room.members(dialect).iter().for_each(|slot| owe(*slot));
+                    let members = room.members(dialect).iter();
+                    if room.has_ahead(offset) {
+                        members.filter(|slot| !room.is_ahead(**slot, offset)).for_each(|slot| owe(*slot));
+                    } else {
+                        members.for_each(|slot| owe(*slot));
+                    }
                 }
             }
             Target::All => conns
@@ -129,7 +149,7 @@ impl Shard {
 }
 
 impl FrameBatch {
-    fn push(&mut self, frame: &[u8], target: Target, dialect: crate::model::DialectId, accepted_us: u64) {
+    fn push(&mut self, frame: &[u8], target: Target, dialect: DialectId, accepted_us: u64) {
         self.bytes.extend_from_slice(frame);
         self.items.push(FrameItem { end: self.bytes.len(), target, dialect, accepted_us });
     }

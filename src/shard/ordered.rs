@@ -1,0 +1,76 @@
+//! The way of a publication to a room that remembers: numbered, kept and mailed to all shards under the room's lock, so
+//! that every member sees one order.
+
+use super::fanout::NOBODY;
+use super::mail::{Mail, Ordered, OrderedFrames, Published, Target};
+use super::{Now, Shard};
+use crate::dialect::DIALECTS;
+use crate::hub::{RoomLog, RoomShared, Stored};
+use crate::model::Publication;
+use crate::wire;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+impl Shard {
+    /// Publishes to a room that remembers. The shard's own members get it through the mailbox as well: whatever was
+    /// published elsewhere before may still be there. `None` if the room has been forgotten.
+    pub(super) fn publish_ordered(
+        &mut self,
+        now: Now,
+        room: &Arc<RoomShared>,
+        log: &RoomLog,
+        publication: &Publication<'_>,
+        except: Option<u32>,
+    ) -> Option<Published> {
+        let directory = &self.hub.directory;
+        let reserved = directory.reserve(Stored::charge_of(publication));
+        let Some(mut history) = log.lock(now.ms()) else {
+            directory.release(reserved);
+            return None;
+        };
+        let offset = history.append(publication, now.ms(), reserved);
+        let position = log.has_offsets().then(|| history.position());
+        let publication = Publication { offset: position.map(|position| position.offset), ..*publication };
+        let shards = 0..self.outgoing.len();
+        let interests: SmallVec<[_; 16]> =
+            shards.filter_map(|shard| Some((shard, room.interest(shard)?))).collect();
+        let wanted = interests.iter().fold(0, |mask, (_, interest)| mask | interest.dialects);
+        let wanting = DIALECTS.into_iter().filter(|dialect| wanted & dialect.id().bit() != 0);
+        let by_dialect = wanting
+            .map(|dialect| {
+                let mut frame = Vec::new();
+                wire::frame_in_place(&mut frame, wire::Opcode::Text, |out| {
+                    dialect.encode_publication(&publication, out)
+                });
+                (dialect.id(), frame.into_boxed_slice())
+            })
+            .collect();
+        let frames = Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, by_dialect });
+        for (shard, interest) in interests {
+            let except = except.filter(|_| shard == self.index).unwrap_or(NOBODY);
+            let ordered = Ordered { local: interest.local, except, frames: frames.clone() };
+            (self.post)(shard, Mail::Ordered(ordered));
+        }
+        drop(history);
+        self.hub.directory.look_after(room);
+        self.metrics.publications.add(1);
+        let delivered = room.members().saturating_sub(u32::from(except.is_some()));
+        Some(Published { delivered, position })
+    }
+
+    /// Takes a publication over that some shard, perhaps this one, has numbered.
+    pub(super) fn deliver_ordered(&mut self, ordered: &Ordered) {
+        let Ordered { local, except, frames } = ordered;
+        let target = Target::Room { local: *local, id: frames.room };
+        for (dialect, frame) in &frames.by_dialect {
+            // The slot may have changed hands since the frame was mailed.
+            let room = self.rooms.get(*local).filter(|room| room.shared.id == frames.room);
+            if room.is_none_or(|room| room.members(*dialect).is_empty()) {
+                continue;
+            }
+            let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
+            self.deliver(entry, *dialect, target, *except, frames.offset);
+        }
+        self.rooms.set_reached(*local, frames.room, frames.offset);
+    }
+}
