@@ -33,7 +33,12 @@ fn publish(directory: &Directory, name: &str, data: &str, now_ms: u64) -> Option
     let publication =
         Publication { event: "", room: Some(name), data: Some(data), sender: None, unix_ms: 0, offset: None };
     let reserved = directory.reserve(Stored::charge_of(&publication));
-    let offset = room.log.as_ref()?.lock(now_ms)?.append(&publication, now_ms, reserved);
+    let Some(mut history) = room.log.as_ref()?.lock(now_ms) else {
+        directory.release(reserved);
+        return None;
+    };
+    let offset = history.append(&publication, now_ms, reserved);
+    drop(history);
     directory.look_after(&room);
     Some(offset)
 }

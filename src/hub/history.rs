@@ -113,7 +113,8 @@ impl History {
 
     /// When the next publication becomes too old, in ms of the node's clock; `None` if none will.
     pub fn due_ms(&self) -> Option<u64> {
-        self.entries.front()?.at_ms.checked_add(self.age_max_ms)
+        let age_max_ms = self.age_max_ms()?;
+        self.entries.front().map(|stored| stored.at_ms.saturating_add(age_max_ms))
     }
 
     /// How long a publication is kept at most, in ms; `None`: for ever.

@@ -143,3 +143,7 @@ impl Shard {
         Space { bytes: own.min(node), frames: frames.saturating_sub(held_frames as usize) }
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
