@@ -3,7 +3,7 @@
 use super::backlog::{Backlog, charge};
 use super::conn::State;
 use super::palette::EMPTY;
-use super::{BLOCKED, Now, Sent, Shard, Sockets};
+use super::{BLOCKED, Now, Sent, Shard, Sockets, echo};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
@@ -19,7 +19,7 @@ const DRAIN_BYTES: usize = 1024 * 1024;
 impl Shard {
     /// Says something to one connection, in its dialect.
     pub(super) fn answer(&mut self, now: Now, slot: u32, answer: &Answer<'_>) {
-        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
         let entry = self.palette.push(None, |out| {
             wire::frame_in_place(out, wire::Opcode::Text, |out| {
@@ -76,12 +76,14 @@ impl Shard {
         reserve: usize,
     ) -> Result<(), DropReason> {
         let limits = &self.config.limits;
-        let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
+        let Some(conn) = self.conns.at(slot) else { return Err(DropReason::Closed) };
+        let (held_bytes, held_frames) = match &conn.backlog {
             Some(backlog) => (backlog.bytes(), backlog.frames()),
             None => (0, 0),
         };
+        let bytes_max = limits.outbox_bytes_max + if conn.echo { echo::OUTBOX_BYTES } else { 0 };
         let frames_max = limits.outbox_messages_max.saturating_add(if reserve > 0 { 64 } else { 0 });
-        if held_bytes + cost > limits.outbox_bytes_max + reserve || held_frames + frames > frames_max {
+        if held_bytes + cost > bytes_max + reserve || held_frames + frames > frames_max {
             return Err(DropReason::Outbox);
         }
         if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
@@ -106,9 +108,7 @@ impl Shard {
                 Sent::Taken(taken) if taken == bytes.len() => {
                     frames_out += u64::from(self.palette.frames(list));
                     bytes_out += taken as u64;
-                    if self.closing_is_over(slot) {
-                        self.remove(slot, sockets);
-                    }
+                    self.all_sent(slot, sockets);
                 }
                 Sent::Taken(taken) => {
                     bytes_out += taken as u64;
@@ -225,9 +225,7 @@ impl Shard {
         } else if empty {
             self.discard_backlog(slot);
             sockets.watch_writable(slot, false);
-            if self.closing_is_over(slot) {
-                self.remove(slot, sockets);
-            }
+            self.all_sent(slot, sockets);
         }
     }
 
@@ -251,13 +249,16 @@ impl Shard {
         (backlog.frames(), backlog.bytes())
     }
 
-    /// Both close frames have been seen and ours is out.
-    fn closing_is_over(&self, slot: u32) -> bool {
-        self.pending[slot as usize] == EMPTY
-            && self
-                .conns
-                .at(slot)
-                .is_some_and(|conn| matches!(conn.state, State::Closing { peer_closed: true, .. }))
+    /// Ends what can end of a connection that is being closed, if all that it is owed is out.
+    pub(super) fn all_sent(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        if self.pending[slot as usize] != EMPTY {
+            return;
+        }
+        match self.conns.at(slot).map(|conn| conn.state) {
+            Some(State::Closing { peer_closed: true, .. }) => self.remove(slot, sockets),
+            Some(State::Closing { deaf: true, .. }) => sockets.finish(slot),
+            _ => {}
+        }
     }
 
     /// Evicts the connections whose outboxes passed their bound.
@@ -298,8 +299,8 @@ impl Shard {
         let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         let peer_closed = reason == CloseReason::PeerClosed;
-        conn.state = State::Closing { reason, peer_closed, deadline_ds };
-        conn.input = None;
+        conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
+        // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
         self.leave_all(slot);
         self.metrics.closes.add(reason.index(), 1);

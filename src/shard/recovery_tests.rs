@@ -1,6 +1,6 @@
 //! Shards, mailboxes and clients on one thread: mail is late by as much as the test likes.
 
-use super::super::{Mail, Message, Parts, Post, Sent, Shard, Sockets, To};
+use super::super::{Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
 use super::*;
 use crate::base::Pattern;
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
@@ -29,6 +29,8 @@ impl Sockets for Pipes {
     fn watch_writable(&mut self, _: u32, _: bool) {}
 
     fn urge(&mut self, _: u32) {}
+
+    fn finish(&mut self, _: u32) {}
 
     fn close(&mut self, slot: u32) {
         self.0.remove(&slot);
@@ -145,7 +147,8 @@ impl World {
         match *step {
             Step::Connect { client, shard } if self.clients[client].at.is_none() => {
                 self.shards[shard].0.hub.admission.admit(None, 0, 0).unwrap();
-                let key = self.shards[shard].0.open(now(), None, DialectId(0)).unwrap();
+                let newcomer = Newcomer { peer: None, dialect: DialectId(0), echo: false };
+                let key = self.shards[shard].0.open(now(), newcomer).unwrap();
                 self.clients[client].at = Some((shard, key.slot));
             }
             Step::Lose { client } => {
