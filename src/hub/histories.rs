@@ -122,6 +122,11 @@ impl Directory {
         self.ledger.rooms()
     }
 
+    /// Histories emptied or forgotten because the bound was spent.
+    pub fn history_evictions(&self) -> u64 {
+        self.ledger.evictions()
+    }
+
     /// Sets the bound on the bytes of all histories.
     pub fn set_history_bytes_max(&self, bytes_max: usize) {
         self.ledger.set_bytes_max(bytes_max);
@@ -147,7 +152,7 @@ impl Directory {
     pub fn reserve(&self, bytes: usize) -> Option<usize> {
         while !self.ledger.take(bytes) {
             let oldest = self.histories.lock().pop_oldest()?;
-            self.empty(&oldest);
+            self.evict(&oldest);
         }
         Some(bytes)
     }
@@ -165,6 +170,10 @@ impl Directory {
         }
         let (use_key, due_ms) = (log.use_key(), self.next_look_ms(log, self.ledger.now_ms()));
         self.histories.lock().add(room.clone(), use_key, due_ms);
+        // Whoever forgot it meanwhile may have found nothing to take off the list.
+        if log.hold().is_forgotten() {
+            self.unlist(room);
+        }
     }
 
     /// Drops what has become too old, and forgets rooms without members that nobody has used for as long. Returns when
@@ -208,13 +217,14 @@ impl Directory {
     pub(super) fn make_room(&self) {
         while self.ledger.is_over() {
             let Some(oldest) = self.histories.lock().pop_oldest() else { return };
-            self.empty(&oldest);
+            self.evict(&oldest);
         }
     }
 
     /// Empties the history of a room that has just been taken off the list; forgets the room if it has no members.
-    fn empty(&self, room: &RoomShared) {
+    fn evict(&self, room: &RoomShared) {
         let Some(log) = &room.log else { return };
+        self.ledger.count_eviction();
         let mut stripe = self.stripe(room.name.as_str());
         let mut guard = log.hold();
         // Before it is emptied: whoever publishes to it after that, under the same lock, lists it anew.

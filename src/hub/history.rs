@@ -1,15 +1,16 @@
 use crate::config::{HistoryLimits, RoomPolicy};
 use crate::model::{ConnectionId, Epoch, Position, Publication};
 use std::collections::VecDeque;
+use std::time::Duration;
 
-/// What one kept publication costs beside its text, in bytes: its entry, twice because the ring grows by doubling,
-/// and what the allocator rounds up.
+/// What one kept publication costs beside its text, in bytes: its entry, twice because the ring has up to twice the
+/// places that it needs, and what the allocator rounds up.
 pub const ENTRY_BYTES: usize = 128;
 
 const _: () = assert!(2 * size_of::<Stored>() + 16 <= ENTRY_BYTES);
 
-/// Capacity of a ring below which shrinking is not worth it, in entries.
-const CAPACITY_MIN: usize = 16;
+/// Places that a ring may have beyond twice what it needs, so that small ones are left alone.
+const SPARE_PLACES: usize = 16;
 
 /// The latest publications of a room, in one order, numbered from 1 on without gaps.
 ///
@@ -56,6 +57,11 @@ impl Stored {
         ENTRY_BYTES + self.text.len()
     }
 
+    /// Bytes of type name and data: fewer than any frame of it has.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// It again, as it was.
     pub fn publication<'a>(&'a self, room: &'a str, offset: Option<u64>) -> Publication<'a> {
         let (event, data) = self.text.split_at(self.event_bytes as usize);
@@ -71,14 +77,13 @@ impl Stored {
 }
 
 impl History {
-    /// An empty history with the bounds of a policy: those of `history`, or else one publication of any age for
-    /// `last_value`.
+    /// An empty history with the bounds of a policy: those of `history`, or else one publication for `last_value`.
     pub fn new(policy: &RoomPolicy, epoch: Epoch) -> Self {
         let (messages_max, age_max_ms, bytes_max) = match policy.history {
             Some(HistoryLimits { messages_max, age_max, bytes_max }) => {
-                (messages_max as usize, u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX), bytes_max)
+                (messages_max as usize, millis(age_max), bytes_max)
             }
-            None => (1, u64::MAX, usize::MAX),
+            None => (1, policy.last_value_age_max.map_or(u64::MAX, millis), usize::MAX),
         };
         Self {
             epoch,
@@ -140,6 +145,7 @@ impl History {
         self.entries.push_back(Stored::new(publication, at_ms));
         self.bytes += charge;
         self.last_offset += 1;
+        self.fit();
         self.last_offset
     }
 
@@ -155,8 +161,15 @@ impl History {
         while self.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.drop_front();
         }
-        if self.entries.capacity() > CAPACITY_MIN && self.entries.len() * 4 < self.entries.capacity() {
-            self.entries.shrink_to(self.entries.len() * 2);
+        self.fit();
+    }
+
+    /// Gives back places of the ring, so that [`ENTRY_BYTES`] holds. Rare: the ring is left half as large again as it
+    /// needs to be, so that many publications come or go before it is copied next.
+    fn fit(&mut self) {
+        let len = self.entries.len();
+        if self.entries.capacity() > 2 * len + SPARE_PLACES {
+            self.entries.shrink_to(len + len / 2);
         }
     }
 
@@ -223,6 +236,10 @@ impl History {
         self.bytes -= front.charge();
         true
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

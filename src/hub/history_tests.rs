@@ -1,6 +1,5 @@
 use super::*;
 use proptest::prelude::*;
-use std::time::Duration;
 
 fn policy(messages_max: u32, age_ms: u64, bytes_max: usize) -> RoomPolicy {
     let history = HistoryLimits { messages_max, age_max: Duration::from_millis(age_ms), bytes_max };
@@ -91,7 +90,7 @@ fn positions_of_elsewhere_cannot_be_told_from() {
 }
 
 #[test]
-fn a_last_value_has_no_age() {
+fn a_last_value_has_an_age_only_if_the_rule_says_so() {
     let policy = RoomPolicy { last_value: true, ..RoomPolicy::default() };
     let mut history = History::new(&policy, Epoch::new(5));
     history.append(&said("1"), 0);
@@ -100,6 +99,12 @@ fn a_last_value_has_no_age() {
     let (offset, stored) = history.last().unwrap();
     assert_eq!((offset, stored.publication("r", None).data, history.len()), (2, Some("2"), 1));
     assert_eq!((history.age_max_ms(), history.due_ms()), (None, None));
+    let policy = RoomPolicy { last_value_age_max: Some(Duration::from_secs(1)), ..policy };
+    let mut history = History::new(&policy, Epoch::new(5));
+    history.append(&said("1"), 0);
+    assert_eq!((history.age_max_ms(), history.due_ms()), (Some(1000), Some(1000)));
+    history.trim(1000);
+    assert!(history.is_empty());
 }
 
 #[test]
@@ -119,6 +124,20 @@ fn pages_are_bounded_by_count_and_bytes() {
     assert_eq!(page(Some(5), 5, 2 * (ENTRY_BYTES + 2)), [6, 7]);
     assert_eq!(page(Some(5), 5, 0), [6], "one at least, or a reader never gets on");
     assert_eq!(page(None, 5, 0), [12]);
+}
+
+#[test]
+fn the_ring_shrinks_with_what_it_holds() {
+    let mut history = history(10_000, 1000, 10_000_000);
+    for now_ms in 0..5000 {
+        history.append(&said("1"), now_ms / 10);
+        assert!(history.entries.capacity() <= 2 * history.len() + SPARE_PLACES);
+    }
+    for now_ms in 1000..1600 {
+        history.trim(now_ms);
+        assert!(history.entries.capacity() <= 2 * history.len() + SPARE_PLACES, "{}", history.len());
+    }
+    assert!(history.is_empty());
 }
 
 /// What a history does, for the model.
@@ -185,6 +204,7 @@ proptest! {
             gone = first;
             prop_assert_eq!((history.len(), history.bytes()), (all.len() - first, bytes));
             prop_assert_eq!(history.position(), at(all.len() as u64));
+            prop_assert!(history.entries.capacity() <= 2 * history.len() + SPARE_PLACES);
             for seen in 0..=all.len() + 1 {
                 let expected = (seen >= first && seen <= all.len())
                     .then(|| (seen as u64 + 1..=all.len() as u64).collect::<Vec<_>>());

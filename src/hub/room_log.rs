@@ -11,6 +11,7 @@ pub(super) struct Ledger {
     bytes: AtomicUsize,
     bytes_max: AtomicUsize,
     rooms: AtomicUsize,
+    evictions: AtomicU64,
     /// The latest time that anybody told, in ms of the node's clock: what is not given the time goes by this.
     now_ms: AtomicU64,
 }
@@ -21,6 +22,7 @@ impl Ledger {
             bytes: AtomicUsize::new(0),
             bytes_max: AtomicUsize::new(bytes_max),
             rooms: AtomicUsize::new(0),
+            evictions: AtomicU64::new(0),
             now_ms: AtomicU64::new(0),
         }
     }
@@ -31,6 +33,14 @@ impl Ledger {
 
     pub fn rooms(&self) -> usize {
         self.rooms.load(Ordering::Relaxed)
+    }
+
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    pub fn count_eviction(&self) {
+        self.evictions.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn set_bytes_max(&self, bytes_max: usize) {
@@ -180,6 +190,11 @@ impl LogGuard<'_> {
             }
             None => self.state.history.pass(),
         }
+    }
+
+    /// Whether the directory does not have the room any more.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.state.is_forgotten
     }
 
     /// Marks the room as no longer in the directory, and empties it.

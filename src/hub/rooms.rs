@@ -176,13 +176,27 @@ impl Rooms {
     /// A member has been told all up to `offset` in another way: what this shard still has to deliver of that is not
     /// for it.
     pub fn set_ahead(&mut self, slot: u32, connection: u32, offset: u64) {
-        let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
-        if let Some(order) = room.and_then(|room| room.order.as_mut())
+        let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let is_alone = room.groups.iter().map(|group| group.members.len()).sum::<usize>() == 1;
+        if let Some(order) = room.order.as_mut()
             && offset > order.reached
         {
+            if is_alone {
+                // Then it is for nobody here, and nobody who joins a quiet room later needs an entry.
+                order.reached = offset;
+                order.ahead = HashMap::default();
+                return;
+            }
             order.ahead.insert(connection, offset);
             order.ahead_max = order.ahead_max.max(offset);
         }
+    }
+
+    /// Whether the publication of that offset is still to be delivered to some member of the room `id`, if that is the
+    /// one in the slot.
+    pub fn awaits(&self, slot: u32, id: u64, offset: u64) -> bool {
+        let room = self.get(slot).filter(|room| room.shared.id == id);
+        room.and_then(|room| room.order.as_ref()).is_some_and(|order| offset > order.reached)
     }
 
     /// This shard has delivered the publication of that offset to the members of the room `id`, if that is still the

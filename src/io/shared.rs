@@ -161,6 +161,7 @@ impl NodeShared {
         let scrape = Scrape {
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
+            history_evictions: self.hub.directory.history_evictions(),
             history_rooms: self.hub.directory.history_rooms() as u64,
             messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
             uptime_seconds: now_ms as f64 / 1e3,

@@ -32,6 +32,7 @@ fn sample() -> String {
             rooms: 12,
             history_bytes: 4096,
             history_rooms: 2,
+            history_evictions: 3,
             messages_per_second: 2.5,
             uptime_seconds: 61.0,
         },
@@ -48,6 +49,7 @@ fn the_documents_four_are_there() {
         "websocket_errors_total 2",
         "fanwire_history_bytes 4096.0",
         "fanwire_history_rooms 2.0",
+        "fanwire_history_evictions_total 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

@@ -17,6 +17,8 @@ pub struct Scrape {
     pub history_bytes: u64,
     /// Rooms with a history, those without members included.
     pub history_rooms: u64,
+    /// Histories emptied because the node's bound was spent.
+    pub history_evictions: u64,
     /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
     pub messages_per_second: f64,
     /// How long the node has run, in seconds.

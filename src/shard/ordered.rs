@@ -61,11 +61,14 @@ impl Shard {
     /// Takes a publication over that some shard, perhaps this one, has numbered.
     pub(super) fn deliver_ordered(&mut self, ordered: &Ordered) {
         let Ordered { local, except, frames } = ordered;
+        // The slot may have changed hands since the frame was mailed, or all members may know of it by their answers.
+        if !self.rooms.awaits(*local, frames.room, frames.offset) {
+            return;
+        }
         let target = Target::Room { local: *local, id: frames.room };
         for (dialect, frame) in &frames.by_dialect {
-            // The slot may have changed hands since the frame was mailed.
-            let room = self.rooms.get(*local).filter(|room| room.shared.id == frames.room);
-            if room.is_none_or(|room| room.members(*dialect).is_empty()) {
+            // Who spoke this dialect may have left since.
+            if self.rooms.get(*local).is_none_or(|room| room.members(*dialect).is_empty()) {
                 continue;
             }
             let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));

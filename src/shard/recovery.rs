@@ -79,6 +79,9 @@ impl Shard {
         } else {
             self.rooms.set_ahead(local, slot, position.offset);
         }
+        if let Some(recovered) = recovered {
+            self.metrics.recoveries.inc(usize::from(!recovered));
+        }
         let position = log.has_offsets().then_some(position);
         self.answer(now, slot, &Answer::Subscribed { room, client_count, position, recovered, id });
         for entry in replay.into_iter().flatten() {
@@ -91,6 +94,11 @@ impl Shard {
         let missed = history.since(seen)?;
         let space = self.space(slot);
         if missed.len() > space.frames {
+            return None;
+        }
+        // Before anything is encoded: who asks again and again for too much is not to cost much.
+        let text_bytes: usize = history.since(seen)?.map(|(_, stored)| stored.text_bytes()).sum();
+        if text_bytes > space.bytes {
             return None;
         }
         self.encode(slot, room, true, missed, space)

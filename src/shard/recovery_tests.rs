@@ -1,12 +1,12 @@
 //! Shards, mailboxes and clients on one thread: mail is late by as much as the test likes.
 
-use super::super::{Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
 use super::*;
 use crate::base::Pattern;
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{CloseReason, ConnectionId, DialectId, DropReason, Refusal};
+use crate::shard::{Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
