@@ -1,84 +1,12 @@
-//! Rooms that remember: one order for all, recovery of what was missed, last values, reads over HTTP, bounds.
+//! Rooms that remember: one order for all, bounds, ages, reads over HTTP.
 
 mod common;
 
-use common::{Client, SILENCE, Server, conversation, eventually};
+use common::remembering::{RULES, Seen, join, kept, next, publish, recover, server};
+use common::{Client, SILENCE, Server, conversation, eventually, request, rss_kib};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Rooms `h:*` have a history of 1000 messages, `v:*` a last value, `hv:*` both; others neither.
-const RULES: &str = r#"--room-rules=[
-    {"pattern":"h:*","history_messages":1000},
-    {"pattern":"v:*","last_value":true},
-    {"pattern":"hv:*","history_messages":3,"last_value":true},
-    {"pattern":"few:*","history_messages":3},
-    {"pattern":"short:*","history_messages":1000,"history_ttl":"1s"},
-    {"pattern":"small:*","history_messages":1000,"history_bytes":"1KiB"}
-]"#;
-
-fn server() -> Server {
-    Server::start(&["--shards=4", RULES])
-}
-
-/// A place in a room's order.
-#[derive(Debug, Clone, PartialEq)]
-struct Seen {
-    epoch: String,
-    offset: u64,
-}
-
-/// Joins; where the order stands.
-fn join(client: &mut Client, room: &str) -> Seen {
-    client.send_text(&json!({"type": "subscribe", "room": room}).to_string());
-    let (seen, recovered) = joined(client);
-    assert_eq!(recovered, None);
-    seen
-}
-
-/// Joins and asks for what was missed; where the order stands and whether it could be told.
-fn recover(client: &mut Client, room: &str, seen: &Seen) -> (Seen, bool) {
-    let recover = json!({"epoch": seen.epoch, "offset": seen.offset});
-    client.send_text(&json!({"type": "subscribe", "room": room, "recover": recover}).to_string());
-    let (seen, recovered) = joined(client);
-    (seen, recovered.expect("recovery was asked"))
-}
-
-fn joined(client: &mut Client) -> (Seen, Option<bool>) {
-    client.expect_json(|answer| {
-        assert_eq!(answer["type"], "subscribed", "{answer}");
-        let data = &answer["data"];
-        let epoch = data["epoch"].as_str().unwrap_or_default().to_owned();
-        let seen = Seen { epoch, offset: data["offset"].as_u64().unwrap_or_default() };
-        (seen, data.get("recovered").map(|recovered| recovered.as_bool().unwrap()))
-    })
-}
-
-/// Publishes by the API; the offset.
-fn publish(server: &Server, room: &str, data: &Value) -> u64 {
-    let answer = server.post("/v1/publish", &json!({"room": room, "data": data}).to_string());
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    answer.json()["offset"].as_u64().unwrap_or_default()
-}
-
-/// The next message: its offset and data.
-fn next(client: &mut Client) -> (u64, Value) {
-    client.expect_json(|message| {
-        assert_eq!(message["type"], "message", "{message}");
-        (message["offset"].as_u64().unwrap_or_default(), message["data"].clone())
-    })
-}
-
-/// The messages that a history keeps: their offsets.
-fn kept(server: &Server, room: &str, query: &str) -> Vec<u64> {
-    let answer = server.get(&format!("/v1/rooms/{room}/messages{query}"));
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let page = answer.json();
-    let messages = page["messages"].as_array().unwrap().iter();
-    messages.map(|message| message["offset"].as_u64().unwrap()).collect()
-}
 
 #[test]
 fn messages_have_offsets_and_answers_tell_them() {
@@ -178,187 +106,12 @@ fn all_members_see_one_order_under_many_publishers() {
 }
 
 #[test]
-fn who_comes_back_gets_exactly_what_was_missed() {
-    const ROUNDS: usize = 40;
-    let server = server();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let publishers: Vec<_> = (0..3)
-            .map(|_| {
-                let (server, stop) = (&server, &stop);
-                scope.spawn(move || {
-                    let mut client = server.connect();
-                    join(&mut client, "h:1");
-                    let (own, mut number) = (client.id.clone(), 0);
-                    while !stop.load(Ordering::Relaxed) {
-                        client.send_text(&json!({"type":"publish","room":"h:1","data":number}).to_string());
-                        number += 1;
-                        // At the pace at which it hears itself, so that nobody becomes a slow consumer.
-                        while client.expect_json(|message| message["client_id"] != own.as_str()) {}
-                    }
-                })
-            })
-            .collect();
-        let travellers: Vec<_> = (0..3_usize)
-            .map(|traveller| {
-                let server = &server;
-                scope.spawn(move || {
-                    let mut client = server.connect();
-                    let mut seen = join(&mut client, "h:1");
-                    let mut replayed = 0;
-                    for round in 0..ROUNDS {
-                        for _ in 0..(round * 7 + traveller) % 20 {
-                            let (offset, _) = next(&mut client);
-                            assert_eq!(offset, seen.offset + 1);
-                            seen.offset = offset;
-                        }
-                        // The end of a connection loses what was on its way: that is what recovery is for.
-                        drop(client);
-                        thread::sleep(Duration::from_millis((round as u64 * 3) % 10));
-                        client = server.connect();
-                        let (now, recovered) = recover(&mut client, "h:1", &seen);
-                        assert!(recovered, "missed {} to {}", seen.offset, now.offset);
-                        assert_eq!(now.epoch, seen.epoch);
-                        for offset in seen.offset + 1..=now.offset {
-                            assert_eq!(next(&mut client).0, offset);
-                            replayed += 1;
-                        }
-                        seen = now;
-                    }
-                    replayed
-                })
-            })
-            .collect();
-        let replayed: Vec<u64> = travellers.into_iter().map(|it| it.join().unwrap()).collect();
-        stop.store(true, Ordering::Relaxed);
-        publishers.into_iter().for_each(|it| it.join().unwrap());
-        assert!(replayed.iter().all(|count| *count > 0), "{replayed:?}");
-    });
-}
-
-#[test]
-fn replayed_messages_are_as_they_were() {
-    let server = server();
-    let (mut a, mut b) = (server.connect(), server.connect());
-    let seen = join(&mut a, "h:1");
-    join(&mut b, "h:1");
-    b.send_text(r#"{"type":"publish","room":"h:1","data":{ "z":1.0, "a":"\u00e9" }}"#);
-    b.send_text(r#"{"type":"publish","room":"h:1"}"#);
-    let live = [a.expect_text(), a.expect_text()];
-    let answer = server.post("/v1/publish", r#"{"room":"h:1","event":"note","data":null}"#);
-    assert_eq!(answer.json()["epoch"], seen.epoch.as_str());
-    let live = [&live[0], &live[1], &a.expect_text()].map(String::clone);
-    assert!(live[2].starts_with(r#"{"type":"note","room":"h:1","data":null,"offset":3,"timestamp":"#));
-    drop(a);
-    thread::sleep(Duration::from_millis(5));
-    let mut c = server.connect();
-    let (now, recovered) = recover(&mut c, "h:1", &seen);
-    assert_eq!((now.offset, recovered), (3, true));
-    assert_eq!([c.expect_text(), c.expect_text(), c.expect_text()], live);
-    c.expect_nothing(SILENCE);
-    let (_, recovered) = recover(&mut c, "h:1", &now);
-    assert!(recovered, "nothing was missed");
-    c.expect_nothing(SILENCE);
-    // A member may ask again: what follows the answer is what it says that it has not seen.
-    let (_, recovered) = recover(&mut c, "h:1", &Seen { offset: 2, ..now });
-    assert!(recovered);
-    assert_eq!(c.expect_text(), live[2]);
-    publish(&server, "h:1", &json!(4));
-    assert_eq!(next(&mut c), (4, json!(4)));
-}
-
-#[test]
-fn what_cannot_be_recovered_is_said_and_only_live_follows() {
-    let server = server();
-    let mut client = server.connect();
-    let seen = join(&mut client, "few:1");
-    for number in 1..=5 {
-        assert_eq!(publish(&server, "few:1", &json!(number)), number);
-        assert_eq!(next(&mut client).0, number);
-    }
-    let at = |epoch: &str, offset| Seen { epoch: epoch.to_owned(), offset };
-    for (seen, fine) in [
-        (at(&seen.epoch, 5), true),
-        (at(&seen.epoch, 2), true),
-        (at(&seen.epoch, 1), false),
-        (at(&seen.epoch, 6), false),
-        (at(&seen.epoch, u64::MAX), false),
-        (at("0000000000000000", 5), false),
-        (at("", 5), false),
-        (at("no epoch \u{0}", 5), false),
-    ] {
-        let mut client = server.connect();
-        let (now, recovered) = recover(&mut client, "few:1", &seen);
-        assert_eq!((recovered, now.offset), (fine, 5), "{seen:?}");
-        let replayed = if fine { 5 - seen.offset } else { 0 };
-        for offset in 6 - replayed..6 {
-            assert_eq!(next(&mut client).0, offset, "{seen:?}");
-        }
-        client.expect_nothing(SILENCE / 4);
-    }
-    let mut other = server.connect();
-    assert!(!recover(&mut other, "few:1", &at(&seen.epoch, 0)).1);
-    publish(&server, "few:1", &json!(6));
-    assert_eq!(next(&mut other), (6, json!(6)), "live");
-    // A room without history cannot recover anything, and says no more than that.
-    other.send_text(r#"{"type":"subscribe","room":"plain","recover":{"epoch":"e","offset":0}}"#);
-    other.expect(
-        r#"{"type":"subscribed","room":"plain","data":{"room":"plain","client_count":1,"recovered":false},"timestamp":"*ms"}"#,
-    );
-}
-
-#[test]
-fn a_recover_of_a_wrong_shape_is_no_request() {
-    let server = server();
-    let mut client = server.connect();
-    for wrong in [
-        "1",
-        "true",
-        r#""e""#,
-        "[]",
-        r#"["e",1]"#,
-        "{}",
-        r#"{"epoch":"e"}"#,
-        r#"{"offset":1}"#,
-        r#"{"epoch":1,"offset":1}"#,
-        r#"{"epoch":null,"offset":1}"#,
-        r#"{"epoch":"e","offset":"1"}"#,
-        r#"{"epoch":"e","offset":-1}"#,
-        r#"{"epoch":"e","offset":1.5}"#,
-        r#"{"epoch":"e","offset":18446744073709551616}"#,
-        r#"{"epoch":"e","offset":null}"#,
-        r#"{"epoch":"e","offset":1,"offset":2}"#,
-    ] {
-        client.send_text(&format!(r#"{{"type":"subscribe","room":"h:1","recover":{wrong},"id":7}}"#));
-        client.expect(r#"{"type":"error","error":"invalid JSON format","id":7,"timestamp":"*ms"}"#);
-    }
-    assert_eq!(server.get("/v1/rooms/h:1").status, 404, "nobody has joined");
-    // Elsewhere it is a field like any other; null asks for nothing.
-    conversation(
-        &mut client,
-        r#"
-        > {"type":"ping","recover":1}
-        < {"type":"pong","timestamp":"*ms"}
-        > {"type":"subscribe","room":"h:1","recover":null}
-        < {"type":"subscribed","room":"h:1","data":{"room":"h:1","client_count":1,"epoch":"*","offset":0},"timestamp":"*ms"}
-        "#,
-    );
-}
-
-#[test]
-fn histories_are_bounded_by_count_age_and_bytes() {
+fn histories_are_bounded_by_count_and_bytes() {
     let server = server();
     for number in 1..=5 {
         publish(&server, "few:1", &json!(number));
     }
     assert_eq!(kept(&server, "few:1", ""), [3, 4, 5]);
-    let began = Instant::now();
-    publish(&server, "short:1", &json!(1));
-    if began.elapsed() < Duration::from_millis(500) {
-        assert_eq!(kept(&server, "short:1", ""), [1]);
-    }
-    thread::sleep(Duration::from_millis(1100));
-    assert_eq!(server.get("/v1/rooms/short:1/messages").json()["messages"], json!([]));
     let padding = "x".repeat(200);
     for _ in 0..20 {
         publish(&server, "small:1", &json!(padding));
@@ -368,11 +121,57 @@ fn histories_are_bounded_by_count_age_and_bytes() {
     publish(&server, "small:1", &json!("x".repeat(2000)));
     let info = server.get("/v1/rooms/small:1").json();
     assert_eq!((&info["history"]["messages"], &info["history"]["offset"]), (&json!(0), &json!(21)), "{info}");
-    // Of the room whose messages are too old nothing is left once nobody has used it for that long.
-    eventually("it is forgotten", || {
-        thread::sleep(Duration::from_millis(1500));
-        server.get("/v1/rooms/short:1").status == 404
+}
+
+#[test]
+fn what_is_too_old_goes_though_nobody_publishes_or_asks() {
+    let server = server();
+    let mut member = server.connect();
+    let seen = join(&mut member, "short:1");
+    for number in 1..=3 {
+        assert_eq!(publish(&server, "short:1", &json!(number)), number);
+        assert_eq!(next(&mut member).0, number);
+    }
+    assert!(server.metric_sum("fanwire_history_bytes") > 0.0);
+    // `/metrics` alone is looked at: whoever reads a history drops what is too old of it.
+    eventually("the publications are gone", || server.metric_sum("fanwire_history_bytes") == 0.0);
+    assert_eq!(server.metric_sum("fanwire_history_rooms"), 1.0, "the room has a member");
+    assert_eq!(server.get("/v1/rooms/short:1/messages").json()["messages"], json!([]));
+    // The order goes on: who has seen all has missed nothing, who has not is told.
+    let mut other = server.connect();
+    let (now, recovered) = recover(&mut other, "short:1", &Seen { offset: 3, ..seen.clone() });
+    assert_eq!((now.offset, recovered), (3, true));
+    assert!(!recover(&mut server.connect(), "short:1", &Seen { offset: 2, ..seen }).1);
+    assert_eq!(publish(&server, "short:1", &json!(4)), 4);
+    assert_eq!((next(&mut member).0, next(&mut other).0), (4, 4));
+}
+
+#[test]
+fn a_room_without_members_is_forgotten_in_the_end() {
+    let server = server();
+    let mut client = server.connect();
+    let seen = join(&mut client, "short:1");
+    publish(&server, "short:1", &json!(1));
+    next(&mut client);
+    drop(client);
+    // Rooms in which nobody ever was, and some that nobody ever published to.
+    for number in 2..50 {
+        publish(&server, &format!("short:{number}"), &json!(1));
+        publish(&server, &format!("brief:{number}"), &json!(1));
+        let mut visitor = server.connect();
+        join(&mut visitor, &format!("short:quiet:{number}"));
+        visitor.subscribe(&format!("brief:quiet:{number}"));
+    }
+    eventually("all are forgotten", || {
+        server.metric_sum("fanwire_history_rooms") == 0.0 && server.metric_sum("fanwire_history_bytes") == 0.0
     });
+    for room in ["short:1", "short:quiet:7", "brief:9"] {
+        assert_eq!(server.get(&format!("/v1/rooms/{room}")).status, 404, "{room}");
+    }
+    let mut client = server.connect();
+    let (now, recovered) = recover(&mut client, "short:1", &Seen { offset: 1, ..seen.clone() });
+    assert_eq!((now.offset, recovered), (0, false));
+    assert_ne!(now.epoch, seen.epoch, "another life");
 }
 
 #[test]
@@ -391,72 +190,6 @@ fn a_history_outlives_its_last_member() {
     let (_, recovered) = recover(&mut client, "h:1", &seen);
     assert!(recovered);
     assert_eq!(next(&mut client), (1, json!("while nobody was there")));
-}
-
-#[test]
-fn the_last_value_follows_the_answer() {
-    let server = server();
-    let mut client = server.connect();
-    client.subscribe("v:1");
-    client.expect_nothing(SILENCE / 4);
-    server.post("/v1/publish", r#"{"room":"v:1","data":1}"#).expect(200, r#"{"delivered":1}"#);
-    client.send_text(r#"{"type":"publish","room":"v:1","data":2}"#);
-    client.expect(r#"{"type":"message","room":"v:1","data":1,"timestamp":"*ms"}"#);
-    let live = client.expect_text();
-    for _ in 0..2 {
-        // Also where nobody has been there in between.
-        let mut other = server.connect();
-        other.subscribe("v:1");
-        assert_eq!(other.expect_text(), live);
-        other.expect_nothing(SILENCE / 4);
-        other.subscribe("v:1");
-        other.expect_nothing(SILENCE / 4);
-        client.send_text(r#"{"type":"unsubscribe","room":"v:1"}"#);
-        while !client.expect_text().contains("unsubscribed") {}
-        drop(other);
-        eventually("nobody is there", || server.get("/v1/rooms").json()["rooms"] == json!([]));
-    }
-    assert_eq!(server.get("/v1/rooms/v:1/messages").status, 404, "that is no history");
-    // With a history as well: after the answer without recovery, and not where recovery was asked.
-    let seen = join(&mut client, "hv:1");
-    for number in 1..=5 {
-        publish(&server, "hv:1", &json!(number));
-    }
-    let mut other = server.connect();
-    assert_eq!(join(&mut other, "hv:1").offset, 5);
-    assert_eq!(next(&mut other), (5, json!(5)));
-    other.expect_nothing(SILENCE / 4);
-    let mut other = server.connect();
-    assert!(!recover(&mut other, "hv:1", &seen).1);
-    other.expect_nothing(SILENCE / 4);
-}
-
-#[test]
-fn a_snapshot_and_what_follows_have_no_gap() {
-    let server = server();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let publisher = scope.spawn(|| {
-            let mut client = server.connect();
-            client.subscribe("v:1");
-            let mut number = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                client.send_text(&json!({"type":"publish","room":"v:1","data":number}).to_string());
-                assert_eq!(next(&mut client).1, number);
-                number += 1;
-            }
-        });
-        for _ in 0..100 {
-            let mut client = server.connect();
-            client.subscribe("v:1");
-            let first = next(&mut client).1.as_u64().unwrap();
-            for number in first + 1..first + 5 {
-                assert_eq!(next(&mut client).1, number);
-            }
-        }
-        stop.store(true, Ordering::Relaxed);
-        publisher.join().unwrap();
-    });
 }
 
 #[test]
@@ -492,13 +225,91 @@ fn histories_are_read_over_http() {
     }
     let info = server.get("/v1/rooms/h:a%20b").json();
     assert_eq!(info["history"]["messages"], 10, "{info}");
+    let mut member = server.connect();
+    member.subscribe("plain");
     for path in ["plain", "nobody", "h:nobody"] {
-        client.subscribe("plain");
-        assert_eq!(server.get(&format!("/v1/rooms/{path}/messages")).status, 404, "{path}");
+        let answer = server.get(&format!("/v1/rooms/{path}/messages"));
+        answer
+            .expect(404, r#"{"error":{"code":"not_found","message":"no such room, or it has no history"}}"#);
     }
-    for query in ["?limit=0", "?limit=1001", "?limit=x", "?offset=-1", "?offset=x", "?after=1"] {
-        assert_eq!(server.get(&format!("/v1/rooms/h:a%20b/messages{query}")).status, 400, "{query}");
+    for query in [
+        "?limit=0",
+        "?limit=1001",
+        "?limit=18446744073709551617",
+        "?limit=x",
+        "?limit=",
+        "?limit=1&limit=1",
+        "?offset=-1",
+        "?offset=1.5",
+        "?offset=18446744073709551616",
+        "?offset=x",
+        "?offset=1&offset=2",
+        "?after=1",
+    ] {
+        let answer = server.get(&format!("/v1/rooms/h:a%20b/messages{query}"));
+        assert!(
+            answer.status == 400 && answer.json()["error"]["code"] == "bad_request",
+            "{query}: {answer:?}"
+        );
     }
+    for path in ["h:a%2/messages", "%00/messages", "%ff/messages"] {
+        assert_eq!(server.get(&format!("/v1/rooms/{path}")).status, 400, "{path}");
+    }
+    for path in ["h:a%20b/messages/", "h:a%20b/messages/1", "h:a%20b/message", "/messages"] {
+        assert_eq!(server.get(&format!("/v1/rooms/{path}")).status, 404, "{path}");
+    }
+    let answer = server.post("/v1/rooms/h:a%20b/messages", r#"{"data":1}"#);
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+}
+
+#[test]
+fn histories_are_read_with_the_key_alone() {
+    let server = Server::start_with(&["--shards=2", RULES], &[("FANWIRE_API_KEY", "correct-horse")]);
+    let mut client = server.connect();
+    join(&mut client, "h:1");
+    client.send_text(r#"{"type":"publish","room":"h:1","data":1}"#);
+    next(&mut client);
+    let status = |headers: &[(&str, &str)]| {
+        request(server.addr(), "GET", "/v1/rooms/h:1/messages", headers, b"").status
+    };
+    assert_eq!(status(&[]), 401);
+    assert_eq!(status(&[("Authorization", "Bearer wrong")]), 401);
+    assert_eq!(status(&[("Authorization", "Bearer correct-horse")]), 200);
+    for path in ["/v1/rooms/h:nobody/messages", "/v1/rooms/h:1"] {
+        assert_eq!(server.get(path).status, 401, "{path}: who has no key learns nothing");
+    }
+}
+
+#[test]
+fn pages_follow_each_other_while_publishers_publish() {
+    const EACH: u64 = 200;
+    let server = server();
+    let mut reader = server.connect();
+    let epoch = join(&mut reader, "h:1").epoch;
+    thread::scope(|scope| {
+        for publisher in 0..3_u64 {
+            let server = &server;
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    publish(server, "h:1", &json!([publisher, number]));
+                }
+            });
+        }
+        let (mut offset, mut numbers) = (0, [0; 3]);
+        while offset < 3 * EACH {
+            let page = server.get(&format!("/v1/rooms/h:1/messages?offset={offset}&limit=7")).json();
+            assert_eq!(page["epoch"], epoch.as_str());
+            for message in page["messages"].as_array().unwrap() {
+                offset += 1;
+                assert_eq!(message["offset"], offset, "no gap and nothing twice");
+                assert_eq!(next(&mut reader), (offset, message["data"].clone()), "as the members see it");
+                let number = &mut numbers[message["data"][0].as_u64().unwrap() as usize];
+                assert_eq!(message["data"][1], *number, "each publisher's own order");
+                *number += 1;
+            }
+        }
+        assert_eq!(numbers, [EACH; 3]);
+    });
 }
 
 #[test]
@@ -519,31 +330,6 @@ fn a_page_is_bounded_in_bytes() {
 }
 
 #[test]
-fn a_replay_that_does_not_fit_the_outbox_is_refused() {
-    let server =
-        Server::start(&["--shards=1", "--outbox-bytes-max=64KiB", "--outbox-messages-max=100", RULES]);
-    let mut client = server.connect();
-    let seen = join(&mut client, "h:1");
-    let data = json!("x".repeat(1000));
-    for _ in 0..70 {
-        publish(&server, "h:1", &data);
-        next(&mut client);
-    }
-    let at = |offset| Seen { offset, ..seen.clone() };
-    let mut other = server.connect();
-    assert_eq!(recover(&mut other, "h:1", &at(0)), (at(70), false), "too many bytes");
-    let (_, recovered) = recover(&mut other, "h:1", &at(50));
-    assert!(recovered);
-    (51..=70).for_each(|offset| assert_eq!(next(&mut other).0, offset));
-    for _ in 0..90 {
-        publish(&server, "h:1", &json!(1));
-    }
-    (71..=160).for_each(|offset| assert_eq!(next(&mut other).0, offset));
-    assert_eq!(recover(&mut other, "h:1", &at(70)), (at(160), false), "too many messages");
-    assert_eq!(server.metric_sum("fanwire_dropped_frames_total"), 0.0);
-}
-
-#[test]
 fn all_histories_together_are_bounded() {
     const BOUND: f64 = 1024.0 * 1024.0;
     let server = Server::start(&[
@@ -552,7 +338,7 @@ fn all_histories_together_are_bounded() {
     ]);
     let mut member = server.connect();
     join(&mut member, "h:member");
-    let memory_before = resident_bytes(&server);
+    let before_kib = rss_kib(&server);
     let data = json!("x".repeat(4000));
     for number in 0..3000 {
         publish(&server, &format!("h:{number}"), &data);
@@ -561,12 +347,14 @@ fn all_histories_together_are_bounded() {
         }
     }
     // 12 MB were published, and as many rooms as that made.
-    let grown = resident_bytes(&server).saturating_sub(memory_before);
-    assert!(grown < 8 << 20, "{grown}");
+    let grown_kib = rss_kib(&server).saturating_sub(before_kib);
+    assert!(grown_kib < 8 * 1024, "{grown_kib} KiB");
     let (bytes, rooms) =
         (server.metric_sum("fanwire_history_bytes"), server.metric_sum("fanwire_history_rooms"));
     assert!(bytes > BOUND / 2.0 && bytes <= BOUND, "{bytes}");
     assert!((100.0..=BOUND / 5000.0 + 1.0).contains(&rooms), "{rooms}");
+    // Each of the 3000 and the member's own were made; what is not there any more was evicted.
+    assert_eq!(server.metric_sum("fanwire_history_evictions_total"), 3001.0 - rooms);
     assert_eq!(kept(&server, "h:2999", ""), [1], "the last is kept");
     assert_eq!(server.get("/v1/rooms/h:0/messages").status, 404, "the first is forgotten");
     // The member's room was never filled, and never forgotten.
@@ -575,12 +363,6 @@ fn all_histories_together_are_bounded() {
     let seen = Seen { epoch: "0000000000000001".to_owned(), offset: 1 };
     let (now, recovered) = recover(&mut server.connect(), "h:0", &seen);
     assert_eq!((now.offset, recovered), (0, false), "forgotten: another epoch");
-}
-
-fn resident_bytes(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() * 1024
 }
 
 #[test]
@@ -608,4 +390,25 @@ fn a_rule_over_the_nodes_bound_stops_the_start() {
     let rules = r#"--room-rules=[{"pattern":"a","history_messages":1,"history_bytes":"2MiB"}]"#;
     let (status, output) = Server::run(&["--history-bytes-max=1MiB", rules], &[]);
     assert!(!status.success() && output.contains("history_bytes_max"), "{output}");
+}
+
+#[test]
+fn a_smaller_bound_holds_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fanwire.yaml");
+    let write = |bound: &str| std::fs::write(&file, format!("history_bytes_max: {bound}\n")).unwrap();
+    write("4MiB");
+    let rules = r#"--room-rules=[{"pattern":"h:*","history_messages":100,"history_bytes":"32KiB"}]"#;
+    let server = Server::start(&["--config", file.to_str().unwrap(), rules]);
+    let data = json!("x".repeat(1000));
+    for number in 0..200 {
+        publish(&server, &format!("h:{number}"), &data);
+    }
+    assert!(server.metric_sum("fanwire_history_bytes") > 200_000.0);
+    assert_eq!(server.metric_sum("fanwire_history_evictions_total"), 0.0);
+    write("64KiB");
+    server.signal("HUP");
+    eventually("the bound holds", || server.metric_sum("fanwire_history_bytes") <= 65_536.0);
+    assert_eq!(kept(&server, "h:199", ""), [1], "the last is kept");
+    assert_eq!(server.get("/v1/rooms/h:0/messages").status, 404, "the first is forgotten");
 }
