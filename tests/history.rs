@@ -396,10 +396,19 @@ fn a_rule_over_the_nodes_bound_stops_the_start() {
 fn a_smaller_bound_holds_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fanwire.yaml");
-    let write = |bound: &str| std::fs::write(&file, format!("history_bytes_max: {bound}\n")).unwrap();
+    let write = |bound: &str| {
+        let rules =
+            "room_rules:\n  - pattern: \"h:*\"\n    history_messages: 100\n    history_bytes: 32KiB\n";
+        let more = "  - pattern: \"2024\"\n    history_messages: 1\n    history_bytes: 32KiB\n  - {pattern: \"true\", last_value: true}\n";
+        std::fs::write(&file, format!("{rules}{more}history_bytes_max: {bound}\n")).unwrap();
+    };
     write("4MiB");
-    let rules = r#"--room-rules=[{"pattern":"h:*","history_messages":100,"history_bytes":"32KiB"}]"#;
-    let server = Server::start(&["--config", file.to_str().unwrap(), rules]);
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    publish(&server, "2024", &json!(1));
+    assert_eq!(kept(&server, "2024", ""), [1], "a name of digits is a name");
+    assert_eq!(server.get("/v1/rooms/true").status, 404);
+    publish(&server, "true", &json!(1));
+    assert_eq!(server.get("/v1/rooms/true").status, 200);
     let data = json!("x".repeat(1000));
     for number in 0..200 {
         publish(&server, &format!("h:{number}"), &data);

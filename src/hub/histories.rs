@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a room without members is charged for being remembered, in bytes: its entries in the directory and in the
-/// list, its name, its log.
+/// list, its name, its log, a word for each shard.
 pub(super) const KEPT_BYTES: usize = 1024;
 
 /// Shortest time between two looks at the age of one room's history, in ms.
