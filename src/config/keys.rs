@@ -74,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "room_rules",
         Kind::Rules(|c| &mut c.room_rules),
-        "History, last value, presence and overflow of rooms, by patterns of their names; the first that matches counts",
+        "History, last value, presence and overflow of rooms, by patterns of their names; the first match counts",
     ),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),

@@ -162,8 +162,8 @@ impl Directory {
         self.stripe(name).get(name).map(|held| held.room.clone())
     }
 
-    /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with member
-    /// counts. Costs one pass over all rooms, one stripe's lock at a time.
+    /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with
+    /// member counts. Costs one pass over all rooms, one stripe's lock at a time.
     pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
         let mut found = std::collections::BTreeMap::new();
         for stripe in &self.stripes {

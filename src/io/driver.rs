@@ -177,8 +177,8 @@ impl Driver {
         true
     }
 
-    /// Publishes for the API. When this returns, the frames are in
-    /// the mailboxes of all shards, so a later publication anywhere comes after.
+    /// Publishes for the API. When this returns, the frames are in the mailboxes of all shards, so a later
+    /// publication anywhere comes after.
     pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> Published {
         let now = self.clock.now();
         let published = self.shard.outside_publish(now, to, event, data);
