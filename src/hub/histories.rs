@@ -6,7 +6,8 @@
 //! Locks are taken in this order: a stripe of the directory, then a room's log. The list's lock is taken alone.
 
 use super::directory::{Directory, RoomShared};
-use super::room_log::RoomLog;
+use super::room_log::{LogGuard, RoomLog};
+use crate::model::Publication;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -147,19 +148,28 @@ impl Directory {
         Some(room)
     }
 
-    /// Takes `bytes` out of the bound for a publication to be kept, at the cost of the rooms used longest ago. `None`
-    /// if nothing is left to forget. Not to be called with a log locked.
-    pub fn reserve(&self, bytes: usize) -> Option<usize> {
-        while !self.ledger.take(bytes) {
-            let oldest = self.histories.lock().pop_oldest()?;
-            self.evict(&oldest);
+    /// Gives a publication to a room that remembers the next offset of its order, and keeps it, at the cost of the
+    /// rooms used longest ago if the bound is spent; without keeping it if it is too large for that. The order stands
+    /// still for as long as the guard is held. `None` if the directory has forgotten the room: ask it again. Not to be
+    /// called with a log locked.
+    pub fn append<'l>(
+        &self,
+        log: &'l RoomLog,
+        publication: &Publication<'_>,
+        now_ms: u64,
+    ) -> Option<(LogGuard<'l>, u64)> {
+        loop {
+            let mut guard = log.lock(now_ms)?;
+            if let Some(offset) = guard.try_append(publication, now_ms) {
+                return Some((guard, offset));
+            }
+            drop(guard);
+            if !self.evict_oldest() {
+                let mut guard = log.lock(now_ms)?;
+                let offset = guard.pass();
+                return Some((guard, offset));
+            }
         }
-        Some(bytes)
-    }
-
-    /// Gives back what [`Directory::reserve`] took.
-    pub fn release(&self, reserved: Option<usize>) {
-        self.ledger.give(reserved.unwrap_or(0));
     }
 
     /// Sees to it that a room which remembers something is looked after. Not to be called with a log locked.
@@ -215,10 +225,14 @@ impl Directory {
 
     /// Forgets the rooms used longest ago until the bound holds.
     pub(super) fn make_room(&self) {
-        while self.ledger.is_over() {
-            let Some(oldest) = self.histories.lock().pop_oldest() else { return };
-            self.evict(&oldest);
-        }
+        while self.ledger.is_over() && self.evict_oldest() {}
+    }
+
+    /// Empties the history of the room used longest ago; `false` if there is none.
+    fn evict_oldest(&self) -> bool {
+        let Some(oldest) = self.histories.lock().pop_oldest() else { return false };
+        self.evict(&oldest);
+        true
     }
 
     /// Empties the history of a room that has just been taken off the list; forgets the room if it has no members.

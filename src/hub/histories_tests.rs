@@ -1,8 +1,7 @@
 use super::*;
 use crate::base::Pattern;
 use crate::config::{HistoryLimits, RoomPolicy, RoomRule};
-use crate::hub::{ENTRY_BYTES, Interest, Stored};
-use crate::model::Publication;
+use crate::hub::{ENTRY_BYTES, Interest};
 use std::time::Duration;
 
 const AGE_MS: u64 = 10_000;
@@ -32,12 +31,7 @@ fn publish(directory: &Directory, name: &str, data: &str, now_ms: u64) -> Option
     let room = directory.get_or_remember(name)?;
     let publication =
         Publication { event: "", room: Some(name), data: Some(data), sender: None, unix_ms: 0, offset: None };
-    let reserved = directory.reserve(Stored::charge_of(&publication));
-    let Some(mut history) = room.log.as_ref()?.lock(now_ms) else {
-        directory.release(reserved);
-        return None;
-    };
-    let offset = history.append(&publication, now_ms, reserved);
+    let (history, offset) = directory.append(room.log.as_ref()?, &publication, now_ms)?;
     drop(history);
     directory.look_after(&room);
     Some(offset)
@@ -176,6 +170,25 @@ fn what_is_larger_than_the_bound_is_not_kept() {
     assert_eq!(publish(&directory, "h:1", "3", 0), Some(3));
     assert_eq!(kept(&directory, "h:1"), Some(1));
     drop(room);
+}
+
+#[test]
+fn a_room_that_fills_the_bound_alone_drops_its_own_oldest() {
+    // A member's room and 10 messages of 1 byte need as much as there is; the rule would allow as many.
+    let directory = directory(10 * (ENTRY_BYTES + 1));
+    let room = directory.attach("h:1");
+    for number in 1..=50 {
+        assert_eq!(publish(&directory, "h:1", "1", 0), Some(number));
+        assert_eq!(kept(&directory, "h:1"), Some(number.min(10) as usize));
+    }
+    // What the rule does not allow to be kept costs nobody else anything.
+    let other = directory.attach("h:2");
+    directory.set_history_bytes_max(11 * (ENTRY_BYTES + 1));
+    publish(&directory, "h:2", "1", 1);
+    assert_eq!(publish(&directory, "h:2", &"x".repeat(64 * ENTRY_BYTES), 2), Some(2));
+    assert_eq!((kept(&directory, "h:1"), kept(&directory, "h:2")), (Some(10), Some(0)));
+    assert_eq!(directory.history_evictions(), 0);
+    drop((room, other));
 }
 
 #[test]

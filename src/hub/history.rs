@@ -131,15 +131,10 @@ impl History {
     /// nor is what was before it, because what is kept has no gaps.
     pub fn append(&mut self, publication: &Publication<'_>, now_ms: u64) -> u64 {
         let charge = Stored::charge_of(publication);
-        if charge > self.bytes_max {
+        if !self.keeps(charge) {
             return self.pass();
         }
-        self.trim(now_ms);
-        while self.entries.len() >= self.messages_max || self.bytes + charge > self.bytes_max {
-            if !self.drop_front() {
-                break;
-            }
-        }
+        self.make_way(charge, now_ms);
         // Shards look at the clock once per turn, so the times of two that publish may come in the wrong order.
         let at_ms = self.entries.back().map_or(now_ms, |last| last.at_ms.max(now_ms));
         self.entries.push_back(Stored::new(publication, at_ms));
@@ -147,6 +142,21 @@ impl History {
         self.last_offset += 1;
         self.fit();
         self.last_offset
+    }
+
+    /// Whether a publication of that charge can be kept at all.
+    pub fn keeps(&self, charge: usize) -> bool {
+        charge <= self.bytes_max
+    }
+
+    /// Drops what must go before a publication of that charge is kept.
+    pub fn make_way(&mut self, charge: usize, now_ms: u64) {
+        self.trim(now_ms);
+        while self.entries.len() >= self.messages_max || self.bytes + charge > self.bytes_max {
+            if !self.drop_front() {
+                break;
+            }
+        }
     }
 
     /// Gives the next offset to a publication that is not kept.

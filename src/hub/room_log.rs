@@ -1,4 +1,4 @@
-use super::history::History;
+use super::history::{History, Stored};
 use crate::config::RoomPolicy;
 use crate::model::{Epoch, Publication};
 use std::ops::{Deref, DerefMut};
@@ -180,16 +180,26 @@ pub struct LogGuard<'a> {
 }
 
 impl LogGuard<'_> {
-    /// Gives a publication the next offset, and keeps it for the `reserved` bytes of the node's bound, which are its
-    /// [`super::Stored::charge_of`]; without them only the offset goes on.
-    pub fn append(&mut self, publication: &Publication<'_>, now_ms: u64, reserved: Option<usize>) -> u64 {
-        match reserved {
-            Some(bytes) => {
-                self.taken += bytes;
-                self.state.history.append(publication, now_ms)
+    /// Gives a publication the next offset and keeps it, if it may be kept. `None` if the node's bound is spent, even
+    /// after this history has dropped all that must go for it.
+    pub(super) fn try_append(&mut self, publication: &Publication<'_>, now_ms: u64) -> Option<u64> {
+        let charge = Stored::charge_of(publication);
+        if self.state.history.keeps(charge) {
+            self.state.history.make_way(charge, now_ms);
+            self.give_back();
+            if !self.log.ledger.take(charge) {
+                return None;
             }
-            None => self.state.history.pass(),
+            self.taken += charge;
         }
+        Some(self.state.history.append(publication, now_ms))
+    }
+
+    /// Gives back to the node's bound what the history no longer holds.
+    fn give_back(&mut self) {
+        let held = self.state.history.bytes();
+        self.log.ledger.give(self.taken - held);
+        self.taken = held;
     }
 
     /// Whether the directory does not have the room any more.
@@ -212,7 +222,7 @@ impl Deref for LogGuard<'_> {
     }
 }
 
-/// For what makes a history smaller; [`LogGuard::append`] is the only way to make it larger.
+/// For what makes a history smaller; [`LogGuard::try_append`] is the only way to make it larger.
 impl DerefMut for LogGuard<'_> {
     fn deref_mut(&mut self) -> &mut History {
         &mut self.state.history
@@ -221,8 +231,7 @@ impl DerefMut for LogGuard<'_> {
 
 impl Drop for LogGuard<'_> {
     fn drop(&mut self) {
-        let history = &self.state.history;
-        self.log.is_filled.store(!history.is_empty(), Ordering::Relaxed);
-        self.log.ledger.give(self.taken - history.bytes());
+        self.log.is_filled.store(!self.state.history.is_empty(), Ordering::Relaxed);
+        self.give_back();
     }
 }

@@ -5,7 +5,7 @@ use super::fanout::NOBODY;
 use super::mail::{Mail, Ordered, OrderedFrames, Published, Target};
 use super::{Now, Shard};
 use crate::dialect::DIALECTS;
-use crate::hub::{RoomLog, RoomShared, Stored};
+use crate::hub::{RoomLog, RoomShared};
 use crate::model::Publication;
 use crate::wire;
 use smallvec::SmallVec;
@@ -22,13 +22,7 @@ impl Shard {
         publication: &Publication<'_>,
         except: Option<u32>,
     ) -> Option<Published> {
-        let directory = &self.hub.directory;
-        let reserved = directory.reserve(Stored::charge_of(publication));
-        let Some(mut history) = log.lock(now.ms()) else {
-            directory.release(reserved);
-            return None;
-        };
-        let offset = history.append(publication, now.ms(), reserved);
+        let (history, offset) = self.hub.directory.append(log, publication, now.ms())?;
         let position = log.has_offsets().then(|| history.position());
         let publication = Publication { offset: position.map(|position| position.offset), ..*publication };
         let shards = 0..self.outgoing.len();
