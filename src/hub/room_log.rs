@@ -222,7 +222,7 @@ impl Deref for LogGuard<'_> {
     }
 }
 
-/// For what makes a history smaller; [`LogGuard::try_append`] is the only way to make it larger.
+/// For what makes a history smaller; `LogGuard::try_append` is the only way to make it larger.
 impl DerefMut for LogGuard<'_> {
     fn deref_mut(&mut self) -> &mut History {
         &mut self.state.history

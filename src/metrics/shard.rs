@@ -130,7 +130,7 @@ pub struct ShardMetrics {
     pub refusals: LabelledCounters,
     /// Failed handshakes, by [`HandshakeFailure::index`].
     pub handshake_failures: LabelledCounters,
-    /// Answers to `recover` in rooms that remember, by the index in [`RECOVERIES`].
+    /// Answers to `recover` in rooms that remember, those that succeeded first.
     pub recoveries: LabelledCounters,
     /// HTTP requests that ask for no upgrade and are answered with an error, by [`http_error_index`].
     pub http_errors: LabelledCounters,
