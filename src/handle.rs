@@ -1,4 +1,4 @@
-use crate::api::{RoomInfo, SlowConsumer, Stats};
+use crate::api::{RoomInfo, RoomMessages, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
 use crate::model::{ConnectionId, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
@@ -92,6 +92,12 @@ impl Handle {
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
         self.shared.rooms(prefix, after, limit)
+    }
+
+    /// A page of a room's history, in order: the first `limit` publications after an offset, or without one the last
+    /// `limit`; fewer where they are large. `None` if there is no such room or it has no history.
+    pub fn messages(&self, room: &str, after: Option<u64>, limit: usize) -> Option<RoomMessages> {
+        self.shared.messages(room, after, limit)
     }
 
     /// Counts of the node and of each shard.

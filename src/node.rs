@@ -91,14 +91,16 @@ impl Server {
             .unzip();
         let random = RandomState::new();
         let shared = Arc::new(NodeShared {
-            hub: Arc::new(Hub::new(shards, random.hash_one("connection key"))),
+            hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
             metrics: NodeMetrics::new(shards, &LABELS),
             rate: Default::default(),
             clock: Clock::start(),
             stop: tokio::sync::watch::Sender::new(false),
         });
+        shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
         let config = Arc::new(config);
+        let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
         let cores =
             if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
@@ -113,6 +115,7 @@ impl Server {
                 metrics: metrics.clone(),
                 handlers: handlers.clone(),
                 respond: respond.clone(),
+                post: post.clone(),
                 seed: random.hash_one(index),
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);

@@ -52,11 +52,12 @@ impl World {
         let parts = Parts {
             index: 0,
             shards: 1,
-            hub: Arc::new(Hub::new(1, 0)),
+            hub: Arc::new(Hub::new(1, 0, &[])),
             config,
             metrics: Arc::new(ShardMetrics::new(&LABELS)),
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
+            post: Arc::new(|_, _| {}),
             seed: 1,
         };
         Self { shard: Shard::new(parts), sink: Sink { takes: true } }

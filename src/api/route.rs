@@ -6,6 +6,10 @@ use crate::model::RoomName;
 pub const ROOMS_LIMIT_DEFAULT: u32 = 100;
 /// Most rooms in one page: a page is built in memory on every shard.
 pub const ROOMS_LIMIT_MAX: u32 = 1000;
+/// Publications in one page of a room's history where the request does not say.
+pub const MESSAGES_LIMIT_DEFAULT: u32 = 100;
+/// Most publications in one page; their bytes are bounded as well.
+pub const MESSAGES_LIMIT_MAX: u32 = 1000;
 /// Slow connections listed where the request does not say.
 pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 /// Most slow connections listed.
@@ -44,6 +48,15 @@ pub enum Route {
         /// The room.
         name: RoomName,
     },
+    /// `GET /v1/rooms/{name}/messages?limit=&offset=`: what the room's history keeps, in order.
+    Messages {
+        /// The room.
+        name: RoomName,
+        /// Only publications after this one; without it the latest.
+        offset: Option<u64>,
+        /// Most publications to list.
+        limit: u32,
+    },
     /// `GET /v1/stats`.
     Stats,
     /// `GET /v1/slow?limit=`: the connections with the largest backlogs.
@@ -63,6 +76,7 @@ impl Route {
             | Self::Broadcast
             | Self::Rooms { .. }
             | Self::Room { .. }
+            | Self::Messages { .. }
             | Self::Stats
             | Self::Slow { .. } => true,
         }
@@ -90,7 +104,13 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
             Some(name) if !name.is_empty() && !name.contains('/') => {
                 on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
             }
-            _ => Err(ApiError::not_found("no such path")),
+            Some(path) => match path.split_once('/') {
+                Some((name, "messages")) if !name.is_empty() => {
+                    on(method, READ).and_then(|()| messages(name, query))
+                }
+                _ => Err(ApiError::not_found("no such path")),
+            },
+            None => Err(ApiError::not_found("no such path")),
         },
     }
 }
@@ -124,9 +144,21 @@ fn rooms(query: Option<&str>) -> Result<Route, ApiError> {
 }
 
 fn room(encoded: &str) -> Result<Route, ApiError> {
+    Ok(Route::Room { name: room_name(encoded)? })
+}
+
+fn messages(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["limit", "offset"])?;
+    Ok(Route::Messages {
+        name: room_name(encoded)?,
+        offset: params.number("offset")?,
+        limit: params.limit("limit", MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX)?,
+    })
+}
+
+fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
     let name = percent_decode(encoded, false, RoomName::BYTES_MAX, "room name")?;
-    let name = RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok(Route::Room { name })
+    RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 #[cfg(test)]
@@ -143,6 +175,8 @@ mod tests {
     #[test]
     fn every_route_is_found() {
         let room = |name: &str| Route::Room { name: RoomName::new(name).unwrap() };
+        let page =
+            |name: &str, offset, limit| Route::Messages { name: RoomName::new(name).unwrap(), offset, limit };
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
         for (method, target, expected, key) in [
             ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
@@ -167,6 +201,9 @@ mod tests {
             ("GET", "/v1/rooms/chat", room("chat"), true),
             ("GET", "/v1/rooms/a%2Fb%20c+d%C3%A9", room("a/b c+dé"), true),
             ("HEAD", "/v1/rooms/..", room(".."), true),
+            ("GET", "/v1/rooms/a%2Fb/messages", page("a/b", None, MESSAGES_LIMIT_DEFAULT), true),
+            ("HEAD", "/v1/rooms/messages/messages?offset=0&limit=1", page("messages", Some(0), 1), true),
+            ("GET", "/v1/rooms/messages", room("messages"), true),
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
@@ -188,6 +225,9 @@ mod tests {
             "/v1/rooms/",
             "/v1/rooms/a/members",
             "/v1/rooms//",
+            "/v1/rooms//messages",
+            "/v1/rooms/a/messages/",
+            "/v1/rooms/a/b/messages",
             "//v1/rooms",
             "/v1/publish/",
             "/v1/%70ublish",
@@ -210,6 +250,7 @@ mod tests {
             ("GET", "/v1/publish", "POST"),
             ("PUT", "/v1/broadcast", "POST"),
             ("DELETE", "/v1/rooms/chat", "GET, HEAD"),
+            ("POST", "/v1/rooms/chat/messages", "GET, HEAD"),
             ("DELETE", "/v1/rooms/%zz", "GET, HEAD"),
             ("OPTIONS", "/v1/rooms", "GET, HEAD"),
         ] {
@@ -238,6 +279,11 @@ mod tests {
             "/v1/rooms?prefix=%0A",
             "/v1/rooms?page=2",
             "/v1/rooms/chat?x",
+            "/v1/rooms/chat/messages?x",
+            "/v1/rooms/chat/messages?limit=0",
+            "/v1/rooms/chat/messages?limit=1001",
+            "/v1/rooms/chat/messages?offset=-1",
+            "/v1/rooms/%00/messages",
             "/v1/slow?limit=-1",
             "/v1/stats?x=1",
         ] {

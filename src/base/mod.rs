@@ -3,6 +3,7 @@
 mod gcra;
 mod json;
 mod mutation;
+mod pattern;
 mod slab;
 mod wheel;
 
@@ -12,5 +13,6 @@ pub use json::json_depth_within;
 pub use mutation::mutate;
 #[doc(hidden)]
 pub use mutation::{Mutation, mutated};
+pub use pattern::{Pattern, PatternError};
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

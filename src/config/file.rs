@@ -18,7 +18,7 @@ const DEPTH_MAX: usize = 4;
 pub(super) struct Entry {
     /// Its keys from the top, joined by dots.
     pub path: String,
-    /// Scalars as text; the items of a list joined by commas.
+    /// Scalars as text; the items of a list joined by commas; a list with mappings in it as JSON.
     pub text: String,
     /// Its line, from 1.
     pub line: u64,
@@ -79,6 +79,9 @@ fn flatten(
                 continue;
             }
             Node::Scalar(text) => text.unwrap_or_default(),
+            Node::List(items) if items.iter().any(|item| matches!(item.value, Node::Map(_))) => {
+                Node::List(items).to_json().to_string()
+            }
             Node::List(items) => {
                 let scalars = items.into_iter().map(|item| match item.value {
                     Node::Scalar(Some(text)) if !text.contains(',') => Ok(text),
@@ -99,6 +102,24 @@ enum Node {
     Scalar(Option<String>),
     List(Vec<Spanned<Node>>),
     Map(Vec<(String, Spanned<Node>)>),
+}
+
+impl Node {
+    /// The same as JSON, with every scalar that is no truth value or whole number as text.
+    fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Scalar(None) => serde_json::Value::Null,
+            Self::Scalar(Some(text)) => match (text.parse::<bool>(), text.parse::<u64>()) {
+                (Ok(truth), _) => truth.into(),
+                (_, Ok(number)) => number.into(),
+                _ => text.as_str().into(),
+            },
+            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
+            Self::Map(pairs) => {
+                pairs.iter().map(|(name, item)| (name.clone(), item.value.to_json())).collect()
+            }
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {

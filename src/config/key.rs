@@ -1,3 +1,4 @@
+use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
 use super::value;
 use ipnet::IpNet;
@@ -53,6 +54,7 @@ pub(super) enum Kind {
     Origins(Place<Vec<String>>),
     /// Never shown.
     Secrets(Place<Vec<String>>),
+    Rules(Place<Vec<RoomRule>>),
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
@@ -107,7 +109,8 @@ impl Key {
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
                 let dots = if shown < text.len() { "…" } else { "" };
-                format!("{name}: {:?}{dots} is not allowed, allowed is {allowed}", &text[..shown])
+                let why = self.kind.why_not(text).map_or_else(String::new, |why| format!(" ({why})"));
+                format!("{name}: {:?}{dots} is not allowed{why}, allowed is {allowed}", &text[..shown])
             }
         })
     }
@@ -170,6 +173,7 @@ impl Kind {
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
+            Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
                 put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
@@ -198,10 +202,19 @@ impl Kind {
             Self::Prefix(at) | Self::Level(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
             Self::Origins(at) | Self::Secrets(at) => at(config).join(","),
+            Self::Rules(at) => rule::show_rules(at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
             Self::Ignored { default } => default.to_owned(),
             Self::Preset => PRESET.to_owned(),
+        }
+    }
+
+    /// What is wrong with a value, where the range alone does not tell.
+    fn why_not(self, text: &str) -> Option<String> {
+        match self {
+            Self::Rules(_) => rule::parse_rules(text).err(),
+            _ => None,
         }
     }
 
@@ -235,6 +248,7 @@ impl Kind {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
             }
+            Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),

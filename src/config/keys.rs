@@ -71,6 +71,11 @@ pub(super) const KEYS: &[Key] = &[
     )
     .variable("FANWIRE_API_KEY")
     .reloaded(),
+    key(
+        "room_rules",
+        Kind::Rules(|c| &mut c.room_rules),
+        "History, last value, presence and overflow of rooms, by patterns of their names; the first match counts",
+    ),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
     key(
@@ -190,6 +195,12 @@ pub(super) const KEYS: &[Key] = &[
         "mailbox_bytes_max",
         Kind::Size { at: |c| &mut c.limits.mailbox_bytes_max, min: 1024 * KIB, max: 64 * GIB },
         "Bytes on their way to one shard over which the others stop to read",
+    )
+    .reloaded(),
+    key(
+        "history_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.history_bytes_max, min: 64 * KIB, max: 1024 * GIB },
+        "Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten",
     )
     .reloaded(),
     key(

@@ -10,6 +10,7 @@ mod key;
 mod keys;
 mod load;
 mod reload;
+mod rule;
 mod settings;
 mod value;
 
@@ -18,4 +19,5 @@ pub use error::ConfigError;
 pub use file::read_file;
 pub use load::{Sources, load};
 pub use reload::Reload;
+pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};

@@ -1,3 +1,4 @@
+use super::rule::RoomRule;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// What holds for rooms, by the patterns of their names; the first that matches counts.
+    pub room_rules: Vec<RoomRule>,
     /// Whether clients may broadcast to all connections.
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
@@ -124,6 +127,8 @@ pub struct Limits {
     pub outboxes_bytes_max: usize,
     /// Bytes in a shard's mailbox over which the shards that feed it stop to read.
     pub mailbox_bytes_max: usize,
+    /// Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten.
+    pub history_bytes_max: usize,
 }
 
 /// Deadlines. Zero is no deadline, where the field says so.
@@ -192,6 +197,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            room_rules: Vec::new(),
             client_broadcast: true,
             deliver_to_sender: true,
             echo: false,
@@ -233,6 +239,7 @@ impl Default for Limits {
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * MIB,
             mailbox_bytes_max: 64 * MIB,
+            history_bytes_max: 256 * MIB,
         }
     }
 }

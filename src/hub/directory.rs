@@ -1,4 +1,8 @@
-use crate::model::{Encoding, RoomName};
+use super::histories::{Histories, KEPT_BYTES};
+use super::room_log::{Ledger, LogGuard, RoomLog};
+use crate::base::Pattern;
+use crate::config::{RoomPolicy, RoomRule};
+use crate::model::{Encoding, Epoch, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
@@ -8,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Locks of the directory: enough that joins on many cores seldom meet, few enough to list them all cheaply.
 const STRIPES: usize = 64;
 
+/// Bound on the bytes of all histories unless the configuration says otherwise.
+const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Every room of the node. Touched only by the first join and the last leave of a shard, and by HTTP reads.
 #[derive(Debug)]
 pub struct Directory {
@@ -16,36 +23,51 @@ pub struct Directory {
     /// spreads over 64 locks.
     spread: FixedState,
     shards: usize,
+    rules: Box<[(Pattern, Arc<RoomPolicy>)]>,
+    /// The policy of rooms that no rule matches.
+    no_rule: Arc<RoomPolicy>,
+    /// Whether any rule asks for rooms that remember.
+    pub(super) remembers: bool,
+    /// Makes the epochs of histories, seeded at random.
+    epochs: std::hash::RandomState,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) histories: Histories,
     next_id: AtomicU64,
     rooms: AtomicU32,
 }
 
-type Stripe = HashMap<RoomName, Held, RandomState>;
+pub(super) type Stripe = HashMap<RoomName, Held, RandomState>;
 
 #[derive(Debug)]
-struct Held {
-    room: Arc<RoomShared>,
-    /// Shards that hold it; the entry goes with the last. Guarded by the stripe's lock.
-    shards: u32,
+pub(super) struct Held {
+    pub room: Arc<RoomShared>,
+    /// Shards that hold it. Where it is none the room is kept for its history alone. Guarded by the stripe's lock.
+    pub shards: u32,
 }
 
 impl Directory {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(super) fn new(shards: usize, rules: &[RoomRule]) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             spread: FixedState::default(),
             shards,
+            rules: rules.iter().map(|rule| (rule.pattern.clone(), Arc::new(rule.policy.clone()))).collect(),
+            no_rule: Arc::default(),
+            remembers: rules.iter().any(|rule| rule.policy.remembers()),
+            epochs: Default::default(),
+            ledger: Arc::new(Ledger::new(HISTORY_BYTES_MAX)),
+            histories: Histories::default(),
             next_id: AtomicU64::new(1),
             rooms: AtomicU32::new(0),
         }
     }
 
-    /// Number of rooms on the node.
+    /// Number of rooms with members on the node.
     pub fn len(&self) -> u32 {
         self.rooms.load(Ordering::Relaxed)
     }
 
-    /// Whether the node has no room.
+    /// Whether the node has no room with members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -55,46 +77,99 @@ impl Directory {
     pub fn attach(&self, name: &str) -> Arc<RoomShared> {
         let mut stripe = self.stripe(name);
         if let Some(held) = stripe.get_mut(name) {
+            if held.shards == 0 {
+                self.ledger.give(KEPT_BYTES);
+                self.rooms.fetch_add(1, Ordering::Relaxed);
+            }
             held.shards += 1;
             return held.room.clone();
         }
+        self.rooms.fetch_add(1, Ordering::Relaxed);
+        self.insert(&mut stripe, name, 1)
+    }
+
+    /// The room of that name, made without members if there is none.
+    pub(super) fn keep(&self, name: &str) -> Arc<RoomShared> {
+        let mut stripe = self.stripe(name);
+        if let Some(held) = stripe.get(name) {
+            return held.room.clone();
+        }
+        self.ledger.force(KEPT_BYTES);
+        self.insert(&mut stripe, name, 0)
+    }
+
+    fn insert(&self, stripe: &mut Stripe, name: &str, shards: u32) -> Arc<RoomShared> {
         let name: RoomName = RoomName::new(name).expect("dialects and the API check names before");
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let policy = self.policy(name.as_str());
         let room = Arc::new(RoomShared {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            id,
+            log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), &self.ledger),
+            policy,
             name: name.clone(),
             members: AtomicU32::new(0),
             interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
         });
-        stripe.insert(name, Held { room: room.clone(), shards: 1 });
-        self.rooms.fetch_add(1, Ordering::Relaxed);
+        stripe.insert(name, Held { room: room.clone(), shards });
         room
     }
 
-    /// Gives a hold back; the last one forgets the room.
-    pub fn detach(&self, room: &RoomShared) {
+    /// What holds for the rooms of a name: the first rule that matches.
+    pub fn policy(&self, name: &str) -> Arc<RoomPolicy> {
+        let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(name));
+        rule.map_or(&self.no_rule, |(_, policy)| policy).clone()
+    }
+
+    /// Gives a hold back; the last one forgets the room, unless it has something to remember.
+    pub fn detach(&self, room: &Arc<RoomShared>) {
         let mut stripe = self.stripe(room.name.as_str());
-        if let Some(held) = stripe.get_mut(room.name.as_str()) {
-            held.shards -= 1;
-            if held.shards == 0 {
-                stripe.remove(room.name.as_str());
-                self.rooms.fetch_sub(1, Ordering::Relaxed);
-            }
+        let Some(held) = stripe.get_mut(room.name.as_str()) else { return };
+        held.shards -= 1;
+        if held.shards > 0 {
+            return;
+        }
+        self.rooms.fetch_sub(1, Ordering::Relaxed);
+        let Some(log) = &room.log else {
+            stripe.remove(room.name.as_str());
+            return;
+        };
+        log.touch();
+        self.ledger.force(KEPT_BYTES);
+        let mut guard = log.hold();
+        // Even an empty history is worth keeping where clients know its epoch: they may have missed nothing.
+        if !log.has_offsets() && guard.is_empty() {
+            self.drop_kept(&mut stripe, room, &mut guard);
+            drop(guard);
+            drop(stripe);
+            return self.unlist(room);
+        }
+        drop(guard);
+        drop(stripe);
+        self.look_after(room);
+        self.make_room();
+    }
+
+    /// Takes a room without members out of the directory and empties its history.
+    pub(super) fn drop_kept(&self, stripe: &mut Stripe, room: &RoomShared, guard: &mut LogGuard<'_>) {
+        guard.forget();
+        if stripe.remove(room.name.as_str()).is_some() {
+            self.ledger.give(KEPT_BYTES);
         }
     }
 
-    /// The room of that name, if it has members.
+    /// The room of that name, if it has members or is kept for its history.
     pub fn get(&self, name: &str) -> Option<Arc<RoomShared>> {
         self.stripe(name).get(name).map(|held| held.room.clone())
     }
 
-    /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name, with member
-    /// counts. Costs one pass over all rooms, one stripe's lock at a time.
+    /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with
+    /// member counts. Costs one pass over all rooms, one stripe's lock at a time.
     pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
         let mut found = std::collections::BTreeMap::new();
         for stripe in &self.stripes {
             for (name, held) in lock(stripe).iter() {
                 let text = name.as_str();
-                if !text.starts_with(prefix) || after.is_some_and(|after| text <= after) {
+                if !text.starts_with(prefix) || held.shards == 0 || after.is_some_and(|after| text <= after) {
                     continue;
                 }
                 found.insert(name.clone(), held.room.members());
@@ -106,7 +181,7 @@ impl Directory {
         found.into_iter().collect()
     }
 
-    fn stripe(&self, name: &str) -> MutexGuard<'_, Stripe> {
+    pub(super) fn stripe(&self, name: &str) -> MutexGuard<'_, Stripe> {
         lock(&self.stripes[self.spread.hash_one(name) as usize % STRIPES])
     }
 }
@@ -123,6 +198,10 @@ pub struct RoomShared {
     pub id: u64,
     /// The room's name.
     pub name: RoomName,
+    /// What holds for it.
+    pub policy: Arc<RoomPolicy>,
+    /// What it remembers, where its policy asks for that.
+    pub log: Option<Box<RoomLog>>,
     members: AtomicU32,
     interest: Box<[AtomicU64]>,
 }
@@ -192,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_room_lives_as_long_as_a_shard_holds_it() {
-        let directory = Directory::new(2);
+        let directory = Directory::new(2, &[]);
         let first = directory.attach("chat");
         let second = directory.attach("chat");
         assert_eq!((first.id, directory.len()), (second.id, 1));
@@ -205,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds_under_concurrent_joins() {
-        let room = Directory::new(1).attach("r");
+        let room = Directory::new(1, &[]).attach("r");
         let joined: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| (0..1000).filter(|_| room.join(1000).is_ok()).count()))
@@ -217,7 +296,7 @@ mod tests {
 
     #[test]
     fn rooms_are_listed_in_pages() {
-        let directory = Directory::new(1);
+        let directory = Directory::new(1, &[]);
         let held: Vec<_> = ["b:2", "a:1", "b:1", "b:3"].map(|name| directory.attach(name)).into();
         assert_eq!(held.len(), 4);
         let names = |page: Vec<(RoomName, u32)>| page.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
@@ -227,12 +306,23 @@ mod tests {
 
     #[test]
     fn interest_is_per_shard() {
-        let room = Directory::new(2).attach("r");
+        let room = Directory::new(2, &[]).attach("r");
         let [plain, last] =
             [(0, Compression::None), (7, Compression::Window15)].map(|(d, c)| Encoding::new(DialectId(d), c));
         room.set_interest(1, Interest { local: u32::MAX, encodings: last.bit() });
         assert_eq!(room.interest(0), None);
         let interest = room.interest(1).unwrap();
         assert!(interest.local == u32::MAX && interest.has(last) && !interest.has(plain));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_holds() {
+        let rule = |pattern: &str, presence| RoomRule {
+            pattern: Pattern::parse(pattern).unwrap(),
+            policy: RoomPolicy { presence, ..RoomPolicy::default() },
+        };
+        let directory = Directory::new(1, &[rule("chat:*", true), rule("**", false)]);
+        assert!(directory.attach("chat:a").policy.presence);
+        assert!(!directory.attach("chat").policy.presence);
     }
 }

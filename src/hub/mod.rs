@@ -6,15 +6,21 @@
 mod admission;
 mod directory;
 mod encodings;
+mod histories;
+mod history;
 mod outboxes;
+mod room_log;
 mod rooms;
 
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use encodings::Encodings;
+pub use history::{ENTRY_BYTES, History, Stored};
 pub use outboxes::Outboxes;
+pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
+use crate::config::RoomRule;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What the shards of one node share.
@@ -36,10 +42,10 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The shared part of a node with `shards` shards.
-    pub fn new(shards: usize, connection_key: u64) -> Self {
+    /// The shared part of a node with `shards` shards, whose rooms obey `rules`.
+    pub fn new(shards: usize, connection_key: u64, rules: &[RoomRule]) -> Self {
         Self {
-            directory: Directory::new(shards),
+            directory: Directory::new(shards, rules),
             admission: Admission::default(),
             encodings: Encodings::default(),
             outboxes: Outboxes::new(shards),

@@ -21,6 +21,20 @@ pub struct Room {
     /// The part that all shards share.
     pub shared: Arc<RoomShared>,
     groups: SmallVec<[Group; 1]>,
+    /// Where this shard stands in the order of a room that has one.
+    order: Option<Box<Order>>,
+}
+
+/// How far the order of a room has come on one shard.
+#[derive(Debug, Default)]
+struct Order {
+    /// Offset of the last publication delivered here.
+    reached: u64,
+    /// Members that have been told of publications which this shard may not have delivered yet: up to which offset.
+    /// Emptied as soon as the shard has come that far.
+    ahead: HashMap<u32, u64, RandomState>,
+    /// The largest offset in `ahead`.
+    ahead_max: u64,
 }
 
 /// The members of a room that have one encoding.
@@ -128,7 +142,10 @@ impl Rooms {
         let room = self.slots[slot as usize].as_mut().expect("a membership keeps its room");
         let index = room.groups.iter().position(|group| group.encoding == encoding)?;
         let group = &mut room.groups[index];
-        group.members.swap_remove(position as usize);
+        let connection = group.members.swap_remove(position as usize);
+        if let Some(order) = &mut room.order {
+            order.ahead.remove(&connection);
+        }
         group.backs.swap_remove(position as usize);
         let moved = group.members.get(position as usize).map(|&connection| Moved {
             connection,
@@ -159,9 +176,48 @@ impl Rooms {
         }
     }
 
+    /// A member has been told all up to `offset` in another way: what this shard still has to deliver of that is not
+    /// for it.
+    pub fn set_ahead(&mut self, slot: u32, connection: u32, offset: u64) {
+        let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let is_alone = room.groups.iter().map(|group| group.members.len()).sum::<usize>() == 1;
+        if let Some(order) = room.order.as_mut()
+            && offset > order.reached
+        {
+            if is_alone {
+                // Then it is for nobody here, and nobody who joins a quiet room later needs an entry.
+                order.reached = offset;
+                order.ahead = HashMap::default();
+                return;
+            }
+            order.ahead.insert(connection, offset);
+            order.ahead_max = order.ahead_max.max(offset);
+        }
+    }
+
+    /// Whether the publication of that offset is still to be delivered to some member of the room `id`, if that is the
+    /// one in the slot.
+    pub fn awaits(&self, slot: u32, id: u64, offset: u64) -> bool {
+        let room = self.get(slot).filter(|room| room.shared.id == id);
+        room.and_then(|room| room.order.as_ref()).is_some_and(|order| offset > order.reached)
+    }
+
+    /// This shard has delivered the publication of that offset to the members of the room `id`, if that is still the
+    /// one in the slot.
+    pub fn set_reached(&mut self, slot: u32, id: u64, offset: u64) {
+        let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+        if let Some(order) = room.filter(|room| room.shared.id == id).and_then(|room| room.order.as_mut()) {
+            order.reached = offset;
+            if offset >= order.ahead_max && !order.ahead.is_empty() {
+                order.ahead = HashMap::default();
+            }
+        }
+    }
+
     fn hold(&mut self, shared: Arc<RoomShared>) -> u32 {
         let name = shared.name.clone();
-        let room = Some(Room { shared, groups: SmallVec::new() });
+        let order = shared.log.is_some().then(Box::default);
+        let room = Some(Room { shared, groups: SmallVec::new(), order });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = room;
@@ -194,6 +250,24 @@ impl Room {
         wanted.map(|group| group.members.as_slice())
     }
 
+    /// Up to which offset a member has been told all.
+    pub fn reached(&self, connection: u32) -> u64 {
+        let ahead = |order: &Order| order.ahead.get(&connection).copied().unwrap_or(0).max(order.reached);
+        self.order.as_deref().map_or(0, ahead)
+    }
+
+    /// Whether some members have been told of the publication of that offset already; 0 is one without order.
+    pub fn has_ahead(&self, offset: u64) -> bool {
+        offset != 0
+            && self.order.as_ref().is_some_and(|order| offset <= order.ahead_max && !order.ahead.is_empty())
+    }
+
+    /// Whether a member has been told of the publication of that offset already.
+    pub fn is_ahead(&self, connection: u32, offset: u64) -> bool {
+        let told = |order: &Order| order.ahead.get(&connection).is_some_and(|told| *told >= offset);
+        self.order.as_deref().is_some_and(told)
+    }
+
     fn state_interest(&self, shard: usize, local: u32) {
         let encodings = self.groups.iter().fold(0, |mask, group| mask | group.encoding.bit());
         let encodings = if mutated(Mutation::WrongInterestBit) { encodings << 1 } else { encodings };
@@ -216,7 +290,7 @@ mod tests {
 
     #[test]
     fn leaving_moves_the_last_member_into_the_gap() {
-        let hub = Hub::new(1, 0);
+        let hub = Hub::new(1, 0, &[]);
         let mut rooms = Rooms::new(0);
         let (first, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 10, 0).unwrap();
         rooms.join(&hub.directory, "r", 0, ROOMS, 11, 3).unwrap();
@@ -235,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_refused_join_leaves_no_trace() {
-        let hub = Hub::new(2, 0);
+        let hub = Hub::new(2, 0, &[]);
         let (mut here, mut there) = (Rooms::new(0), Rooms::new(1));
         here.join(&hub.directory, "r", 1, ROOMS, 1, 0).unwrap();
         assert_eq!(there.join(&hub.directory, "r", 1, ROOMS, 1, 0), Err(RoomFull));
@@ -246,7 +320,7 @@ mod tests {
 
     #[test]
     fn interest_follows_the_members() {
-        let hub = Hub::new(1, 0);
+        let hub = Hub::new(1, 0, &[]);
         let mut rooms = Rooms::new(0);
         let (one, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 1, 0).unwrap();
         let (two, _) = rooms.join(&hub.directory, "r", 0, OTHER, 2, 0).unwrap();

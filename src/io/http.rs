@@ -241,12 +241,16 @@ impl Http {
                 let cursor = rooms.last().filter(|_| full).map(|last| last.room.clone());
                 Ok(json(&api::RoomList { rooms, cursor }))
             }
-            Route::Room { name } => match self.node.hub.directory.get(name.as_str()) {
-                Some(room) => {
-                    Ok(json(&api::RoomInfo { room: name.to_string(), members: u64::from(room.members()) }))
-                }
+            Route::Room { name } => match self.node.room(name.as_str()) {
+                Some(room) => Ok(json(&room)),
                 None => Err(ApiError::not_found("no such room")),
             },
+            Route::Messages { name, offset, limit } => {
+                match self.node.messages(name.as_str(), offset, limit as usize) {
+                    Some(page) => Ok(json(&page)),
+                    None => Err(ApiError::not_found("no such room, or it has no history")),
+                }
+            }
             Route::Stats => Ok(json(&self.node.stats())),
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;
@@ -293,8 +297,12 @@ impl Http {
             return Err(ApiError::unavailable("the shards are behind with their mail"));
         }
         let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
-        let delivered = driver.publish(&to, &publish.event, Some(publish.data));
-        Ok(json(&api::Delivered { delivered: u64::from(delivered) }))
+        let published = driver.publish(&to, &publish.event, Some(publish.data));
+        Ok(json(&api::Delivered {
+            delivered: u64::from(published.delivered),
+            offset: published.position.map(|position| position.offset),
+            epoch: published.position.map(|position| position.epoch.to_string()),
+        }))
     }
 
     async fn ready(&self, config: &Config) -> Reply {

@@ -62,13 +62,14 @@ const COUNTERS: [(&str, &str, Of<u64>); 14] = [
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.
-const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 5] = [
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 6] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
     ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
         &s.handshake_failures
     }),
+    ("fanwire_recoveries", "Requests to recover what was missed", "result", |s| &s.recoveries),
     ("fanwire_http_errors", "HTTP requests answered with an error, upgrades apart", "status", |s| {
         &s.http_errors
     }),
@@ -160,7 +161,18 @@ impl Scraped {
         gauge("websocket_rooms_total", "Rooms with a member", self.scrape.rooms as f64)?;
         let rate = self.scrape.messages_per_second;
         gauge("websocket_messages_per_second", "Messages sent to clients per second", rate)?;
+        let Scrape { history_bytes, history_rooms, .. } = self.scrape;
+        gauge("fanwire_history_bytes", "Bytes of the histories of all rooms", history_bytes as f64)?;
+        gauge("fanwire_history_rooms", "Rooms with a history", history_rooms as f64)?;
         gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
+        encoder
+            .encode_descriptor(
+                "fanwire_history_evictions",
+                "Histories emptied because the node's bound was spent",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.history_evictions, None)?;
         encoder
             .encode_descriptor(
                 "websocket_errors",

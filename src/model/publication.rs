@@ -91,6 +91,8 @@ pub struct Publication<'a> {
     pub sender: Option<ConnectionId>,
     /// When it was accepted, Unix time in milliseconds.
     pub unix_ms: u64,
+    /// Its place in the order of a room with history.
+    pub offset: Option<u64>,
 }
 
 #[cfg(test)]

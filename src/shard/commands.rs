@@ -1,6 +1,7 @@
 //! What clients ask for.
 
 use super::handlers::CustomRequest;
+use super::recovery::Joined;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::dialect::{DecodeLimits, dialect};
@@ -57,10 +58,8 @@ impl Shard {
             conn.strikes = 0;
         }
         match command {
-            Command::Subscribe { room, id } => match self.subscribe(slot, &room) {
-                Ok(client_count) => {
-                    self.answer(now, slot, &Answer::Subscribed { room: &room, client_count, id })
-                }
+            Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
+                Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
                 Err(refusal) => self.refuse(now, slot, refusal, id),
             },
             Command::Unsubscribe { room, id } => {
@@ -76,12 +75,13 @@ impl Shard {
         }
     }
 
-    /// Makes a connection a member; returns the room's members on this node. Joining twice counts once.
-    fn subscribe(&mut self, slot: u32, room: &str) -> Result<u32, Refusal> {
+    /// Makes a connection a member. Joining twice counts once.
+    fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
-            let room = self.rooms.get(conn.memberships[joined].room).ok_or(Refusal::Internal)?;
-            return Ok(room.shared.members());
+            let local = conn.memberships[joined].room;
+            let client_count = self.rooms.get(local).ok_or(Refusal::Internal)?.shared.members();
+            return Ok(Joined { local, client_count, was_member: true });
         }
         let limits = &self.config.limits;
         if limits.rooms_per_connection_max != 0
@@ -90,14 +90,14 @@ impl Shard {
             return Err(Refusal::TooManyRooms);
         }
         let back = conn.memberships.len() as u32;
-        let (membership, count) = self
+        let (membership, client_count) = self
             .rooms
             .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
             .map_err(|_| Refusal::RoomFull)?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.metrics.members.add(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
-        Ok(count)
+        Ok(Joined { local: membership.room, client_count, was_member: false })
     }
 
     /// Ends a membership, if there is one.
@@ -136,12 +136,19 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
         let shared = Arc::clone(&joined.shared);
-        let publication =
-            Publication { event, room: Some(room), data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let publication = Publication {
+            event,
+            room: Some(room),
+            data,
+            sender: Some(conn.id),
+            unix_ms: now.unix_ms,
+            offset: None,
+        };
         let except = (!self.config.deliver_to_sender).then_some(slot);
-        self.publish(now, &shared, &publication, except);
+        let published = self.publish(now, &shared, &publication, except);
         if id.is_some() {
-            self.answer(now, slot, &Answer::Published { room: Some(room), id });
+            let offset = published.and_then(|published| published.position).map(|position| position.offset);
+            self.answer(now, slot, &Answer::Published { room: Some(room), offset, id });
         }
     }
 
@@ -150,12 +157,18 @@ impl Shard {
             return self.refuse(now, slot, Refusal::BroadcastDisabled, id);
         }
         let Some(conn) = self.conns.at(slot) else { return };
-        let publication =
-            Publication { event, room: None, data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let publication = Publication {
+            event,
+            room: None,
+            data,
+            sender: Some(conn.id),
+            unix_ms: now.unix_ms,
+            offset: None,
+        };
         let except = (!self.config.deliver_to_sender).then_some(slot);
         self.publish_to_all(now, &publication, except);
         if id.is_some() {
-            self.answer(now, slot, &Answer::Published { room: None, id });
+            self.answer(now, slot, &Answer::Published { room: None, offset: None, id });
         }
     }
 

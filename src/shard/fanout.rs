@@ -1,27 +1,34 @@
 //! The way of a publication: encoded once per encoding, owed to the members here, mailed to the shards that have more.
 
-use super::mail::{FrameBatch, FrameItem, Target};
+use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::EMPTY;
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::dialect::DIALECTS;
 use crate::hub::RoomShared;
 use crate::model::Publication;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// No slot: nobody is left out of a fan-out.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
+
+/// A frame of a room without order.
+const NO_OFFSET: u64 = 0;
 
 impl Shard {
-    /// Publishes to a room, without the connection in slot `except`. Returns how many connections of the node are
-    /// members (less `except`).
+    /// Publishes to a room, without the connection in slot `except`. `None` if the room has no members and has just
+    /// been forgotten.
     pub(super) fn publish(
         &mut self,
         now: Now,
-        room: &RoomShared,
+        room: &Arc<RoomShared>,
         publication: &Publication<'_>,
         except: Option<u32>,
-    ) -> u32 {
+    ) -> Option<Published> {
+        if let Some(log) = &room.log {
+            return self.publish_ordered(now, room, log, publication, except);
+        }
         self.metrics.publications.add(1);
         let shards = self.outgoing.len();
         let wanted =
@@ -39,7 +46,7 @@ impl Shard {
                     };
                     let target = Target::Room { local: interest.local, id: room.id };
                     if shard == self.index {
-                        self.deliver(entry, encodings, target, except.unwrap_or(NOBODY));
+                        self.deliver(entry, encodings, target, except.unwrap_or(NOBODY), NO_OFFSET);
                     } else {
                         let frame = self.palette.frame(entry);
                         self.outgoing[shard].push(frame, target, encodings, now.us);
@@ -47,7 +54,8 @@ impl Shard {
                 }
             }
         }
-        room.members().saturating_sub(u32::from(except.is_some()))
+        let delivered = room.members().saturating_sub(u32::from(except.is_some()));
+        Some(Published { delivered, position: None })
     }
 
     /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
@@ -67,7 +75,7 @@ impl Shard {
             for (entry, encodings) in self.encode(now, dialect, publication, wanted) {
                 for shard in 0..self.outgoing.len() {
                     if shard == self.index {
-                        self.deliver(entry, encodings, Target::All, except.unwrap_or(NOBODY));
+                        self.deliver(entry, encodings, Target::All, except.unwrap_or(NOBODY), NO_OFFSET);
                     } else {
                         let frame = self.palette.frame(entry);
                         self.outgoing[shard].push(frame, Target::All, encodings, now.us);
@@ -87,13 +95,13 @@ impl Shard {
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, item.encodings, item.target, NOBODY);
+            self.deliver(entry, item.encodings, item.target, NOBODY, NO_OFFSET);
         }
     }
 
     /// Makes each connection of this shard that the frame is for owe it: those whose encodings are in the mask. The
     /// innermost loop of the server.
-    fn deliver(&mut self, entry: u32, encodings: u32, target: Target, except: u32) {
+    pub(super) fn deliver(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
@@ -115,7 +123,15 @@ impl Shard {
                 if let Some(room) =
                     rooms.get(local).filter(|room| room.shared.id == id || mutated(Mutation::TrustRoomSlot))
                 {
-                    room.members(encodings).for_each(|slots| slots.iter().for_each(|slot| owe(*slot)));
+                    let has_ahead = room.has_ahead(offset);
+                    for members in room.members(encodings) {
+                        if has_ahead {
+                            let behind = members.iter().filter(|slot| !room.is_ahead(**slot, offset));
+                            behind.for_each(|slot| owe(*slot));
+                        } else {
+                            members.iter().for_each(|slot| owe(*slot));
+                        }
+                    }
                 }
             }
             Target::All => conns

@@ -3,7 +3,8 @@
 //! # Calling contract
 //! One thread owns a [`Shard`]. It calls [`Shard::open`], [`Shard::receive`], [`Shard::writable`], [`Shard::lost`]
 //! and [`Shard::mail`] as things happen, in any order and number; then, to end the tick, [`Shard::advance`] and
-//! [`Shard::flush`]; then it hands every batch of [`Shard::take_outgoing`] to the other shards. Effects on
+//! [`Shard::flush`]; then it hands every batch of [`Shard::take_outgoing`] to the other shards. Publications to rooms
+//! that remember do not wait for that: they go through [`Parts::post`] while the room is locked. Effects on
 //! connections go out through the [`Sockets`] that is passed in. Every call is given the time and none asks for it
 //! elsewhere. [`Shard::deadline_ms`] tells when `advance` must be called next if nothing happens before.
 //!
@@ -26,9 +27,11 @@ mod fanout;
 mod handlers;
 mod inspect;
 mod mail;
+mod ordered;
 mod outbox;
 mod palette;
 mod receive;
+mod recovery;
 mod requests;
 mod sockets;
 #[cfg(test)]
@@ -38,7 +41,7 @@ mod timers;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 #[doc(hidden)]
 pub use inspect::Inspection;
-pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
+pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
@@ -117,6 +120,8 @@ pub struct Parts {
     pub handlers: Handlers,
     /// How their answers come back.
     pub respond: Respond,
+    /// How mail gets to any shard at once.
+    pub post: Post,
     /// Seed of the random parts of connection ids and of the jitter; need not be secret.
     pub seed: u64,
 }
@@ -129,6 +134,7 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     handlers: Handlers,
     respond: Respond,
+    post: Post,
     conns: Slab<Conn>,
     /// By slot; apart from `Conn` because a fan-out touches this and nothing else.
     pending: Vec<ListId>,
@@ -152,13 +158,17 @@ pub struct Shard {
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
     evict_elsewhere: Option<usize>,
+    /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
+    /// where some rule asks for histories.
+    sweep_ms: Option<u64>,
     random: Random,
 }
 
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: Parts) -> Self {
-        let Parts { index, shards, hub, config, metrics, handlers, respond, seed } = parts;
+        let Parts { index, shards, hub, config, metrics, handlers, respond, post, seed } = parts;
+        let sweep_ms = (index == 0 && hub.directory.remembers()).then_some(0);
         Self {
             index,
             hub,
@@ -166,6 +176,7 @@ impl Shard {
             metrics,
             handlers,
             respond,
+            post,
             conns: Slab::new(CONNECTIONS_MAX),
             pending: Vec::new(),
             dirty: Vec::new(),
@@ -183,6 +194,7 @@ impl Shard {
             canaries: Vec::new(),
             drain: None,
             evict_elsewhere: None,
+            sweep_ms,
             random: Random(seed | 1),
         }
     }

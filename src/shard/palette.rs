@@ -141,6 +141,11 @@ impl Palette {
         self.lists[list as usize].entry
     }
 
+    /// Number of bytes in a list.
+    pub fn list_bytes(&self, list: ListId) -> usize {
+        self.lists[list as usize].bytes as usize
+    }
+
     /// All bytes of a list, in order.
     pub fn bytes(&mut self, list: ListId) -> &[u8] {
         let List { parent, entry, bytes, .. } = self.lists[list as usize];

@@ -67,7 +67,7 @@ impl World {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        let hub = Arc::new(Hub::new(1, 0));
+        let hub = Arc::new(Hub::new(1, 0, &[]));
         let metrics = Arc::new(ShardMetrics::new(&LABELS));
         let shard = Shard::new(Parts {
             index: 0,
@@ -77,6 +77,7 @@ impl World {
             metrics: metrics.clone(),
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
+            post: Arc::new(|_, _| unreachable!("no room remembers")),
             seed: 1,
         });
         Self { shard, wires: Wires::default(), hub, metrics }

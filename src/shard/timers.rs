@@ -40,7 +40,7 @@ impl Shard {
     /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
     pub fn deadline_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
-        [self.wheel.next_deadline_ms(), drain].into_iter().flatten().min()
+        [self.wheel.next_deadline_ms(), drain, self.sweep_ms].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -57,6 +57,9 @@ impl Shard {
             self.arm(now, slot);
         }
         self.drain_step(now, sockets);
+        if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
+            self.sweep_ms = Some(self.hub.directory.sweep(now.ms()));
+        }
     }
 
     /// Another shard's mail to send because the node's outboxes are near their bound: the shard to ask.

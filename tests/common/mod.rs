@@ -7,6 +7,7 @@ mod conversation;
 mod http;
 mod json;
 mod program;
+pub mod remembering;
 mod server;
 mod siege;
 mod tools;

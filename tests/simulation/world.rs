@@ -116,7 +116,7 @@ impl World {
         let mut random = Random::new(seed);
         let plan = Plan::new(&mut random);
         let config = Arc::new(plan.config.clone());
-        let hub = Arc::new(Hub::new(plan.shards, random.next()));
+        let hub = Arc::new(Hub::new(plan.shards, random.next(), &[]));
         let responses = Responses::default();
         let mut handlers = Handlers::default();
         handlers.set(
@@ -135,6 +135,7 @@ impl World {
                     metrics: metrics.clone(),
                     handlers: handlers.clone(),
                     respond: Arc::new(move |to, message| responses.lock().unwrap().push((to, message))),
+                    post: Arc::new(|_, _| unreachable!("no room remembers")),
                     seed: random.next(),
                 });
                 Site {

@@ -3,7 +3,8 @@
 //! Client to server: `subscribe`, `unsubscribe`, `publish` (with `room`), `broadcast`, `ping`; any other type is
 //! for a handler of the embedding program. Server to client: `connected`, `subscribed`, `unsubscribed`, `message`,
 //! `error`, `pong`. Beyond that document a request may carry an `id` (string or number), which its answer echoes;
-//! an accepted publish or broadcast with an `id` is answered with `published`.
+//! an accepted publish or broadcast with an `id` is answered with `published`. In rooms with history messages have an
+//! `offset`, and a `subscribe` may `recover` what was missed.
 
 mod decode;
 mod encode;

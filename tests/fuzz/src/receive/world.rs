@@ -41,7 +41,7 @@ pub struct World {
 impl World {
     /// A connection that is open and greeted, at a transport that takes `room` bytes.
     pub fn new(script: &Script<'_>, room: usize) -> Self {
-        let hub = Arc::new(Hub::new(1, 42));
+        let hub = Arc::new(Hub::new(1, 42, &[]));
         let labels = ShardLabels {
             close_reasons: &CloseReason::LABELS,
             drop_reasons: &DropReason::LABELS,
@@ -71,6 +71,7 @@ impl World {
             respond: Arc::new(move |to, message| {
                 collect.lock().expect("one thread").push((to, message));
             }),
+            post: Arc::new(|_, _| unreachable!("no room remembers")),
             seed: 7,
         });
         let now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };

@@ -1,0 +1,259 @@
+//! Rules for rooms: which keep a history, tell who is present, and what overflows do.
+
+use super::value;
+use crate::base::Pattern;
+use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Most rules: each first join of a room looks through them.
+const RULES_MAX: usize = 1000;
+
+/// Most publications in one history: they are dropped in one go when all have become too old, which takes the shard
+/// that does it some milliseconds for so many.
+const MESSAGES_MAX: u32 = 100_000;
+
+/// How long publications of a history are kept where the rule does not say.
+const AGE_MAX_DEFAULT: Duration = Duration::from_secs(300);
+
+/// How long they may be kept: ages are looked after once per second; a week is beyond any reconnect.
+const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400 * 7);
+
+/// What holds for the rooms whose names match a pattern. The first rule that matches counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRule {
+    /// Which rooms.
+    pub pattern: Pattern,
+    /// What holds for them.
+    pub policy: RoomPolicy,
+}
+
+/// What holds for a room. The default is a room that remembers nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomPolicy {
+    /// Publications kept for those who come back; none: the room has no history, no offsets, and no recovery.
+    pub history: Option<HistoryLimits>,
+    /// Whether who joins is sent the room's last publication.
+    pub last_value: bool,
+    /// How long that one is kept where there is no `history` whose age counts; none: for ever.
+    pub last_value_age_max: Option<Duration>,
+    /// Whether members are told who joins and leaves, and may ask who is there.
+    pub presence: bool,
+    /// What happens when the outbox of a member is full.
+    pub overflow: Overflow,
+}
+
+impl RoomPolicy {
+    /// Whether rooms of this policy keep publications.
+    pub fn remembers(&self) -> bool {
+        self.history.is_some() || self.last_value
+    }
+}
+
+/// Bounds of a room's history; all hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Publications.
+    pub messages_max: u32,
+    /// Age of a publication.
+    pub age_max: Duration,
+    /// Bytes of all publications together.
+    pub bytes_max: usize,
+}
+
+/// What happens when a publication does not fit into the outbox of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The member is closed with 4430.
+    #[default]
+    Disconnect,
+    /// The member's oldest publications of the room are dropped, and it is told how many.
+    DropOldest,
+    /// Of the room's publications that wait for the member, those with the same value of this field of `data` make
+    /// place for the newest, and it is told how many.
+    Conflate {
+        /// A top-level field of `data`; none: the newest publication alone counts.
+        key: Option<String>,
+    },
+}
+
+/// A rule as it is written.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    pattern: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history_messages: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history_ttl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    history_bytes: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    last_value: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    presence: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    overflow: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conflate_key: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Reads rules from YAML or JSON.
+///
+/// # Errors
+/// What is wrong, with the number of the rule.
+pub(super) fn parse_rules(text: &str) -> Result<Vec<RoomRule>, String> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let written: Vec<Written> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    if written.len() > RULES_MAX {
+        return Err(format!("there are more than {RULES_MAX} rules"));
+    }
+    let rules = written.into_iter().enumerate();
+    rules.map(|(index, rule)| rule.check().map_err(|what| format!("rule {}: {what}", index + 1))).collect()
+}
+
+/// Writes rules so that [`parse_rules`] reads them back.
+pub(super) fn show_rules(rules: &[RoomRule]) -> String {
+    if rules.is_empty() {
+        return String::new();
+    }
+    let written: Vec<_> = rules.iter().map(Written::from).collect();
+    serde_json::to_string(&written).expect("text and numbers are JSON")
+}
+
+impl Written {
+    fn check(self) -> Result<RoomRule, String> {
+        let pattern = Pattern::parse(&self.pattern).map_err(|error| error.to_string())?;
+        let within = |name: &str, fine: bool, range: &str| {
+            if fine { Ok(()) } else { Err(format!("{name} must be {range}")) }
+        };
+        let age_max = self.history_ttl.as_deref().map(|ttl| value::parse_duration(ttl).unwrap_or_default());
+        let fine = age_max.is_none_or(|age_max| AGES.contains(&age_max));
+        within("history_ttl", fine, "1s to 168h")?;
+        let history = match self.history_messages {
+            None | Some(0) => {
+                let alone = (self.history_ttl.is_none() || self.last_value) && self.history_bytes.is_none();
+                within("history_messages", alone, "given where history_ttl or history_bytes is")?;
+                None
+            }
+            Some(messages_max) => {
+                within("history_messages", messages_max <= MESSAGES_MAX, "0 to 100000")?;
+                let age_max = age_max.unwrap_or(AGE_MAX_DEFAULT);
+                let bytes = self.history_bytes.as_deref().unwrap_or("1MiB");
+                let bytes_max = value::parse_size(bytes).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+                within("history_bytes", (1024..=1 << 30).contains(&bytes_max), "1KiB to 1GiB")?;
+                Some(HistoryLimits { messages_max, age_max, bytes_max })
+            }
+        };
+        let key_alone = self.conflate_key.is_some() && self.overflow.as_deref() != Some("conflate");
+        within("overflow", !key_alone, "conflate where conflate_key is given")?;
+        let overflow = match self.overflow.as_deref() {
+            None | Some("disconnect") => Overflow::Disconnect,
+            Some("drop_oldest") => Overflow::DropOldest,
+            Some("conflate") => Overflow::Conflate { key: self.conflate_key },
+            Some(_) => return Err("overflow must be disconnect, drop_oldest or conflate".to_owned()),
+        };
+        let policy = RoomPolicy {
+            history,
+            last_value: self.last_value,
+            last_value_age_max: age_max.filter(|_| history.is_none()),
+            presence: self.presence,
+            overflow,
+        };
+        Ok(RoomRule { pattern, policy })
+    }
+}
+
+impl From<&RoomRule> for Written {
+    fn from(rule: &RoomRule) -> Self {
+        let RoomPolicy { history, last_value, last_value_age_max, presence, overflow } = &rule.policy;
+        let age_max = history.map(|history| history.age_max).or(*last_value_age_max);
+        let (overflow, conflate_key) = match overflow {
+            Overflow::Disconnect => (None, None),
+            Overflow::DropOldest => (Some("drop_oldest".to_owned()), None),
+            Overflow::Conflate { key } => (Some("conflate".to_owned()), key.clone()),
+        };
+        Self {
+            pattern: rule.pattern.to_string(),
+            history_messages: history.map(|history| history.messages_max),
+            history_ttl: age_max.map(value::show_duration),
+            history_bytes: history.map(|history| value::show_size(history.bytes_max as u64)),
+            last_value: *last_value,
+            presence: *presence,
+            overflow,
+            conflate_key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = r#"
+- pattern: "chat:**"
+  history_messages: 100
+  history_ttl: 10m
+  presence: true
+- pattern: "prices:*"
+  last_value: true
+  overflow: conflate
+  conflate_key: symbol
+- pattern: "scores:*"
+  last_value: true
+  history_ttl: 1h
+- pattern: "**"
+  overflow: drop_oldest
+"#;
+
+    #[test]
+    fn rules_are_read_and_written() {
+        let rules = parse_rules(RULES).unwrap();
+        assert_eq!(rules.len(), 4);
+        let history =
+            HistoryLimits { messages_max: 100, age_max: Duration::from_secs(600), bytes_max: 1 << 20 };
+        assert_eq!(
+            rules[0].policy,
+            RoomPolicy { history: Some(history), presence: true, ..RoomPolicy::default() }
+        );
+        assert_eq!(rules[1].policy.overflow, Overflow::Conflate { key: Some("symbol".to_owned()) });
+        assert!(rules[1].policy.last_value && rules[1].policy.last_value_age_max.is_none());
+        assert_eq!(rules[2].policy.last_value_age_max, Some(Duration::from_secs(3600)));
+        assert!(rules[2].policy.history.is_none() && rules[3].policy.overflow == Overflow::DropOldest);
+        assert_eq!(parse_rules(&show_rules(&rules)).unwrap(), rules);
+        assert_eq!(parse_rules("").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_no_rule_is_refused() {
+        for wrong in [
+            "chat",
+            "{pattern: a}",
+            "[{}]",
+            "[{pattern: ''}]",
+            "[{pattern: 'a*'}]",
+            "[{pattern: a, histroy_messages: 1}]",
+            "[{pattern: a, history_messages: -1}]",
+            "[{pattern: a, history_messages: 100001}]",
+            "[{pattern: a, last_value: true, history_ttl: 5}]",
+            "[{pattern: a, last_value: true, history_ttl: 200h}]",
+            "[{pattern: a, last_value: true, history_bytes: 1MiB}]",
+            "[{pattern: a, history_ttl: 5m}]",
+            "[{pattern: a, history_messages: 1, history_ttl: 5}]",
+            "[{pattern: a, history_messages: 1, history_bytes: 1}]",
+            "[{pattern: a, overflow: explode}]",
+            "[{pattern: a, conflate_key: k}]",
+        ] {
+            assert!(parse_rules(wrong).is_err(), "{wrong}");
+        }
+        let error = parse_rules("[{pattern: a}, {pattern: b, overflow: x}]").unwrap_err();
+        assert!(error.starts_with("rule 2: overflow"), "{error}");
+    }
+}
