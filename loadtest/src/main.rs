@@ -13,6 +13,8 @@ mod floor;
 mod frame;
 mod handshake;
 mod io;
+mod joiner;
+mod machine;
 mod members;
 mod outcome;
 mod pacer;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 /// USER_HZ, the unit of /proc/PID/stat: 100 on every Linux architecture in use.
-const TICK_NS: u64 = 10_000_000;
+pub const TICK_NS: u64 = 10_000_000;
 
 /// CPU time of a process since its start, all its threads, in nanoseconds but in steps of 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
