@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compare::options::Compare;
 use crate::template::{Keepalive, Templates};
 
 /// Puts load on a WebSocket server and says what it can carry.
@@ -28,6 +29,21 @@ pub enum Pattern {
     Slow(Slow),
     /// Be the bare epoll server, the yardstick.
     Floor(Floor),
+    /// Measure several servers beside each other, in rounds, and write a table, JSON and a page with plots.
+    Compare(Compare),
+}
+
+impl Pattern {
+    /// The options that all patterns of load have.
+    pub fn common(&self) -> Option<&Common> {
+        match self {
+            Self::Fanout(options) => Some(&options.common),
+            Self::Idle(options) => Some(&options.common),
+            Self::Churn(options) => Some(&options.common),
+            Self::Slow(options) => Some(&options.common),
+            Self::Floor(_) | Self::Compare(_) => None,
+        }
+    }
 }
 
 /// What every pattern needs to know.

@@ -35,7 +35,7 @@ pub struct CoreUse {
 
 impl CoreUse {
     /// For the report; [`CoreUse::from_json`] reads it.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(self) -> Value {
         let Self { core, used, interrupts, stolen } = self;
         json!({ "core": core, "used": used, "interrupts": interrupts, "stolen": stolen })
     }
