@@ -129,10 +129,21 @@ impl ServerResult {
 /// Problems told of one server and case; the JSON has them all.
 const PROBLEMS_MAX: usize = 3;
 
-/// The text of the worst mark of its kind.
+/// The worst mark of each kind, passing ones or the others.
 fn worst(runs: &[Run], passing: bool) -> String {
-    let marks = runs.iter().flat_map(|run| &run.marks).filter(|mark| mark.is_passing() == passing);
-    marks.max_by(|a, b| a.size().total_cmp(&b.size())).map(Mark::to_string).unwrap_or_default()
+    let mut marks: Vec<&Mark> = runs.iter().flat_map(|run| &run.marks).collect();
+    marks.retain(|mark| mark.is_passing() == passing);
+    marks.sort_by(|a, b| b.size().total_cmp(&a.size()));
+    let mut texts: Vec<String> = Vec::new();
+    let mut kinds = Vec::new();
+    for mark in marks {
+        let kind = std::mem::discriminant(mark);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+            texts.push(mark.to_string());
+        }
+    }
+    texts.join(", ")
 }
 
 impl CaseResult {
@@ -141,16 +152,21 @@ impl CaseResult {
         metric::of(self.case.scenario.pattern)
     }
 
+    /// The figure that matters most.
+    pub fn main(&self) -> &'static Metric {
+        self.case.scenario.main_figure()
+    }
+
     /// A server's figure that matters most as multiple of that of server `base`.
     pub fn ratio(&self, server: &ServerResult, base: &str) -> Option<f64> {
-        let key = self.metrics()[0].key;
+        let key = self.main().key;
         let base = self.servers.iter().find(|other| other.name == base)?.spread(key)?.median;
         Some(server.spread(key)?.median / base).filter(|ratio| ratio.is_finite())
     }
 
     /// Every server gave figures.
     pub fn is_whole(&self) -> bool {
-        let key = self.metrics()[0].key;
+        let key = self.main().key;
         self.servers.iter().all(|server| server.failure.is_none() && server.spread(key).is_some())
     }
 }
@@ -193,7 +209,10 @@ pub mod tests {
         assert_eq!(server.remarks(), ["1 of 3 runs spoilt, left out: the host took 30.0 %"]);
         server.runs.retain(Run::is_spoilt);
         assert_eq!(server.spread("x").unwrap().median, 9.0);
-        assert!(server.remarks()[0].contains("counted all the same"));
+        server.runs[0].marks.push(Mark::OtherOnServer(0.2));
+        server.runs.push(run(4, "x", 9.0, vec![Mark::OtherOnServer(0.4)]));
+        let told = "2 of 2 runs spoilt, counted all the same: other load on the server's cores: 40.0 %, the host took 30.0 %";
+        assert_eq!(server.remarks(), [told]);
     }
 
     #[test]

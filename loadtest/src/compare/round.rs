@@ -155,6 +155,7 @@ fn run_once(
 /// When the report lacks the figure that matters most.
 fn read(report: &Value, case: &Case, round: usize, split: &Split, share_max: f64) -> Result<Run> {
     let metrics = metric::of(case.scenario.pattern);
+    let main = case.scenario.main_figure();
     let problems: Vec<String> = report["problems"]
         .as_array()
         .into_iter()
@@ -162,7 +163,7 @@ fn read(report: &Value, case: &Case, round: usize, split: &Split, share_max: f64
         .filter_map(Value::as_str)
         .map(str::to_owned)
         .collect();
-    if (metrics[0].read)(report).is_none() {
+    if (main.read)(report).is_none() {
         let why = if problems.is_empty() { "nothing was measured".into() } else { problems.join("; ") };
         bail!("{why}");
     }
@@ -172,7 +173,7 @@ fn read(report: &Value, case: &Case, round: usize, split: &Split, share_max: f64
 
 /// One run in a line.
 fn tell(run: &Run, case: &Case) -> String {
-    let metric = &metric::of(case.scenario.pattern)[0];
+    let metric = case.scenario.main_figure();
     let figure = run.figures.get(metric.key).map(|figure| metric.show(*figure)).unwrap_or_default();
     let marks: Vec<String> = run.marks.iter().map(Mark::to_string).collect();
     let doubts = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };

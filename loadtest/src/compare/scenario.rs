@@ -7,6 +7,7 @@ use clap::Parser as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::metric::{self, Metric};
 use crate::cli::Cli;
 
 /// The scenarios there are.
@@ -74,6 +75,7 @@ pub struct Scenario {
     pub pattern: Pattern,
     pub cores: Vec<usize>,
     pub seconds: f64,
+    pub figure: Option<String>,
     pub options: Options,
     #[serde(default)]
     pub quick: Options,
@@ -145,6 +147,11 @@ impl Scenario {
         ensure!(!self.name.is_empty() && !self.name.contains([',', ' ']), "`name` must be one word");
         ensure!(!self.cores.is_empty() && !self.cores.contains(&0), "`cores` must be numbers from 1");
         ensure!(self.seconds > 0.0 && self.seconds.is_finite(), "`seconds` must be more than 0");
+        let metrics = metric::of(self.pattern);
+        if let Some(figure) = &self.figure {
+            let keys: Vec<&str> = metrics.iter().map(|metric| metric.key).collect();
+            ensure!(keys.contains(&figure.as_str()), "`figure` is none of {}", keys.join(", "));
+        }
         if let Some(Vary { values, quick, option }) = &self.vary {
             ensure!(!values.is_empty() && !quick.is_empty(), "`vary` has no values");
             ensure!(values.is_sorted() && quick.is_sorted(), "the values of `vary` must ascend");
@@ -159,6 +166,13 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// The figure that matters most.
+    pub fn main_figure(&self) -> &'static Metric {
+        let metrics = metric::of(self.pattern);
+        let wanted = metrics.iter().find(|metric| self.figure.as_deref() == Some(metric.key));
+        wanted.unwrap_or(&metrics[0])
     }
 
     /// Its cases.
@@ -187,7 +201,8 @@ impl Scenario {
         let values = if wish.quick { &vary.quick } else { &vary.values };
         let largest = values.last().copied().unwrap_or(1).max(1);
         let wanted = wish.connections.filter(|_| vary.option == "connections").unwrap_or(largest);
-        let scaled = |value: &u64| (value * wanted / largest).max(1);
+        // A value may shrink to 1, but not to 0, which most often means something else.
+        let scaled = |value: &u64| (value * wanted / largest).max((*value).min(1));
         let mut scaled: Vec<u64> = values.iter().map(scaled).collect();
         scaled.dedup();
         scaled.into_iter().map(|value| Some((vary.option.clone(), value))).collect()
@@ -248,6 +263,15 @@ mod tests {
         assert_eq!(cases[5].title(), "sizes, 100 members, 2 cores");
         assert!(arguments(&cases[5].options).any(|word| word == "--members=100"));
         assert_eq!(named("wide16").cases(Wish::default())[0].title(), "wide16, 1 core");
+        let stalled = |case: &Case| case.point.as_ref().map(|(_, value)| *value);
+        let slow: Vec<Option<u64>> = named("slow").cases(Wish::default()).iter().map(stalled).collect();
+        assert_eq!(slow, [Some(0), Some(10)]);
+    }
+
+    #[test]
+    fn a_scenario_names_the_figure_that_matters_most() {
+        assert_eq!(named("wide16").main_figure().key, "cpu_us_per_delivery");
+        assert_eq!(named("paced").main_figure().key, "p99_us");
     }
 
     #[test]
@@ -282,6 +306,7 @@ mod tests {
             ("cores", serde_json::json!([0]), "`cores`"),
             ("seconds", serde_json::json!(0), "`seconds`"),
             ("colour", serde_json::json!(1), "colour"),
+            ("figure", serde_json::json!("speed"), "`figure` is none of cpu_us_per_delivery"),
             ("vary", serde_json::json!({ "option": "members", "values": [1], "quick": [1] }), "both set"),
             ("vary", serde_json::json!({ "option": "size", "values": [], "quick": [1] }), "no values"),
             ("vary", serde_json::json!({ "option": "size", "values": [2, 1], "quick": [1] }), "ascend"),

@@ -85,7 +85,7 @@ fn scenario(out: &mut String, cases: &[CaseResult], relative_to: &str) {
 
 /// The figure that matters most, as bars.
 fn main_figure(case: &CaseResult) -> String {
-    let metric = &case.metrics()[0];
+    let metric = case.main();
     let found = case.servers.iter();
     let found: Vec<Bar<'_>> = found
         .filter_map(|server| Some(Bar { name: &server.name, spread: server.spread(metric.key)? }))
@@ -116,7 +116,7 @@ fn percentiles(case: &CaseResult) -> String {
 /// A figure over the points of a scenario, where it has several.
 fn curves(points: &[&CaseResult]) -> String {
     let [first, _, ..] = points else { return String::new() };
-    let metric = metric::curve(first.case.scenario.pattern);
+    let metric = metric::curve(first.case.scenario.pattern, first.main());
     let value = |case: &&CaseResult| case.case.point.as_ref().map_or(String::new(), |(_, v)| v.to_string());
     let places: Vec<String> = points.iter().map(value).collect();
     let found: Vec<Line<'_>> = (0..first.servers.len())

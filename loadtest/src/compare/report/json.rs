@@ -57,7 +57,7 @@ fn of_case(case: &CaseResult, relative_to: &str) -> Value {
         "server_cores": case.split.server,
         "load_cores": case.split.load,
         "frame_bytes": case.frame_bytes,
-        "main_figure": case.metrics()[0].key,
+        "main_figure": case.main().key,
         "servers": case.servers.iter().map(of_server).collect::<Value>(),
     })
 }

@@ -53,7 +53,9 @@ pub fn rows(case: &CaseResult, relative_to: &str) -> Vec<Vec<String>> {
     let shown = || case.metrics().iter().filter(|metric| metric.shown != Shown::Nothing);
     let mut head: Vec<String> =
         ["server"].into_iter().chain(shown().map(|metric| metric.label)).map(str::to_owned).collect();
-    head.insert(2, format!("x {relative_to}"));
+    // Right of the figure that it is about.
+    let place = 2 + shown().position(|metric| metric.key == case.main().key).unwrap_or(0);
+    head.insert(place, format!("x {relative_to}"));
     head.push("runs".into());
     let row = |server: &ServerResult| {
         let figure = |key: &str, shown: Shown, show: &dyn Fn(f64) -> String| match server.spread(key) {
@@ -66,7 +68,7 @@ pub fn rows(case: &CaseResult, relative_to: &str) -> Vec<Vec<String>> {
         let mut cells = vec![server.name.clone()];
         cells.extend(shown().map(|metric| figure(metric.key, metric.shown, &|value| metric.show(value))));
         let ratio = case.ratio(server, relative_to);
-        cells.insert(2, ratio.map_or(NONE.into(), |ratio| format!("{ratio:.2}")));
+        cells.insert(place, ratio.map_or(NONE.into(), |ratio| format!("{ratio:.2}")));
         cells.push(server.counted().count().to_string());
         cells
     };
