@@ -31,6 +31,9 @@ use self::scenario::{Case, Wish};
 use self::server::{CoresUsed, Server};
 use crate::stage::{catch_interrupt, interrupted};
 
+/// What a run takes besides its load, roughly: start, joins, stop.
+const BESIDE_S: f64 = 1.5;
+
 /// Compares, writes what is asked for and prints the table; true when every server gave all its figures.
 ///
 /// # Errors
@@ -66,6 +69,11 @@ pub fn run(options: &Compare) -> Result<bool> {
         repeats: options.repeats,
         frame_bytes: options.frame_bytes,
     };
+
+    let seconds: f64 = cases.iter().map(|case| case.seconds + manner.warmup + BESIDE_S).sum();
+    let (runs, each) =
+        (cases.len() * servers.len() * manner.rounds, servers.len() as f64 * manner.rounds as f64);
+    eprintln!("{runs} runs, about {:.0} minutes if none is spoilt", (seconds * each / 60.0).ceil());
 
     let mut comparison = Comparison {
         machine: report::machine(&cores),
