@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// No run of these tests takes nearly as long.
 const LIMIT: Duration = Duration::from_secs(90);
 
-const QUICK: [&str; 7] = ["--quick", "--rounds", "1", "--repeats", "0", "--duration", "0.3"];
+const QUICK: [&str; 5] = ["--quick", "--rounds", "1", "--repeats", "0"];
 
 fn program(options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
@@ -81,7 +81,7 @@ fn ours_and_the_floor_are_compared() {
     let servers = [ours(), "floor"];
     let list = servers.join(",");
     let paths = [json_path.to_str().unwrap(), html_path.to_str().unwrap()];
-    let options = ["--servers", &list, "--only", "wide16,idle,churn", "--server-cores", "1"];
+    let options = ["--servers", &list, "--only", "wide16,calm,idle,churn", "--server-cores", "1"];
     let more = ["--connections", "100", "--json", paths[0], "--html", paths[1]];
     let (status, table, progress) = compare(&[&QUICK[..], &options, &more].concat());
     assert_eq!(status, 0, "{table}{progress}");
@@ -91,7 +91,9 @@ fn ours_and_the_floor_are_compared() {
     let cases = found["cases"].as_array().unwrap();
     let titles: Vec<&str> = cases.iter().map(|case| case["title"].as_str().unwrap()).collect();
     let idle = ["idle, 50 connections, 1 core", "idle, 100 connections, 1 core"];
-    assert_eq!(titles, ["wide16, 1 core", idle[0], idle[1], "churn, 1 core"]);
+    assert_eq!(titles, ["wide16, 1 core", "calm, 1 core", idle[0], idle[1], "churn, 1 core"]);
+    // Flat out on a machine with no time to spare members may fall behind and be cut off; not so here.
+    let (calm, all_idle) = (&cases[1], &cases[3]);
     for case in cases {
         for name in servers {
             let server = server(case, name);
@@ -102,11 +104,11 @@ fn ours_and_the_floor_are_compared() {
         }
     }
     // The floor sends as many bytes as the server it is compared with.
-    let bytes = |name| server(&cases[0], name)["figures"]["bytes_each"]["median"].as_f64().unwrap();
-    assert!((bytes(servers[0]) - bytes("floor")).abs() <= 2.0, "{}", cases[0]);
+    let bytes = |name| server(calm, name)["figures"]["bytes_each"]["median"].as_f64().unwrap();
+    assert!((bytes(servers[0]) - bytes("floor")).abs() <= 2.0, "{calm}");
     for name in servers {
-        assert_eq!(server(&cases[0], name)["figures"]["lost"]["median"], 0.0, "{name}");
-        assert_eq!(server(&cases[2], name)["figures"]["joined"]["median"], 100.0, "{name}");
+        assert_eq!(server(calm, name)["figures"]["lost"]["median"], 0.0, "{calm}");
+        assert_eq!(server(all_idle, name)["figures"]["joined"]["median"], 100.0, "{all_idle}");
     }
     let page = fs::read_to_string(&html_path).unwrap();
     for part in ["<!DOCTYPE html>", "</html>", "wide16, 1 core: latency", "memory of all over connections"] {
@@ -158,7 +160,7 @@ fn peers_take_part_and_those_that_cannot_are_named() {
     assert_eq!(found["left_out"][1]["name"], "broken");
     assert!(found["left_out"][1]["why"].as_str().unwrap().contains("no license"), "{found}");
     let tree = server(&found["cases"][0], "tree");
-    // 0.3 s of 40 messages a second to 50 members; the child's CPU time counts.
+    // Half a second of 40 messages a second to 50 members; the child's CPU time counts.
     assert_eq!(tree["figures"]["lost"]["median"], 0.0, "{tree}");
     assert!(tree["figures"]["cpu_us_per_delivery"]["median"].is_number(), "{tree}");
     assert!(table.contains("left out: absent: not installed"), "{table}");
@@ -194,6 +196,19 @@ fn marked(mark: &str) -> Vec<u32> {
     pids.filter(has).collect()
 }
 
+/// A comparison that a failed test does not leave behind.
+struct Interruptible(Child);
+
+impl Drop for Interruptible {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // Not SIGKILL: it must stop its server.
+            let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+            let _ = self.0.wait();
+        }
+    }
+}
+
 /// One interrupt ends a comparison with what it has, two end it at once; no server stays behind.
 #[test]
 fn interrupts_leave_no_server_behind() {
@@ -206,14 +221,16 @@ fn interrupts_leave_no_server_behind() {
     for (interrupts, wanted) in [(1, 1), (2, 130)] {
         let mark = format!("compare-{}-{interrupts}", std::process::id());
         let options = [&QUICK[..], &peers, &["--only", "calm", "--rounds", "1000"]].concat();
-        let mut child = program(&options).env("MARK", &mark).spawn().unwrap();
+        let mut child = Interruptible(program(&options).env("MARK", &mark).spawn().unwrap());
+        let child = &mut child.0;
         let pipe = child.stdout.take().unwrap();
         let stdout = std::thread::spawn(move || std::io::read_to_string(pipe).unwrap());
         // The first round is told when it has ended, and the next one begins.
         let mut progress = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        progress.read_line(&mut line).unwrap();
-        assert!(line.contains("round 1 of 1000: stubborn"), "{line}");
+        let mut told = String::new();
+        while !told.contains("round 1 of 1000: stubborn") {
+            assert_ne!(progress.read_line(&mut told).unwrap(), 0, "{told}");
+        }
         let rest = std::thread::spawn(move || std::io::read_to_string(progress).unwrap());
         while marked(&mark).len() < 2 {
             std::thread::yield_now();
@@ -233,7 +250,7 @@ fn interrupts_leave_no_server_behind() {
                 std::thread::yield_now();
             }
         }
-        let status = await_end(&mut child);
+        let status = await_end(child);
         let (table, rest) = (stdout.join().unwrap(), rest.join().unwrap());
         assert_eq!(status.code(), Some(wanted), "{table}{rest}");
         assert_eq!(interrupts == 1, table.contains("note: interrupted"), "{table}");
