@@ -2,10 +2,15 @@
 
 mod gcra;
 mod json;
+mod mutation;
 mod slab;
 mod wheel;
 
 pub use gcra::{Gcra, Rate};
 pub use json::json_depth_within;
+#[cfg(all(feature = "mutations", debug_assertions))]
+pub use mutation::mutate;
+#[doc(hidden)]
+pub use mutation::{Mutation, mutated};
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

@@ -1,5 +1,6 @@
 //! What the kernel did not take: the frames that wait for a blocked socket.
 
+use crate::base::{Mutation, mutated};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -14,6 +15,7 @@ pub struct Backlog {
     chunks: VecDeque<Chunk>,
     bytes: usize,
     frames: u32,
+    cut: bool,
     /// When the socket first refused bytes, in ms of the shard's clock.
     pub since_ms: u64,
     /// When it last took some.
@@ -37,7 +39,15 @@ pub const fn charge(bytes: usize) -> usize {
 impl Backlog {
     /// An empty backlog of a socket blocked since `now_ms`.
     pub fn new(now_ms: u64, index: u32) -> Self {
-        Self { chunks: VecDeque::new(), bytes: 0, frames: 0, since_ms: now_ms, progress_ms: now_ms, index }
+        Self {
+            chunks: VecDeque::new(),
+            bytes: 0,
+            frames: 0,
+            cut: false,
+            since_ms: now_ms,
+            progress_ms: now_ms,
+            index,
+        }
     }
 
     /// Bytes charged.
@@ -53,6 +63,11 @@ impl Backlog {
     /// Whether everything was sent.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    /// Whether it was cut, so that another cut would free next to nothing.
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Adds whole frames of which the first `sent` bytes are already with the kernel. Charged are the bytes that
@@ -93,10 +108,11 @@ impl Backlog {
         let begun = self.chunks.pop_front().and_then(|chunk| {
             let frame = frame_around(&chunk.bytes, chunk.sent);
             let sent = chunk.sent - frame.start;
-            (sent != 0).then(|| (Rc::<[u8]>::from(&chunk.bytes[frame]), sent))
+            (sent != 0 && !mutated(Mutation::CutBegunFrame))
+                .then(|| (Rc::<[u8]>::from(&chunk.bytes[frame]), sent))
         });
         self.chunks.clear();
-        (self.bytes, self.frames) = (0, 0);
+        (self.bytes, self.frames, self.cut) = (0, 0, true);
         if let Some((frame, sent)) = begun {
             self.push(frame, sent);
         }

@@ -2,12 +2,12 @@
 
 use super::backlog::{Backlog, charge};
 use super::conn::State;
-use super::palette::EMPTY;
+use super::palette::{EMPTY, ListId};
 use super::{BLOCKED, Now, Sent, Shard, Sockets, echo};
+use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
-use std::rc::Rc;
 
 /// Bytes over its bound that an outbox may hold of answers and control frames, so that these do not fail for the
 /// sake of a few bytes; a client that asks on without reading passes this too and is evicted.
@@ -32,7 +32,7 @@ impl Shard {
     /// Adds a frame of the palette to what a connection is owed.
     pub(super) fn owe(&mut self, slot: u32, entry: u32) {
         let list = self.pending[slot as usize];
-        if list == BLOCKED {
+        if list == BLOCKED && !mutated(Mutation::WritePastBacklog) {
             self.met.push(slot);
             self.owe_blocked(entry, RESERVE_BYTES);
         } else {
@@ -59,7 +59,7 @@ impl Shard {
                 Err(drop) => {
                     self.metrics.drops.add(drop.index(), 1);
                     self.cut_backlog(slot, drop);
-                    self.doomed.push(slot);
+                    self.doom(slot);
                 }
             }
         }
@@ -83,7 +83,8 @@ impl Shard {
         };
         let bytes_max = limits.outbox_bytes_max + if conn.echo { echo::OUTBOX_BYTES } else { 0 };
         let frames_max = limits.outbox_messages_max.saturating_add(if reserve > 0 { 64 } else { 0 });
-        if held_bytes + cost > bytes_max + reserve || held_frames + frames > frames_max {
+        let cost_counted = if mutated(Mutation::CheckBoundLate) { 0 } else { cost };
+        if held_bytes + cost_counted > bytes_max + reserve || held_frames + frames > frames_max {
             return Err(DropReason::Outbox);
         }
         if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
@@ -91,11 +92,17 @@ impl Shard {
 
     /// Ends the tick: one write for each connection that is owed something.
     pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
-        self.evict_doomed(now, sockets);
         let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
         let mut next = 0;
         // Evictions and ends of connections on the way add to the list.
-        while let Some(&slot) = self.dirty.get(next) {
+        loop {
+            let Some(&slot) = self.dirty.get(next) else {
+                if self.doomed.is_empty() {
+                    break;
+                }
+                self.evict_doomed(now, sockets);
+                continue;
+            };
             next += 1;
             let list = self.pending[slot as usize];
             if list == EMPTY || list == BLOCKED {
@@ -112,14 +119,14 @@ impl Shard {
                 }
                 Sent::Taken(taken) => {
                     bytes_out += taken as u64;
-                    let bytes = self.palette.keep_list(list);
-                    let left = self.block(now, slot, bytes, taken, sockets);
+                    let left = self.block(now, slot, list, taken, sockets);
                     frames_out += u64::from(self.palette.frames(list) - left);
                 }
-                Sent::Lost => self.remove(slot, sockets),
-            }
-            if next == self.dirty.len() {
-                self.evict_doomed(now, sockets);
+                Sent::Lost => {
+                    // Removal counts what was owed.
+                    self.pending[slot as usize] = list;
+                    self.remove(slot, sockets);
+                }
             }
         }
         self.dirty.clear();
@@ -145,39 +152,38 @@ impl Shard {
         }
     }
 
-    /// The socket took only the first `taken` of `bytes`: the rest becomes the backlog, or the connection is evicted.
-    /// Returns the number of frames that were not wholly taken.
-    fn block(
-        &mut self,
-        now: Now,
-        slot: u32,
-        bytes: Rc<[u8]>,
-        taken: usize,
-        sockets: &mut impl Sockets,
-    ) -> u32 {
+    /// The socket took only the first `taken` bytes of a list: the rest becomes the backlog, or the connection is
+    /// evicted. Returns the number of frames that were not wholly taken.
+    fn block(&mut self, now: Now, slot: u32, list: ListId, taken: usize, sockets: &mut impl Sockets) -> u32 {
         let Some(conn) = self.conns.at(slot) else { return 0 };
         let closing = !conn.is_open();
         let mut backlog = Box::new(Backlog::new(now.ms(), self.blocked.len() as u32));
-        backlog.push(bytes, taken);
-        let (frames, cost) = (backlog.frames(), backlog.bytes());
-        let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, frames, 0) };
-        if closing {
-            self.force_budget(cost);
-        }
+        backlog.push(self.palette.keep_list(list), taken);
+        let frames = backlog.frames();
+        let reserve = if closing { RESERVE_BYTES } else { 0 };
+        let fits = self.room_in_backlog(slot, backlog.bytes(), frames, reserve);
         if let Err(drop) = fits {
-            let (dropped, _) = backlog.cut();
+            let (mut dropped, _) = backlog.cut();
+            // The last thing that a closing connection is owed is our close frame: that one still goes out.
+            if closing && dropped > 0 {
+                let close = self.palette.last(list);
+                backlog.push(self.palette.keep(close), 0);
+                dropped -= 1;
+            }
             self.metrics.drops.add(drop.index(), u64::from(dropped));
             self.force_budget(backlog.bytes());
         }
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.backlog = Some(backlog);
         }
-        self.pending[slot as usize] = BLOCKED;
+        if !mutated(Mutation::ForgetBlocked) {
+            self.pending[slot as usize] = BLOCKED;
+        }
         self.blocked.push(slot);
         self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
-        if fits.is_err() {
-            self.doomed.push(slot);
+        if fits.is_err() && !closing {
+            self.doom(slot);
         }
         self.arm(now, slot);
         frames
@@ -185,6 +191,13 @@ impl Shard {
 
     /// A transport that had refused bytes takes some again.
     pub fn writable(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+        // Nothing may be sent to a connection after what was cut out of its backlog.
+        self.evict_doomed(now, sockets);
+        self.drain_backlog(now, slot, sockets);
+    }
+
+    /// Sends what waits for a connection, as far as its transport takes it.
+    fn drain_backlog(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
         let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return };
         let (frames_before, mut written) = (backlog.frames(), 0);
         let mut lost = false;
@@ -263,9 +276,17 @@ impl Shard {
 
     /// Evicts the connections whose outboxes passed their bound.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some(slot) = self.doomed.pop() {
-            self.evict(now, slot, sockets);
+        while let Some(key) = self.doomed.pop() {
+            // The slot's next tenant has done nothing wrong.
+            if self.conns.key(key.slot) == Some(key) {
+                self.evict(now, key.slot, sockets);
+            }
         }
+    }
+
+    /// Has a connection evicted as soon as no walk over connections is under way.
+    pub(super) fn doom(&mut self, slot: u32) {
+        self.doomed.extend(self.conns.key(slot));
     }
 
     /// Cuts a slow consumer off: drops its backlog and closes it with 4430.
@@ -302,7 +323,9 @@ impl Shard {
         conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
         // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
-        self.leave_all(slot);
+        if !mutated(Mutation::StayInRooms) {
+            self.leave_all(slot);
+        }
         self.metrics.closes.add(reason.index(), 1);
         // Only an orderly end of the node lets what waits go out first.
         match reason {
@@ -318,7 +341,7 @@ impl Shard {
                 backlog.push(frame, 0);
             }
             sockets.urge(slot);
-            self.writable(now, slot, sockets);
+            self.drain_backlog(now, slot, sockets);
         } else {
             self.owe(slot, entry);
         }
@@ -332,6 +355,7 @@ impl Shard {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
         let (dropped, bytes) = backlog.cut();
         self.give_budget(bytes);
+        let dropped = if mutated(Mutation::ForgetCutFrames) { 0 } else { dropped };
         self.metrics.drops.add(reason.index(), u64::from(dropped));
     }
 }
