@@ -2,8 +2,12 @@
 
 use fanwire::Server;
 use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
+use fanwire::io::LogWriter;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
@@ -11,6 +15,9 @@ use tracing_subscriber::reload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the end of the process waits for what the log still has to write.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type LevelHandle = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
 
@@ -23,28 +30,34 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(errors) => {
             for error in errors {
-                eprintln!("fanwire: {error}");
+                complain(error);
             }
             return ExitCode::from(2);
         }
     };
     match invocation.command {
-        Command::CheckConfig => {
-            println!("the configuration is valid");
-            ExitCode::SUCCESS
-        }
+        Command::CheckConfig => match writeln!(std::io::stdout(), "the configuration is valid") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Command::Run if !config.enabled => {
-            eprintln!("fanwire: disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
+            complain("disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
             ExitCode::SUCCESS
         }
         Command::Run => match run(&invocation, config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("fanwire: {error}");
+                complain(error);
                 ExitCode::FAILURE
             }
         },
     }
+}
+
+/// Says why the process ends, or does not if standard error takes nothing: `eprintln!` would panic then, and hide the
+/// exit status.
+fn complain(what: impl Display) {
+    let _ = writeln!(std::io::stderr(), "fanwire: {what}");
 }
 
 /// Reads the configuration from file, environment and flags.
@@ -63,7 +76,18 @@ fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
 }
 
 fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
-    let level = start_log(&config);
+    let (log, level) = start_log(&config)?;
+    let result = serve(invocation, config, &log, &level);
+    log.flush(LAST_WORDS);
+    result
+}
+
+fn serve(
+    invocation: &config::Invocation,
+    config: Config,
+    log: &LogWriter,
+    level: &LevelHandle,
+) -> std::io::Result<()> {
     let (host, prefix) = (config.host, config.path_prefix.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anyone is told that the server runs: a signal that comes at once must find its handler.
@@ -71,9 +95,9 @@ fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
         let _inside = runtime.enter();
         Signals::listen()?
     };
-    let server = Server::builder().config(config).start()?;
-    greet(&server, host, &prefix)?;
-    runtime.block_on(obey(server, signals, invocation, &level))
+    let server = Server::builder().config(config).log(log.clone()).start()?;
+    greet(greeting(&server, host, &prefix))?;
+    runtime.block_on(obey(server, signals, invocation, level))
 }
 
 /// The signals that the server obeys.
@@ -93,24 +117,32 @@ impl Signals {
     }
 }
 
-/// Says on standard output where the server listens and what to try.
-fn greet(server: &Server, host: std::net::IpAddr, prefix: &str) -> std::io::Result<()> {
+/// Where the server listens and what to try.
+fn greeting(server: &Server, host: std::net::IpAddr, prefix: &str) -> String {
     let port = server.local_addr().port();
     let shown =
         if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
     let shown = if shown.contains(':') { format!("[{shown}]") } else { shown };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "fanwire {}, {} shards", env!("CARGO_PKG_VERSION"), server.shards())?;
-    writeln!(out, "listening on http://{shown}:{port}{prefix}")?;
-    writeln!(
-        out,
-        "try:  wscat -c ws://{shown}:{port}{prefix}/ws   and then   {{\"type\":\"subscribe\",\"room\":\"chat\"}}"
-    )?;
-    writeln!(
-        out,
-        "      curl -d '{{\"room\":\"chat\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish"
-    )?;
-    out.flush()
+    let version = env!("CARGO_PKG_VERSION");
+    let shards = server.shards();
+    format!(
+        "fanwire {version}, {shards} shards\n\
+         listening on http://{shown}:{port}{prefix}\n\
+         try:  wscat -c ws://{shown}:{port}{prefix}/ws   and then   {{\"type\":\"subscribe\",\"room\":\"chat\"}}\n      \
+         curl -d '{{\"room\":\"chat\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish\n"
+    )
+}
+
+/// Says it on standard output: on a thread of its own, because a pipe that nobody empties may take it never, and signals
+/// are to be obeyed all the same.
+fn greet(greeting: String) -> std::io::Result<()> {
+    let say = move || {
+        let mut out = std::io::stdout().lock();
+        if let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush()) {
+            tracing::warn!(%error, "cannot write to standard output");
+        }
+    };
+    std::thread::Builder::new().name("greeting".to_owned()).spawn(say).map(drop)
 }
 
 /// Waits for signals and does what they ask.
@@ -154,15 +186,26 @@ fn reload(server: &mut Server, invocation: &config::Invocation, level: &LevelHan
     }
 }
 
-fn start_log(config: &Config) -> LevelHandle {
+/// Sends the log to standard error, without ever waiting for it.
+fn start_log(config: &Config) -> std::io::Result<(LogWriter, LevelHandle)> {
+    let log = LogWriter::start(std::io::stderr())?;
+    let writer = log.clone();
     let (filter, handle) = reload::Layer::new(level_of(config));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
     match config.log_format {
         LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
-    handle
+    // The usual hook writes to standard error itself, and so could hold up a shard that is to end the process.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(thread, backtrace = backtrace.map(tracing::field::display), "{panic}");
+    }));
+    Ok((log, handle))
 }
 
 fn level_of(config: &Config) -> LevelFilter {

@@ -1,15 +1,23 @@
 use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
-use crate::io::{self, Clock, NodeShared, ShardMailbox, ShardThread, ShardWaker};
+use crate::io::{self, Clock, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
 use crate::metrics::{NodeMetrics, ShardLabels};
 use crate::model::{CloseReason, DropReason, Refusal};
 use crate::shard::{CustomRequest, Handlers, Message, Parts, Request, Respond};
+use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Exit status of a process whose shard failed: `EX_SOFTWARE` of sysexits(3).
+const SHARD_FAILED: i32 = 70;
+
+/// How long the last words of a process may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the shards count by.
 const LABELS: ShardLabels = ShardLabels {
@@ -23,6 +31,7 @@ const LABELS: ShardLabels = ShardLabels {
 pub struct Builder {
     config: Config,
     handlers: Handlers,
+    log: Option<LogWriter>,
 }
 
 impl Builder {
@@ -43,13 +52,21 @@ impl Builder {
         self
     }
 
+    /// Names the process's log if it is a [`LogWriter`]: `/metrics` tells what it loses, and before a failed shard ends
+    /// the process, what the log says of it is written.
+    #[must_use]
+    pub fn log(mut self, log: LogWriter) -> Self {
+        self.log = Some(log);
+        self
+    }
+
     /// Binds the sockets and starts the shards. When this returns, clients can connect.
     ///
     /// # Errors
     /// If the configuration is not valid, an address cannot be bound, or a thread not started.
     pub fn start(self) -> std::io::Result<Server> {
         self.config.validate().map_err(invalid)?;
-        Server::start(self.config, self.handlers)
+        Server::start(self.config, self.handlers, self.log)
     }
 }
 
@@ -70,7 +87,7 @@ impl Server {
         Builder::default()
     }
 
-    fn start(config: Config, handlers: Handlers) -> std::io::Result<Self> {
+    fn start(config: Config, handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
         if let Err(error) = io::raise_open_files() {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
@@ -96,6 +113,7 @@ impl Server {
             metrics: NodeMetrics::new(shards, &LABELS),
             rate: Default::default(),
             clock: Clock::start(),
+            log,
             stop: tokio::sync::watch::Sender::new(false),
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
@@ -126,7 +144,10 @@ impl Server {
                 {
                     tracing::warn!(shard = index, core = core.id, "cannot pin the thread");
                 }
-                run_shard(index, || ShardThread { parts, poll, node, metrics, tcp, unix }.run())
+                let of_shard = node.clone();
+                run_shard(index, &node, || {
+                    ShardThread { parts, poll, node: of_shard, metrics, tcp, unix }.run()
+                })
             };
             threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
         }
@@ -185,18 +206,46 @@ fn invalid(errors: Vec<ConfigError>) -> std::io::Error {
 
 /// Runs a shard; if it panics or fails, ends the process: a node that has lost a shard would go on with part of its
 /// connections silent.
-fn run_shard(index: usize, run: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::error!(shard = index, %error, "a shard failed; the process ends");
-            std::process::exit(70)
+fn run_shard(
+    index: usize,
+    node: &NodeShared,
+    run: impl FnOnce() -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let cause = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => {
+            let cause = format!("panic: {}", panic_text(&*panic));
+            // What a panic carries may panic in its turn when it is dropped.
+            std::mem::forget(panic);
+            cause
         }
-        Err(_) => {
-            tracing::error!(shard = index, "a shard panicked; the process ends");
-            std::process::exit(70)
-        }
+    };
+    let metrics = &node.metrics.shards[index];
+    tracing::error!(
+        shard = index,
+        cause,
+        connections = metrics.connections.get(),
+        members = metrics.members.get(),
+        backlog_bytes = metrics.backlog_bytes.get(),
+        mailbox_items = metrics.mailbox_items.get(),
+        publications = metrics.publications.get(),
+        deliveries = metrics.deliveries.get(),
+        connections_of_node = node.metrics.connections(),
+        rooms_of_node = node.hub.directory.len(),
+        uptime_ms = node.clock.now().ms(),
+        "a shard failed; the process ends"
+    );
+    if let Some(log) = &node.log {
+        log.flush(LAST_WORDS);
     }
+    std::process::exit(SHARD_FAILED)
+}
+
+/// What a panic says.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }
 
 /// How the answers of custom handlers find their way back. It must not keep the node alive, as the shards hold it.

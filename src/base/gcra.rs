@@ -43,6 +43,14 @@ impl Gcra {
     /// wait is never longer than the burst takes to refill.
     #[must_use]
     pub fn check(&mut self, rate: &Rate, cost: u32, now_ns: u64) -> bool {
+        self.check_since(rate, cost, now_ns, now_ns)
+    }
+
+    /// The same for what may have come at any time since `since_ns` (at most `now_ns`) and was not looked at before:
+    /// it is charged as if it had come at the rate, from then on. Each state has this credit once, however often
+    /// it is asked for.
+    #[must_use]
+    pub fn check_since(&mut self, rate: &Rate, cost: u32, now_ns: u64, since_ns: u64) -> bool {
         if rate.per_s == 0 || cost == 0 {
             return true;
         }
@@ -53,7 +61,7 @@ impl Gcra {
         // Further ahead than an empty bucket it can be only if the time went back. This is kept even on refusal, or
         // else each later check would find the same again until the time has caught up.
         self.arrival_ns = self.arrival_ns.min(empty_ns);
-        let arrival_ns = self.arrival_ns.max(now_ns).saturating_add(rate.duration_ns(cost));
+        let arrival_ns = self.arrival_ns.max(since_ns).saturating_add(rate.duration_ns(cost));
         if arrival_ns > empty_ns {
             return false;
         }
@@ -76,6 +84,20 @@ mod tests {
         assert_eq!(passed(&mut gcra, 5 + NS_PER_S / 10 - 1), 0);
         assert_eq!(passed(&mut gcra, 5 + NS_PER_S / 10), 1);
         assert_eq!(passed(&mut gcra, 1000 * NS_PER_S), 3);
+    }
+
+    #[test]
+    fn what_came_unseen_is_charged_to_the_time_in_which_it_came() {
+        let rate = Rate { per_s: 10, burst: 3 };
+        let mut gcra = Gcra::new();
+        let passed = |gcra: &mut Gcra, now_ns, since_ns| {
+            (0..100).filter(|_| gcra.check_since(&rate, 1, now_ns, since_ns)).count()
+        };
+        assert_eq!(passed(&mut gcra, NS_PER_S, NS_PER_S), 3);
+        // Three seconds were slept; 0.3 of them refill what was taken before.
+        assert_eq!(passed(&mut gcra, 4 * NS_PER_S, NS_PER_S), 30);
+        assert_eq!(passed(&mut gcra, 4 * NS_PER_S, NS_PER_S), 0, "once");
+        assert_eq!(passed(&mut gcra, 5 * NS_PER_S, NS_PER_S), 10);
     }
 
     #[test]

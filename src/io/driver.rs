@@ -32,6 +32,12 @@ const MAIL_MAX: usize = 1024;
 /// How soon to look again whether an overfull mailbox has drained.
 const HOLD: Duration = Duration::from_millis(1);
 
+/// How often a shard with connections has a turn at the least, in ms: so a missing turn is seen.
+const HEARTBEAT_MS: u64 = 1000;
+
+/// Time between two turns, in ms, from which on the thread counts as having slept.
+const SLEPT_MS: u64 = 2 * HEARTBEAT_MS;
+
 const MAIL_TOKEN: Token = Token(usize::MAX);
 
 /// Wakes the loop of a shard.
@@ -106,6 +112,10 @@ pub struct Driver {
     index: usize,
     metrics: Arc<ShardMetrics>,
     clock: Clock,
+    /// A task that serves HTTP is changing the shard. Still set at a turn: it panicked half-way.
+    entered: bool,
+    /// When the last turn was, if there were connections.
+    last_turn: Option<Now>,
     notify: Rc<Notify>,
     accepted_notify: Rc<Notify>,
 }
@@ -139,6 +149,8 @@ impl Driver {
             index,
             metrics,
             clock,
+            entered: false,
+            last_turn: None,
             notify: Rc::default(),
             accepted_notify: Rc::default(),
         })
@@ -163,6 +175,15 @@ impl Driver {
     /// could not; the admission is then still the caller's.
     pub fn adopt(&mut self, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
         let now = self.clock.now();
+        self.entered = true;
+        let adopted = self.adopt_now(now, socket, newcomer, read);
+        self.entered = false;
+        // Input that came between the handshake and now is reported by the registration itself.
+        self.notify.notify_one();
+        adopted
+    }
+
+    fn adopt_now(&mut self, now: Now, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
         let Some(key) = self.shard.open(now, newcomer) else { return false };
         if let Err(error) = self.sockets.insert(key, socket) {
             tracing::error!(%error, "cannot watch a new socket");
@@ -172,8 +193,6 @@ impl Driver {
         if !read.is_empty() {
             self.shard.receive(now, key.slot, read, &mut self.sockets);
         }
-        // Input that came between the handshake and now is reported by the registration itself.
-        self.notify.notify_one();
         true
     }
 
@@ -181,8 +200,10 @@ impl Driver {
     /// publication anywhere comes after.
     pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> Published {
         let now = self.clock.now();
+        self.entered = true;
         let published = self.shard.outside_publish(now, to, event, data);
         self.send_outgoing();
+        self.entered = false;
         self.notify.notify_one();
         published
     }
@@ -209,8 +230,12 @@ impl Driver {
 
     /// Does one turn. Returns whether there is more to do at once.
     fn turn(&mut self) -> io::Result<bool> {
+        if self.entered {
+            return Err(io::Error::other("a task panicked while it changed the shard"));
+        }
         let began = Instant::now();
         let now = self.clock.now();
+        self.notice_sleep(now);
         let mut more = self.poll_events(now)?;
         more |= self.take_mail(now);
         self.read_ready(now);
@@ -220,8 +245,17 @@ impl Driver {
         if let Some(shard) = self.shard.take_evict_elsewhere() {
             self.post(shard, Request::EvictLargest);
         }
+        self.last_turn = (self.shard.connections() > 0).then_some(now);
         self.metrics.tick_seconds.observe_ns(began.elapsed().as_nanos() as u64);
         Ok(more || (!self.readable.is_empty() && !self.is_congested()))
+    }
+
+    /// Tells the shard when the thread has not run for long: nobody's silence is held against them then.
+    fn notice_sleep(&mut self, now: Now) {
+        let Some(last) = self.last_turn.filter(|last| now.ms() - last.ms() > SLEPT_MS) else { return };
+        self.metrics.pauses.add(1);
+        tracing::warn!(shard = self.index, ms = now.ms() - last.ms(), "the shard did not run");
+        self.shard.slept(last, now);
     }
 
     /// Takes readiness in. Returns whether there may be more of it.
@@ -312,7 +346,11 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let timers = self.shard.deadline_ms().map(|ms| self.clock.epoch + Duration::from_millis(ms));
         let hold = (!self.readable.is_empty()).then(|| Instant::now() + HOLD);
-        [timers, hold].into_iter().flatten().min()
+        // On whole seconds, so that not every turn sets another timer.
+        let heartbeat = self.last_turn.map(|last| {
+            self.clock.epoch + Duration::from_millis((last.ms() / HEARTBEAT_MS + 1) * HEARTBEAT_MS)
+        });
+        [timers, hold, heartbeat].into_iter().flatten().min()
     }
 }
 

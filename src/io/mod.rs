@@ -3,6 +3,7 @@
 mod driver;
 mod http;
 mod listener;
+mod log;
 pub mod mailbox;
 mod proxy;
 mod reply;
@@ -16,6 +17,7 @@ mod sys;
 
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use listener::{bind_tcp, bind_unix};
+pub use log::LogWriter;
 pub use serve::ShardThread;
 pub use shared::{Answer, Ended, NodeShared};
 

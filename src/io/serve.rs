@@ -8,11 +8,12 @@ use crate::shard::{Parts, Request, Shard};
 use mio::Poll;
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Notify;
 
 /// Pause after an accept failed for want of something (file descriptors, memory), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,15 +59,17 @@ impl ShardThread {
         let driver = Rc::new(RefCell::new(driver));
         let http = Http { driver: driver.clone(), node: node.clone(), shard, open: Rc::new(Cell::new(0)) };
         let mut stop = node.stop.subscribe();
+        let panicked = Rc::new(Notify::new());
         let mut listeners =
-            vec![tokio::task::spawn_local(accept_tcp(TcpListener::from_std(tcp)?, http.clone()))];
+            vec![spawn_watched(accept_tcp(TcpListener::from_std(tcp)?, http.clone()), &panicked)];
         if let Some(unix) = unix {
-            listeners
-                .push(tokio::task::spawn_local(accept_unix(UnixListener::from_std(unix)?, http.clone())));
+            let accept = accept_unix(UnixListener::from_std(unix)?, http.clone());
+            listeners.push(spawn_watched(accept, &panicked));
         }
-        tokio::task::spawn_local(serve_accepted(http));
+        spawn_watched(serve_accepted(http), &panicked);
         tokio::select! {
             looped = driver::run(driver.clone()) => return looped,
+            () = panicked.notified() => return Err(io::Error::other("a task that accepts connections panicked")),
             _ = stop.wait_for(|stop| *stop) => {}
         }
         for listener in listeners {
@@ -77,6 +80,30 @@ impl ShardThread {
         tokio::select! {
             looped = driver::run(driver.clone()) => looped,
             () = drained(&driver, drain_timeout) => Ok(()),
+        }
+    }
+}
+
+/// Spawns a task without which the shard would serve only half of what it is to: the runtime alone would go on
+/// without it when it panics.
+fn spawn_watched(
+    task: impl Future<Output = ()> + 'static,
+    panicked: &Rc<Notify>,
+) -> tokio::task::JoinHandle<()> {
+    let watch = PanicWatch(panicked.clone());
+    tokio::task::spawn_local(async move {
+        let _watch = watch;
+        task.await;
+    })
+}
+
+/// Tells when it is dropped by a panic.
+struct PanicWatch(Rc<Notify>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.notify_one();
         }
     }
 }
@@ -93,14 +120,16 @@ async fn drained(driver: &RefCell<Driver>, within: Duration) {
 
 async fn accept_tcp(listener: TcpListener, http: Http) {
     let mut budget = Budget::default();
+    let mut outage = Outage::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                outage.over();
                 http.node.metrics.shards[http.shard].accepts.add(1);
                 tokio::task::spawn_local(http.clone().serve(stream, Some(peer)));
                 budget.spend().await;
             }
-            Err(error) => accept_failed(&http, &error).await,
+            Err(error) => outage.failed(&http, &error).await,
         }
     }
 }
@@ -108,10 +137,12 @@ async fn accept_tcp(listener: TcpListener, http: Http) {
 async fn accept_unix(listener: UnixListener, http: Http) {
     let shards = http.node.mailboxes.len();
     let mut budget = Budget::default();
+    let mut outage = Outage::default();
     let mut next = 0;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                outage.over();
                 http.node.metrics.shards[http.shard].accepts.add(1);
                 next = (next + 1) % shards;
                 match stream.into_std() {
@@ -120,7 +151,7 @@ async fn accept_unix(listener: UnixListener, http: Http) {
                 }
                 budget.spend().await;
             }
-            Err(error) => accept_failed(&http, &error).await,
+            Err(error) => outage.failed(&http, &error).await,
         }
     }
 }
@@ -142,10 +173,35 @@ async fn serve_accepted(http: Http) {
     }
 }
 
-async fn accept_failed(http: &Http, error: &io::Error) {
-    http.node.metrics.shards[http.shard].accept_errors.add(1);
-    tracing::warn!(%error, "accept failed");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
+/// A time in which a listener's accepts fail.
+#[derive(Default)]
+struct Outage {
+    /// Failures since the last connection.
+    failures: u64,
+}
+
+impl Outage {
+    /// Counts a failure and pauses. It is logged once and not each time: what is missing may be missing for hours.
+    async fn failed(&mut self, http: &Http, error: &io::Error) {
+        http.node.metrics.shards[http.shard].accept_errors.add(1);
+        // That connection's own fault: the next one may be there and well.
+        if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) {
+            return tokio::task::yield_now().await;
+        }
+        self.failures += 1;
+        if self.failures == 1 {
+            tracing::error!(shard = http.shard, %error, "cannot accept connections; trying on");
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+
+    /// A connection came.
+    fn over(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(failures = self.failures, "connections are accepted again");
+            self.failures = 0;
+        }
+    }
 }
 
 /// Lets the other tasks of the shard run after a number of accepts.

@@ -1,4 +1,5 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
+use super::log::LogWriter;
 use crate::api::{HistoryInfo, RoomInfo, RoomMessage, RoomMessages, ShardStats, SlowConsumer, Stats};
 use crate::hub::{Hub, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
@@ -26,6 +27,8 @@ pub struct NodeShared {
     pub clock: Clock,
     /// Deliveries over the last seconds, for `websocket_messages_per_second`.
     pub rate: Mutex<RateWindow>,
+    /// The process's log, where it is one that can lose lines.
+    pub log: Option<LogWriter>,
     /// Set to `true` to begin the drain.
     pub stop: watch::Sender<bool>,
 }
@@ -162,6 +165,7 @@ impl NodeShared {
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
             history_evictions: self.hub.directory.history_evictions(),
+            log_lines_lost: self.log.as_ref().map_or(0, LogWriter::lost),
             history_rooms: self.hub.directory.history_rooms() as u64,
             messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
             uptime_seconds: now_ms as f64 / 1e3,

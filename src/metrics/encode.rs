@@ -32,7 +32,7 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 14] = [
+const COUNTERS: [(&str, &str, Of<u64>); 15] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
     ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
@@ -57,6 +57,9 @@ const COUNTERS: [(&str, &str, Of<u64>); 14] = [
     }),
     ("fanwire_accepts", "Sockets accepted", |s| s.accepts.get()),
     ("fanwire_accept_errors", "Accept calls that failed", |s| s.accept_errors.get()),
+    ("fanwire_pauses", "Times the shard did not run for seconds: stopped, or kept from its core", |s| {
+        s.pauses.get()
+    }),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
     ("fanwire_rate_limited", "Requests over a rate limit", |s| s.rate_limited.get()),
 ];
@@ -173,6 +176,14 @@ impl Scraped {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, _, u64>(&self.scrape.history_evictions, None)?;
+        encoder
+            .encode_descriptor(
+                "fanwire_log_lines_lost",
+                "Lines of the log that could not be written",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.log_lines_lost, None)?;
         encoder
             .encode_descriptor(
                 "websocket_errors",

@@ -33,6 +33,7 @@ fn sample() -> String {
             history_bytes: 4096,
             history_rooms: 2,
             history_evictions: 3,
+            log_lines_lost: 5,
             messages_per_second: 2.5,
             uptime_seconds: 61.0,
         },
@@ -50,6 +51,7 @@ fn the_documents_four_are_there() {
         "fanwire_history_bytes 4096.0",
         "fanwire_history_rooms 2.0",
         "fanwire_history_evictions_total 3",
+        "fanwire_log_lines_lost_total 5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

@@ -19,6 +19,8 @@ pub struct Scrape {
     pub history_rooms: u64,
     /// Histories emptied because the node's bound was spent.
     pub history_evictions: u64,
+    /// Lines of the log that could not be written.
+    pub log_lines_lost: u64,
     /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
     pub messages_per_second: f64,
     /// How long the node has run, in seconds.

@@ -126,6 +126,8 @@ pub struct ShardMetrics {
     pub accepts: Counter,
     /// Accept calls that failed.
     pub accept_errors: Counter,
+    /// Times the thread did not run for seconds although it was to.
+    pub pauses: Counter,
     /// Connections that broke RFC 6455.
     pub protocol_errors: Counter,
     /// Requests over a rate limit.
@@ -173,6 +175,7 @@ impl ShardMetrics {
             inflated_bytes_after: Counter::default(),
             accepts: Counter::default(),
             accept_errors: Counter::default(),
+            pauses: Counter::default(),
             protocol_errors: Counter::default(),
             rate_limited: Counter::default(),
             closes: LabelledCounters::new(labels.close_reasons),

@@ -32,8 +32,10 @@ impl Shard {
         let messages = rate(limits.messages_per_s, limits.messages_burst);
         let volume = rate(limits.bytes_per_s, limits.bytes_burst);
         let now_ns = now.us * 1000;
-        conn.messages.check(&messages, 1, now_ns)
-            && conn.bytes.check(&volume, u32::try_from(bytes).unwrap_or(u32::MAX), now_ns)
+        let since_ns = self.sleep.unseen_since_us(now) * 1000;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        conn.messages.check_since(&messages, 1, now_ns, since_ns)
+            && conn.bytes.check_since(&volume, bytes, now_ns, since_ns)
     }
 
     fn strike(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {

@@ -162,6 +162,8 @@ pub struct Shard {
     /// where some rule asks for histories.
     sweep_ms: Option<u64>,
     random: Random,
+    /// The last time at which the thread had not run; see [`Shard::slept`].
+    sleep: timers::Sleep,
 }
 
 impl Shard {
@@ -196,6 +198,7 @@ impl Shard {
             evict_elsewhere: None,
             sweep_ms,
             random: Random(seed | 1),
+            sleep: timers::Sleep::default(),
         }
     }
 

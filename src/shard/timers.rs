@@ -28,6 +28,33 @@ pub(super) struct Drain {
     spread_ms: u64,
 }
 
+/// After a sleep, how long input may still be what came meanwhile: time enough to read it all.
+const UNSEEN_US: u64 = 10_000_000;
+
+/// A time in which the shard's thread did not run.
+#[derive(Debug, Default)]
+pub(super) struct Sleep {
+    /// When it began, in µs.
+    from_us: u64,
+    /// When it was over, in µs.
+    to_us: u64,
+}
+
+impl Sleep {
+    /// The time since which what is received now may have waited unread: `now`, except soon after a sleep.
+    pub fn unseen_since_us(&self, now: Now) -> u64 {
+        if self.to_us != 0 && now.us < self.to_us + UNSEEN_US { self.from_us } else { now.us }
+    }
+
+    fn end_ds(&self) -> u32 {
+        Now { us: self.to_us, unix_ms: 0 }.ds()
+    }
+
+    fn end_ms(&self) -> u64 {
+        self.to_us / 1000
+    }
+}
+
 /// What is due for a connection.
 enum Due {
     Nothing,
@@ -62,6 +89,13 @@ impl Shard {
         }
     }
 
+    /// To be called first when the thread has not run since `from` (the process was stopped, the machine was asleep):
+    /// silence counts from now on, and input that piled up is no haste. Whoever lives answers the pings that are due
+    /// now; a shard that slept cannot know who was silent.
+    pub fn slept(&mut self, from: Now, now: Now) {
+        self.sleep = Sleep { from_us: from.us, to_us: now.us };
+    }
+
     /// Another shard's mail to send because the node's outboxes are near their bound: the shard to ask.
     pub fn take_evict_elsewhere(&mut self) -> Option<usize> {
         self.evict_elsewhere.take()
@@ -71,20 +105,22 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return Due::Nothing };
         let times = &self.config.times;
         let ping_interval = self.ping_interval(conn);
+        let (awake_ds, awake_ms) = (self.sleep.end_ds(), self.sleep.end_ms());
         let over = |since_ds: u32, limit: Duration| {
             !limit.is_zero() && now.ds() >= since_ds.saturating_add(deciseconds(limit))
         };
+        let silent = |since_ds: u32, limit: Duration| over(since_ds.max(awake_ds), limit);
         match conn.state {
             State::Closing { deadline_ds, .. } if now.ds() >= deadline_ds => Due::Remove,
             State::Closing { .. } => Due::Nothing,
             State::Open => {
                 let stuck = conn.backlog.as_ref().is_some_and(|backlog| {
-                    now.ms() >= backlog.progress_ms + times.write_wait.as_millis() as u64
+                    now.ms() >= backlog.progress_ms.max(awake_ms) + times.write_wait.as_millis() as u64
                 });
                 if stuck {
                     Due::Close(CloseReason::SlowConsumer)
-                } else if !ping_interval.is_zero() && over(conn.received_ds, times.pong_wait)
-                    || over(conn.message_ds, times.idle_timeout)
+                } else if !ping_interval.is_zero() && silent(conn.received_ds, times.pong_wait)
+                    || silent(conn.message_ds, times.idle_timeout)
                 {
                     Due::Close(CloseReason::Idle)
                 } else if mutated(Mutation::ForgetPing) {
@@ -115,17 +151,23 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let times = &self.config.times;
         let ping_interval = self.ping_interval(conn);
+        let (awake_ds, awake_ms) = (self.sleep.end_ds(), self.sleep.end_ms());
         let after = |since_ds: u32, limit: Duration| {
             (!limit.is_zero()).then(|| u64::from(since_ds.saturating_add(deciseconds(limit))) * 100)
         };
         let deadline_ms = match conn.state {
             State::Closing { deadline_ds, .. } => Some(u64::from(deadline_ds) * 100),
             State::Open => {
-                let pong =
-                    if ping_interval.is_zero() { None } else { after(conn.received_ds, times.pong_wait) };
-                let write =
-                    conn.backlog.as_ref().map(|log| log.progress_ms + times.write_wait.as_millis() as u64);
-                let idle = after(conn.message_ds, times.idle_timeout);
+                let pong = if ping_interval.is_zero() {
+                    None
+                } else {
+                    after(conn.received_ds.max(awake_ds), times.pong_wait)
+                };
+                let write = conn
+                    .backlog
+                    .as_ref()
+                    .map(|log| log.progress_ms.max(awake_ms) + times.write_wait.as_millis() as u64);
+                let idle = after(conn.message_ds.max(awake_ds), times.idle_timeout);
                 [pong, write, idle, after(conn.pinged_ds, ping_interval)].into_iter().flatten().min()
             }
         };

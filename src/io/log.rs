@@ -1,0 +1,237 @@
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What may wait to be written, in bytes. As much again may be under way.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// Of a buffer that a burst has made large, what is kept for the next.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// Pause before a write is tried again whose output was made non-blocking by somebody else.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A log that never blocks who writes to it: lines wait in a bounded buffer for a thread that writes them. What finds
+/// the buffer full, and what cannot be written (a full disk, a pipe whose reader has gone), is lost and counted.
+///
+/// A shard that wrote its log itself would stand still with all of its connections when nobody empties the pipe that
+/// the log goes to.
+#[derive(Debug, Clone)]
+pub struct LogWriter(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told when lines have come, and when all are written.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<u8>,
+    /// The thread has taken lines and not come back.
+    writing: bool,
+    lost: u64,
+}
+
+impl LogWriter {
+    /// Starts the thread that writes to `output`.
+    ///
+    /// # Errors
+    /// If there can be no further thread.
+    pub fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let of_thread = shared.clone();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || of_thread.write_all_to(output))?;
+        Ok(Self(shared))
+    }
+
+    /// Lines that were lost so far.
+    pub fn lost(&self) -> u64 {
+        self.0.lock().lost
+    }
+
+    /// Waits until all that came before is written, at most `within`; says whether it is.
+    pub fn flush(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let mut state = self.0.lock();
+        while state.writing || !state.waiting.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            (state, _) = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+}
+
+impl Write for LogWriter {
+    /// Takes whole lines, all of them or none.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.add(lines);
+        Ok(lines.len())
+    }
+
+    /// Does nothing: see [`LogWriter::flush`] for what waits.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, lines: &[u8]) {
+        let mut state = self.lock();
+        let room = WAITING_BYTES_MAX - state.waiting.len();
+        if lines.len() > room {
+            state.lost += count(lines);
+            return;
+        }
+        state.waiting.extend_from_slice(lines);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn write_all_to(&self, mut output: impl Write) {
+        let mut taken = Vec::new();
+        loop {
+            let mut state = self.lock();
+            state.writing = false;
+            self.changed.notify_all();
+            while state.waiting.is_empty() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.writing = true;
+            std::mem::swap(&mut state.waiting, &mut taken);
+            drop(state);
+            let unwritten = write(&mut output, &taken);
+            if unwritten > 0 {
+                self.lock().lost += unwritten;
+            }
+            taken.clear();
+            taken.shrink_to(KEPT_BYTES);
+        }
+    }
+}
+
+/// Writes lines; gives how many were not written whole.
+fn write(output: &mut impl Write, mut lines: &[u8]) -> u64 {
+    while !lines.is_empty() {
+        match output.write(lines) {
+            Ok(0) => return count(lines),
+            Ok(len) => lines = &lines[len..],
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+                _ => return count(lines),
+            },
+        }
+    }
+    // Standard error has no buffer of its own; what else there may be is written or not, but not known by lines.
+    let _ = output.flush();
+    0
+}
+
+fn count(lines: &[u8]) -> u64 {
+    let ends = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+    ends + u64::from(lines.last().is_some_and(|byte| *byte != b'\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Long enough for any machine.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// An output that takes one write for each word it is given: its length, or an error.
+    struct Output {
+        words: Receiver<io::Result<usize>>,
+        written: Sender<Vec<u8>>,
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = self.words.recv().expect("the test goes on")?.min(bytes.len());
+            self.written.send(bytes[..len].to_vec()).ok();
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn start() -> (LogWriter, Sender<io::Result<usize>>, Receiver<Vec<u8>>) {
+        let ((say, words), (written, read)) = (channel(), channel());
+        (LogWriter::start(Output { words, written }).unwrap(), say, read)
+    }
+
+    #[test]
+    fn lines_are_written_in_order_however_the_output_takes_them() {
+        let (mut log, say, read) = start();
+        log.write_all(b"first\n").unwrap();
+        say.send(Err(ErrorKind::Interrupted.into())).unwrap();
+        say.send(Err(ErrorKind::WouldBlock.into())).unwrap();
+        say.send(Ok(2)).unwrap();
+        assert_eq!(read.recv_timeout(PATIENCE).unwrap(), b"fi");
+        log.write_all(b"second\n").unwrap();
+        assert!(!log.flush(Duration::from_millis(1)), "the output takes nothing");
+        say.send(Ok(100)).unwrap();
+        say.send(Ok(100)).unwrap();
+        assert!(log.flush(PATIENCE));
+        assert_eq!(read.try_iter().collect::<Vec<_>>(), [b"rst\n".to_vec(), b"second\n".to_vec()]);
+        assert_eq!(log.lost(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_by_lines() {
+        let (mut log, say, _read) = start();
+        say.send(Ok(3)).unwrap();
+        say.send(Err(ErrorKind::StorageFull.into())).unwrap();
+        log.write_all(b"one\ntwo\nthree\n").unwrap();
+        assert!(log.flush(PATIENCE));
+        // The end of the first, and two more.
+        assert_eq!(log.lost(), 3);
+        say.send(Ok(0)).unwrap();
+        log.write_all(b"four").unwrap();
+        assert!(log.flush(PATIENCE));
+        assert_eq!(log.lost(), 4);
+        say.send(Ok(100)).unwrap();
+        log.write_all(b"five\n").unwrap();
+        assert!(log.flush(PATIENCE));
+        assert_eq!(log.lost(), 4, "it goes on when there is room again");
+    }
+
+    #[test]
+    fn a_stuck_output_holds_nobody_up_and_costs_so_much_memory() {
+        let (mut log, say, read) = start();
+        let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
+        // Taken by the thread, which is stuck with it then.
+        log.write_all(b"stuck\n").unwrap();
+        while !log.0.lock().writing {
+            std::thread::yield_now();
+        }
+        for _ in 0..3 * 1024 {
+            log.write_all(&line).unwrap();
+        }
+        assert_eq!(log.0.lock().waiting.len(), WAITING_BYTES_MAX);
+        assert_eq!(log.lost(), 2 * 1024);
+        for _ in 0..2 {
+            say.send(Ok(usize::MAX)).unwrap();
+        }
+        assert!(log.flush(PATIENCE));
+        assert_eq!(read.try_iter().map(|bytes| bytes.len()).sum::<usize>(), 6 + WAITING_BYTES_MAX);
+        say.send(Ok(usize::MAX)).unwrap();
+        log.write_all(b"after\n").unwrap();
+        assert!(log.flush(PATIENCE));
+        let state = log.0.lock();
+        assert!(state.waiting.capacity() <= WAITING_BYTES_MAX, "{}", state.waiting.capacity());
+    }
+}
