@@ -73,6 +73,16 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Processor time that a process has taken, user and system, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // proc_pid_stat(5): the name is in parentheses and may hold blanks; utime and stime are the 14th and 15th field,
+    // in hundredths of a second on all of Linux.
+    let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));
+    ticks.sum::<f64>() / 100.0
+}
+
 /// A TCP port that was free a moment ago, for programs that cannot be asked to choose one.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

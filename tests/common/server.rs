@@ -27,7 +27,16 @@ impl Server {
 
     /// Starts as [`Server::start`] does, with environment variables.
     pub fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(flags, environment).spawn().expect("the binary starts");
+        Self::start_command(command(flags, environment))
+    }
+
+    /// Starts as [`Server::start`] does, after a shell has done `setup` (a limit to set, say) in the same process.
+    pub fn start_after(setup: &str, flags: &[&str]) -> Self {
+        Self::start_command(after(setup, &command(flags, &[])))
+    }
+
+    fn start_command(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(String::new()));
         let ready = keep_output(&mut child, &output);
         match ready.recv_timeout(PATIENCE) {
@@ -51,6 +60,11 @@ impl Server {
     /// The same with no flag but `flags`.
     pub fn run_bare(flags: &[&str], environment: &[(&str, &str)]) -> (ExitStatus, String) {
         Self::run_to_the_end(bare_command(flags, environment))
+    }
+
+    /// Runs it as [`Server::run`] does, after a shell has done `setup`.
+    pub fn run_after(setup: &str, flags: &[&str]) -> (ExitStatus, String) {
+        Self::run_to_the_end(after(setup, &command(flags, &[])))
     }
 
     fn run_to_the_end(mut command: Command) -> (ExitStatus, String) {
@@ -152,7 +166,9 @@ fn command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
 }
 
 fn bare_command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    // Another build of the server, such as one kept aside for a run of hours.
+    let binary = std::env::var_os("FANWIRE_TEST_SERVER");
+    let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_fanwire").into()));
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if name.starts_with("FANWIRE_") || name.starts_with("WEBSOCKET_") {
@@ -162,6 +178,21 @@ fn bare_command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
     command.args(flags).envs(environment.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// The same command, run by a shell that has done `setup` and then becomes it.
+fn after(setup: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{setup}\nexec \"$0\" \"$@\""));
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
 }
 
 /// Reads both streams to their end, into `output`; hands over the address that the server says it listens on.
