@@ -9,7 +9,7 @@ use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -123,6 +123,7 @@ impl Server {
         let cores =
             if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
         let mut threads = Vec::with_capacity(shards);
+        let (ready, readiness) = mpsc::channel();
         for (index, (poll, tcp)) in polls.into_iter().zip(listeners).enumerate() {
             let metrics = shared.metrics.shards[index].clone();
             let parts = Parts {
@@ -137,7 +138,7 @@ impl Server {
                 seed: random.hash_one(index),
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
-            let (node, unix) = (shared.clone(), unix.take());
+            let (node, unix, ready) = (shared.clone(), unix.take(), ready.clone());
             let run = move || {
                 if let Some(core) = core
                     && !core_affinity::set_for_current(core)
@@ -146,11 +147,14 @@ impl Server {
                 }
                 let of_shard = node.clone();
                 run_shard(index, &node, || {
-                    ShardThread { parts, poll, node: of_shard, metrics, tcp, unix }.run()
+                    ShardThread { parts, poll, node: of_shard, metrics, tcp, unix, ready }.run()
                 })
             };
             threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
         }
+        // A shard that were still to start when connections come could find that they have taken what it needs. One
+        // that cannot start ends the process.
+        let _ = (0..shards).try_for_each(|_| readiness.recv());
         let handle = Handle::new(shared.clone());
         let unix_socket = config.unix_socket.clone();
         Ok(Self { shared, config, handle, address, threads, unix_socket })

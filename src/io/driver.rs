@@ -175,11 +175,12 @@ impl Driver {
     /// could not; the admission is then still the caller's.
     pub fn adopt(&mut self, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
         let now = self.clock.now();
+        // First, so that a panic is noticed at once. Input that came between the handshake and now is reported by the
+        // registration itself.
+        self.notify.notify_one();
         self.entered = true;
         let adopted = self.adopt_now(now, socket, newcomer, read);
         self.entered = false;
-        // Input that came between the handshake and now is reported by the registration itself.
-        self.notify.notify_one();
         adopted
     }
 
@@ -200,11 +201,11 @@ impl Driver {
     /// publication anywhere comes after.
     pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> Published {
         let now = self.clock.now();
+        self.notify.notify_one();
         self.entered = true;
         let published = self.shard.outside_publish(now, to, event, data);
         self.send_outgoing();
         self.entered = false;
-        self.notify.notify_one();
         published
     }
 
@@ -367,12 +368,18 @@ pub fn post(mailboxes: Arc<[ShardMailbox]>, clock: Clock) -> Post {
     Arc::new(move |shard, mail| send(&mailboxes, clock, shard, Content::Mail(mail)))
 }
 
+/// Tells when the shard's poll has something.
+pub type PollWatch = tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>;
+
+/// Makes the watch of a driver's poll. It takes a file descriptor, so it is made once, before there are connections
+/// that could have taken the last.
+pub fn watch(driver: &Driver) -> io::Result<PollWatch> {
+    sys::watch_poll(&driver.poll)
+}
+
 /// Drives a shard for as long as its runtime lives.
-pub async fn run(driver: Rc<RefCell<Driver>>) -> io::Result<()> {
-    let (poll, notify) = {
-        let driver = driver.borrow();
-        (sys::watch_poll(&driver.poll)?, driver.notify.clone())
-    };
+pub async fn run(driver: Rc<RefCell<Driver>>, poll: &PollWatch) -> io::Result<()> {
+    let notify = driver.borrow().notify.clone();
     // Far enough not to matter, near enough for the timer's arithmetic.
     let idle = Duration::from_secs(3600);
     let sleep = tokio::time::sleep(idle);

@@ -10,13 +10,16 @@ use socket2::Socket;
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 /// Pause after an accept failed for want of something (file descriptors, memory), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time between two outages that are told in the log.
+const OUTAGE_TOLD: Duration = Duration::from_secs(60);
 
 /// Connections accepted before others have their turn.
 const ACCEPT_BUDGET: u32 = 64;
@@ -36,6 +39,8 @@ pub struct ShardThread {
     pub metrics: Arc<ShardMetrics>,
     /// Its own listener on the TCP port.
     pub tcp: std::net::TcpListener,
+    /// Told when the shard has all that it needs to serve.
+    pub ready: mpsc::Sender<()>,
     /// The node's Unix listener: one shard accepts for all and hands the sockets round.
     pub unix: Option<std::os::unix::net::UnixListener>,
 }
@@ -52,10 +57,11 @@ impl ShardThread {
     }
 
     async fn serve(self) -> io::Result<()> {
-        let Self { parts, poll, node, metrics, tcp, unix } = self;
+        let Self { parts, poll, node, metrics, tcp, unix, ready } = self;
         let shard = parts.index;
         let driver =
             Driver::new(Shard::new(parts), shard, poll, node.mailboxes.clone(), metrics.clone(), node.clock)?;
+        let poll = driver::watch(&driver)?;
         let driver = Rc::new(RefCell::new(driver));
         let http = Http { driver: driver.clone(), node: node.clone(), shard, open: Rc::new(Cell::new(0)) };
         let mut stop = node.stop.subscribe();
@@ -67,8 +73,10 @@ impl ShardThread {
             listeners.push(spawn_watched(accept, &panicked));
         }
         spawn_watched(serve_accepted(http), &panicked);
+        // Nobody waits any more if another shard has failed.
+        let _ = ready.send(());
         tokio::select! {
-            looped = driver::run(driver.clone()) => return looped,
+            looped = driver::run(driver.clone(), &poll) => return looped,
             () = panicked.notified() => return Err(io::Error::other("a task that accepts connections panicked")),
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -78,7 +86,7 @@ impl ShardThread {
         let drain_timeout = driver.borrow().shard().config().times.drain_timeout;
         node.post(shard, Request::Drain(drain_timeout));
         tokio::select! {
-            looped = driver::run(driver.clone()) => looped,
+            looped = driver::run(driver.clone(), &poll) => looped,
             () = drained(&driver, drain_timeout) => Ok(()),
         }
     }
@@ -124,7 +132,7 @@ async fn accept_tcp(listener: TcpListener, http: Http) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                outage.over();
+                outage.over(http.shard);
                 http.node.metrics.shards[http.shard].accepts.add(1);
                 tokio::task::spawn_local(http.clone().serve(stream, Some(peer)));
                 budget.spend().await;
@@ -142,7 +150,7 @@ async fn accept_unix(listener: UnixListener, http: Http) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                outage.over();
+                outage.over(http.shard);
                 http.node.metrics.shards[http.shard].accepts.add(1);
                 next = (next + 1) % shards;
                 match stream.into_std() {
@@ -178,10 +186,15 @@ async fn serve_accepted(http: Http) {
 struct Outage {
     /// Failures since the last connection.
     failures: u64,
+    /// When one was logged last.
+    told: Option<Instant>,
+    /// The one under way was.
+    tell_end: bool,
 }
 
 impl Outage {
-    /// Counts a failure and pauses. It is logged once and not each time: what is missing may be missing for hours.
+    /// Counts a failure and pauses. Not each is logged: at its limit, a server may fail and go on many times a second,
+    /// for hours.
     async fn failed(&mut self, http: &Http, error: &io::Error) {
         http.node.metrics.shards[http.shard].accept_errors.add(1);
         // That connection's own fault: the next one may be there and well.
@@ -189,18 +202,19 @@ impl Outage {
             return tokio::task::yield_now().await;
         }
         self.failures += 1;
-        if self.failures == 1 {
+        if self.failures == 1 && self.told.is_none_or(|told| told.elapsed() >= OUTAGE_TOLD) {
+            (self.told, self.tell_end) = (Some(Instant::now()), true);
             tracing::error!(shard = http.shard, %error, "cannot accept connections; trying on");
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     /// A connection came.
-    fn over(&mut self) {
-        if self.failures > 0 {
-            tracing::info!(failures = self.failures, "connections are accepted again");
-            self.failures = 0;
+    fn over(&mut self, shard: usize) {
+        if std::mem::take(&mut self.tell_end) {
+            tracing::info!(shard, failures = self.failures, "connections are accepted again");
         }
+        self.failures = 0;
     }
 }
 

@@ -35,19 +35,50 @@ impl Server {
         Self::start_command(after(setup, &command(flags, &[])))
     }
 
-    fn start_command(mut command: Command) -> Self {
+    /// The same where it may well end instead; its status and output then.
+    pub fn try_start_after(setup: &str, flags: &[&str]) -> Result<Self, (ExitStatus, String)> {
+        Self::try_start(after(setup, &command(flags, &[])), None)
+    }
+
+    /// The same where its standard output is not to be read, so that the port has to be known.
+    pub fn start_unread_after(setup: &str, flags: &[&str]) -> Self {
+        let port = super::free_port();
+        let port_flag = format!("--port={port}");
+        Self::start_at(setup, &[flags, &[port_flag.as_str()]].concat(), ([127, 0, 0, 1], port).into())
+    }
+
+    /// The same where it is to be found at an address, by flags that say so.
+    pub fn start_at(setup: &str, flags: &[&str], addr: SocketAddr) -> Self {
+        Self::started(Self::try_start(after(setup, &command(flags, &[])), Some(addr)))
+    }
+
+    fn start_command(command: Command) -> Self {
+        Self::started(Self::try_start(command, None))
+    }
+
+    fn started(result: Result<Self, (ExitStatus, String)>) -> Self {
+        result.unwrap_or_else(|(status, said)| panic!("the server ended: {status}\n{said}"))
+    }
+
+    /// With an address, waits until something listens there, and else until it says where it listens.
+    fn try_start(mut command: Command, addr: Option<SocketAddr>) -> Result<Self, (ExitStatus, String)> {
         let mut child = command.spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(String::new()));
         let ready = keep_output(&mut child, &output);
+        if let Some(addr) = addr {
+            super::eventually("it listens", || std::net::TcpStream::connect(addr).is_ok());
+            return Ok(Self { child, addr, output });
+        }
         match ready.recv_timeout(PATIENCE) {
-            Ok(addr) => Self { child, addr, output },
+            Ok(addr) => Ok(Self { child, addr, output }),
             Err(error) => {
                 let ended = error == RecvTimeoutError::Disconnected;
                 // So that the output of a process that lives on is complete enough to show.
                 child.kill().ok();
                 let status = child.wait().expect("the child is ours");
                 let said = output.lock().expect("no panic while held").clone();
-                panic!("the server {}: {status}\n{said}", if ended { "ended" } else { "does not listen" });
+                assert!(ended, "the server does not listen\n{said}");
+                Err((status, said))
             }
         }
     }
