@@ -1,4 +1,4 @@
-use crate::api::{RoomInfo, SlowConsumer, Stats};
+use crate::api::{RoomInfo, RoomMembers, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
 use crate::model::{ConnectionId, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
@@ -92,6 +92,14 @@ impl Handle {
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
         self.shared.rooms(prefix, after, limit)
+    }
+
+    /// Who is in a room: its members on this node, and the ids of up to `limit` of them. `None` if nobody is.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn members(&self, room: &RoomName, limit: usize) -> Result<Option<RoomMembers>, Ended> {
+        self.shared.members(room, limit).await
     }
 
     /// Counts of the node and of each shard.

@@ -9,9 +9,13 @@ mod types;
 
 pub use body::{PublishRequest, parse_broadcast, parse_publish};
 pub use error::ApiError;
-pub use route::{ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route};
+pub use route::{
+    MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route,
+    SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
+};
 pub use types::{
-    Delivered, Health, Ready, RoomInfo, RoomList, ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    Delivered, Health, Ready, RoomInfo, RoomList, RoomMembers, ShardStats, SlowConsumer, SlowList, Stats,
+    to_json,
 };
 
 /// Media type of every answer but the metrics.

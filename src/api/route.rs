@@ -6,6 +6,10 @@ use crate::model::RoomName;
 pub const ROOMS_LIMIT_DEFAULT: u32 = 100;
 /// Most rooms in one page: a page is built in memory on every shard.
 pub const ROOMS_LIMIT_MAX: u32 = 1000;
+/// Members of a room listed where the request does not say.
+pub const MEMBERS_LIMIT_DEFAULT: u32 = 100;
+/// Most members of a room listed.
+pub const MEMBERS_LIMIT_MAX: u32 = 1000;
 /// Slow connections listed where the request does not say.
 pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 /// Most slow connections listed.
@@ -42,6 +46,13 @@ pub enum Route {
         /// The room.
         name: RoomName,
     },
+    /// `GET /v1/rooms/{name}/members?limit=`: who is in it.
+    Members {
+        /// The room.
+        name: RoomName,
+        /// Most members to list.
+        limit: u32,
+    },
     /// `GET /v1/stats`.
     Stats,
     /// `GET /v1/slow?limit=`: the connections with the largest backlogs.
@@ -61,6 +72,7 @@ impl Route {
             | Self::Broadcast
             | Self::Rooms { .. }
             | Self::Room { .. }
+            | Self::Members { .. }
             | Self::Stats
             | Self::Slow { .. } => true,
         }
@@ -82,13 +94,18 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
         "/v1/stats" => on(method, READ).and_then(|()| no_params(query)).map(|()| Route::Stats),
         "/v1/slow" => on(method, READ).and_then(|()| slow(query)),
         "/v1/rooms" => on(method, READ).and_then(|()| rooms(query)),
-        _ => match path.strip_prefix("/v1/rooms/") {
-            // A bare slash separates: what would stand below a room is not there.
-            Some(name) if !name.is_empty() && !name.contains('/') => {
-                on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
+        _ => {
+            // A bare slash separates the room's name from what stands below it.
+            let below =
+                path.strip_prefix("/v1/rooms/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+            match below.filter(|(name, _)| !name.is_empty() && path.ends_with(|last| last != '/')) {
+                Some((name, "")) => {
+                    on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
+                }
+                Some((name, "members")) => on(method, READ).and_then(|()| members(name, query)),
+                _ => Err(ApiError::not_found("no such path")),
             }
-            _ => Err(ApiError::not_found("no such path")),
-        },
+        }
     }
 }
 
@@ -121,9 +138,18 @@ fn rooms(query: Option<&str>) -> Result<Route, ApiError> {
 }
 
 fn room(encoded: &str) -> Result<Route, ApiError> {
+    Ok(Route::Room { name: room_name(encoded)? })
+}
+
+fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["limit"])?;
+    let limit = params.limit("limit", MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX)?;
+    Ok(Route::Members { name: room_name(encoded)?, limit })
+}
+
+fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
     let name = percent_decode(encoded, false, RoomName::BYTES_MAX, "room name")?;
-    let name = RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    Ok(Route::Room { name })
+    RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
 #[cfg(test)]
@@ -140,6 +166,7 @@ mod tests {
     #[test]
     fn every_route_is_found() {
         let room = |name: &str| Route::Room { name: RoomName::new(name).unwrap() };
+        let members = |name: &str, limit| Route::Members { name: RoomName::new(name).unwrap(), limit };
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
         for (method, target, expected, key) in [
             ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
@@ -163,6 +190,9 @@ mod tests {
             ("GET", "/v1/rooms/chat", room("chat"), true),
             ("GET", "/v1/rooms/a%2Fb%20c+d%C3%A9", room("a/b c+dé"), true),
             ("HEAD", "/v1/rooms/..", room(".."), true),
+            ("GET", "/v1/rooms/members", room("members"), true),
+            ("GET", "/v1/rooms/a%2Fb/members", members("a/b", MEMBERS_LIMIT_DEFAULT), true),
+            ("GET", "/v1/rooms/members/members?limit=1000", members("members", 1000), true),
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
@@ -182,7 +212,10 @@ mod tests {
             "/v1",
             "/v1/",
             "/v1/rooms/",
-            "/v1/rooms/a/members",
+            "/v1/rooms/a/",
+            "/v1/rooms/a/member",
+            "/v1/rooms/a/members/",
+            "/v1/rooms//members",
             "/v1/rooms//",
             "//v1/rooms",
             "/v1/publish/",
@@ -233,6 +266,8 @@ mod tests {
             "/v1/rooms?prefix=%0A",
             "/v1/rooms?page=2",
             "/v1/rooms/chat?x",
+            "/v1/rooms/chat/members?limit=1001",
+            "/v1/rooms/%00/members",
             "/v1/slow?limit=-1",
             "/v1/stats?x=1",
         ] {

@@ -72,6 +72,17 @@ pub struct RoomList {
     pub cursor: Option<String>,
 }
 
+/// Who is in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomMembers {
+    /// The room's name.
+    pub room: String,
+    /// Members on this node.
+    pub client_count: u64,
+    /// Ids of some of them, in no order.
+    pub members: Vec<String>,
+}
+
 /// State of the node. Counts of what happened are since its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {

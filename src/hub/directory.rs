@@ -1,3 +1,4 @@
+use super::presence::Presence;
 use crate::base::Pattern;
 use crate::config::{RoomPolicy, RoomRule};
 use crate::model::{DialectId, RoomName};
@@ -66,9 +67,11 @@ impl Directory {
             return held.room.clone();
         }
         let name: RoomName = RoomName::new(name).expect("dialects and the API check names before");
+        let policy = self.policy(name.as_str());
         let room = Arc::new(RoomShared {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            policy: self.policy(name.as_str()),
+            presence: policy.presence.then(|| Presence::new(self.shards)),
+            policy,
             name: name.clone(),
             members: AtomicU32::new(0),
             interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
@@ -139,6 +142,8 @@ pub struct RoomShared {
     pub name: RoomName,
     /// What holds for it.
     pub policy: Arc<RoomPolicy>,
+    /// Who is in it, if its policy has that told.
+    pub presence: Option<Presence>,
     members: AtomicU32,
     interest: Box<[AtomicU64]>,
 }

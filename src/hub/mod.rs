@@ -6,14 +6,19 @@
 mod admission;
 mod directory;
 mod outboxes;
+mod overflow;
+mod presence;
 mod rooms;
 
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use outboxes::Outboxes;
+pub use overflow::Loss;
+pub use presence::Presence;
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the shards of one node share.
@@ -27,6 +32,8 @@ pub struct Hub {
     pub outboxes: Outboxes,
     /// Key that hides locators in connection ids.
     pub connection_key: u64,
+    /// Hides which values share a key of conflation.
+    key_hash: RandomState,
     draining: AtomicBool,
 }
 
@@ -38,6 +45,7 @@ impl Hub {
             admission: Admission::default(),
             outboxes: Outboxes::new(shards),
             connection_key,
+            key_hash: RandomState::new(),
             draining: AtomicBool::new(false),
         }
     }

@@ -173,6 +173,13 @@ impl Http {
                 }
                 None => Err(ApiError::not_found("no such room")),
             },
+            Route::Members { name, limit } => {
+                let members = self.node.members(&name, limit as usize).await;
+                match members.map_err(|_| ApiError::unavailable("shutting down"))? {
+                    Some(members) => Ok(json(&members)),
+                    None => Err(ApiError::not_found("no such room")),
+                }
+            }
             Route::Stats => Ok(json(&self.node.stats())),
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;

@@ -1,8 +1,8 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
-use crate::api::{RoomInfo, ShardStats, SlowConsumer, Stats};
+use crate::api::{RoomInfo, RoomMembers, ShardStats, SlowConsumer, Stats};
 use crate::hub::Hub;
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
-use crate::model::ConnectionId;
+use crate::model::{ConnectionId, RoomName};
 use crate::shard::{Mail, Reply, Request};
 use std::fmt;
 use std::pin::Pin;
@@ -94,6 +94,24 @@ impl NodeShared {
         slow.sort_by_key(|entry| std::cmp::Reverse(entry.backlog_bytes));
         slow.truncate(limit);
         Ok(slow)
+    }
+
+    /// Who is in a room: its members on this node, and the ids of up to `limit` of them. `None` if there is no such
+    /// room.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn members(&self, room: &RoomName, limit: usize) -> Result<Option<RoomMembers>, Ended> {
+        let Some(shared) = self.hub.directory.get(room.as_str()) else { return Ok(None) };
+        let shards = (0..self.mailboxes.len()).filter(|shard| shared.interest(*shard).is_some());
+        let ask = |shard| self.ask(shard, |reply| Request::Members { room: room.clone(), limit, reply });
+        let mut members = Vec::new();
+        for answer in shards.map(ask).collect::<Vec<_>>() {
+            members.extend(answer.await?.iter().map(ConnectionId::to_string));
+        }
+        members.truncate(limit);
+        let client_count = u64::from(shared.members());
+        Ok(Some(RoomMembers { room: room.to_string(), client_count, members }))
     }
 
     /// Sends a canary through the mailbox and the tick of every shard.

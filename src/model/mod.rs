@@ -7,7 +7,7 @@ mod publication;
 mod room;
 
 pub use close::{CloseReason, DropReason};
-pub use command::{Answer, Command, Refusal, RequestId};
+pub use command::{Answer, Changed, Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
 pub use connection_id::{ConnectionId, Locator};
 pub use publication::{DialectId, Publication};
 pub use room::{RoomName, RoomNameError};

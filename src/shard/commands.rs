@@ -1,7 +1,7 @@
 //! What clients ask for.
 
 use super::handlers::CustomRequest;
-use super::{Now, Shard, Sockets};
+use super::{BLOCKED, Now, Shard, Sockets};
 use crate::base::Rate;
 use crate::dialect::{DecodeLimits, dialect};
 use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
@@ -46,7 +46,7 @@ impl Shard {
         }
     }
 
-    fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
+    pub(super) fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
         self.metrics.refusals.inc(refusal.index());
         self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
     }
@@ -63,13 +63,14 @@ impl Shard {
                 Err(refusal) => self.refuse(now, slot, refusal, id),
             },
             Command::Unsubscribe { room, id } => {
-                self.unsubscribe(slot, &room);
+                self.unsubscribe(now, slot, &room);
                 self.answer(now, slot, &Answer::Unsubscribed { room: &room, id });
             }
             Command::Publish { room, event, data, id } => {
                 self.client_publish(now, slot, &room, &event, data, id);
             }
             Command::Broadcast { event, data, id } => self.client_broadcast(now, slot, &event, data, id),
+            Command::Presence { room, limit, id } => self.presence(now, slot, &room, limit, id),
             Command::Ping { id } => self.answer(now, slot, &Answer::Pong { id }),
             Command::Custom { event, data, id } => self.custom(now, slot, &event, data, id),
         }
@@ -94,14 +95,20 @@ impl Shard {
             .join(&self.hub.directory, room, limits.connections_per_room_max, conn.dialect, slot, back)
             .map_err(|_| Refusal::RoomFull)?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
+        self.note_join(slot, membership);
         self.metrics.members.add(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
         Ok(count)
     }
 
     /// Ends a membership, if there is one.
-    fn unsubscribe(&mut self, slot: u32, room: &str) {
+    fn unsubscribe(&mut self, now: Now, slot: u32, room: &str) {
         let Some(index) = self.membership(slot, room) else { return };
+        if self.pending[slot as usize] == BLOCKED
+            && let Some(id) = self.rooms.find(room).and_then(|local| Some(self.rooms.get(local)?.shared.id))
+        {
+            self.hasten(now, slot, id);
+        }
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let dialect = conn.dialect;
         let left = conn.memberships.swap_remove(index);
@@ -113,7 +120,7 @@ impl Shard {
     }
 
     /// Index of a connection's membership of a room.
-    fn membership(&self, slot: u32, room: &str) -> Option<usize> {
+    pub(super) fn membership(&self, slot: u32, room: &str) -> Option<usize> {
         let room = self.rooms.find(room)?;
         self.conns.at(slot)?.memberships.iter().position(|membership| membership.room == room)
     }

@@ -1,15 +1,15 @@
 //! The way of a publication: encoded once per dialect, owed to the members here, mailed to the shards that have more.
 
 use super::mail::{FrameBatch, FrameItem, Target};
-use super::palette::EMPTY;
+use super::palette::{EMPTY, Tag};
 use super::{BLOCKED, Now, Shard};
 use crate::dialect::DIALECTS;
-use crate::hub::RoomShared;
-use crate::model::Publication;
+use crate::hub::{Loss, RoomShared};
+use crate::model::{DialectId, Publication};
 use crate::wire;
 
 /// No slot: nobody is left out of a fan-out.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 impl Shard {
     /// Publishes to a room, without the connection in slot `except`. Returns how many connections of the node are
@@ -23,6 +23,7 @@ impl Shard {
     ) -> u32 {
         self.metrics.publications.add(1);
         let shards = self.outgoing.len();
+        let loss = self.hub.loss(&room.policy, publication.data);
         let wanted =
             (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.dialects);
         for dialect in DIALECTS {
@@ -41,10 +42,10 @@ impl Shard {
                 };
                 let target = Target::Room { local: interest.local, id: room.id };
                 if shard == self.index {
-                    self.deliver(entry, dialect.id(), target, except.unwrap_or(NOBODY));
+                    self.deliver(entry, loss, dialect.id(), target, except.unwrap_or(NOBODY));
                 } else {
                     let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, target, dialect.id(), now.us);
+                    self.outgoing[shard].push(frame, target, dialect.id(), now.us, loss);
                 }
             }
         }
@@ -67,10 +68,10 @@ impl Shard {
             });
             for shard in 0..self.outgoing.len() {
                 if shard == self.index {
-                    self.deliver(entry, dialect.id(), Target::All, except.unwrap_or(NOBODY));
+                    self.deliver(entry, Loss::Never, dialect.id(), Target::All, except.unwrap_or(NOBODY));
                 } else {
                     let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, Target::All, dialect.id(), now.us);
+                    self.outgoing[shard].push(frame, Target::All, dialect.id(), now.us, Loss::Never);
                 }
             }
         }
@@ -84,12 +85,24 @@ impl Shard {
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, item.dialect, item.target, NOBODY);
+            self.deliver(entry, item.loss, item.dialect, item.target, NOBODY);
         }
     }
 
     /// Makes each connection of this shard that the frame is for owe it. The innermost loop of the server.
-    fn deliver(&mut self, entry: u32, dialect: crate::model::DialectId, target: Target, except: u32) {
+    pub(super) fn deliver(
+        &mut self,
+        entry: u32,
+        loss: Loss,
+        dialect: DialectId,
+        target: Target,
+        except: u32,
+    ) {
+        if loss != Loss::Never
+            && let Target::Room { local, id } = target
+        {
+            self.palette.set_tag(entry, Tag { local, id, loss });
+        }
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except {
@@ -118,7 +131,7 @@ impl Shard {
                 .for_each(|(key, _)| owe(key.slot)),
         }
         if !self.met.is_empty() {
-            self.owe_blocked(entry, 0);
+            self.owe_blocked(entry);
         }
     }
 
@@ -129,8 +142,15 @@ impl Shard {
 }
 
 impl FrameBatch {
-    fn push(&mut self, frame: &[u8], target: Target, dialect: crate::model::DialectId, accepted_us: u64) {
+    pub(super) fn push(
+        &mut self,
+        frame: &[u8],
+        target: Target,
+        dialect: DialectId,
+        accepted_us: u64,
+        loss: Loss,
+    ) {
         self.bytes.extend_from_slice(frame);
-        self.items.push(FrameItem { end: self.bytes.len(), target, dialect, accepted_us });
+        self.items.push(FrameItem { end: self.bytes.len(), target, dialect, accepted_us, loss });
     }
 }

@@ -1,6 +1,7 @@
 use crate::api::SlowConsumer;
 use crate::config::Config;
-use crate::model::ConnectionId;
+use crate::hub::Loss;
+use crate::model::{ConnectionId, RoomName};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(super) struct FrameItem {
     pub dialect: crate::model::DialectId,
     /// When its publication was accepted, in microseconds of the node's clock.
     pub accepted_us: u64,
+    /// What may become of it on its way to a member.
+    pub loss: Loss,
 }
 
 /// Whom a frame is for.
@@ -91,6 +94,15 @@ pub enum Request {
         to: ConnectionId,
         /// Told whether the connection exists.
         reply: Reply<bool>,
+    },
+    /// Connections of this shard that are members of a room, at most `limit`.
+    Members {
+        /// The room.
+        room: RoomName,
+        /// Most ids wanted.
+        limit: usize,
+        /// Told the ids, in no order.
+        reply: Reply<Vec<ConnectionId>>,
     },
     /// The consumers with the largest backlogs, at most `limit`.
     Slow {

@@ -22,7 +22,9 @@ mod fanout;
 mod handlers;
 mod mail;
 mod outbox;
+mod overflow;
 mod palette;
+mod presence;
 mod receive;
 mod requests;
 mod sockets;
@@ -123,6 +125,7 @@ pub struct Shard {
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
     evict_elsewhere: Option<usize>,
+    changes: presence::Changes,
     random: Random,
 }
 
@@ -152,6 +155,7 @@ impl Shard {
             canaries: Vec::new(),
             drain: None,
             evict_elsewhere: None,
+            changes: presence::Changes::default(),
             random: Random(seed | 1),
         }
     }
@@ -252,6 +256,7 @@ impl Shard {
     }
 
     fn leave_room(&mut self, dialect: DialectId, membership: crate::hub::Membership) {
+        self.note_leave(dialect, membership);
         if let Some(moved) = self.rooms.leave(&self.hub.directory, dialect, membership)
             && let Some(other) = self.conns.at_mut(moved.connection)
             && let Some(entry) = other.memberships.get_mut(moved.back as usize)

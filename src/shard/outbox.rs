@@ -1,17 +1,12 @@
 //! What connections are owed: answers, the writes at a tick's end, backlogs, eviction and closing.
 
-use super::backlog::{Backlog, charge};
+use super::backlog::{Backlog, charge, frames_after};
 use super::conn::State;
-use super::palette::EMPTY;
+use super::palette::{EMPTY, ListId};
 use super::{BLOCKED, Now, Sent, Shard, Sockets};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
-use std::rc::Rc;
-
-/// Bytes over its bound that an outbox may hold of answers and control frames, so that these do not fail for the
-/// sake of a few bytes; a client that asks on without reading passes this too and is evicted.
-const RESERVE_BYTES: usize = 4096;
 
 /// The most bytes that are written of a backlog at one event, so that one fast drain does not hold up the tick.
 const DRAIN_BYTES: usize = 1024 * 1024;
@@ -29,62 +24,17 @@ impl Shard {
         self.owe(slot, entry);
     }
 
-    /// Adds a frame of the palette to what a connection is owed.
+    /// Adds an answer or a control frame of the palette to what a connection is owed.
     pub(super) fn owe(&mut self, slot: u32, entry: u32) {
         let list = self.pending[slot as usize];
         if list == BLOCKED {
-            self.met.push(slot);
-            self.owe_blocked(entry, RESERVE_BYTES);
+            self.answer_blocked(slot, entry);
         } else {
             if list == EMPTY {
                 self.dirty.push(slot);
             }
             self.pending[slot as usize] = self.palette.extend(list, entry);
         }
-    }
-
-    /// Adds a frame to the backlogs of the blocked connections that a fan-out met, evicting those whose bound it
-    /// would pass by more than `reserve` bytes.
-    pub(super) fn owe_blocked(&mut self, entry: u32, reserve: usize) {
-        let met = std::mem::take(&mut self.met);
-        for &slot in &met {
-            let cost = charge(self.palette.frame(entry).len());
-            match self.room_in_backlog(slot, cost, 1, reserve) {
-                Ok(()) => {
-                    let bytes = self.palette.keep(entry);
-                    if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
-                        backlog.push(bytes, 0);
-                    }
-                }
-                Err(drop) => {
-                    self.metrics.drops.add(drop.index(), 1);
-                    self.cut_backlog(slot, drop);
-                    self.doomed.push(slot);
-                }
-            }
-        }
-        self.met = met;
-        self.met.clear();
-    }
-
-    /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget.
-    fn room_in_backlog(
-        &mut self,
-        slot: u32,
-        cost: usize,
-        frames: u32,
-        reserve: usize,
-    ) -> Result<(), DropReason> {
-        let limits = &self.config.limits;
-        let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
-            Some(backlog) => (backlog.bytes(), backlog.frames()),
-            None => (0, 0),
-        };
-        let frames_max = limits.outbox_messages_max.saturating_add(if reserve > 0 { 64 } else { 0 });
-        if held_bytes + cost > limits.outbox_bytes_max + reserve || held_frames + frames > frames_max {
-            return Err(DropReason::Outbox);
-        }
-        if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
     }
 
     /// Ends the tick: one write for each connection that is owed something.
@@ -112,8 +62,7 @@ impl Shard {
                 }
                 Sent::Taken(taken) => {
                     bytes_out += taken as u64;
-                    let bytes = self.palette.keep_list(list);
-                    let left = self.block(now, slot, bytes, taken, sockets);
+                    let left = self.block(now, slot, list, taken, sockets);
                     frames_out += u64::from(self.palette.frames(list) - left);
                 }
                 Sent::Lost => self.remove(slot, sockets),
@@ -145,53 +94,56 @@ impl Shard {
         }
     }
 
-    /// The socket took only the first `taken` of `bytes`: the rest becomes the backlog, or the connection is evicted.
-    /// Returns the number of frames that were not wholly taken.
-    fn block(
-        &mut self,
-        now: Now,
-        slot: u32,
-        bytes: Rc<[u8]>,
-        taken: usize,
-        sockets: &mut impl Sockets,
-    ) -> u32 {
-        let Some(conn) = self.conns.at(slot) else { return 0 };
+    /// The socket took only the first `taken` bytes of a list: the rest becomes the backlog, or the connection is
+    /// evicted. Returns the number of frames that were not wholly taken.
+    fn block(&mut self, now: Now, slot: u32, list: ListId, taken: usize, sockets: &mut impl Sockets) -> u32 {
+        let Some(conn) = self.conns.at_mut(slot) else { return 0 };
         let closing = !conn.is_open();
-        let mut backlog = Box::new(Backlog::new(now.ms(), self.blocked.len() as u32));
-        backlog.push(bytes, taken);
-        let (frames, cost) = (backlog.frames(), backlog.bytes());
-        let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, frames, 0) };
-        if closing {
-            self.force_budget(cost);
-        }
-        if let Err(drop) = fits {
-            let (dropped, _) = backlog.cut();
-            self.metrics.drops.add(drop.index(), u64::from(dropped));
-            self.force_budget(backlog.bytes());
-        }
-        if let Some(conn) = self.conns.at_mut(slot) {
-            conn.backlog = Some(backlog);
-        }
+        conn.backlog = Some(Box::new(Backlog::new(now.ms(), self.blocked.len() as u32)));
         self.pending[slot as usize] = BLOCKED;
         self.blocked.push(slot);
         self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
-        if fits.is_err() {
-            self.doomed.push(slot);
-        }
+        let frames = if !closing && self.palette.may_lose(list) {
+            self.wait_for_each(slot, list, taken)
+        } else {
+            self.wait_for_all(slot, list, taken, closing)
+        };
         self.arm(now, slot);
         frames
     }
 
+    /// As [`Shard::wait_for_each`], of a list with nothing that may be lost: one chunk, shared by all who owe it.
+    fn wait_for_all(&mut self, slot: u32, list: ListId, taken: usize, closing: bool) -> u32 {
+        let bytes = self.palette.keep_list(list);
+        let (cost, left) = (charge(bytes.len() - taken), frames_after(&bytes, taken));
+        let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, left, false) };
+        if closing {
+            self.force_budget(cost);
+        }
+        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return 0 };
+        backlog.push(bytes, taken);
+        if let Err(drop) = fits {
+            let (dropped, _) = backlog.cut();
+            let begun = backlog.bytes();
+            self.metrics.drops.add(drop.index(), u64::from(dropped));
+            self.force_budget(begun);
+            self.doomed.push(slot);
+        }
+        left
+    }
+
     /// A transport that had refused bytes takes some again.
     pub fn writable(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
-        let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return };
-        let (frames_before, mut written) = (backlog.frames(), 0);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let dialect = conn.dialect;
+        let Some(mut backlog) = conn.backlog.take() else { return };
+        let (mut frames_before, mut written) = (backlog.frames(), 0);
         let mut lost = false;
         let mut given = 0;
-        while let Some(bytes) = backlog.front()
-            && written < DRAIN_BYTES
-        {
+        while written < DRAIN_BYTES {
+            frames_before += self.tell_gap(now, dialect, &mut backlog);
+            let Some(bytes) = backlog.front() else { break };
             let len = bytes.len();
             match sockets.send(slot, bytes) {
                 Sent::Taken(taken) => {
@@ -314,6 +266,7 @@ impl Shard {
             let frame = self.palette.keep(entry);
             self.force_budget(charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                // Behind all that is left: nothing may come after a close frame.
                 backlog.push(frame, 0);
             }
             sockets.urge(slot);

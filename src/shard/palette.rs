@@ -7,6 +7,7 @@
 //! bytes, straight out of the arena if the list's frames lie side by side there (one room, one burst), else out of a
 //! buffer that is put together once per list.
 
+use crate::hub::Loss;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -30,6 +31,8 @@ pub struct Palette {
     entries: Vec<Entry>,
     lists: Vec<List>,
     assembled: Assembled,
+    /// Whether any frame has a tag.
+    has_tags: bool,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,19 @@ struct Entry {
     accepted_us: Option<u64>,
     /// A copy that outlives the tick, made when the first blocked connection needs it and shared by all that do.
     kept: Option<Rc<[u8]>>,
+    /// Set for publications that a member may lose.
+    tag: Option<Tag>,
+}
+
+/// The room of a publication that a member may lose.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag {
+    /// The room's slot on this shard.
+    pub local: u32,
+    /// Its id.
+    pub id: u64,
+    /// How.
+    pub loss: Loss,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +92,7 @@ impl Default for Palette {
             entries: Vec::new(),
             lists: vec![List::new(EMPTY, NO_ENTRY, 0, 0)],
             assembled: Assembled::default(),
+            has_tags: false,
         }
     }
 }
@@ -95,7 +112,7 @@ impl Palette {
     pub fn push(&mut self, accepted_us: Option<u64>, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let start = self.arena.len();
         build(&mut self.arena);
-        self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None });
+        self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None, tag: None });
         self.entries.len() as u32 - 1
     }
 
@@ -103,6 +120,31 @@ impl Palette {
     pub fn frame(&self, entry: u32) -> &[u8] {
         let Entry { start, end, .. } = self.entries[entry as usize];
         &self.arena[start..end]
+    }
+
+    /// Marks a publication that a member may lose.
+    pub fn set_tag(&mut self, entry: u32, tag: Tag) {
+        self.entries[entry as usize].tag = Some(tag);
+        self.has_tags = true;
+    }
+
+    /// The mark of a publication that a member may lose.
+    pub fn tag(&self, entry: u32) -> Option<Tag> {
+        self.entries[entry as usize].tag
+    }
+
+    /// Whether a list has a publication that its receiver may lose.
+    pub fn may_lose(&self, list: ListId) -> bool {
+        self.has_tags && self.entries(list).iter().any(|entry| self.tag(*entry).is_some())
+    }
+
+    /// The frames of a list, in order.
+    pub fn entries(&self, list: ListId) -> Vec<u32> {
+        let parents = |at: &ListId| Some(self.lists[*at as usize].parent).filter(|parent| *parent != EMPTY);
+        let mut entries: Vec<u32> =
+            std::iter::successors(Some(list), parents).map(|at| self.lists[at as usize].entry).collect();
+        entries.reverse();
+        entries
     }
 
     /// A frame's bytes in a form that outlives the tick.
@@ -186,6 +228,7 @@ impl Palette {
         self.arena.shrink_to(2 * TICK_BYTES);
         self.entries.clear();
         self.entries.shrink_to(16 * 1024);
+        self.has_tags = false;
         self.lists.truncate(1);
         self.lists.shrink_to(16 * 1024);
         self.lists[0].memo_entry = NO_ENTRY;

@@ -39,7 +39,7 @@ impl Shard {
     /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
     pub fn deadline_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
-        [self.wheel.next_deadline_ms(), drain].into_iter().flatten().min()
+        [self.wheel.next_deadline_ms(), drain, self.changes_due_ms()].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -54,6 +54,7 @@ impl Shard {
             }
             self.arm(now, slot);
         }
+        self.tell_changes(now);
         self.drain_step(now, sockets);
     }
 

@@ -1,6 +1,6 @@
 use super::super::{DecodeLimits, Rejected};
 use crate::base::json_depth_within;
-use crate::model::{Command, Refusal, RequestId, RoomName, RoomNameError};
+use crate::model::{Command, PRESENCE_LIMIT_MAX, Refusal, RequestId, RoomName, RoomNameError};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -35,6 +35,13 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Marked<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
+}
+
+/// The `limit` of a request for presence, which is read only there.
+#[derive(Deserialize)]
+struct Limited {
+    #[serde(default)]
+    limit: Option<u32>,
 }
 
 /// Keeps `"data":null` apart from no data at all.
@@ -73,6 +80,10 @@ pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command
         }),
         "subscribe" => required(incoming.room, id).map(|room| Command::Subscribe { room, id }),
         "unsubscribe" => required(incoming.room, id).map(|room| Command::Unsubscribe { room, id }),
+        "presence" => {
+            let limit = presence_limit(text).ok_or(Rejected { refusal: Refusal::InvalidJson, id })?;
+            required(incoming.room, id).map(|room| Command::Presence { room, limit, id })
+        }
         "broadcast" => Ok(Command::Broadcast { event: Cow::Borrowed(EVENT), data, id }),
         "ping" => Ok(Command::Ping { id }),
         "" => Err(Rejected { refusal: Refusal::UnknownType, id }),
@@ -88,6 +99,12 @@ fn required<'a>(room: Option<Text<'a>>, id: RequestId<'a>) -> Result<Cow<'a, str
         Err(RoomNameError::Empty) => Err(Rejected { refusal: Refusal::RoomRequired, id }),
         Err(_) => Err(Rejected { refusal: Refusal::RoomInvalid, id }),
     }
+}
+
+/// The `limit` of a request for presence: 1 to [`PRESENCE_LIMIT_MAX`], which is also what holds without it.
+fn presence_limit(text: &str) -> Option<u32> {
+    let limit = serde_json::from_str::<Limited>(text).ok()?.limit.unwrap_or(PRESENCE_LIMIT_MAX);
+    (1..=PRESENCE_LIMIT_MAX).contains(&limit).then_some(limit)
 }
 
 /// The raw `id`, if it is a string or a number and short.

@@ -1,0 +1,232 @@
+//! What connections are owed while they are blocked, and what gives way when there is no place for it.
+//!
+//! # What order clients may rely on
+//! Answers and control frames go before publications that wait, as a client that asks should not wait for what it
+//! did not ask for. Even so:
+//! - answers come in the order of the requests, and the publications of one room in the order in which they were
+//!   accepted, with the notice of a loss where the loss is;
+//! - nothing of a room comes before its `subscribed`, as publications never go before an answer that is older;
+//! - nothing of a room comes after its `unsubscribed`, as what waits of the room is put before that
+//!   ([`Backlog::hasten`]).
+//!
+//! An answer may come before a publication that is older than it, and publications of different rooms may change
+//! places. A replacement by key takes the newest one's place, not that of the one it replaces, as the room's order is
+//! the stronger promise (a client that comes back names the last one it has): so of many keys that change faster
+//! than the reader reads, those that change least come first.
+//!
+//! # Who gives way
+//! A publication of a room that may lose some takes its place from the same room's older ones that wait for the same
+//! connection, and from nothing else, also where it is the node's bound that is spent: members of such rooms are not
+//! to be closed for one another's backlogs. An answer takes it, where the node's bound is spent, from any publication
+//! of its connection that may be lost.
+
+use super::backlog::{Backlog, Bounds, charge};
+use super::palette::{ListId, Tag};
+use super::{Now, Shard};
+use crate::dialect::dialect;
+use crate::model::{Answer, DialectId, DropReason, RoomName};
+use crate::wire;
+use std::rc::Rc;
+
+/// Bytes over its bound that an outbox may hold of answers and control frames, so that these do not fail for the
+/// sake of a few bytes; a client that asks on without reading passes this too and is evicted.
+const RESERVE_BYTES: usize = 4096;
+
+/// The same as a number of frames.
+const RESERVE_FRAMES: u32 = 64;
+
+impl Shard {
+    /// Adds a publication to the backlogs of the blocked connections that a fan-out met, evicting those that have no
+    /// place for it.
+    pub(super) fn owe_blocked(&mut self, entry: u32) {
+        let met = std::mem::take(&mut self.met);
+        for &slot in &met {
+            if let Err(reason) = self.wait(slot, entry) {
+                self.overflowed(slot, reason, 1);
+            }
+        }
+        self.met = met;
+        self.met.clear();
+    }
+
+    /// Adds an answer or a control frame to a backlog, before the publications that wait there; evicts the connection
+    /// if the reserve is spent too.
+    pub(super) fn answer_blocked(&mut self, slot: u32, entry: u32) {
+        let cost = charge(self.palette.frame(entry).len());
+        self.yield_to_answer(slot, cost);
+        match self.room_in_backlog(slot, cost, 1, true) {
+            Ok(()) => {
+                let bytes = self.palette.keep(entry);
+                if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                    backlog.push_ahead(bytes);
+                }
+            }
+            Err(reason) => self.overflowed(slot, reason, 1),
+        }
+    }
+
+    /// Cuts a backlog that had no place for `frames` more.
+    fn overflowed(&mut self, slot: u32, reason: DropReason, frames: u32) {
+        self.metrics.drops.add(reason.index(), u64::from(frames));
+        self.cut_backlog(slot, reason);
+        self.doomed.push(slot);
+    }
+
+    /// Adds a publication to one backlog.
+    fn wait(&mut self, slot: u32, entry: u32) -> Result<(), DropReason> {
+        if let Some(tag) = self.palette.tag(entry)
+            && let Some(room) = self.rooms.get(tag.local).filter(|room| room.shared.id == tag.id)
+        {
+            let name = room.shared.name.clone();
+            return self.wait_lossy(slot, entry, tag, &name);
+        }
+        self.room_in_backlog(slot, charge(self.palette.frame(entry).len()), 1, false)?;
+        let bytes = self.palette.keep(entry);
+        if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+            backlog.push(bytes, 0);
+        }
+        Ok(())
+    }
+
+    /// Adds a publication of a room that may lose it, in the place of older ones where there is no other.
+    fn wait_lossy(&mut self, slot: u32, entry: u32, tag: Tag, name: &RoomName) -> Result<(), DropReason> {
+        let limits = &self.config.limits;
+        let bounds = Bounds { bytes_max: limits.outbox_bytes_max, frames_max: limits.outbox_messages_max };
+        let node_max = limits.outboxes_bytes_max;
+        let len = self.palette.frame(entry).len();
+        let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
+            return Ok(());
+        };
+        let made = backlog.make_place(len, tag.id, tag.loss, bounds);
+        self.give_budget(made.given);
+        let mut dropped = made.dropped;
+        let cost = backlog.lossy_charge(len, tag.id);
+        let result = loop {
+            if !made.fits {
+                break Err(DropReason::Outbox);
+            }
+            if self.hub.outboxes.take(cost, node_max) {
+                self.metrics.backlog_bytes.add(cost as u64);
+                break Ok(());
+            }
+            if let Some(given) = backlog.drop_oldest(tag.id) {
+                self.give_budget(given);
+                dropped += 1;
+                continue;
+            }
+            // Nothing left to give: the node's largest goes, or this one.
+            let taken = self.take_budget(cost, backlog.bytes() + cost);
+            break if taken { Ok(()) } else { Err(DropReason::NodeOutboxes) };
+        };
+        if result.is_ok() {
+            backlog.push_lossy(self.palette.keep(entry), tag.id, name, tag.loss);
+        }
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.backlog = Some(backlog);
+        }
+        self.metrics.drops.add(DropReason::Conflated.index(), u64::from(made.conflated));
+        self.metrics.drops.add(DropReason::DropOldest.index(), u64::from(dropped));
+        result
+    }
+
+    /// Where the node's bound is spent, makes place for `cost` bytes by dropping what of the connection's own
+    /// publications may be lost.
+    fn yield_to_answer(&mut self, slot: u32, cost: usize) {
+        let bound = self.config.limits.outboxes_bytes_max;
+        while self.hub.outboxes.bytes() + cost > bound {
+            let backlog = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut());
+            let Some(given) = backlog.and_then(|backlog| backlog.drop_any()) else { return };
+            self.give_budget(given);
+            self.metrics.drops.inc(DropReason::DropOldest.index());
+        }
+    }
+
+    /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget. Answers have a reserve.
+    pub(super) fn room_in_backlog(
+        &mut self,
+        slot: u32,
+        cost: usize,
+        frames: u32,
+        is_answer: bool,
+    ) -> Result<(), DropReason> {
+        let limits = &self.config.limits;
+        let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
+            Some(backlog) => (backlog.bytes(), backlog.frames()),
+            None => (0, 0),
+        };
+        let (more_bytes, more_frames) = if is_answer { (RESERVE_BYTES, RESERVE_FRAMES) } else { (0, 0) };
+        let frames_max = limits.outbox_messages_max.saturating_add(more_frames);
+        if held_bytes + cost > limits.outbox_bytes_max + more_bytes || held_frames + frames > frames_max {
+            return Err(DropReason::Outbox);
+        }
+        if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
+    }
+
+    /// The backlog of a connection that has just been blocked, of a list with publications that may be lost: frame by
+    /// frame, without the first `taken` bytes. Returns the number of frames that were not wholly taken.
+    pub(super) fn wait_for_each(&mut self, slot: u32, list: ListId, taken: usize) -> u32 {
+        let mut frames = 0;
+        let mut outcome = Ok(());
+        let mut start = 0;
+        for entry in self.palette.entries(list) {
+            let len = self.palette.frame(entry).len();
+            let sent = taken.saturating_sub(start);
+            start += len;
+            if sent >= len {
+                continue;
+            }
+            frames += 1;
+            if outcome.is_ok() && sent == 0 {
+                outcome = self.wait(slot, entry);
+                if let Err(reason) = outcome {
+                    self.overflowed(slot, reason, 1);
+                }
+            } else if sent > 0 {
+                // It has begun, so it goes on.
+                let cost = charge(len - sent);
+                if let Err(reason) = self.room_in_backlog(slot, cost, 1, false) {
+                    self.force_budget(cost);
+                    self.doomed.push(slot);
+                    outcome = Err(reason);
+                }
+                let bytes = self.palette.keep(entry);
+                if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                    backlog.push(bytes, sent);
+                }
+            } else if let Err(reason) = outcome {
+                self.metrics.drops.inc(reason.index());
+            }
+        }
+        frames
+    }
+
+    /// Puts what waits of a room before the answer that follows, the connection's last word of that room.
+    pub(super) fn hasten(&mut self, now: Now, slot: u32, room: u64) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let dialect = conn.dialect;
+        let Some(backlog) = conn.backlog.as_mut() else { return };
+        let (charged, given) = backlog.hasten(room, |name, lost| gap(dialect, name, lost, now));
+        self.force_budget(charged);
+        self.give_budget(given);
+    }
+
+    /// Makes the notice of a loss a frame if it is what `backlog` sends next. Returns the frames made: 0 or 1.
+    pub(super) fn tell_gap(&mut self, now: Now, dialect: DialectId, backlog: &mut Backlog) -> u32 {
+        let Some(bytes) = backlog.notice().map(|(name, lost)| gap(dialect, name, lost, now)) else {
+            return 0;
+        };
+        let (charged, given) = backlog.tell(bytes);
+        self.force_budget(charged);
+        self.give_budget(given);
+        1
+    }
+}
+
+/// The frame that tells a loss.
+fn gap(id: DialectId, room: &RoomName, lost: u64, now: Now) -> Rc<[u8]> {
+    let mut frame = Vec::new();
+    wire::frame_in_place(&mut frame, wire::Opcode::Text, |out| {
+        dialect(id).encode_answer(&Answer::Gap { room: room.as_str(), lost }, now.unix_ms, out);
+    });
+    frame.into()
+}

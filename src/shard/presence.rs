@@ -1,0 +1,157 @@
+//! Who is in a room: the answer to those who ask, and the notices of who came and went.
+//!
+//! Notices are kept back for `presence_interval`, so that a storm of joins is one notice of each shard, however many
+//! join. What is kept is bounded by the connections of the shard, as each is in it at most once.
+
+use super::fanout::NOBODY;
+use super::mail::Target;
+use super::{Now, Shard};
+use crate::dialect::DIALECTS;
+use crate::hub::{Loss, Membership, RoomShared};
+use crate::model::{Answer, Changed, ConnectionId, DialectId, Refusal, RequestId};
+use crate::wire;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Ids of each kind that one notice names; of more it tells the number.
+const NAMED_MAX: usize = 100;
+
+/// Joins and leaves that are not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// By the room's id.
+    rooms: HashMap<u64, Change, RandomState>,
+    /// Ids of the rooms of which nothing was kept back before the present tick.
+    fresh: Vec<u64>,
+    /// When each other room's notice is due, in ms of the shard's clock, and its id. In the order of the times, but for
+    /// a change of the interval.
+    due: VecDeque<(u64, u64)>,
+}
+
+/// One room's.
+#[derive(Debug)]
+struct Change {
+    room: Arc<RoomShared>,
+    /// Whether each connection came (or went).
+    came: HashMap<ConnectionId, bool, RandomState>,
+}
+
+impl Change {
+    /// Some of those who came or went, and their number.
+    fn of(&self, came: bool) -> (Vec<ConnectionId>, u32) {
+        let all = || self.came.iter().filter(|entry| *entry.1 == came);
+        (all().take(NAMED_MAX).map(|entry| *entry.0).collect(), all().count() as u32)
+    }
+}
+
+impl Changes {
+    fn note(&mut self, room: Arc<RoomShared>, id: ConnectionId, came: bool) {
+        let change = self.rooms.entry(room.id).or_insert_with(|| {
+            self.fresh.push(room.id);
+            Change { room, came: HashMap::default() }
+        });
+        // Who comes and goes, or goes and comes, has done nothing.
+        if change.came.remove(&id) != Some(!came) {
+            change.came.insert(id, came);
+        }
+    }
+}
+
+impl Shard {
+    /// A connection became a member.
+    pub(super) fn note_join(&mut self, slot: u32, membership: Membership) {
+        let Some(room) = self.rooms.get(membership.room) else { return };
+        let Some(presence) = &room.shared.presence else { return };
+        let Some(conn) = self.conns.at(slot) else { return };
+        presence.join(self.index, conn.dialect, conn.id);
+        let (room, id) = (Arc::clone(&room.shared), conn.id);
+        self.changes.note(room, id, true);
+    }
+
+    /// A connection is about to leave.
+    pub(super) fn note_leave(&mut self, dialect: DialectId, membership: Membership) {
+        let Some(room) = self.rooms.get(membership.room) else { return };
+        let Some(presence) = &room.shared.presence else { return };
+        let Some(id) = presence.leave(self.index, dialect, membership.position) else { return };
+        let room = Arc::clone(&room.shared);
+        self.changes.note(room, id, false);
+    }
+
+    /// When a notice is due, in ms of the shard's clock.
+    pub(super) fn changes_due_ms(&self) -> Option<u64> {
+        self.changes.due.front().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Sends the notices that are due.
+    pub(super) fn tell_changes(&mut self, now: Now) {
+        let interval_ms = self.config.times.presence_interval.as_millis() as u64;
+        let Changes { fresh, due, .. } = &mut self.changes;
+        due.extend(fresh.drain(..).map(|id| (now.ms() + interval_ms, id)));
+        while let Some((_, id)) = self.changes.due.pop_front_if(|(due_ms, _)| *due_ms <= now.ms()) {
+            let Some(change) = self.changes.rooms.remove(&id) else { continue };
+            if change.came.is_empty() {
+                continue;
+            }
+            let [(joined, joined_count), (left, left_count)] = [change.of(true), change.of(false)];
+            let answer = Answer::PresenceChange {
+                room: change.room.name.as_str(),
+                joined: Changed { ids: &joined, count: joined_count },
+                left: Changed { ids: &left, count: left_count },
+                client_count: change.room.members(),
+            };
+            self.announce(now, &change.room, &answer);
+        }
+    }
+
+    /// Says something to all members of a room. Never lost: a member without place for it is closed.
+    fn announce(&mut self, now: Now, room: &RoomShared, answer: &Answer<'_>) {
+        for dialect in DIALECTS {
+            let shards = 0..self.outgoing.len();
+            let interests = shards.filter_map(|shard| Some((shard, room.interest(shard)?)));
+            let interests: Vec<_> = interests.filter(|(_, interest)| interest.has(dialect.id())).collect();
+            if interests.is_empty() {
+                continue;
+            }
+            let entry = self.palette.push(Some(now.us), |out| {
+                wire::frame_in_place(out, wire::Opcode::Text, |out| {
+                    dialect.encode_answer(answer, now.unix_ms, out);
+                });
+            });
+            for (shard, interest) in interests {
+                let target = Target::Room { local: interest.local, id: room.id };
+                if shard == self.index {
+                    self.deliver(entry, Loss::Never, dialect.id(), target, NOBODY);
+                } else {
+                    let frame = self.palette.frame(entry);
+                    self.outgoing[shard].push(frame, target, dialect.id(), now.us, Loss::Never);
+                }
+            }
+        }
+    }
+
+    /// Answers a member that asks who is in a room.
+    pub(super) fn presence(&mut self, now: Now, slot: u32, room: &str, limit: u32, id: RequestId<'_>) {
+        let shared = self.membership(slot, room).and_then(|_| {
+            let local = self.rooms.find(room)?;
+            Some(Arc::clone(&self.rooms.get(local)?.shared))
+        });
+        let Some(shared) = shared else { return self.refuse(now, slot, Refusal::NotSubscribed, id) };
+        let Some(presence) = &shared.presence else {
+            return self.refuse(now, slot, Refusal::PresenceDisabled, id);
+        };
+        let clients = presence.members(limit as usize);
+        let client_count = shared.members();
+        self.answer(now, slot, &Answer::Presence { room, client_count, clients: &clients, id });
+    }
+
+    /// Up to `limit` members of a room on this shard, in no order.
+    pub(super) fn members_here(&self, room: &str, limit: usize) -> Vec<ConnectionId> {
+        let Some(room) = self.rooms.find(room).and_then(|local| self.rooms.get(local)) else {
+            return Vec::new();
+        };
+        let slots = DIALECTS.iter().flat_map(|dialect| room.members(dialect.id()));
+        slots.take(limit).filter_map(|slot| self.conns.at(*slot)).map(|conn| conn.id).collect()
+    }
+}
