@@ -96,7 +96,7 @@ pub struct Bounds {
 pub struct Made {
     /// Frames replaced by a newer one of their key.
     pub conflated: u32,
-    /// Frames dropped as the oldest of their room.
+    /// Frames dropped as the oldest.
     pub dropped: u32,
     /// Charge given back.
     pub given: usize,
@@ -187,8 +187,14 @@ impl Backlog {
         self.queue.push_back(Chunk { bytes: Some(bytes), sent: 0, frames: 1, room, key });
     }
 
+    /// Whether `frames` more of `cost` bytes charged are within `bounds`.
+    pub fn has_place(&self, cost: usize, frames: u32, bounds: Bounds) -> bool {
+        self.bytes + cost <= bounds.bytes_max && self.frames + frames <= bounds.frames_max
+    }
+
     /// Makes place for a frame of `len` bytes of a room: takes away the one of the same key, then the oldest of the
-    /// room, until the frame is within `bounds` or none of the room is left that may go.
+    /// room, then the oldest of all that may be lost, until the frame is within `bounds` or nothing is left that may
+    /// go.
     pub fn make_place(&mut self, len: usize, room: u64, loss: Loss, bounds: Bounds) -> Made {
         let mut made = Made::default();
         if let Loss::ByKey(key) = loss
@@ -199,11 +205,11 @@ impl Backlog {
         }
         loop {
             let cost = self.lossy_charge(len, room);
-            made.fits = self.bytes + cost <= bounds.bytes_max && self.frames < bounds.frames_max;
+            made.fits = self.has_place(cost, 1, bounds);
             if made.fits {
                 return made;
             }
-            let Some(given) = self.drop_oldest(room) else { return made };
+            let Some(given) = self.drop_oldest(room).or_else(|| self.drop_any()) else { return made };
             made.given += given;
             made.dropped += 1;
         }
@@ -221,6 +227,11 @@ impl Backlog {
             |(room, waiting): (&u64, &Waiting)| waiting.frames.front().map(|number| (*number, *room));
         let (number, room) = self.rooms.iter().filter_map(oldest).min()?;
         Some(self.lose(room, number))
+    }
+
+    /// Number of frames that may be lost.
+    pub fn lossy_frames(&self) -> usize {
+        self.rooms.values().map(|waiting| waiting.frames.len()).sum()
     }
 
     /// Loses a frame that may be. The notice of it stands where the earliest loss is.

@@ -113,7 +113,7 @@ pub enum Request {
     },
     /// Passes the mailbox and the next tick; the reply says that it did.
     Canary(Reply<()>),
-    /// Evicts the shard's largest backlog, because the node's outboxes are near their bound.
+    /// Takes what it may from the shard's largest backlog, or evicts it, because the node's outboxes are near their bound.
     EvictLargest,
     /// Takes a new configuration over.
     Reconfigure(Arc<Config>),

@@ -15,10 +15,14 @@
 //! than the reader reads, those that change least come first.
 //!
 //! # Who gives way
-//! A publication of a room that may lose some takes its place from the same room's older ones that wait for the same
-//! connection, and from nothing else, also where it is the node's bound that is spent: members of such rooms are not
-//! to be closed for one another's backlogs. An answer takes it, where the node's bound is spent, from any publication
-//! of its connection that may be lost.
+//! Where there is no place in the outbox of a connection for what it is owed, or the node's bound is spent, its own
+//! publications that may be lost give way, as long as there are any: for a publication of a room that may lose some
+//! first the room's own, the oldest first; else the oldest of all such rooms. Frames of other rooms, answers and what
+//! has begun to be sent never do. A room that may lose some so never costs a member its connection by filling the
+//! outbox that other rooms share.
+//!
+//! Where that is not enough for the node's bound, the largest backlog gives way, by half of what it may lose as long
+//! as there is such, and else with its connection.
 
 use super::backlog::{Backlog, Bounds, charge};
 use super::palette::{ListId, Tag};
@@ -53,8 +57,7 @@ impl Shard {
     /// if the reserve is spent too.
     pub(super) fn answer_blocked(&mut self, slot: u32, entry: u32) {
         let cost = charge(self.palette.frame(entry).len());
-        self.yield_to_answer(slot, cost);
-        match self.room_in_backlog(slot, cost, 1, true) {
+        match self.place_in_backlog(slot, cost, true) {
             Ok(()) => {
                 let bytes = self.palette.keep(entry);
                 if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
@@ -80,7 +83,7 @@ impl Shard {
             let name = room.shared.name.clone();
             return self.wait_lossy(slot, entry, tag, &name);
         }
-        self.room_in_backlog(slot, charge(self.palette.frame(entry).len()), 1, false)?;
+        self.place_in_backlog(slot, charge(self.palette.frame(entry).len()), false)?;
         let bytes = self.palette.keep(entry);
         if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
             backlog.push(bytes, 0);
@@ -90,9 +93,8 @@ impl Shard {
 
     /// Adds a publication of a room that may lose it, in the place of older ones where there is no other.
     fn wait_lossy(&mut self, slot: u32, entry: u32, tag: Tag, name: &RoomName) -> Result<(), DropReason> {
-        let limits = &self.config.limits;
-        let bounds = Bounds { bytes_max: limits.outbox_bytes_max, frames_max: limits.outbox_messages_max };
-        let node_max = limits.outboxes_bytes_max;
+        let bounds = self.bounds(false);
+        let node_max = self.config.limits.outboxes_bytes_max;
         let len = self.palette.frame(entry).len();
         let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
             return Ok(());
@@ -109,7 +111,7 @@ impl Shard {
                 self.metrics.backlog_bytes.add(cost as u64);
                 break Ok(());
             }
-            if let Some(given) = backlog.drop_oldest(tag.id) {
+            if let Some(given) = backlog.drop_oldest(tag.id).or_else(|| backlog.drop_any()) {
                 self.give_budget(given);
                 dropped += 1;
                 continue;
@@ -129,19 +131,25 @@ impl Shard {
         result
     }
 
-    /// Where the node's bound is spent, makes place for `cost` bytes by dropping what of the connection's own
-    /// publications may be lost.
-    fn yield_to_answer(&mut self, slot: u32, cost: usize) {
-        let bound = self.config.limits.outboxes_bytes_max;
-        while self.hub.outboxes.bytes() + cost > bound {
-            let backlog = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut());
-            let Some(given) = backlog.and_then(|backlog| backlog.drop_any()) else { return };
+    /// Takes `cost` bytes for one frame that is not lost, in the place of publications that may be.
+    fn place_in_backlog(&mut self, slot: u32, cost: usize, is_answer: bool) -> Result<(), DropReason> {
+        let (bounds, node_max) = (self.bounds(is_answer), self.config.limits.outboxes_bytes_max);
+        if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+            let (mut dropped, mut given) = (0, 0);
+            while !backlog.has_place(cost, 1, bounds)
+                || self.hub.outboxes.bytes().saturating_sub(given) + cost > node_max
+            {
+                let Some(bytes) = backlog.drop_any() else { break };
+                given += bytes;
+                dropped += 1;
+            }
             self.give_budget(given);
-            self.metrics.drops.inc(DropReason::DropOldest.index());
+            self.metrics.drops.add(DropReason::DropOldest.index(), dropped);
         }
+        self.room_in_backlog(slot, cost, 1, is_answer)
     }
 
-    /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget. Answers have a reserve.
+    /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget.
     pub(super) fn room_in_backlog(
         &mut self,
         slot: u32,
@@ -149,17 +157,27 @@ impl Shard {
         frames: u32,
         is_answer: bool,
     ) -> Result<(), DropReason> {
-        let limits = &self.config.limits;
-        let (held_bytes, held_frames) = match self.conns.at(slot).and_then(|conn| conn.backlog.as_ref()) {
-            Some(backlog) => (backlog.bytes(), backlog.frames()),
-            None => (0, 0),
-        };
-        let (more_bytes, more_frames) = if is_answer { (RESERVE_BYTES, RESERVE_FRAMES) } else { (0, 0) };
-        let frames_max = limits.outbox_messages_max.saturating_add(more_frames);
-        if held_bytes + cost > limits.outbox_bytes_max + more_bytes || held_frames + frames > frames_max {
+        let bounds = self.bounds(is_answer);
+        let backlog = self.conns.at(slot).and_then(|conn| conn.backlog.as_ref());
+        let held = backlog.map_or(0, |backlog| backlog.bytes());
+        if backlog.is_some_and(|backlog| !backlog.has_place(cost, frames, bounds)) {
             return Err(DropReason::Outbox);
         }
-        if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
+        if self.take_budget(cost, held + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
+    }
+
+    /// The bounds of one backlog. Answers have a reserve.
+    fn bounds(&self, is_answer: bool) -> Bounds {
+        let limits = &self.config.limits;
+        let (bytes_max, frames_max) = (limits.outbox_bytes_max, limits.outbox_messages_max);
+        if is_answer {
+            Bounds {
+                bytes_max: bytes_max + RESERVE_BYTES,
+                frames_max: frames_max.saturating_add(RESERVE_FRAMES),
+            }
+        } else {
+            Bounds { bytes_max, frames_max }
+        }
     }
 
     /// The backlog of a connection that has just been blocked, of a list with publications that may be lost: frame by

@@ -40,7 +40,9 @@ impl Shard {
             Request::Slow { limit, reply } => reply(self.slow(now, limit)),
             Request::Canary(reply) => self.canaries.push(reply),
             Request::EvictLargest => {
-                if let Some(slot) = self.largest_blocked() {
+                if let Some(slot) = self.largest_blocked()
+                    && !self.shed(slot)
+                {
                     self.evict(now, slot, sockets);
                 }
             }
