@@ -49,8 +49,9 @@ fn main() -> ExitCode {
 
 /// Reads the configuration from file, environment and flags.
 fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
+    // What is not UTF-8 holds U+FFFD then, which no key takes: it is refused where skipping it would hide it.
     let env: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
     let path = invocation.config_file.clone().or_else(|| std::env::var_os("FANWIRE_CONFIG").map(Into::into));
     let file = match &path {

@@ -4,16 +4,8 @@ mod common;
 
 use common::opcode::{FIN, PONG};
 use common::{Client, Server, conversation, eventually, exchange};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-/// A client whose kernel buffers hardly anything, so that not reading is felt by the server soon.
-fn connect_with_small_buffer(addr: SocketAddr) -> Client {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(8192).unwrap();
-    socket.connect(&addr.into()).unwrap();
-    Client::on(TcpStream::from(socket), &addr.to_string(), "/ws", &[])
-}
 
 fn upgrade(server: &Server) -> common::Response {
     exchange(server.addr(), &Client::handshake(&server.addr().to_string(), "/ws", &[]))
@@ -145,7 +137,7 @@ fn who_sends_too_fast_is_told() {
 #[test]
 fn a_slow_consumer_is_closed_and_a_healthy_one_loses_nothing() {
     let server = Server::start(&["--outbox-bytes-max", "262144", "--messages-per-s", "0"]);
-    let mut slow = connect_with_small_buffer(server.addr());
+    let mut slow = Client::connect_with_buffer(server.addr(), 8192);
     slow.subscribe("flood");
     let mut healthy = server.connect();
     healthy.subscribe("flood");
@@ -182,7 +174,7 @@ fn a_reader_that_pauses_within_its_bound_gets_everything() {
         "--messages-per-s",
         "0",
     ]);
-    let mut slow = connect_with_small_buffer(server.addr());
+    let mut slow = Client::connect_with_buffer(server.addr(), 8192);
     slow.subscribe("flood");
     let mut publisher = server.connect();
     publisher.subscribe("flood");

@@ -22,6 +22,8 @@ const READ: &str = "GET, HEAD";
 pub enum Route {
     /// `GET /ws`: upgrade to a WebSocket. Its query belongs to the endpoint.
     Upgrade,
+    /// `GET /echo`: upgrade to a WebSocket that sends everything back, where the configuration has it.
+    Echo,
     /// `GET /health`: the process lives.
     Health,
     /// `GET /ready`: new connections are welcome.
@@ -67,7 +69,7 @@ impl Route {
     /// know no key; an upgrade has the rules of its endpoint.
     pub fn needs_key(&self) -> bool {
         match self {
-            Self::Upgrade | Self::Health | Self::Ready | Self::Metrics => false,
+            Self::Upgrade | Self::Echo | Self::Health | Self::Ready | Self::Metrics => false,
             Self::Publish
             | Self::Broadcast
             | Self::Rooms { .. }
@@ -86,6 +88,7 @@ impl Route {
 pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, ApiError> {
     match path {
         "/ws" => on(method, "GET").map(|()| Route::Upgrade),
+        "/echo" => on(method, "GET").map(|()| Route::Echo),
         "/health" => on(method, READ).map(|()| Route::Health),
         "/ready" => on(method, READ).map(|()| Route::Ready),
         "/metrics" => on(method, READ).map(|()| Route::Metrics),
@@ -170,6 +173,7 @@ mod tests {
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
         for (method, target, expected, key) in [
             ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
+            ("GET", "/echo?x=1", Route::Echo, false),
             ("GET", "/health", Route::Health, false),
             ("HEAD", "/health?probe=1", Route::Health, false),
             ("GET", "/ready", Route::Ready, false),
@@ -231,6 +235,7 @@ mod tests {
         for (method, target, allow) in [
             ("POST", "/ws", "GET"),
             ("HEAD", "/ws", "GET"),
+            ("POST", "/echo", "GET"),
             ("POST", "/health", "GET, HEAD"),
             ("get", "/health", "GET, HEAD"),
             ("", "/health", "GET, HEAD"),

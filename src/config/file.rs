@@ -47,7 +47,8 @@ pub fn read_file(path: &Path) -> Result<String, Vec<ConfigError>> {
 /// If it is not YAML, has a key twice, is no mapping, or nests where no key does.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
     // `log_level: off` is a text: only true and false are truth values, as YAML 1.2 has it.
-    let options = serde_saphyr::options! { strict_booleans: true };
+    // Errors tell the place and show nothing of the text around it, where a key of the API may stand.
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     // A file of comments alone is a file without values.
     let root: Option<Spanned<Node>> =
         serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;

@@ -164,7 +164,11 @@ impl Kind {
                 put(at(config), time.and_then(|t| if t.is_zero() { Some(t) } else { within(t, min, max) }))
             }
             Self::Address(at) => put(at(config), parse_address(text)),
-            Self::Path(at) => put(at(config), Some((!text.is_empty()).then(|| text.into()))),
+            Self::Path(at) => {
+                // U+FFFD stands for bytes that were not UTF-8: the path would be another one.
+                let fine = !text.contains(['\0', char::REPLACEMENT_CHARACTER]);
+                put(at(config), fine.then(|| (!text.is_empty()).then(|| text.into())))
+            }
             Self::Prefix(at) => put(at(config), parse_prefix(text)),
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),

@@ -78,6 +78,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
+    key(
+        "echo",
+        Kind::Bool(|c| &mut c.echo),
+        "Whether /echo sends every message back, to anyone and up to 16 MiB: for diagnosis, not for the public",
+    )
+    .reloaded(),
     key("log_level", Kind::Level(|c| &mut c.log_level), "Least severe level that is logged").reloaded(),
     key("log_format", Kind::Format(|c| &mut c.log_format), "Form of the log on standard error"),
     key(
@@ -190,7 +196,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "write_wait",
         Kind::Time { at: |c| &mut c.times.write_wait, min: SECOND, max: DAY },
-        "Time in which a connection must take some of what waits for it",
+        "Time in which a connection, HTTP as well, must take some of what waits for it",
     )
     .document("write_wait")
     .reloaded(),

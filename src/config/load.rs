@@ -21,6 +21,9 @@ const OTHER_VARIABLES: [&str; 1] = ["FANWIRE_CONFIG"];
 /// Beginnings of the variables that are ours.
 const VARIABLE_PREFIXES: [&str; 2] = ["FANWIRE_", "WEBSOCKET_"];
 
+/// Most errors told: a file that is something else altogether must not drown its first line.
+const ERRORS_MAX: usize = 32;
+
 /// Most unlike that a known key may be to be proposed for an unknown one, in edits.
 const EDITS_MAX: usize = 4;
 
@@ -37,16 +40,27 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
         }
     };
     let mut unknown = Vec::new();
+    let mut more = 0_u32;
     if let Some((name, text)) = sources.file {
         match file::entries(text) {
             Ok(entries) => {
+                let mut given = Vec::new();
                 for entry in entries {
                     let origin = format!("{name}:{}", entry.line);
                     let document = entry.path.strip_prefix("websocket.");
                     let found = document.map_or_else(|| keys::by_name(&entry.path), keys::by_document_path);
                     match found {
-                        Some(key) => set(key, &entry.text, origin),
-                        None => unknown.push(unknown_key(&entry.path, origin)),
+                        Some(key) if given.contains(&key.name) => {
+                            let what =
+                                format!("{}: {} is given twice, by both its names", entry.path, key.name);
+                            unknown.push(ConfigError::new(origin, what));
+                        }
+                        Some(key) => {
+                            given.push(key.name);
+                            set(key, &entry.text, origin);
+                        }
+                        None if unknown.len() < ERRORS_MAX => unknown.push(unknown_key(&entry.path, origin)),
+                        None => more += 1,
                     }
                 }
             }
@@ -67,6 +81,9 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
         }
     }
     errors.append(&mut unknown);
+    if let (1.., Some((name, _))) = (more, sources.file) {
+        errors.push(ConfigError::new(name, format!("{more} unknown keys more")));
+    }
     errors.extend(unknown_variables(sources.env));
     errors.extend(config.contradictions().into_iter().map(|what| ConfigError::new("configuration", what)));
     if errors.is_empty() { Ok(config) } else { Err(errors) }

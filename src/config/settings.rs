@@ -44,6 +44,8 @@ pub struct Config {
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
     pub deliver_to_sender: bool,
+    /// Whether `/echo` sends every message back, for testing frames; open to all who can connect.
+    pub echo: bool,
     /// Least severe level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`.
     pub log_level: String,
     /// Form of the log.
@@ -185,6 +187,7 @@ impl Default for Config {
             room_rules: Vec::new(),
             client_broadcast: true,
             deliver_to_sender: true,
+            echo: false,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
             limits: Limits::default(),

@@ -19,7 +19,7 @@ pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;
 use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What the shards of one node share.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Hub {
     pub admission: Admission,
     /// Bytes in all outboxes of the node.
     pub outboxes: Outboxes,
+    /// How many of the admitted connections are echoes, which no publication goes to.
+    pub echoes: AtomicU32,
     /// Key that hides locators in connection ids.
     pub connection_key: u64,
     /// Hides which values share a key of conflation.
@@ -44,6 +46,7 @@ impl Hub {
             directory: Directory::new(shards, rules),
             admission: Admission::default(),
             outboxes: Outboxes::new(shards),
+            echoes: AtomicU32::new(0),
             connection_key,
             key_hash: RandomState::new(),
             draining: AtomicBool::new(false),

@@ -9,14 +9,12 @@ use super::socket_table::SocketTable;
 use super::sys;
 use crate::base::Key;
 use crate::metrics::ShardMetrics;
-use crate::model::DialectId;
-use crate::shard::{Mail, Now, Request, Shard, To};
+use crate::shard::{Mail, Newcomer, Now, Request, Shard, To};
 use mio::{Events, Poll, Token};
 use socket2::Socket;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -163,15 +161,9 @@ impl Driver {
 
     /// Takes an upgraded connection over, with the bytes that were read beyond the handshake. Gives `false` if it
     /// could not; the admission is then still the caller's.
-    pub fn adopt(
-        &mut self,
-        socket: Socket,
-        peer: Option<SocketAddr>,
-        dialect: DialectId,
-        read: &mut [u8],
-    ) -> bool {
+    pub fn adopt(&mut self, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
         let now = self.clock.now();
-        let Some(key) = self.shard.open(now, peer, dialect) else { return false };
+        let Some(key) = self.shard.open(now, newcomer) else { return false };
         if let Err(error) = self.sockets.insert(key, socket) {
             tracing::error!(%error, "cannot watch a new socket");
             self.shard.lost(key.slot, &mut self.sockets);

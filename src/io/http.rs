@@ -2,7 +2,9 @@
 //! what a request is; this carries it out.
 
 use super::driver::Driver;
+use super::reply::{HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply};
 use super::shared::NodeShared;
+use super::stalled::{Stalled, is_stall};
 use super::stream::ShardStream;
 use crate::api::{self, ApiError, Route};
 use crate::auth;
@@ -10,11 +12,11 @@ use crate::config::Config;
 use crate::hub::Refused;
 use crate::metrics::{self, HandshakeFailure};
 use crate::model::Refusal;
-use crate::shard::To;
+use crate::shard::{Newcomer, To};
 use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -24,14 +26,10 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-
-type Reply = Response<Full<Bytes>>;
+use tokio::io::AsyncWriteExt;
 
 /// hyper's own lower bound of its read buffer, in bytes.
 const HYPER_BUFFER_MIN: usize = 8192;
-
-/// Seconds after which a refused client may try again.
-const RETRY_AFTER_S: &str = "5";
 
 /// What the tasks that serve HTTP on one shard share.
 #[derive(Clone)]
@@ -70,6 +68,8 @@ impl Http {
         let config = self.config();
         if self.open.get() >= config.http.connections_max {
             self.failed(HandshakeFailure::HttpFull);
+            // So little fits the buffer of any new socket; a peer that has gone needs no answer.
+            let _ = stream.write_all(HTTP_FULL).await;
             return;
         }
         self.open.set(self.open.get() + 1);
@@ -87,7 +87,10 @@ impl Http {
             }
         }
         let http = self.clone();
+        let asked = Rc::new(Cell::new(false));
+        let asks = asked.clone();
         let service = service_fn(move |request| {
+            asks.set(true);
             let http = http.clone();
             async move { Ok::<_, Infallible>(http.respond::<S>(request, peer).await) }
         });
@@ -96,16 +99,22 @@ impl Http {
             .header_read_timeout(config.times.handshake_timeout)
             .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
             .max_headers(config.http.headers_max as usize)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Stalled::new(stream, config.times.write_wait)), service)
             .with_upgrades()
             .await;
         if let Err(error) = served {
-            if error.is_timeout() {
-                self.failed(HandshakeFailure::Timeout);
-            } else if error.is_parse_too_large() {
+            if error.is_parse_too_large() {
                 self.failed(HandshakeFailure::TooLarge);
             } else if error.is_parse() {
                 self.failed(HandshakeFailure::BadRequest);
+            } else if is_stall(&error) {
+                self.failed(HandshakeFailure::Unread);
+            } else if asked.get() {
+                // Kept alive and used no more, or its request was answered and counted.
+            } else if error.is_timeout() {
+                self.failed(HandshakeFailure::Timeout);
+            } else if error.is_incomplete_message() {
+                self.failed(HandshakeFailure::Disconnected);
             }
             tracing::debug!(%error, peer = peer.map(tracing::field::display), "HTTP connection failed");
         }
@@ -113,12 +122,22 @@ impl Http {
 
     async fn respond<S: ShardStream>(self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Reply {
         let config = self.config();
+        let is_upgrade = wire::is_upgrade(request.headers());
         let answer = self.route::<S>(request, peer, &config);
-        match tokio::time::timeout(config.http.request_timeout, answer).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(error)) => error_reply(&error),
-            Err(_) => error_reply(&ApiError::new(408, "timeout", "the request took too long")),
+        let error = match tokio::time::timeout(config.http.request_timeout, answer).await {
+            Ok(Ok(reply)) => return reply,
+            Ok(Err(error)) => error,
+            Err(_) => ApiError::new(408, "timeout", "the request took too long"),
+        };
+        if is_upgrade {
+            self.failed(match error.status {
+                404 | 405 => HandshakeFailure::Path,
+                _ => HandshakeFailure::BadRequest,
+            });
+        } else {
+            self.metrics().http_errors.inc(metrics::http_error_index(error.status));
         }
+        error_reply(&error)
     }
 
     async fn route<S: ShardStream>(
@@ -127,22 +146,25 @@ impl Http {
         peer: Option<SocketAddr>,
         config: &Arc<Config>,
     ) -> Result<Reply, ApiError> {
+        let host = wire::check_request(request.version(), request.uri(), request.headers())
+            .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))?
+            .map(str::to_owned);
+        let host = host.as_deref();
         let path = request.uri().path();
         let path = match path.strip_prefix(config.path_prefix.as_str()) {
             Some(rest) if rest.starts_with('/') => rest,
             _ => return Err(ApiError::not_found("no such path")),
         };
-        let route = api::route(request.method().as_str(), path, request.uri().query());
-        let route = route.inspect_err(|_| {
-            if wire::is_upgrade(request.headers()) {
-                self.failed(HandshakeFailure::Path);
-            }
-        })?;
+        let route = match api::route(request.method().as_str(), path, request.uri().query())? {
+            Route::Echo if !config.echo => return Err(ApiError::not_found("no such path")),
+            route => route,
+        };
         if route.needs_key() {
-            self.check_key(request.headers(), peer, config)?;
+            self.check_key(request.headers(), host, peer, config)?;
         }
         match route {
-            Route::Upgrade => Ok(self.upgrade::<S>(request, peer, config)),
+            Route::Upgrade => Ok(self.upgrade::<S>(request, host, peer, config, false)),
+            Route::Echo => Ok(self.upgrade::<S>(request, host, peer, config, true)),
             Route::Health => {
                 let hub = &self.node.hub;
                 let clients = u64::from(hub.admission.connections());
@@ -191,13 +213,14 @@ impl Http {
     fn check_key(
         &self,
         headers: &HeaderMap,
+        host: Option<&str>,
         peer: Option<SocketAddr>,
         config: &Config,
     ) -> Result<(), ApiError> {
         const FORWARDED: [&str; 4] = ["x-forwarded-for", "forwarded", "x-real-ip", "via"];
         let facts = auth::PeerFacts {
             ip: peer.map(|peer| peer.ip()),
-            host: text(headers, &header::HOST),
+            host,
             forwarded: FORWARDED.iter().any(|name| headers.contains_key(*name)),
         };
         auth::authorize(&config.api_keys, text(headers, &header::AUTHORIZATION), facts)
@@ -206,6 +229,10 @@ impl Http {
 
     async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
         let bytes_max = config.http.body_bytes_max;
+        // By the announced length alone, so that no `100 Continue` asks for what will be refused.
+        if request.body().size_hint().lower() > bytes_max as u64 {
+            return Err(ApiError::too_large(bytes_max));
+        }
         match Limited::new(request.into_body(), bytes_max).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
@@ -245,8 +272,10 @@ impl Http {
     fn upgrade<S: ShardStream>(
         &self,
         mut request: Request<Incoming>,
+        host: Option<&str>,
         peer: Option<SocketAddr>,
         config: &Arc<Config>,
+        echo: bool,
     ) -> Reply {
         let headers = request.headers();
         let handshake = match wire::check_handshake(request.method(), request.version(), headers) {
@@ -265,7 +294,7 @@ impl Http {
         let origin = text(headers, &header::ORIGIN);
         // An Origin that is no text is no origin that was allowed.
         let origin = if headers.contains_key(header::ORIGIN) { Some(origin.unwrap_or("")) } else { None };
-        if !auth::allowed(origin, text(headers, &header::HOST), &config.allowed_origins) {
+        if !auth::allowed(origin, host, &config.allowed_origins) {
             self.failed(HandshakeFailure::Origin);
             return text_reply(
                 StatusCode::FORBIDDEN,
@@ -276,8 +305,10 @@ impl Http {
             let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
             if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
         });
-        let dialect = match subprotocol(&handshake.protocols) {
-            Ok(dialect) => dialect,
+        // An echo speaks no protocol, so it chooses none.
+        let asked = if echo { &[] } else { handshake.protocols.as_slice() };
+        let (dialect, chosen) = match subprotocol(asked) {
+            Ok(found) => found,
             Err(text) => {
                 self.failed(HandshakeFailure::Subprotocol);
                 return text_reply(StatusCode::BAD_REQUEST, text);
@@ -309,14 +340,15 @@ impl Http {
         if let Ok(accept) = HeaderValue::from_str(&handshake.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
-        if let Some(chosen) = dialect.1.and_then(|name| HeaderValue::from_str(&name).ok()) {
+        if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(&name).ok()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
+        let newcomer = Newcomer { peer, dialect, echo };
         let upgrade = hyper::upgrade::on(&mut request);
         let (http, handshake_timeout) = (self.clone(), config.times.handshake_timeout);
         tokio::task::spawn_local(async move {
             let upgraded = tokio::time::timeout(handshake_timeout, upgrade).await;
-            if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), peer, dialect.0) {
+            if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), newcomer) {
                 http.node.hub.admission.release(ip);
                 http.failed(HandshakeFailure::Disconnected);
             }
@@ -328,15 +360,14 @@ impl Http {
     fn take_over<S: ShardStream>(
         &self,
         upgraded: Option<hyper::upgrade::Upgraded>,
-        peer: Option<SocketAddr>,
-        dialect: crate::model::DialectId,
+        newcomer: Newcomer,
     ) -> bool {
-        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<S>>) else {
+        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Stalled<S>>>) else {
             return false;
         };
         let Ok(socket) = parts.io.into_inner().into_socket() else { return false };
         let mut read = parts.read_buf.to_vec();
-        self.driver.borrow_mut().adopt(socket, peer, dialect, &mut read)
+        self.driver.borrow_mut().adopt(socket, newcomer, &mut read)
     }
 }
 
@@ -361,49 +392,4 @@ fn is_trusted(config: &Config, ip: IpAddr) -> bool {
 
 fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn json<T: serde::Serialize>(body: &T) -> Reply {
-    reply(StatusCode::OK, api::CONTENT_TYPE, api::to_json(body).into())
-}
-
-fn not_ready(reason: &str) -> Reply {
-    reply(StatusCode::SERVICE_UNAVAILABLE, api::CONTENT_TYPE, api::to_json(&api::Ready::no(reason)).into())
-}
-
-fn text_reply(status: StatusCode, text: String) -> Reply {
-    reply(status, "text/plain; charset=utf-8", (text + "\n").into())
-}
-
-fn full_reply(text: &str) -> Reply {
-    let mut reply = text_reply(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
-    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-    reply
-}
-
-fn error_reply(error: &ApiError) -> Reply {
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut reply = reply(status, api::CONTENT_TYPE, error.to_json().into());
-    let headers = reply.headers_mut();
-    if let Some(allow) = error.allow {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
-        // The rest of the body is not read, so the connection cannot go on.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    reply
-}
-
-fn reply(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
 }

@@ -73,6 +73,13 @@ impl Sockets for SocketTable {
         }
     }
 
+    fn finish(&mut self, slot: u32) {
+        if let Some(socket) = self.get(slot) {
+            // Fails when the peer is gone already.
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
     fn close(&mut self, slot: u32) {
         if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
             // Closing takes it out of the poll as well; this shuts it down even if a copy were held elsewhere.

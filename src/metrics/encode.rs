@@ -46,12 +46,15 @@ const COUNTERS: [(&str, &str, Of<u64>); 10] = [
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.
-const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 4] = [
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 5] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
     ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
         &s.handshake_failures
+    }),
+    ("fanwire_http_errors", "HTTP requests answered with an error, upgrades apart", "status", |s| {
+        &s.http_errors
     }),
 ];
 

@@ -15,4 +15,4 @@ pub use encode::CONTENT_TYPE;
 pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
 pub use node::{NodeMetrics, Scrape};
 pub use rate::{RATE_WINDOW_MS, RateWindow};
-pub use shard::{HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics};
+pub use shard::{HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics, http_error_index};

@@ -30,10 +30,12 @@ pub enum HandshakeFailure {
     TooLarge,
     /// A trusted proxy sent no or a wrong PROXY header.
     ProxyHeader,
+    /// The peer took nothing of an HTTP answer for `write_wait`.
+    Unread,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 13] = [
+pub const HANDSHAKE_FAILURES: [&str; 14] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -47,6 +49,7 @@ pub const HANDSHAKE_FAILURES: [&str; 13] = [
     "disconnected",
     "too_large",
     "proxy_header",
+    "unread",
 ];
 
 impl HandshakeFailure {
@@ -54,6 +57,15 @@ impl HandshakeFailure {
     pub const fn index(self) -> usize {
         self as usize
     }
+}
+
+/// Status of each HTTP error that is counted; the last stands for all others.
+const HTTP_ERRORS: [&str; 9] = ["400", "401", "404", "405", "408", "413", "501", "503", "other"];
+
+/// The index at which an HTTP status of the API is counted.
+pub fn http_error_index(status: u16) -> usize {
+    let known = HTTP_ERRORS.iter().position(|label| label.parse() == Ok(status));
+    known.unwrap_or(HTTP_ERRORS.len() - 1)
 }
 
 /// Label values that the caller chooses, in the order of the indexes that it will count by.
@@ -115,6 +127,8 @@ pub struct ShardMetrics {
     pub refusals: LabelledCounters,
     /// Failed handshakes, by [`HandshakeFailure::index`].
     pub handshake_failures: LabelledCounters,
+    /// HTTP requests that ask for no upgrade and are answered with an error, by [`http_error_index`].
+    pub http_errors: LabelledCounters,
     /// How long a round of the shard's loop took.
     pub tick_seconds: Histogram,
     /// From the acceptance of a publication to the write that carried it.
@@ -148,6 +162,7 @@ impl ShardMetrics {
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),
             handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
+            http_errors: LabelledCounters::new(&HTTP_ERRORS),
             tick_seconds: Histogram::default(),
             publish_to_write_seconds: Histogram::default(),
             mailbox_bytes: Gauge::default(),
@@ -160,6 +175,7 @@ impl ShardMetrics {
             + self.protocol_errors.get()
             + self.refusals.total()
             + self.handshake_failures.total()
+            + self.http_errors.total()
     }
 }
 
@@ -182,12 +198,15 @@ mod tests {
         shard.handshake_failures.add(HandshakeFailure::TooLarge.index(), 1000);
         shard.closes.inc(0);
         shard.drops.inc(0);
-        assert_eq!(shard.errors(), 1111);
+        shard.http_errors.add(http_error_index(404), 10_000);
+        assert_eq!(shard.errors(), 11_111);
+        assert_eq!(shard.http_errors.iter().find(|(_, count)| *count > 0), Some(("404", 10_000)));
+        assert_eq!(http_error_index(418), HTTP_ERRORS.len() - 1);
     }
 
     #[test]
     fn handshake_labels_stand_at_their_index() {
-        assert_eq!(HandshakeFailure::ProxyHeader.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HandshakeFailure::Unread.index(), HANDSHAKE_FAILURES.len() - 1);
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
     }

@@ -14,6 +14,8 @@ pub(super) struct Conn {
     /// The client's address as the proxy rules find it; `None` over a Unix socket without a proxy header.
     pub peer: Option<SocketAddr>,
     pub dialect: DialectId,
+    /// Sends every message back (see `echo`) and is told nothing else.
+    pub echo: bool,
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
@@ -53,6 +55,9 @@ pub(super) enum State {
         reason: CloseReason,
         /// The peer's close frame has come, so nothing more is awaited once ours is out.
         peer_closed: bool,
+        /// Where the peer's frames begin is not known any more, so what it sends is not looked at: its side of the
+        /// transport is awaited to end, not its close frame.
+        deaf: bool,
         /// Tenths of a second of the shard's clock.
         deadline_ds: u32,
     },

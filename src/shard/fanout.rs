@@ -7,6 +7,7 @@ use crate::dialect::DIALECTS;
 use crate::hub::{Loss, RoomShared};
 use crate::model::{DialectId, Publication};
 use crate::wire;
+use std::sync::atomic::Ordering;
 
 /// No slot: nobody is left out of a fan-out.
 pub(super) const NOBODY: u32 = u32::MAX;
@@ -75,7 +76,8 @@ impl Shard {
                 }
             }
         }
-        self.hub.admission.connections().saturating_sub(u32::from(except.is_some()))
+        let unreached = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
+        self.hub.admission.connections().saturating_sub(unreached)
     }
 
     /// Takes another shard's frames over.
@@ -127,7 +129,7 @@ impl Shard {
             }
             Target::All => conns
                 .iter()
-                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect)
+                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect && !conn.echo)
                 .for_each(|(key, _)| owe(key.slot)),
         }
         if !self.met.is_empty() {

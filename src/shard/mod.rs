@@ -18,6 +18,7 @@ mod backlog;
 mod budget;
 mod commands;
 mod conn;
+mod echo;
 mod fanout;
 mod handlers;
 mod mail;
@@ -45,6 +46,7 @@ use smallvec::SmallVec;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Mark in `pending` of a connection with a backlog.
 const BLOCKED: ListId = 1 << 31;
@@ -74,6 +76,17 @@ impl Now {
     pub const fn ds(self) -> u32 {
         (self.us / 100_000) as u32
     }
+}
+
+/// A connection that has been admitted and upgraded.
+#[derive(Debug, Clone, Copy)]
+pub struct Newcomer {
+    /// The client's address as the proxy rules find it.
+    pub peer: Option<SocketAddr>,
+    /// What it speaks; of no meaning for an echo.
+    pub dialect: DialectId,
+    /// Whether it is to hear its own messages and nothing else.
+    pub echo: bool,
 }
 
 /// What a shard is made of.
@@ -175,8 +188,9 @@ impl Shard {
         self.conns.key(slot)
     }
 
-    /// Takes a connection that has been admitted and upgraded, and greets it. `None` if the shard has no slot left.
-    pub fn open(&mut self, now: Now, peer: Option<SocketAddr>, dialect: DialectId) -> Option<Key> {
+    /// Takes a connection over, and greets it. `None` if the shard has no slot left.
+    pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
+        let Newcomer { peer, dialect, echo } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -187,6 +201,7 @@ impl Shard {
             id,
             peer,
             dialect,
+            echo,
             state: State::Open,
             strikes: 0,
             received_ds: now.ds(),
@@ -205,6 +220,9 @@ impl Shard {
         }
         self.pending[slot as usize] = EMPTY;
         self.metrics.connections.set(self.conns.len() as u64);
+        if echo {
+            self.hub.echoes.fetch_add(1, Ordering::Relaxed);
+        }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
         self.answer(now, slot, &Answer::Connected { client_id: id });
         self.arm(now, slot);
@@ -233,6 +251,9 @@ impl Shard {
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
         self.hub.admission.release(conn.ip());
+        if conn.echo {
+            self.hub.echoes.fetch_sub(1, Ordering::Relaxed);
+        }
         self.metrics.connections.set(self.conns.len() as u64);
         let reason = match conn.state {
             State::Open => {

@@ -14,7 +14,7 @@ const DRAIN_BYTES: usize = 1024 * 1024;
 impl Shard {
     /// Says something to one connection, in its dialect.
     pub(super) fn answer(&mut self, now: Now, slot: u32, answer: &Answer<'_>) {
-        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
         let entry = self.palette.push(None, |out| {
             wire::frame_in_place(out, wire::Opcode::Text, |out| {
@@ -56,9 +56,7 @@ impl Shard {
                 Sent::Taken(taken) if taken == bytes.len() => {
                     frames_out += u64::from(self.palette.frames(list));
                     bytes_out += taken as u64;
-                    if self.closing_is_over(slot) {
-                        self.remove(slot, sockets);
-                    }
+                    self.all_sent(slot, sockets);
                 }
                 Sent::Taken(taken) => {
                     bytes_out += taken as u64;
@@ -177,9 +175,7 @@ impl Shard {
         } else if empty {
             self.discard_backlog(slot);
             sockets.watch_writable(slot, false);
-            if self.closing_is_over(slot) {
-                self.remove(slot, sockets);
-            }
+            self.all_sent(slot, sockets);
         }
     }
 
@@ -203,13 +199,16 @@ impl Shard {
         (backlog.frames(), backlog.bytes())
     }
 
-    /// Both close frames have been seen and ours is out.
-    fn closing_is_over(&self, slot: u32) -> bool {
-        self.pending[slot as usize] == EMPTY
-            && self
-                .conns
-                .at(slot)
-                .is_some_and(|conn| matches!(conn.state, State::Closing { peer_closed: true, .. }))
+    /// Ends what can end of a connection that is being closed, if all that it is owed is out.
+    pub(super) fn all_sent(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        if self.pending[slot as usize] != EMPTY {
+            return;
+        }
+        match self.conns.at(slot).map(|conn| conn.state) {
+            Some(State::Closing { peer_closed: true, .. }) => self.remove(slot, sockets),
+            Some(State::Closing { deaf: true, .. }) => sockets.finish(slot),
+            _ => {}
+        }
     }
 
     /// Evicts the connections whose outboxes passed their bound.
@@ -250,8 +249,8 @@ impl Shard {
         let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         let peer_closed = reason == CloseReason::PeerClosed;
-        conn.state = State::Closing { reason, peer_closed, deadline_ds };
-        conn.input = None;
+        conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
+        // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
         self.leave_all(slot);
         self.metrics.closes.add(reason.index(), 1);

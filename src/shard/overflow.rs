@@ -26,7 +26,7 @@
 
 use super::backlog::{Backlog, Bounds, charge};
 use super::palette::{ListId, Tag};
-use super::{Now, Shard};
+use super::{Now, Shard, echo};
 use crate::dialect::dialect;
 use crate::model::{Answer, DialectId, DropReason, RoomName};
 use crate::wire;
@@ -93,7 +93,7 @@ impl Shard {
 
     /// Adds a publication of a room that may lose it, in the place of older ones where there is no other.
     fn wait_lossy(&mut self, slot: u32, entry: u32, tag: Tag, name: &RoomName) -> Result<(), DropReason> {
-        let bounds = self.bounds(false);
+        let bounds = self.bounds(slot, false);
         let node_max = self.config.limits.outboxes_bytes_max;
         let len = self.palette.frame(entry).len();
         let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
@@ -133,7 +133,7 @@ impl Shard {
 
     /// Takes `cost` bytes for one frame that is not lost, in the place of publications that may be.
     fn place_in_backlog(&mut self, slot: u32, cost: usize, is_answer: bool) -> Result<(), DropReason> {
-        let (bounds, node_max) = (self.bounds(is_answer), self.config.limits.outboxes_bytes_max);
+        let (bounds, node_max) = (self.bounds(slot, is_answer), self.config.limits.outboxes_bytes_max);
         if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
             let (mut dropped, mut given) = (0, 0);
             while !backlog.has_place(cost, 1, bounds)
@@ -157,7 +157,7 @@ impl Shard {
         frames: u32,
         is_answer: bool,
     ) -> Result<(), DropReason> {
-        let bounds = self.bounds(is_answer);
+        let bounds = self.bounds(slot, is_answer);
         let backlog = self.conns.at(slot).and_then(|conn| conn.backlog.as_ref());
         let held = backlog.map_or(0, |backlog| backlog.bytes());
         if backlog.is_some_and(|backlog| !backlog.has_place(cost, frames, bounds)) {
@@ -167,9 +167,11 @@ impl Shard {
     }
 
     /// The bounds of one backlog. Answers have a reserve.
-    fn bounds(&self, is_answer: bool) -> Bounds {
+    fn bounds(&self, slot: u32, is_answer: bool) -> Bounds {
         let limits = &self.config.limits;
-        let (bytes_max, frames_max) = (limits.outbox_bytes_max, limits.outbox_messages_max);
+        let echo = self.conns.at(slot).is_some_and(|conn| conn.echo);
+        let bytes_max = limits.outbox_bytes_max + if echo { echo::OUTBOX_BYTES } else { 0 };
+        let frames_max = limits.outbox_messages_max;
         if is_answer {
             Bounds {
                 bytes_max: bytes_max + RESERVE_BYTES,

@@ -1,19 +1,23 @@
 //! From received bytes to handled messages.
 
 use super::conn::{Input, State};
-use super::{Now, Shard, Sockets};
+use super::{Now, Shard, Sockets, echo};
 use crate::model::CloseReason;
-use crate::wire::{self, Event, FrameLimits, Parsed};
+use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
 impl Shard {
     /// Bytes came from a peer. They are unmasked in place.
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
+        let echo = conn.echo;
         self.metrics.bytes_in.add(bytes.len() as u64);
+        if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
+            return;
+        }
         match conn.input.take() {
             None => {
-                let (used, need) = self.frames(now, slot, bytes, sockets);
+                let (used, need) = self.frames(now, slot, echo, bytes, sockets);
                 self.keep_input(slot, &bytes[used..], need);
             }
             Some(mut input) => {
@@ -24,7 +28,7 @@ impl Shard {
                 }
                 input.buffer.extend_from_slice(bytes);
                 if input.buffer.len() >= input.need {
-                    let (used, need) = self.frames(now, slot, &mut input.buffer, sockets);
+                    let (used, need) = self.frames(now, slot, echo, &mut input.buffer, sockets);
                     self.keep_input(slot, &input.buffer[used..], need);
                 } else if let Some(conn) = self.conns.at_mut(slot) {
                     conn.input = Some(input);
@@ -48,16 +52,22 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
+        echo: bool,
         bytes: &mut [u8],
         sockets: &mut impl Sockets,
     ) -> (usize, usize) {
-        let limits = FrameLimits {
-            message_bytes_max: self.config.limits.message_bytes_max,
-            fragments_max: self.config.limits.fragments_max,
+        let limits = if echo {
+            echo::LIMITS
+        } else {
+            FrameLimits {
+                message_bytes_max: self.config.limits.message_bytes_max,
+                fragments_max: self.config.limits.fragments_max,
+            }
         };
         let mut at = 0;
         loop {
             let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
+            let closing = !conn.is_open();
             let mut assembler = conn.assembler.take();
             let rest = &mut bytes[at..];
             if rest.is_empty() {
@@ -72,22 +82,37 @@ impl Shard {
                 }
                 Err(error) => {
                     self.protocol_error(now, slot, error, sockets);
+                    self.turn_deaf(slot, sockets);
                     return (bytes.len(), 0);
                 }
             };
             let end = header.header_len + header.payload_len;
             at += end;
+            self.metrics.frames_in.add(1);
+            if closing {
+                // RFC 6455 section 1.4: after our close frame only the peer's own is of interest. What came in the
+                // middle of a message goes on here, and is no continuation of nothing.
+                if header.opcode == Opcode::Close {
+                    self.peer_closed(slot, sockets);
+                    return (bytes.len(), 0);
+                }
+                continue;
+            }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
-            self.metrics.frames_in.add(1);
             match wire::accept(&mut assembler, &header, payload, &limits) {
                 Ok(event) => {
                     self.event(now, slot, event, sockets);
                     wire::finish(&mut assembler);
                 }
+                // Only the frame is wrong, not where it ends: the peer's close may follow.
                 Err(error) => {
+                    assembler = None;
                     self.protocol_error(now, slot, error, sockets);
-                    return (bytes.len(), 0);
+                    // However wrong, it was the peer's last frame: no other close will come.
+                    if header.opcode == Opcode::Close {
+                        self.peer_closed(slot, sockets);
+                    }
                 }
             }
             if let Some(conn) = self.conns.at_mut(slot)
@@ -103,18 +128,12 @@ impl Shard {
 
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        if let State::Closing { peer_closed, .. } = &mut conn.state {
-            // RFC 6455 section 1.4: after our close frame only the peer's own is of interest.
-            if matches!(event, Event::Close { .. }) {
-                *peer_closed = true;
-                if self.pending[slot as usize] == super::palette::EMPTY {
-                    self.remove(slot, sockets);
-                }
-            }
-            return;
-        }
         match event {
             Event::Fragment | Event::Pong(_) => {}
+            Event::Text(_) | Event::Binary(_) if conn.echo => {
+                conn.message_ds = now.ds();
+                self.echo(slot, event);
+            }
             Event::Text(text) => {
                 conn.message_ds = now.ds();
                 self.text(now, slot, text, sockets);
@@ -132,6 +151,26 @@ impl Shard {
         self.evict_doomed(now, sockets);
     }
 
+    /// The peer of a connection that is being closed has sent its own close frame: nothing more is awaited of it.
+    fn peer_closed(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let State::Closing { peer_closed, .. } = &mut conn.state {
+            *peer_closed = true;
+            self.all_sent(slot, sockets);
+        }
+    }
+
+    /// A frame's header was wrong, so nobody knows where the next frame begins. RFC 6455 section 7.1.7: say so in a
+    /// close frame, then end the transport. Our side ends at once and input is read on into nothing, since unread
+    /// input would turn the end into a reset, which may overtake the close frame.
+    fn turn_deaf(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if let State::Closing { deaf, .. } = &mut conn.state {
+            *deaf = true;
+            self.all_sent(slot, sockets);
+        }
+    }
+
     fn protocol_error(
         &mut self,
         now: Now,
@@ -139,11 +178,9 @@ impl Shard {
         error: wire::ProtocolError,
         sockets: &mut impl Sockets,
     ) {
+        // What comes after our close frame is the rest of what was refused, or is not looked at.
+        let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
         self.metrics.protocol_errors.add(1);
-        let Some(conn) = self.conns.at(slot) else { return };
-        if !conn.is_open() {
-            return self.remove(slot, sockets);
-        }
         tracing::debug!(connection = %conn.id, %error, "protocol error");
         let reason = match error.close_code() {
             1007 => CloseReason::InvalidUtf8,

@@ -23,7 +23,7 @@ impl Shard {
                 reply(self.outside_publish(now, &to, &event, data.as_deref()));
             }
             Request::Send { to, message, reply } => {
-                let slot = self.find(to);
+                let slot = self.find(to).filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.echo));
                 if let Some(slot) = slot {
                     self.answer(now, slot, &message.as_answer());
                 }
@@ -90,7 +90,7 @@ impl Shard {
                 SlowConsumer {
                     client_id: conn.id.to_string(),
                     ip: conn.ip(),
-                    dialect: crate::dialect::dialect(conn.dialect).name(),
+                    dialect: if conn.echo { "echo" } else { crate::dialect::dialect(conn.dialect).name() },
                     rooms: conn
                         .memberships
                         .iter()

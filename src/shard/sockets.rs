@@ -7,6 +7,8 @@ pub trait Sockets {
     fn watch_writable(&mut self, slot: u32, on: bool);
     /// Lets the transport hold what is left to say although it would rather refuse: the last frames before the end.
     fn urge(&mut self, slot: u32);
+    /// Ends our side of the transport: the peer reads to the end, and what it sends is still received.
+    fn finish(&mut self, slot: u32);
     /// Closes the transport and forgets the slot.
     fn close(&mut self, slot: u32);
     /// Microseconds of the shard's clock, for the latency of a tick that has just been written.

@@ -1,6 +1,6 @@
 //! Pings, deadlines and the drain.
 
-use super::conn::State;
+use super::conn::{Conn, State};
 use super::outbox::deciseconds;
 use super::{Now, Shard, Sockets};
 use crate::model::CloseReason;
@@ -66,6 +66,7 @@ impl Shard {
     fn due(&self, now: Now, slot: u32) -> Due {
         let Some(conn) = self.conns.at(slot) else { return Due::Nothing };
         let times = &self.config.times;
+        let ping_interval = self.ping_interval(conn);
         let over = |since_ds: u32, limit: Duration| {
             !limit.is_zero() && now.ds() >= since_ds.saturating_add(deciseconds(limit))
         };
@@ -78,17 +79,22 @@ impl Shard {
                 });
                 if stuck {
                     Due::Close(CloseReason::SlowConsumer)
-                } else if !times.ping_interval.is_zero() && over(conn.received_ds, times.pong_wait)
+                } else if !ping_interval.is_zero() && over(conn.received_ds, times.pong_wait)
                     || over(conn.message_ds, times.idle_timeout)
                 {
                     Due::Close(CloseReason::Idle)
-                } else if over(conn.pinged_ds, times.ping_interval) {
+                } else if over(conn.pinged_ds, ping_interval) {
                     Due::Ping
                 } else {
                     Due::Nothing
                 }
             }
         }
+    }
+
+    /// Time between pings to a connection; zero: none.
+    fn ping_interval(&self, conn: &Conn) -> Duration {
+        if conn.echo { Duration::ZERO } else { self.config.times.ping_interval }
     }
 
     fn ping(&mut self, now: Now, slot: u32) {
@@ -102,21 +108,19 @@ impl Shard {
     pub(super) fn arm(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.at(slot) else { return };
         let times = &self.config.times;
+        let ping_interval = self.ping_interval(conn);
         let after = |since_ds: u32, limit: Duration| {
             (!limit.is_zero()).then(|| u64::from(since_ds.saturating_add(deciseconds(limit))) * 100)
         };
         let deadline_ms = match conn.state {
             State::Closing { deadline_ds, .. } => Some(u64::from(deadline_ds) * 100),
             State::Open => {
-                let pong = if times.ping_interval.is_zero() {
-                    None
-                } else {
-                    after(conn.received_ds, times.pong_wait)
-                };
+                let pong =
+                    if ping_interval.is_zero() { None } else { after(conn.received_ds, times.pong_wait) };
                 let write =
                     conn.backlog.as_ref().map(|log| log.progress_ms + times.write_wait.as_millis() as u64);
                 let idle = after(conn.message_ds, times.idle_timeout);
-                [pong, write, idle, after(conn.pinged_ds, times.ping_interval)].into_iter().flatten().min()
+                [pong, write, idle, after(conn.pinged_ds, ping_interval)].into_iter().flatten().min()
             }
         };
         match deadline_ms {

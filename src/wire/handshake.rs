@@ -5,8 +5,8 @@
 //! future gives its own connection object instead of the stream. What is left of it is the hash of the key.
 
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::{Method, StatusCode, Version};
 use sha1::{Digest, Sha1};
@@ -41,6 +41,9 @@ pub enum HandshakeError {
     /// `Connection: Upgrade`.
     #[error("the Connection header must say Upgrade")]
     Connection,
+    /// Its bytes could be taken for frames.
+    #[error("the handshake must have no body")]
+    Body,
     /// Exactly one key of 16 bytes in base64.
     #[error("the handshake must have one Sec-WebSocket-Key of 16 bytes in base64")]
     Key,
@@ -56,7 +59,7 @@ impl HandshakeError {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Upgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Host | Self::Connection | Self::Key => StatusCode::BAD_REQUEST,
+            Self::Host | Self::Connection | Self::Body | Self::Key => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -83,6 +86,10 @@ pub fn check(method: &Method, version: Version, headers: &HeaderMap) -> Result<H
     }
     if !has_token(headers, &CONNECTION, "upgrade") {
         return Err(HandshakeError::Connection);
+    }
+    let length = headers.get(CONTENT_LENGTH).map_or(&b"0"[..], |length| length.as_bytes());
+    if headers.contains_key(TRANSFER_ENCODING) || length != b"0" {
+        return Err(HandshakeError::Body);
     }
     if one(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(HandshakeError::Version);
@@ -176,6 +183,19 @@ mod tests {
         }
         assert_eq!(check(&Method::POST, Version::HTTP_11, &headers(GOOD)), Err(HandshakeError::Method));
         assert_eq!(check(&Method::GET, Version::HTTP_10, &headers(GOOD)), Err(HandshakeError::HttpVersion));
+    }
+
+    #[test]
+    fn a_body_is_refused() {
+        for (name, value) in [("content-length", "7"), ("transfer-encoding", "chunked")] {
+            let mut pairs = GOOD.to_vec();
+            pairs.push((name, value));
+            let error = check(&Method::GET, Version::HTTP_11, &headers(&pairs));
+            assert_eq!(error, Err(HandshakeError::Body), "{name}");
+        }
+        let mut pairs = GOOD.to_vec();
+        pairs.push(("content-length", "0"));
+        assert!(check(&Method::GET, Version::HTTP_11, &headers(&pairs)).is_ok());
     }
 
     #[test]

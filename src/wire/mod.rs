@@ -6,6 +6,7 @@ mod frame;
 mod handshake;
 mod message;
 mod proxy;
+mod request;
 
 pub use build::{frame_in_place, write_close, write_ping, write_pong};
 pub use forwarded::client_ip;
@@ -13,3 +14,4 @@ pub use frame::{FrameLimits, Header, Opcode, Parsed, ProtocolError, parse_header
 pub use handshake::{Handshake, HandshakeError, check as check_handshake, is_upgrade};
 pub use message::{Assembler, Event, accept, finish};
 pub use proxy::{ProxyError, ProxyParsed, parse as parse_proxy_header};
+pub use request::{RequestError, check as check_request};

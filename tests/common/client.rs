@@ -69,15 +69,47 @@ impl Client {
         Self::on(stream, &addr.to_string(), path, headers)
     }
 
+    /// Connects with a receive buffer of this size, so that not reading is felt by the server soon.
+    pub fn connect_with_buffer(addr: SocketAddr, bytes: usize) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("a size that the system takes");
+        socket.connect(&addr.into()).expect("the server accepts");
+        Self::on(TcpStream::from(socket), &addr.to_string(), "/ws", &[])
+    }
+
+    /// Connects to `/echo`, which does not greet.
+    pub fn connect_echo(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).expect("the server accepts");
+        Self::upgrade(stream, &addr.to_string(), "/echo", &[])
+    }
+
     /// Shakes hands on a connected stream and reads the greeting.
-    pub fn on(mut stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+    pub fn on(stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        Self::upgrade(stream, host, path, headers).greeted()
+    }
+
+    /// Shakes hands on a connected stream and reads nothing beyond it.
+    pub fn upgrade(mut stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.write_all(&Self::handshake(host, path, headers)).expect("the server reads");
-        Self::upgraded(stream)
+        Self::answered(stream)
     }
 
     /// Reads the answer to a handshake and the greeting.
     pub fn upgraded(stream: TcpStream) -> Self {
+        Self::answered(stream).greeted()
+    }
+
+    fn greeted(mut self) -> Self {
+        let greeting = self.expect_text();
+        let greeting: serde_json::Value = serde_json::from_str(&greeting).expect("the greeting is JSON");
+        self.id = greeting["data"]["client_id"].as_str().expect("the greeting has an id").to_owned();
+        self
+    }
+
+    /// Reads the answer to a handshake.
+    fn answered(stream: TcpStream) -> Self {
         let mut client = Self { stream, received: Vec::new(), id: String::new() };
         let head = client.response_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -87,9 +119,6 @@ impl Client {
             })
         });
         assert!(accepted, "{head}");
-        let greeting = client.expect_text();
-        let greeting: serde_json::Value = serde_json::from_str(&greeting).expect("the greeting is JSON");
-        client.id = greeting["data"]["client_id"].as_str().expect("the greeting has an id").to_owned();
         client
     }
 
@@ -124,6 +153,22 @@ impl Client {
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Ends the sending side; what the server still says can be read.
+    pub fn end_sending(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("it is connected");
+    }
+
+    /// Goes away with a reset instead of an end.
+    pub fn reset(self) {
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&self.stream).set_linger(linger).expect("a TCP socket");
+    }
+
+    /// The same where the server may have ended the connection; `false` if it has.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
     }
 
     /// Sends one masked frame.
@@ -183,6 +228,18 @@ impl Client {
                 _ => panic!("{error}"),
             },
         }
+    }
+
+    /// Exactly these bytes come next.
+    pub fn expect_bytes(&mut self, expected: &[u8]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.received.len() < expected.len() {
+            assert!(Instant::now() < deadline, "only {} bytes within {PATIENCE:?}", self.received.len());
+            assert!(self.receive(deadline), "the connection ended after {:02x?}", self.received);
+        }
+        let got: Vec<u8> = self.received.drain(..expected.len()).collect();
+        let show = |bytes: &[u8]| format!("{:02x?}", &bytes[..bytes.len().min(64)]);
+        assert!(got == expected, "{}\nis not {}", show(&got), show(expected));
     }
 
     /// The next text message. Pings before it are answered.

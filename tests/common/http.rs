@@ -1,4 +1,4 @@
-use super::{Json, PATIENCE};
+use super::{Json, PATIENCE, Server};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -107,4 +107,30 @@ fn is_whole(answer: &[u8]) -> bool {
     let told =
         Response::parse(answer).header("content-length").and_then(|length| length.parse::<usize>().ok());
     told.is_some_and(|length| answer.len() >= head.len() + 4 + length)
+}
+
+/// A request's head to the server's own address, with further lines.
+pub fn head(request_line: &str, lines: &str) -> String {
+    format!("{request_line}\r\nHost: localhost\r\n{lines}\r\n")
+}
+
+/// A publish request with further header lines.
+pub fn post(lines: &str, body: &str) -> String {
+    head("POST /v1/publish HTTP/1.1", lines) + body
+}
+
+/// A body that is right, and the same in one chunk.
+pub const BODY: &str = r#"{"room":"a","data":1}"#;
+pub const CHUNKED: &str = "15\r\n{\"room\":\"a\",\"data\":1}\r\n0\r\n\r\n";
+/// All that comes on one connection until the server ends it; nothing else may be left open.
+pub fn to_the_end(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The server may have ended it already.
+    stream.write_all(bytes).ok();
+    let mut answer = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    String::from_utf8(answer).unwrap()
 }

@@ -1,19 +1,23 @@
 //! What the integration tests share: a server process, a client that speaks bytes, and conversations.
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
 
+mod bytes;
 mod client;
 mod conversation;
 mod http;
 mod json;
 mod program;
 mod server;
+mod siege;
 
+pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
-pub use http::{Response, exchange, request};
+pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
 pub use json::Json;
 pub use program::Program;
 pub use server::Server;
+pub use siege::{Siege, rss_kib, says};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,0 +1,156 @@
+//! What is counted. Each case sets its world up, does its work once to be warm, and once measured.
+
+use crate::measured;
+use crate::world::{World, frame, publish};
+use fanwire::io::mailbox::{Mailbox, Wake};
+use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
+use std::hint::black_box;
+
+/// One thing to count.
+pub struct Case {
+    pub name: &'static str,
+    /// Units of work in one pass.
+    pub units: u32,
+    /// What a unit is.
+    pub unit: &'static str,
+    pub run: fn(),
+}
+
+const fn case(name: &'static str, units: u32, unit: &'static str, run: fn()) -> Case {
+    Case { name, units, unit, run }
+}
+
+/// Frames in one pass of the frame cases.
+const FRAMES: u32 = 100;
+
+/// Publications in one pass of the publish cases: a tick's worth.
+const TICK: u32 = 16;
+
+/// Items in one pass of the mailbox case.
+const ITEMS: u32 = 1000;
+
+pub const CASES: &[Case] = &[
+    case("parse_frame_16", FRAMES, "frame", || parse(16)),
+    case("parse_frame_125", FRAMES, "frame", || parse(125)),
+    case("parse_frame_1000", FRAMES, "frame", || parse(1000)),
+    case("parse_frame_64000", FRAMES, "frame", || parse(64_000)),
+    case("build_frame_100", FRAMES, "frame", || build(100)),
+    case("build_frame_1000", FRAMES, "frame", || build(1000)),
+    case("publish_to_1", TICK, "delivery", || publish_to(1)),
+    case("publish_to_100", TICK * 100, "delivery", || publish_to(100)),
+    case("publish_to_10000", TICK * 10_000, "delivery", || publish_to(10_000)),
+    case("mailbox_push_drain", ITEMS, "item", mailbox),
+    case("join_leave", 100, "cycle", join_leave),
+    case("outbox_append_flush", TICK * 100, "frame", outbox),
+    case("connect_disconnect", 100, "cycle", connect_disconnect),
+];
+
+fn parse(payload_bytes: usize) {
+    let limits = FrameLimits { message_bytes_max: 1 << 20, fragments_max: 16 };
+    let frames = frame(&"x".repeat(payload_bytes)).repeat(FRAMES as usize);
+    let pass = |mut bytes: Vec<u8>| {
+        let mut rest = &mut bytes[..];
+        while !rest.is_empty() {
+            let Ok(Parsed::Frame { header }) = parse_header(rest, &limits) else { panic!("whole frames") };
+            let (frame, tail) = rest.split_at_mut(header.header_len + header.payload_len);
+            let payload = &mut frame[header.header_len..];
+            unmask(payload, header.mask);
+            black_box(accept(&mut None, &header, payload, &limits).expect("text"));
+            rest = tail;
+        }
+    };
+    pass(frames.clone());
+    let copy = frames.clone();
+    measured(|| pass(copy));
+}
+
+fn build(payload_bytes: usize) {
+    let payload = "x".repeat(payload_bytes);
+    let mut out = Vec::new();
+    let mut pass = || {
+        out.clear();
+        for _ in 0..FRAMES {
+            frame_in_place(&mut out, Opcode::Text, |out| {
+                out.extend_from_slice(black_box(payload.as_bytes()))
+            });
+        }
+    };
+    pass();
+    measured(pass);
+}
+
+fn publish_to(members: u32) {
+    let mut world = World::with_members(members);
+    let burst = publish(100).repeat(TICK as usize);
+    let pass = |world: &mut World, mut burst: Vec<u8>| {
+        world.receive(0, &mut burst);
+        world.flush();
+    };
+    pass(&mut world, burst.clone());
+    measured(|| pass(&mut world, burst));
+}
+
+struct NoWake;
+
+impl Wake for NoWake {
+    fn wake(&self) {}
+}
+
+fn mailbox() {
+    let mailbox = Mailbox::new(NoWake);
+    let pass = || {
+        for item in 0..ITEMS {
+            mailbox.push(item, 100);
+        }
+        let mut sum = 0;
+        mailbox.drain(ITEMS as usize, |item| sum += item);
+        black_box(sum);
+    };
+    pass();
+    measured(pass);
+}
+
+fn join_leave() {
+    let mut world = World::with_members(100);
+    let slot = world.connect();
+    let join = frame(r#"{"type":"subscribe","room":"room"}"#);
+    let leave = frame(r#"{"type":"unsubscribe","room":"room"}"#);
+    let bytes = [join, leave].concat().repeat(100);
+    let pass = |world: &mut World, mut bytes: Vec<u8>| {
+        world.receive(slot, &mut bytes);
+        world.flush();
+    };
+    pass(&mut world, bytes.clone());
+    measured(|| pass(&mut world, bytes));
+}
+
+fn outbox() {
+    let mut world = World::with_members(101);
+    let burst = publish(100).repeat(TICK as usize);
+    let pass = |world: &mut World, mut burst: Vec<u8>| {
+        // All members refuse their bytes, keep a backlog, and then take it.
+        world.sink.takes = false;
+        world.receive(0, &mut burst[..]);
+        world.flush();
+        world.sink.takes = true;
+        for slot in 0..101 {
+            world.shard.writable(crate::world::NOW, slot, &mut world.sink);
+        }
+    };
+    pass(&mut world, burst.clone());
+    measured(|| pass(&mut world, burst));
+}
+
+fn connect_disconnect() {
+    let mut world = World::with_members(100);
+    let pass = |world: &mut World| {
+        for _ in 0..100 {
+            let slot = world.connect();
+            world.receive(slot, &mut frame(r#"{"type":"subscribe","room":"room"}"#));
+            world.flush();
+            world.shard.lost(slot, &mut world.sink);
+        }
+    };
+    pass(&mut world);
+    measured(|| pass(&mut world));
+}
