@@ -1,4 +1,4 @@
-use crate::api::{RoomInfo, RoomMembers, SlowConsumer, Stats};
+use crate::api::{MembersCursor, RoomInfo, RoomMembers, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
 use crate::model::{ConnectionId, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
@@ -94,12 +94,18 @@ impl Handle {
         self.shared.rooms(prefix, after, limit)
     }
 
-    /// Who is in a room: its members on this node, and the ids of up to `limit` of them. `None` if nobody is.
+    /// Who is in a room: its members on this node, and the ids of up to `limit` (at least 1) of them from `cursor`
+    /// on. `None` if nobody is.
     ///
     /// # Errors
     /// If the server ends first.
-    pub async fn members(&self, room: &RoomName, limit: usize) -> Result<Option<RoomMembers>, Ended> {
-        self.shared.members(room, limit).await
+    pub async fn members(
+        &self,
+        room: &RoomName,
+        cursor: MembersCursor,
+        limit: usize,
+    ) -> Result<Option<RoomMembers>, Ended> {
+        self.shared.members(room, cursor, limit).await
     }
 
     /// Counts of the node and of each shard.

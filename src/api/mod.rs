@@ -2,12 +2,14 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
+mod cursor;
 mod error;
 mod query;
 mod route;
 mod types;
 
 pub use body::{PublishRequest, parse_broadcast, parse_publish};
+pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use route::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route,

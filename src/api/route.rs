@@ -1,5 +1,5 @@
-use super::ApiError;
 use super::query::{Params, percent_decode};
+use super::{ApiError, MembersCursor, NoCursor};
 use crate::model::RoomName;
 
 /// Rooms in one page of a list where the request does not say.
@@ -16,6 +16,9 @@ pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 pub const SLOW_LIMIT_MAX: u32 = 1000;
 
 const READ: &str = "GET, HEAD";
+
+/// Longest cursor of a page of members: three numbers.
+const CURSOR_BYTES_MAX: usize = 20;
 
 /// What a request is for. An answer to `HEAD` is that to `GET` without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +51,12 @@ pub enum Route {
         /// The room.
         name: RoomName,
     },
-    /// `GET /v1/rooms/{name}/members?limit=`: who is in it.
+    /// `GET /v1/rooms/{name}/members?cursor=&limit=`: who is in it.
     Members {
         /// The room.
         name: RoomName,
+        /// Where to go on: the `cursor` of the page before.
+        cursor: MembersCursor,
         /// Most members to list.
         limit: u32,
     },
@@ -145,9 +150,13 @@ fn room(encoded: &str) -> Result<Route, ApiError> {
 }
 
 fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
-    let params = Params::parse(query, ["limit"])?;
+    let params = Params::parse(query, ["cursor", "limit"])?;
     let limit = params.limit("limit", MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX)?;
-    Ok(Route::Members { name: room_name(encoded)?, limit })
+    let cursor = match params.text("cursor", CURSOR_BYTES_MAX)?.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string()))?,
+        None => MembersCursor::START,
+    };
+    Ok(Route::Members { name: room_name(encoded)?, cursor, limit })
 }
 
 fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
@@ -169,7 +178,12 @@ mod tests {
     #[test]
     fn every_route_is_found() {
         let room = |name: &str| Route::Room { name: RoomName::new(name).unwrap() };
-        let members = |name: &str, limit| Route::Members { name: RoomName::new(name).unwrap(), limit };
+        let members_after = |name: &str, cursor, limit| {
+            let name = RoomName::new(name).unwrap();
+            Route::Members { name, cursor, limit }
+        };
+        let members = |name, limit| members_after(name, MembersCursor::START, limit);
+        let cursor = MembersCursor { shard: 1, dialect: 0, before: 9 };
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
         for (method, target, expected, key) in [
             ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
@@ -196,7 +210,8 @@ mod tests {
             ("HEAD", "/v1/rooms/..", room(".."), true),
             ("GET", "/v1/rooms/members", room("members"), true),
             ("GET", "/v1/rooms/a%2Fb/members", members("a/b", MEMBERS_LIMIT_DEFAULT), true),
-            ("GET", "/v1/rooms/members/members?limit=1000", members("members", 1000), true),
+            ("GET", "/v1/rooms/members/members?limit=1000&cursor=", members("members", 1000), true),
+            ("GET", "/v1/rooms/a/members?limit=5&cursor=1-0-9", members_after("a", cursor, 5), true),
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
@@ -273,6 +288,8 @@ mod tests {
             "/v1/rooms/chat?x",
             "/v1/rooms/chat/members?limit=1001",
             "/v1/rooms/%00/members",
+            "/v1/rooms/chat/members?cursor=chat",
+            "/v1/rooms/chat/members?cursor=1-2-3-4",
             "/v1/slow?limit=-1",
             "/v1/stats?x=1",
         ] {

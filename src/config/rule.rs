@@ -47,10 +47,11 @@ pub enum Overflow {
     /// The member is closed with 4430.
     #[default]
     Disconnect,
-    /// The member's oldest publications of the room are dropped, and it is told how many.
+    /// The member's oldest publications are dropped, of the room of this policy or [`Overflow::Conflate`] of which
+    /// most bytes wait, and it is told how many.
     DropOldest,
     /// Of the room's publications that wait for the member, those with the same value of this field of `data` make
-    /// place for the newest, and it is told how many.
+    /// place for the newest, and it is told how many. Beyond that as [`Overflow::DropOldest`].
     Conflate {
         /// A top-level field of `data`; none: the newest publication alone counts.
         key: Option<String>,

@@ -195,8 +195,8 @@ impl Http {
                 }
                 None => Err(ApiError::not_found("no such room")),
             },
-            Route::Members { name, limit } => {
-                let members = self.node.members(&name, limit as usize).await;
+            Route::Members { name, cursor, limit } => {
+                let members = self.node.members(&name, cursor, limit as usize).await;
                 match members.map_err(|_| ApiError::unavailable("shutting down"))? {
                     Some(members) => Ok(json(&members)),
                     None => Err(ApiError::not_found("no such room")),

@@ -1,5 +1,5 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
-use crate::api::{RoomInfo, RoomMembers, ShardStats, SlowConsumer, Stats};
+use crate::api::{MembersCursor, RoomInfo, RoomMembers, ShardStats, SlowConsumer, Stats};
 use crate::hub::Hub;
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
@@ -96,22 +96,35 @@ impl NodeShared {
         Ok(slow)
     }
 
-    /// Who is in a room: its members on this node, and the ids of up to `limit` of them. `None` if there is no such
-    /// room.
+    /// Who is in a room: its members on this node, and the ids of up to `limit` of them from `cursor` on. `None` if
+    /// there is no such room.
     ///
     /// # Errors
     /// If the server ends first.
-    pub async fn members(&self, room: &RoomName, limit: usize) -> Result<Option<RoomMembers>, Ended> {
+    pub async fn members(
+        &self,
+        room: &RoomName,
+        cursor: MembersCursor,
+        limit: usize,
+    ) -> Result<Option<RoomMembers>, Ended> {
         let Some(shared) = self.hub.directory.get(room.as_str()) else { return Ok(None) };
-        let shards = (0..self.mailboxes.len()).filter(|shard| shared.interest(*shard).is_some());
-        let ask = |shard| self.ask(shard, |reply| Request::Members { room: room.clone(), limit, reply });
         let mut members = Vec::new();
-        for answer in shards.map(ask).collect::<Vec<_>>() {
-            members.extend(answer.await?.iter().map(ConnectionId::to_string));
+        let mut next = Some(cursor);
+        while let Some(cursor) = next.filter(|_| members.len() < limit) {
+            let shard = usize::from(cursor.shard);
+            let mut more = None;
+            if shard < self.mailboxes.len() && shared.interest(shard).is_some() {
+                let (room, limit) = (room.clone(), limit - members.len());
+                let ask = |reply| Request::Members { room, cursor, limit, reply };
+                let (ids, rest) = self.ask(shard, ask).await?;
+                members.extend(ids.iter().map(ConnectionId::to_string));
+                more = rest;
+            }
+            let others = (shard + 1..self.mailboxes.len()).find(|shard| shared.interest(*shard).is_some());
+            next = more.or_else(|| others.map(|shard| MembersCursor::shard(shard as u16)));
         }
-        members.truncate(limit);
-        let client_count = u64::from(shared.members());
-        Ok(Some(RoomMembers { room: room.to_string(), client_count, members }))
+        let (client_count, cursor) = (u64::from(shared.members()), next.map(|next| next.to_string()));
+        Ok(Some(RoomMembers { room: room.to_string(), client_count, members, cursor }))
     }
 
     /// Sends a canary through the mailbox and the tick of every shard.

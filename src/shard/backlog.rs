@@ -7,13 +7,18 @@
 //! is lost leaves a hole, or, as the first one lost of its room, the notice of the loss, which counts those that
 //! follow until it is sent. Holes at the front are taken away at once, others when they are more than half.
 
+mod chunk;
+
+pub use chunk::frames_after;
+
 use crate::hub::Loss;
 use crate::model::RoomName;
+use chunk::{Chunk, NO_ROOM, frame_around};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::rc::Rc;
 
 /// Bytes charged for each waiting chunk beside its frames, about what its bookkeeping costs.
@@ -28,9 +33,6 @@ const ROOM_BYTES: usize = 384 + 2 * RoomName::BYTES_MAX;
 
 /// Holes that are left alone whatever their share.
 const HOLES_MIN: usize = 32;
-
-/// Mark of a chunk that belongs to no room's index. Rooms' ids begin at 1.
-const NO_ROOM: u64 = 0;
 
 /// The frames that wait for one blocked connection. Chunks are shared with the other connections that wait for the
 /// same bytes, but each is charged in full, so the memory is at most what is charged.
@@ -52,23 +54,6 @@ pub struct Backlog {
     pub index: u32,
 }
 
-/// Whole frames, of which the first `sent` bytes have gone.
-///
-/// | `bytes` | `room` | |
-/// |---|---|---|
-/// | some | none | frames that are not lost |
-/// | some | one | a frame that may be lost, nothing of it sent |
-/// | none | one | notice of the room's loss |
-/// | none | none | a hole |
-#[derive(Debug)]
-struct Chunk {
-    bytes: Option<Rc<[u8]>>,
-    sent: u32,
-    frames: u32,
-    room: u64,
-    key: Option<NonZeroU64>,
-}
-
 /// What of one room may be lost, and has been.
 #[derive(Debug)]
 struct Waiting {
@@ -80,6 +65,8 @@ struct Waiting {
     notice: Option<u64>,
     /// What the notice will tell.
     lost: u64,
+    /// Bytes charged for the frames.
+    bytes: usize,
 }
 
 /// Bounds of one backlog.
@@ -148,7 +135,7 @@ impl Backlog {
         self.queue.push_back(chunk);
     }
 
-    /// Adds an answer or a control frame, before all publications. Charged as by [`Backlog::push`].
+    /// Adds an answer or a control frame, before all publications that wait. Charged as by [`Backlog::push`].
     pub fn push_ahead(&mut self, bytes: Rc<[u8]>) {
         let chunk = self.count(bytes, 0);
         self.ahead.push_back(chunk);
@@ -179,8 +166,10 @@ impl Backlog {
             by_key: HashMap::default(),
             notice: None,
             lost: 0,
+            bytes: 0,
         });
         waiting.frames.push_back(number);
+        waiting.bytes += charge(bytes.len()) + LOSSY_BYTES;
         if let Some(key) = key {
             waiting.by_key.insert(key, number);
         }
@@ -192,9 +181,8 @@ impl Backlog {
         self.bytes + cost <= bounds.bytes_max && self.frames + frames <= bounds.frames_max
     }
 
-    /// Makes place for a frame of `len` bytes of a room: takes away the one of the same key, then the oldest of the
-    /// room, then the oldest of all that may be lost, until the frame is within `bounds` or nothing is left that may
-    /// go.
+    /// Makes place for a frame of `len` bytes of a room: takes away the one of the same key, then others as
+    /// [`Backlog::drop_any`] does, until the frame is within `bounds` or nothing is left that may go.
     pub fn make_place(&mut self, len: usize, room: u64, loss: Loss, bounds: Bounds) -> Made {
         let mut made = Made::default();
         if let Loss::ByKey(key) = loss
@@ -209,23 +197,19 @@ impl Backlog {
             if made.fits {
                 return made;
             }
-            let Some(given) = self.drop_oldest(room).or_else(|| self.drop_any()) else { return made };
+            let Some(given) = self.drop_any() else { return made };
             made.given += given;
             made.dropped += 1;
         }
     }
 
-    /// Drops the oldest frame of a room that may lose it. Returns the charge given back; `None` if there is none.
-    pub fn drop_oldest(&mut self, room: u64) -> Option<usize> {
-        let number = *self.rooms.get(&room)?.frames.front()?;
-        Some(self.lose(room, number))
-    }
-
-    /// Drops the oldest frame of all that may be lost. Returns the charge given back; `None` if there is none.
+    /// Drops the oldest frame of the room of which most bytes wait that may be lost, so that one that floods the
+    /// member makes place before one that hardly speaks. Returns the charge given back; `None` if there is none.
     pub fn drop_any(&mut self) -> Option<usize> {
-        let oldest =
-            |(room, waiting): (&u64, &Waiting)| waiting.frames.front().map(|number| (*number, *room));
-        let (number, room) = self.rooms.iter().filter_map(oldest).min()?;
+        let oldest = |(room, waiting): (&u64, &Waiting)| {
+            waiting.frames.front().map(|number| (waiting.bytes, Reverse(*number), *room))
+        };
+        let (_, Reverse(number), room) = self.rooms.iter().filter_map(oldest).max()?;
         Some(self.lose(room, number))
     }
 
@@ -249,6 +233,7 @@ impl Backlog {
         }
         chunk.bytes = None;
         waiting.lost += 1;
+        waiting.bytes -= given;
         match waiting.notice {
             Some(notice) => {
                 let later = notice.max(number);
@@ -349,7 +334,7 @@ impl Backlog {
         chunk.frames = left;
         // What has begun is not lost any more.
         let (room, key) = (std::mem::replace(&mut chunk.room, NO_ROOM), chunk.key.take());
-        let mut given = taken;
+        let (mut given, whole) = (taken, charge(bytes.len()) + LOSSY_BYTES);
         if is_sent {
             line.pop_front();
             given += CHUNK_BYTES;
@@ -359,6 +344,7 @@ impl Backlog {
             given += LOSSY_BYTES;
             if let Some(waiting) = self.rooms.get_mut(&room) {
                 waiting.frames.pop_front();
+                waiting.bytes -= whole;
                 key.map(|key| waiting.by_key.remove(&key));
             }
         }
@@ -427,59 +413,7 @@ impl Backlog {
     }
 }
 
-impl Chunk {
-    const HOLE: Self = Self { bytes: None, sent: 0, frames: 0, room: NO_ROOM, key: None };
-
-    fn len(&self) -> usize {
-        self.bytes.as_ref().map_or(0, |bytes| bytes.len())
-    }
-
-    fn is_hole(&self) -> bool {
-        self.bytes.is_none() && self.room == NO_ROOM
-    }
-
-    fn is_notice(&self) -> bool {
-        self.bytes.is_none() && self.room != NO_ROOM
-    }
-
-    /// Whether a part of a frame is sent and the rest of it not.
-    fn has_begun(&self) -> bool {
-        let sent = self.sent as usize;
-        let inside = |bytes: &Rc<[u8]>| frame_around(bytes, sent).start != sent;
-        sent != 0 && self.bytes.as_ref().is_some_and(inside)
-    }
-}
-
-/// Number of frames of which something lies after `offset`. `bytes` starts at a frame's border.
-pub(super) fn frames_after(bytes: &[u8], offset: usize) -> u32 {
-    let (mut at, mut count) = (0, 0);
-    while at < bytes.len() {
-        at += frame_len(&bytes[at..]);
-        count += u32::from(at > offset);
-    }
-    count
-}
-
-/// The frame that holds the byte at `offset`. `bytes` starts at a frame's border.
-fn frame_around(bytes: &[u8], offset: usize) -> Range<usize> {
-    let mut start = 0;
-    loop {
-        let end = start + frame_len(&bytes[start..]);
-        if offset < end {
-            return start..end;
-        }
-        start = end;
-    }
-}
-
-/// Length of the frame at the start of `bytes`: one of our own, so whole and not masked (RFC 6455 section 5.2).
-fn frame_len(bytes: &[u8]) -> usize {
-    match bytes[1] {
-        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
-        127 => 10 + bytes[2..10].iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
-        len => 2 + usize::from(len),
-    }
-}
-
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

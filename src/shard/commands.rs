@@ -1,6 +1,7 @@
 //! What clients ask for.
 
 use super::handlers::CustomRequest;
+use super::palette::Kind;
 use super::{BLOCKED, Now, Shard, Sockets};
 use crate::base::Rate;
 use crate::dialect::{DecodeLimits, dialect};
@@ -63,8 +64,8 @@ impl Shard {
                 Err(refusal) => self.refuse(now, slot, refusal, id),
             },
             Command::Unsubscribe { room, id } => {
-                self.unsubscribe(now, slot, &room);
-                self.answer(now, slot, &Answer::Unsubscribed { room: &room, id });
+                let kind = self.unsubscribe(now, slot, &room).map(Kind::LastWord);
+                self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
             }
             Command::Publish { room, event, data, id } => {
                 self.client_publish(now, slot, &room, &event, data, id);
@@ -101,15 +102,14 @@ impl Shard {
         Ok(count)
     }
 
-    /// Ends a membership, if there is one.
-    fn unsubscribe(&mut self, now: Now, slot: u32, room: &str) {
-        let Some(index) = self.membership(slot, room) else { return };
-        if self.pending[slot as usize] == BLOCKED
-            && let Some(id) = self.rooms.find(room).and_then(|local| Some(self.rooms.get(local)?.shared.id))
-        {
+    /// Ends a membership, if there is one. Returns the room's id.
+    fn unsubscribe(&mut self, now: Now, slot: u32, room: &str) -> Option<u64> {
+        let index = self.membership(slot, room)?;
+        let id = self.rooms.get(self.rooms.find(room)?)?.shared.id;
+        if self.pending[slot as usize] == BLOCKED {
             self.hasten(now, slot, id);
         }
-        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let conn = self.conns.at_mut(slot)?;
         let dialect = conn.dialect;
         let left = conn.memberships.swap_remove(index);
         let moved = conn.memberships.get(index).copied();
@@ -117,6 +117,7 @@ impl Shard {
             self.rooms.set_back(dialect, moved, index as u32);
         }
         self.leave_room(dialect, left);
+        Some(id)
     }
 
     /// Index of a connection's membership of a room.

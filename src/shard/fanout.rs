@@ -1,7 +1,7 @@
 //! The way of a publication: encoded once per dialect, owed to the members here, mailed to the shards that have more.
 
 use super::mail::{FrameBatch, FrameItem, Target};
-use super::palette::{EMPTY, Tag};
+use super::palette::{EMPTY, Kind, Tag};
 use super::{BLOCKED, Now, Shard};
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, RoomShared};
@@ -103,7 +103,7 @@ impl Shard {
         if loss != Loss::Never
             && let Target::Room { local, id } = target
         {
-            self.palette.set_tag(entry, Tag { local, id, loss });
+            self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss }));
         }
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {

@@ -1,4 +1,4 @@
-use crate::api::SlowConsumer;
+use crate::api::{MembersCursor, SlowConsumer};
 use crate::config::Config;
 use crate::hub::Loss;
 use crate::model::{ConnectionId, RoomName};
@@ -99,10 +99,12 @@ pub enum Request {
     Members {
         /// The room.
         room: RoomName,
+        /// Where to go on.
+        cursor: MembersCursor,
         /// Most ids wanted.
         limit: usize,
-        /// Told the ids, in no order.
-        reply: Reply<Vec<ConnectionId>>,
+        /// Told the ids, in no order, and where to go on if this shard has more.
+        reply: Reply<(Vec<ConnectionId>, Option<MembersCursor>)>,
     },
     /// The consumers with the largest backlogs, at most `limit`.
     Slow {

@@ -2,7 +2,7 @@
 
 use super::backlog::{Backlog, charge, frames_after};
 use super::conn::State;
-use super::palette::{EMPTY, ListId};
+use super::palette::{EMPTY, Kind, ListId};
 use super::{BLOCKED, Now, Sent, Shard, Sockets};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
@@ -14,6 +14,11 @@ const DRAIN_BYTES: usize = 1024 * 1024;
 impl Shard {
     /// Says something to one connection, in its dialect.
     pub(super) fn answer(&mut self, now: Now, slot: u32, answer: &Answer<'_>) {
+        self.answer_of_kind(now, slot, answer, None);
+    }
+
+    /// As [`Shard::answer`]; `kind` is what the frame is if that is more than an answer.
+    pub(super) fn answer_of_kind(&mut self, now: Now, slot: u32, answer: &Answer<'_>, kind: Option<Kind>) {
         let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
         let entry = self.palette.push(None, |out| {
@@ -21,6 +26,9 @@ impl Shard {
                 dialect.encode_answer(answer, now.unix_ms, out)
             });
         });
+        if let Some(kind) = kind {
+            self.palette.set_kind(entry, kind);
+        }
         self.owe(slot, entry);
     }
 
@@ -102,16 +110,17 @@ impl Shard {
         self.blocked.push(slot);
         self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
-        let frames = if !closing && self.palette.may_lose(list) {
-            self.wait_for_each(slot, list, taken)
-        } else {
+        let frames = if closing || self.palette.is_plain(list) {
             self.wait_for_all(slot, list, taken, closing)
+        } else {
+            self.wait_for_each(now, slot, list, taken)
         };
         self.arm(now, slot);
         frames
     }
 
-    /// As [`Shard::wait_for_each`], of a list with nothing that may be lost: one chunk, shared by all who owe it.
+    /// As [`Shard::wait_for_each`], of a list of plain publications, or of a connection that is told no more: one
+    /// chunk, shared by all who owe it.
     fn wait_for_all(&mut self, slot: u32, list: ListId, taken: usize, closing: bool) -> u32 {
         let bytes = self.palette.keep_list(list);
         let (cost, left) = (charge(bytes.len() - taken), frames_after(&bytes, taken));

@@ -16,16 +16,16 @@
 //!
 //! # Who gives way
 //! Where there is no place in the outbox of a connection for what it is owed, or the node's bound is spent, its own
-//! publications that may be lost give way, as long as there are any: for a publication of a room that may lose some
-//! first the room's own, the oldest first; else the oldest of all such rooms. Frames of other rooms, answers and what
-//! has begun to be sent never do. A room that may lose some so never costs a member its connection by filling the
-//! outbox that other rooms share.
+//! publications that may be lost give way, as long as there are any: the oldest of the room of which most bytes wait,
+//! so that a room that floods a member costs it nothing of the rooms that hardly speak. Frames of other rooms, answers
+//! and what has begun to be sent never do. A room that may lose some so never costs a member its connection by filling
+//! the outbox that other rooms share.
 //!
 //! Where that is not enough for the node's bound, the largest backlog gives way, by half of what it may lose as long
 //! as there is such, and else with its connection.
 
 use super::backlog::{Backlog, Bounds, charge};
-use super::palette::{ListId, Tag};
+use super::palette::{Kind, ListId, Tag};
 use super::{Now, Shard, echo};
 use crate::dialect::dialect;
 use crate::model::{Answer, DialectId, DropReason, RoomName};
@@ -56,16 +56,19 @@ impl Shard {
     /// Adds an answer or a control frame to a backlog, before the publications that wait there; evicts the connection
     /// if the reserve is spent too.
     pub(super) fn answer_blocked(&mut self, slot: u32, entry: u32) {
-        let cost = charge(self.palette.frame(entry).len());
-        match self.place_in_backlog(slot, cost, true) {
-            Ok(()) => {
-                let bytes = self.palette.keep(entry);
-                if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
-                    backlog.push_ahead(bytes);
-                }
-            }
-            Err(reason) => self.overflowed(slot, reason, 1),
+        if let Err(reason) = self.wait_ahead(slot, entry) {
+            self.overflowed(slot, reason, 1);
         }
+    }
+
+    /// Adds an answer or a control frame to one backlog.
+    fn wait_ahead(&mut self, slot: u32, entry: u32) -> Result<(), DropReason> {
+        self.place_in_backlog(slot, charge(self.palette.frame(entry).len()), true)?;
+        let bytes = self.palette.keep(entry);
+        if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+            backlog.push_ahead(bytes);
+        }
+        Ok(())
     }
 
     /// Cuts a backlog that had no place for `frames` more.
@@ -77,7 +80,7 @@ impl Shard {
 
     /// Adds a publication to one backlog.
     fn wait(&mut self, slot: u32, entry: u32) -> Result<(), DropReason> {
-        if let Some(tag) = self.palette.tag(entry)
+        if let Kind::MayBeLost(tag) = self.palette.kind(entry)
             && let Some(room) = self.rooms.get(tag.local).filter(|room| room.shared.id == tag.id)
         {
             let name = room.shared.name.clone();
@@ -111,7 +114,7 @@ impl Shard {
                 self.metrics.backlog_bytes.add(cost as u64);
                 break Ok(());
             }
-            if let Some(given) = backlog.drop_oldest(tag.id).or_else(|| backlog.drop_any()) {
+            if let Some(given) = backlog.drop_any() {
                 self.give_budget(given);
                 dropped += 1;
                 continue;
@@ -182,42 +185,53 @@ impl Shard {
         }
     }
 
-    /// The backlog of a connection that has just been blocked, of a list with publications that may be lost: frame by
-    /// frame, without the first `taken` bytes. Returns the number of frames that were not wholly taken.
-    pub(super) fn wait_for_each(&mut self, slot: u32, list: ListId, taken: usize) -> u32 {
+    /// The backlog of a connection that has just been blocked, of a list that is not of one kind: frame by frame,
+    /// without the first `taken` bytes, each as if the connection had been blocked when it came. Returns the number of
+    /// frames that were not wholly taken.
+    pub(super) fn wait_for_each(&mut self, now: Now, slot: u32, list: ListId, taken: usize) -> u32 {
         let mut frames = 0;
-        let mut outcome = Ok(());
-        let mut start = 0;
+        let mut outcome: Result<(), DropReason> = Ok(());
+        let mut end = 0;
         for entry in self.palette.entries(list) {
-            let len = self.palette.frame(entry).len();
-            let sent = taken.saturating_sub(start);
-            start += len;
-            if sent >= len {
+            let start = end;
+            end += self.palette.frame(entry).len();
+            if end <= taken {
                 continue;
             }
             frames += 1;
-            if outcome.is_ok() && sent == 0 {
-                outcome = self.wait(slot, entry);
-                if let Err(reason) = outcome {
-                    self.overflowed(slot, reason, 1);
-                }
-            } else if sent > 0 {
-                // It has begun, so it goes on.
-                let cost = charge(len - sent);
-                if let Err(reason) = self.room_in_backlog(slot, cost, 1, false) {
-                    self.force_budget(cost);
-                    self.doomed.push(slot);
-                    outcome = Err(reason);
-                }
-                let bytes = self.palette.keep(entry);
-                if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
-                    backlog.push(bytes, sent);
-                }
-            } else if let Err(reason) = outcome {
+            if let Err(reason) = outcome {
                 self.metrics.drops.inc(reason.index());
+                continue;
+            }
+            outcome = match self.palette.kind(entry) {
+                _ if start < taken => self.go_on(slot, entry, taken - start),
+                Kind::Plain | Kind::MayBeLost(_) => self.wait(slot, entry),
+                Kind::Answer => self.wait_ahead(slot, entry),
+                Kind::LastWord(room) => {
+                    self.hasten(now, slot, room);
+                    self.wait_ahead(slot, entry)
+                }
+            };
+            if let Err(reason) = outcome {
+                // What has begun goes on even so.
+                self.overflowed(slot, reason, u32::from(start >= taken));
             }
         }
         frames
+    }
+
+    /// Adds the rest of a frame of which `sent` bytes are with the kernel, whatever the bounds.
+    fn go_on(&mut self, slot: u32, entry: u32, sent: usize) -> Result<(), DropReason> {
+        let cost = charge(self.palette.frame(entry).len() - sent);
+        let outcome = self.room_in_backlog(slot, cost, 1, false);
+        if outcome.is_err() {
+            self.force_budget(cost);
+        }
+        let bytes = self.palette.keep(entry);
+        if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+            backlog.push(bytes, sent);
+        }
+        outcome
     }
 
     /// Puts what waits of a room before the answer that follows, the connection's last word of that room.

@@ -6,6 +6,7 @@
 use super::fanout::NOBODY;
 use super::mail::Target;
 use super::{Now, Shard};
+use crate::api::MembersCursor;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, DialectId, Refusal, RequestId};
@@ -146,12 +147,33 @@ impl Shard {
         self.answer(now, slot, &Answer::Presence { room, client_count, clients: &clients, id });
     }
 
-    /// Up to `limit` members of a room on this shard, in no order.
-    pub(super) fn members_here(&self, room: &str, limit: usize) -> Vec<ConnectionId> {
+    /// Up to `limit` members of a room on this shard, and where to go on if there are more.
+    pub(super) fn members_here(
+        &self,
+        room: &str,
+        cursor: MembersCursor,
+        limit: usize,
+    ) -> (Vec<ConnectionId>, Option<MembersCursor>) {
+        let mut found = Vec::new();
         let Some(room) = self.rooms.find(room).and_then(|local| self.rooms.get(local)) else {
-            return Vec::new();
+            return (found, None);
         };
-        let slots = DIALECTS.iter().flat_map(|dialect| room.members(dialect.id()));
-        slots.take(limit).filter_map(|slot| self.conns.at(*slot)).map(|conn| conn.id).collect()
+        let mut before = cursor.before as usize;
+        for dialect in DIALECTS.iter().filter(|dialect| dialect.id().0 >= cursor.dialect) {
+            let id = dialect.id();
+            let members = room.members(id);
+            if id.0 > cursor.dialect {
+                before = members.len();
+            }
+            let end = before.min(members.len());
+            let start = end.saturating_sub(limit - found.len());
+            let ids = members[start..end].iter().rev().filter_map(|slot| self.conns.at(*slot));
+            found.extend(ids.map(|conn| conn.id));
+            if start > 0 {
+                let next = MembersCursor { dialect: id.0, before: start as u32, ..cursor };
+                return (found, Some(next));
+            }
+        }
+        (found, None)
     }
 }

@@ -36,7 +36,9 @@ impl Shard {
                 }
                 reply(slot.is_some());
             }
-            Request::Members { room, limit, reply } => reply(self.members_here(room.as_str(), limit)),
+            Request::Members { room, cursor, limit, reply } => {
+                reply(self.members_here(room.as_str(), cursor, limit));
+            }
             Request::Slow { limit, reply } => reply(self.slow(now, limit)),
             Request::Canary(reply) => self.canaries.push(reply),
             Request::EvictLargest => {
