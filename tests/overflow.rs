@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::opcode::{FIN, PING};
-use common::{Client, Server, eventually};
+use common::opcode::{FIN, PING, TEXT};
+use common::{Client, Json, Server, conversation, eventually, frame};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -124,6 +124,87 @@ fn the_oldest_are_dropped_and_the_count_adds_up() {
         slow.expect_json(|message| assert_eq!(message["data"]["n"], number));
     }
     assert_eq!(server.metric_sum("fanwire_closes_total"), 0.0);
+}
+
+#[test]
+fn who_stops_reading_is_told_what_it_lost_and_goes_on() {
+    let server = start(&["--outbox-bytes-max=64KiB"]);
+    let (mut slow, data) = (slow_client(&server), "x".repeat(8 * 1024));
+    slow.subscribe("ticks:a");
+    for number in 0..200 {
+        let body = format!(r#"{{"room":"ticks:a","data":{{"n":{number},"symbol":"s","p":"{data}"}}}}"#);
+        server.post("/v1/publish", &body).expect(200, r#"{"delivered":1}"#);
+    }
+    let lost = dropped(&server, "drop_oldest") as usize;
+    assert!(lost > 100, "{lost} dropped");
+    let mut heard = Heard::default();
+    while heard.last != Some(199) {
+        let text = slow.expect_text();
+        if text.contains(r#""type":"gap""#) {
+            let told =
+                format!(r#"{{"type":"gap","room":"ticks:a","data":{{"lost":{lost}}},"timestamp":"*ms"}}"#);
+            assert_eq!(Json::parse(&text).differs(&Json::parse(&told)), None);
+        }
+        heard.take_exactly(&serde_json::from_str(&text).unwrap());
+    }
+    assert_eq!((heard.notices, heard.received + heard.lost), (1, 200), "{heard:?}");
+    conversation(
+        &mut slow,
+        r#"
+        > {"type":"publish","room":"ticks:a","data":200}
+        < {"type":"message","room":"ticks:a","data":200,"client_id":"*uuid","timestamp":"*ms"}
+        > {"type":"ping"}
+        < {"type":"pong","timestamp":"*ms"}
+        < nothing
+        "#,
+    );
+}
+
+/// What a client that reads nothing meanwhile gets for rounds of requests: answers in the order of the requests, and
+/// of the room what belongs between its `subscribed` and its `unsubscribed`.
+fn rounds_without_reading(room: &str) {
+    const ROUNDS: usize = 6;
+    const PUBLICATIONS: usize = 60;
+    let server = start(&["--messages-per-s=0", "--bytes-per-s=0", "--outbox-bytes-max=512KiB"]);
+    let mut client = slow_client(&server);
+    for round in 0..ROUNDS {
+        let number = |at: usize| round * PUBLICATIONS + at;
+        let mut texts = vec![format!(r#"{{"type":"subscribe","room":"{room}","id":{round}}}"#)];
+        texts.extend((0..PUBLICATIONS).map(|at| publication(room, number(at), "s", 1024)));
+        texts.extend([
+            format!(r#"{{"type":"unsubscribe","room":"{room}","id":{round}}}"#),
+            format!(r#"{{"type":"ping","id":{round}}}"#),
+        ]);
+        let frames: Vec<u8> = texts.iter().flat_map(|text| frame(FIN | TEXT, text.as_bytes())).collect();
+        client.send_bytes(&frames);
+    }
+    let mut heard = Heard::default();
+    for round in 0..ROUNDS {
+        let answers = ["subscribed", "unsubscribed", "pong"];
+        let mut next = 0;
+        while next < answers.len() {
+            client.expect_json(|message| match message["type"].as_str().unwrap() {
+                "message" | "gap" => {
+                    assert_eq!(next, 1, "{room}: of a room that it is not in: {message}");
+                    heard.take(&message);
+                }
+                answer => {
+                    assert_eq!((answer, &message["id"]), (answers[next], &round.into()), "{room}");
+                    next += 1;
+                }
+            });
+            if next == 2 {
+                assert_eq!(heard.received + heard.lost, (round + 1) * PUBLICATIONS, "{room}");
+            }
+        }
+    }
+    assert_eq!(server.metric_sum("fanwire_closes_total"), 0.0);
+    assert!(room != "plain" || heard.lost == 0);
+}
+
+#[test]
+fn what_comes_while_nothing_is_read_keeps_its_order() {
+    ["plain", "ticks:a", "prices:x"].into_iter().for_each(rounds_without_reading);
 }
 
 #[test]
@@ -358,8 +439,9 @@ fn who_has_no_place_for_a_single_one_is_closed() {
         server.post("/v1/publish", &format!(r#"{{"room":"ticks:a","data":"{data}"}}"#)).json()["delivered"]
             == 1
     };
-    for _ in 0..300 {
-        assert!(publish(12 * 1024));
+    // Each fits beside the rest of one that has begun.
+    for _ in 0..600 {
+        assert!(publish(6 * 1024));
     }
     assert_eq!(server.metric_sum("fanwire_closes_total"), 0.0);
     // What the kernel takes a part of is no more than the outbox holds; what it takes nothing of is.

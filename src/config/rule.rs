@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Most rules: each first join of a room looks through them.
 const RULES_MAX: usize = 1000;
 
+/// Longest name of a field to conflate by.
+const KEY_BYTES_MAX: usize = 255;
+
 /// What holds for the rooms whose names match a pattern. The first rule that matches counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomRule {
@@ -96,8 +99,17 @@ pub(super) fn parse_rules(text: &str) -> Result<Vec<RoomRule>, String> {
     if written.len() > RULES_MAX {
         return Err(format!("there are more than {RULES_MAX} rules"));
     }
-    let rules = written.into_iter().enumerate();
-    rules.map(|(index, rule)| rule.check().map_err(|what| format!("rule {}: {what}", index + 1))).collect()
+    let mut rules: Vec<RoomRule> = Vec::with_capacity(written.len());
+    for (index, rule) in written.into_iter().enumerate() {
+        let rule = rule.check().map_err(|what| format!("rule {}: {what}", index + 1))?;
+        // A rule that never counts is a mistake in the order, or a leftover that contradicts what holds.
+        if let Some(before) = rules.iter().position(|before| before.pattern.covers(&rule.pattern)) {
+            let (number, before) = (index + 1, before + 1);
+            return Err(format!("rule {number}: never counts, as rule {before} matches all its rooms"));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
 }
 
 /// Writes rules so that [`parse_rules`] reads them back.
@@ -133,6 +145,8 @@ impl Written {
                 Some(HistoryLimits { messages_max, age_max, bytes_max })
             }
         };
+        let key_fits = self.conflate_key.as_ref().is_none_or(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+        within("conflate_key", key_fits, "1 to 255 bytes")?;
         let key_alone = self.conflate_key.is_some() && self.overflow.as_deref() != Some("conflate");
         within("overflow", !key_alone, "conflate where conflate_key is given")?;
         let overflow = match self.overflow.as_deref() {
@@ -216,6 +230,11 @@ mod tests {
             "[{pattern: a, history_messages: 1, history_bytes: 1}]",
             "[{pattern: a, overflow: explode}]",
             "[{pattern: a, conflate_key: k}]",
+            "[{pattern: a, overflow: drop_oldest, conflate_key: k}]",
+            "[{pattern: a, overflow: conflate, conflate_key: ''}]",
+            "[{pattern: a, presence: 1}]",
+            "[{pattern: a}, {pattern: a}]",
+            "[{pattern: 'a:**'}, {pattern: 'a:*', presence: true}]",
         ] {
             assert!(parse_rules(wrong).is_err(), "{wrong}");
         }
