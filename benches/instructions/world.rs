@@ -52,7 +52,7 @@ impl World {
         let parts = Parts {
             index: 0,
             shards: 1,
-            hub: Arc::new(Hub::new(1, 0)),
+            hub: Arc::new(Hub::new(1, 0, &[])),
             config,
             metrics: Arc::new(ShardMetrics::new(&LABELS)),
             handlers: Handlers::default(),
