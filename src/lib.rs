@@ -58,7 +58,9 @@
 //!    number, the id of a list of frames that all who are owed the same share.
 //! 7. The tick ends: each connection that is owed something gets one `send` of bytes that were put together once per
 //!    list. What the kernel does not take becomes B's backlog, bounded in bytes and messages, for itself and for the
-//!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430).
+//!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430),
+//!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
+//!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
 //! # Invariants
 //!
@@ -67,7 +69,8 @@
 //! - Messages of one publisher to one room arrive in the order sent, at each member once.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
-//! - A connection gets all that it was owed, or is closed with a reason.
+//! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
+//!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
 //! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
 

@@ -131,18 +131,24 @@ impl Backlog {
     /// Adds whole frames of which the first `sent` bytes are already with the kernel. Charged are the bytes that
     /// are left, and [`charge`]'s overhead.
     pub fn push(&mut self, bytes: Rc<[u8]>, sent: usize) {
-        let chunk = self.count(bytes, sent);
+        let frames = frames_after(&bytes, sent);
+        self.push_counted(bytes, sent, frames);
+    }
+
+    /// As [`Backlog::push`], where it is known that something is left of `frames` frames.
+    pub fn push_counted(&mut self, bytes: Rc<[u8]>, sent: usize, frames: u32) {
+        let chunk = self.count(bytes, sent, frames);
         self.queue.push_back(chunk);
     }
 
     /// Adds an answer or a control frame, before all publications that wait. Charged as by [`Backlog::push`].
     pub fn push_ahead(&mut self, bytes: Rc<[u8]>) {
-        let chunk = self.count(bytes, 0);
+        let frames = frames_after(&bytes, 0);
+        let chunk = self.count(bytes, 0, frames);
         self.ahead.push_back(chunk);
     }
 
-    fn count(&mut self, bytes: Rc<[u8]>, sent: usize) -> Chunk {
-        let frames = frames_after(&bytes, sent);
+    fn count(&mut self, bytes: Rc<[u8]>, sent: usize, frames: u32) -> Chunk {
         self.bytes += charge(bytes.len() - sent);
         self.frames += frames;
         Chunk { bytes: Some(bytes), sent: sent as u32, frames, room: NO_ROOM, key: None }

@@ -123,13 +123,14 @@ impl Shard {
     /// chunk, shared by all who owe it.
     fn wait_for_all(&mut self, slot: u32, list: ListId, taken: usize, closing: bool) -> u32 {
         let bytes = self.palette.keep_list(list);
-        let (cost, left) = (charge(bytes.len() - taken), frames_after(&bytes, taken));
+        let cost = charge(bytes.len() - taken);
+        let left = if taken == 0 { self.palette.frames(list) } else { frames_after(&bytes, taken) };
         let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, left, false) };
         if closing {
             self.force_budget(cost);
         }
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return 0 };
-        backlog.push(bytes, taken);
+        backlog.push_counted(bytes, taken, left);
         if let Err(drop) = fits {
             let (dropped, _) = backlog.cut();
             let begun = backlog.bytes();

@@ -48,6 +48,7 @@ impl Chunk {
 }
 
 /// Number of frames of which something lies after `offset`. `bytes` starts at a frame's border.
+#[inline]
 pub fn frames_after(bytes: &[u8], offset: usize) -> u32 {
     let (mut at, mut count) = (0, 0);
     while at < bytes.len() {
@@ -70,6 +71,7 @@ pub fn frame_around(bytes: &[u8], offset: usize) -> Range<usize> {
 }
 
 /// Length of the frame at the start of `bytes`: one of our own, so whole and not masked (RFC 6455 section 5.2).
+#[inline]
 pub fn frame_len(bytes: &[u8]) -> usize {
     match bytes[1] {
         126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
