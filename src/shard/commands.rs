@@ -105,7 +105,7 @@ impl Shard {
     /// Ends a membership, if there is one. Returns the room's id.
     fn unsubscribe(&mut self, now: Now, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
-        let id = self.rooms.get(self.rooms.find(room)?)?.shared.id;
+        let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
         if self.pending[slot as usize] == BLOCKED {
             self.hasten(now, slot, id);
         }
