@@ -163,14 +163,15 @@ fn who_stops_reading_is_told_what_it_lost_and_goes_on() {
 /// What a client that reads nothing meanwhile gets for rounds of requests: answers in the order of the requests, and
 /// of the room what belongs between its `subscribed` and its `unsubscribed`.
 fn rounds_without_reading(room: &str) {
-    const ROUNDS: usize = 6;
-    const PUBLICATIONS: usize = 60;
-    let server = start(&["--messages-per-s=0", "--bytes-per-s=0", "--outbox-bytes-max=512KiB"]);
+    const ROUNDS: usize = 100;
+    const PUBLICATIONS: usize = 5;
+    let server = start(&["--messages-per-s=0", "--bytes-per-s=0", "--outbox-bytes-max=1MiB"]);
     let mut client = slow_client(&server);
     for round in 0..ROUNDS {
         let number = |at: usize| round * PUBLICATIONS + at;
         let mut texts = vec![format!(r#"{{"type":"subscribe","room":"{room}","id":{round}}}"#)];
-        texts.extend((0..PUBLICATIONS).map(|at| publication(room, number(at), "s", 1024)));
+        let marked = |text: String| format!(r#"{{"id":{round},{}"#, &text[1..]);
+        texts.extend((0..PUBLICATIONS).map(|at| marked(publication(room, number(at), "s", 1024))));
         texts.extend([
             format!(r#"{{"type":"unsubscribe","room":"{room}","id":{round}}}"#),
             format!(r#"{{"type":"ping","id":{round}}}"#),
@@ -180,12 +181,14 @@ fn rounds_without_reading(room: &str) {
     }
     let mut heard = Heard::default();
     for round in 0..ROUNDS {
-        let answers = ["subscribed", "unsubscribed", "pong"];
+        let published = ["published"; PUBLICATIONS];
+        let answers = [&["subscribed"], &published[..], &["unsubscribed", "pong"]].concat();
         let mut next = 0;
         while next < answers.len() {
             client.expect_json(|message| match message["type"].as_str().unwrap() {
                 "message" | "gap" => {
-                    assert_eq!(next, 1, "{room}: of a room that it is not in: {message}");
+                    let is_in = (1..PUBLICATIONS + 2).contains(&next);
+                    assert!(is_in, "{room}: of a room that it is not in: {message}");
                     heard.take(&message);
                 }
                 answer => {
@@ -193,7 +196,7 @@ fn rounds_without_reading(room: &str) {
                     next += 1;
                 }
             });
-            if next == 2 {
+            if next == PUBLICATIONS + 2 {
                 assert_eq!(heard.received + heard.lost, (round + 1) * PUBLICATIONS, "{room}");
             }
         }
@@ -205,6 +208,30 @@ fn rounds_without_reading(room: &str) {
 #[test]
 fn what_comes_while_nothing_is_read_keeps_its_order() {
     ["plain", "ticks:a", "prices:x"].into_iter().for_each(rounds_without_reading);
+}
+
+#[test]
+fn answers_come_in_the_order_of_the_requests() {
+    const PINGS: usize = 8000;
+    let server = start(&[
+        "--messages-per-s=0",
+        "--bytes-per-s=0",
+        "--outbox-bytes-max=8MiB",
+        "--outbox-messages-max=100000",
+    ]);
+    let mut client = slow_client(&server);
+    let padding = "x".repeat(100);
+    let ping = |number| format!(r#"{{"type":"ping","id":"{padding}{number}"}}"#);
+    let frames: Vec<u8> = (0..PINGS).flat_map(|number| frame(FIN | TEXT, ping(number).as_bytes())).collect();
+    client.send_bytes(&frames);
+    for number in 0..PINGS {
+        client.expect_json(|message| {
+            assert_eq!(
+                (&message["type"], &message["id"]),
+                (&"pong".into(), &format!("{padding}{number}").into())
+            );
+        });
+    }
 }
 
 #[test]
