@@ -1,7 +1,8 @@
 //! Who is in a room: the answer to those who ask, and the notices of who came and went.
 //!
 //! Notices are kept back for `presence_interval`, so that a storm of joins is one notice of each shard, however many
-//! join. What is kept is bounded by the connections of the shard, as each is in it at most once.
+//! join. What is kept is bounded by the memberships that were there at its begin and those that are there now, as who
+//! comes and goes meanwhile is not kept.
 
 use super::fanout::NOBODY;
 use super::mail::Target;
@@ -16,6 +17,9 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Times of notices that are none any more, kept however few others there are.
+const STALE_MAX: usize = 1024;
+
 /// Ids of each kind that one notice names; of more it tells the number.
 const NAMED_MAX: usize = 100;
 
@@ -27,7 +31,7 @@ pub(super) struct Changes {
     /// Ids of the rooms of which nothing was kept back before the present tick.
     fresh: Vec<u64>,
     /// When each other room's notice is due, in ms of the shard's clock, and its id. In the order of the times, but for
-    /// a change of the interval.
+    /// a change of the interval. Some are of no notice any more.
     due: VecDeque<(u64, u64)>,
 }
 
@@ -35,8 +39,10 @@ pub(super) struct Changes {
 #[derive(Debug)]
 struct Change {
     room: Arc<RoomShared>,
-    /// Whether each connection came (or went).
+    /// Whether each connection came (or went); not empty.
     came: HashMap<ConnectionId, bool, RandomState>,
+    /// When the notice is due, in ms of the shard's clock; 0 in the tick in which it began.
+    due_ms: u64,
 }
 
 impl Change {
@@ -49,14 +55,41 @@ impl Change {
 
 impl Changes {
     fn note(&mut self, room: Arc<RoomShared>, id: ConnectionId, came: bool) {
-        let change = self.rooms.entry(room.id).or_insert_with(|| {
-            self.fresh.push(room.id);
-            Change { room, came: HashMap::default() }
+        let room_id = room.id;
+        let change = self.rooms.entry(room_id).or_insert_with(|| {
+            self.fresh.push(room_id);
+            Change { room, came: HashMap::default(), due_ms: 0 }
         });
         // Who comes and goes, or goes and comes, has done nothing.
         if change.came.remove(&id) != Some(!came) {
             change.came.insert(id, came);
+        } else if change.came.is_empty() {
+            self.rooms.remove(&room_id);
         }
+    }
+
+    /// Sets the time of the notices that began in this tick.
+    fn set_due(&mut self, due_ms: u64) {
+        for id in self.fresh.drain(..) {
+            if let Some(change) = self.rooms.get_mut(&id).filter(|change| change.due_ms == 0) {
+                change.due_ms = due_ms;
+                self.due.push_back((due_ms, id));
+            }
+        }
+        if self.due.len() > 2 * self.rooms.len() + STALE_MAX {
+            let rooms = &self.rooms;
+            self.due.retain(|(due_ms, id)| rooms.get(id).is_some_and(|change| change.due_ms == *due_ms));
+        }
+    }
+
+    /// The next change of which the notice is due.
+    fn next_due(&mut self, now_ms: u64) -> Option<Change> {
+        while let Some((due_ms, id)) = self.due.pop_front_if(|(due_ms, _)| *due_ms <= now_ms) {
+            if self.rooms.get(&id).is_some_and(|change| change.due_ms == due_ms) {
+                return self.rooms.remove(&id);
+            }
+        }
+        None
     }
 }
 
@@ -88,13 +121,8 @@ impl Shard {
     /// Sends the notices that are due.
     pub(super) fn tell_changes(&mut self, now: Now) {
         let interval_ms = self.config.times.presence_interval.as_millis() as u64;
-        let Changes { fresh, due, .. } = &mut self.changes;
-        due.extend(fresh.drain(..).map(|id| (now.ms() + interval_ms, id)));
-        while let Some((_, id)) = self.changes.due.pop_front_if(|(due_ms, _)| *due_ms <= now.ms()) {
-            let Some(change) = self.changes.rooms.remove(&id) else { continue };
-            if change.came.is_empty() {
-                continue;
-            }
+        self.changes.set_due(now.ms() + interval_ms);
+        while let Some(change) = self.changes.next_due(now.ms()) {
             let [(joined, joined_count), (left, left_count)] = [change.of(true), change.of(false)];
             let answer = Answer::PresenceChange {
                 room: change.room.name.as_str(),
@@ -175,5 +203,61 @@ impl Shard {
             }
         }
         (found, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{RoomPolicy, RoomRule};
+    use crate::hub::Hub;
+    use crate::model::Locator;
+
+    fn id(slot: u32) -> ConnectionId {
+        ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], 7)
+    }
+
+    fn hub() -> Hub {
+        let pattern = crate::base::Pattern::parse("**").unwrap();
+        Hub::new(
+            1,
+            0,
+            &[RoomRule { pattern, policy: RoomPolicy { presence: true, ..RoomPolicy::default() } }],
+        )
+    }
+
+    #[test]
+    fn who_comes_and_goes_leaves_nothing() {
+        let (hub, mut changes) = (hub(), Changes::default());
+        let begun = hub.directory.attach("stays");
+        changes.note(Arc::clone(&begun), id(1), true);
+        changes.set_due(500);
+        for number in 0..100_000 {
+            let room = hub.directory.attach(&format!("room {number}"));
+            changes.note(Arc::clone(&room), id(2), true);
+            changes.set_due(1000 + number);
+            changes.note(Arc::clone(&room), id(2), false);
+            hub.directory.detach(&room);
+        }
+        assert!(changes.rooms.len() == 1 && changes.due.len() <= STALE_MAX + 3, "{}", changes.due.len());
+        assert!(changes.next_due(499).is_none());
+        let change = changes.next_due(u64::MAX).unwrap();
+        assert_eq!((change.of(true), change.of(false).1), ((vec![id(1)], 1), 0));
+        assert!(changes.next_due(u64::MAX).is_none() && changes.due.is_empty());
+    }
+
+    #[test]
+    fn a_change_that_begins_anew_waits_its_own_time() {
+        let (hub, mut changes) = (hub(), Changes::default());
+        let room = hub.directory.attach("room");
+        changes.note(Arc::clone(&room), id(1), true);
+        changes.set_due(100);
+        changes.note(Arc::clone(&room), id(1), false);
+        changes.note(Arc::clone(&room), id(2), false);
+        changes.note(Arc::clone(&room), id(1), true);
+        changes.set_due(200);
+        assert!(changes.next_due(199).is_none());
+        let change = changes.next_due(200).unwrap();
+        assert_eq!((change.of(true).0, change.of(false).0), (vec![id(1)], vec![id(2)]));
     }
 }
