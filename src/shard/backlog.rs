@@ -8,17 +8,19 @@
 //! follow until it is sent. Holes at the front are taken away at once, others when they are more than half.
 
 mod chunk;
+mod parts;
 
 pub use chunk::frames_after;
+pub use parts::{Bounds, Made};
 
 use crate::hub::Loss;
 use crate::model::RoomName;
 use chunk::{Chunk, NO_ROOM, frame_around};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use parts::Waiting;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// Bytes charged for each waiting chunk beside its frames, about what its bookkeeping costs.
@@ -52,43 +54,6 @@ pub struct Backlog {
     pub progress_ms: u64,
     /// Index in the shard's list of blocked connections.
     pub index: u32,
-}
-
-/// What of one room may be lost, and has been.
-#[derive(Debug)]
-struct Waiting {
-    name: RoomName,
-    /// Numbers of the frames that may be lost, rising.
-    frames: VecDeque<u64>,
-    by_key: HashMap<NonZeroU64, u64, RandomState>,
-    /// Number of the notice.
-    notice: Option<u64>,
-    /// What the notice will tell.
-    lost: u64,
-    /// Bytes charged for the frames.
-    bytes: usize,
-}
-
-/// Bounds of one backlog.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Bytes charged.
-    pub bytes_max: usize,
-    /// Frames.
-    pub frames_max: u32,
-}
-
-/// What making place has cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Made {
-    /// Frames replaced by a newer one of their key.
-    pub conflated: u32,
-    /// Frames dropped as the oldest.
-    pub dropped: u32,
-    /// Charge given back.
-    pub given: usize,
-    /// Whether there is place now.
-    pub fits: bool,
 }
 
 /// What a chunk is charged.

@@ -1,5 +1,6 @@
 use super::chunk::frame_len;
 use super::*;
+use std::num::NonZeroU64;
 
 fn frame(len: u8) -> Vec<u8> {
     let mut frame = vec![0x81, len];
