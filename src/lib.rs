@@ -74,6 +74,21 @@
 //! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
 
+//! # Simulation
+//!
+//! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real
+//! shards, hub and dialect, clients that join, publish, stall, break the rules, vanish and come back at random, a
+//! network of byte pipes, a clock that jumps, and an oracle that knows what each client must hear and what each
+//! counter must say. All of a run follows from its seed; what fails says which.
+//!
+//! ```text
+//! cargo test --test simulation                                        # 3,000 seeds, about ten seconds
+//! FANWIRE_SIMULATION_SEED=7 cargo test --test simulation every_seed   # one seed again
+//! FANWIRE_SIMULATION_SEEDS=100000 cargo test --test simulation every_seed
+//! FANWIRE_SIMULATION_SECONDS=28800 cargo test --test simulation every_seed   # a night of seeds never run before
+//! cargo test --features mutations --test simulation   # each of base::Mutation's mistakes must be found
+//! ```
+
 pub mod api;
 pub mod auth;
 pub mod base;

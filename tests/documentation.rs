@@ -9,7 +9,7 @@ const DOCUMENTS: [&str; 5] =
     ["../README.md", "../tuning.md", "deploy/nginx.conf", "deploy/haproxy.cfg", "deploy/fanwire.service"];
 
 /// Flags of other programs.
-const FOREIGN: [&str; 1] = ["--release"];
+const FOREIGN: [&str; 3] = ["--release", "--features", "--test"];
 
 /// The `--flags` in `text`.
 fn flags(text: &str) -> BTreeSet<&str> {

@@ -3,6 +3,7 @@
 mod field;
 mod gcra;
 mod json;
+mod mutation;
 mod pattern;
 mod slab;
 mod wheel;
@@ -10,6 +11,10 @@ mod wheel;
 pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
 pub use json::json_depth_within;
+#[cfg(all(feature = "mutations", debug_assertions))]
+pub use mutation::mutate;
+#[doc(hidden)]
+pub use mutation::{Mutation, mutated};
 pub use pattern::{Pattern, PatternError};
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

@@ -1,4 +1,5 @@
 use super::directory::{Directory, Interest, RoomFull, RoomShared};
+use crate::base::{Mutation, mutated};
 use crate::model::{DialectId, RoomName};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -141,7 +142,9 @@ impl Rooms {
         }
         if group.members.is_empty() {
             room.groups.swap_remove(index);
-            room.state_interest(self.shard, slot);
+            if !mutated(Mutation::KeepInterest) {
+                room.state_interest(self.shard, slot);
+            }
         }
         room.shared.leave();
         self.release_if_empty(directory, slot);
@@ -191,6 +194,7 @@ impl Room {
 
     fn state_interest(&self, shard: usize, local: u32) {
         let dialects = self.groups.iter().fold(0, |mask, group| mask | group.dialect.bit());
+        let dialects = if mutated(Mutation::WrongInterestBit) { dialects << 1 } else { dialects };
         self.shared.set_interest(shard, Interest { local, dialects });
     }
 }

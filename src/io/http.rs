@@ -21,12 +21,15 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::Socket;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 /// hyper's own lower bound of its read buffer, in bytes.
 const HYPER_BUFFER_MIN: usize = 8192;
@@ -50,6 +53,15 @@ impl Drop for OpenGuard {
     }
 }
 
+/// What a connection's requests have come to, beside their answers.
+#[derive(Default)]
+struct Exchange {
+    /// A request has come whole.
+    asked: Cell<bool>,
+    /// Who was admitted by the 101 that is being sent.
+    newcomer: Cell<Option<Newcomer>>,
+}
+
 impl Http {
     pub(super) fn config(&self) -> Arc<Config> {
         self.driver.borrow().shard().config().clone()
@@ -64,7 +76,7 @@ impl Http {
     }
 
     /// Serves one connection until it ends or is upgraded.
-    pub(super) async fn serve<S: ShardStream>(self, mut stream: S, mut peer: Option<SocketAddr>) {
+    pub(super) async fn serve<S: ShardStream>(self, mut stream: S, peer: Option<SocketAddr>) {
         let config = self.config();
         if self.open.get() >= config.http.connections_max {
             self.failed(HandshakeFailure::HttpFull);
@@ -74,10 +86,29 @@ impl Http {
         }
         self.open.set(self.open.get() + 1);
         let _guard = OpenGuard(self.open.clone());
+        // The buffers of HTTP are some 20 KB, which a connection that says nothing shall not cost: they are made
+        // when there is something to read, so few exist at once in a storm of connections too.
+        let deadline = Instant::now() + config.times.handshake_timeout;
+        match tokio::time::timeout_at(deadline, stream.has_input()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return self.failed(HandshakeFailure::Disconnected),
+            Err(_) => return self.failed(HandshakeFailure::Timeout),
+        }
+        Box::pin(self.serve_input(stream, peer, config, deadline)).await;
+    }
+
+    /// Serves a connection whose first bytes are there; its first request has to come whole before `deadline`.
+    async fn serve_input<S: ShardStream>(
+        self,
+        mut stream: S,
+        mut peer: Option<SocketAddr>,
+        config: Arc<Config>,
+        deadline: Instant,
+    ) {
         let trusted = peer.is_none_or(|peer| is_trusted(&config, peer.ip()));
         if config.proxy_protocol && trusted {
             let header = super::proxy::read_header(&mut stream);
-            match tokio::time::timeout(config.times.handshake_timeout, header).await {
+            match tokio::time::timeout_at(deadline, header).await {
                 Ok(Ok(source)) => peer = source.or(peer),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "bad PROXY header");
@@ -87,21 +118,36 @@ impl Http {
             }
         }
         let http = self.clone();
-        let asked = Rc::new(Cell::new(false));
-        let asks = asked.clone();
+        let exchange = Rc::new(Exchange::default());
+        let of_service = exchange.clone();
         let service = service_fn(move |request| {
-            asks.set(true);
-            let http = http.clone();
-            async move { Ok::<_, Infallible>(http.respond::<S>(request, peer).await) }
+            let (http, exchange) = (http.clone(), of_service.clone());
+            exchange.asked.set(true);
+            Box::pin(async move { Ok::<_, Infallible>(http.respond(request, peer, &exchange).await) })
         });
-        let served = hyper::server::conn::http1::Builder::new()
+        let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(config.times.handshake_timeout)
             .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
             .max_headers(config.http.headers_max as usize)
-            .serve_connection(TokioIo::new(Stalled::new(stream, config.times.write_wait)), service)
-            .with_upgrades()
-            .await;
+            .serve_connection(TokioIo::new(Stalled::new(stream, config.times.write_wait)), service);
+        let mut serving = poll_fn(|context| connection.poll_without_shutdown(context));
+        let served = tokio::select! {
+            biased;
+            served = &mut serving => served,
+            () = tokio::time::sleep_until(deadline) => {
+                if !exchange.asked.get() {
+                    return self.failed(HandshakeFailure::Timeout);
+                }
+                serving.await
+            }
+        };
+        // Taken over by the same task and at once, so that HTTP's buffers live no longer than the handshake.
+        if let Some(newcomer) = exchange.newcomer.take() {
+            let parts = connection.into_parts();
+            let socket = served.is_ok().then(|| parts.io.into_inner().into_inner().into_socket());
+            return self.take_over(socket.and_then(Result::ok), newcomer, &parts.read_buf);
+        }
         if let Err(error) = served {
             if error.is_parse_too_large() {
                 self.failed(HandshakeFailure::TooLarge);
@@ -109,7 +155,7 @@ impl Http {
                 self.failed(HandshakeFailure::BadRequest);
             } else if is_stall(&error) {
                 self.failed(HandshakeFailure::Unread);
-            } else if asked.get() {
+            } else if exchange.asked.get() {
                 // Kept alive and used no more, or its request was answered and counted.
             } else if error.is_timeout() {
                 self.failed(HandshakeFailure::Timeout);
@@ -120,10 +166,15 @@ impl Http {
         }
     }
 
-    async fn respond<S: ShardStream>(self, request: Request<Incoming>, peer: Option<SocketAddr>) -> Reply {
+    async fn respond(
+        self,
+        request: Request<Incoming>,
+        peer: Option<SocketAddr>,
+        exchange: &Exchange,
+    ) -> Reply {
         let config = self.config();
         let is_upgrade = wire::is_upgrade(request.headers());
-        let answer = self.route::<S>(request, peer, &config);
+        let answer = self.route(request, peer, &config, exchange);
         let error = match tokio::time::timeout(config.http.request_timeout, answer).await {
             Ok(Ok(reply)) => return reply,
             Ok(Err(error)) => error,
@@ -140,11 +191,12 @@ impl Http {
         error_reply(&error)
     }
 
-    async fn route<S: ShardStream>(
+    async fn route(
         &self,
         request: Request<Incoming>,
         peer: Option<SocketAddr>,
         config: &Arc<Config>,
+        exchange: &Exchange,
     ) -> Result<Reply, ApiError> {
         let host = wire::check_request(request.version(), request.uri(), request.headers())
             .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))?
@@ -163,8 +215,8 @@ impl Http {
             self.check_key(request.headers(), host, peer, config)?;
         }
         match route {
-            Route::Upgrade => Ok(self.upgrade::<S>(request, host, peer, config, false)),
-            Route::Echo => Ok(self.upgrade::<S>(request, host, peer, config, true)),
+            Route::Upgrade => Ok(self.upgrade(&request, host, peer, config, exchange, false)),
+            Route::Echo => Ok(self.upgrade(&request, host, peer, config, exchange, true)),
             Route::Health => {
                 let hub = &self.node.hub;
                 let clients = u64::from(hub.admission.connections());
@@ -268,13 +320,14 @@ impl Http {
         reply(StatusCode::OK, metrics::CONTENT_TYPE, page.into())
     }
 
-    /// Answers an upgrade with 101 and takes the connection over, or says why not.
-    fn upgrade<S: ShardStream>(
+    /// Admits a newcomer and answers with 101, or says why not.
+    fn upgrade(
         &self,
-        mut request: Request<Incoming>,
+        request: &Request<Incoming>,
         host: Option<&str>,
         peer: Option<SocketAddr>,
-        config: &Arc<Config>,
+        config: &Config,
+        exchange: &Exchange,
         echo: bool,
     ) -> Reply {
         let headers = request.headers();
@@ -343,31 +396,19 @@ impl Http {
         if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(&name).ok()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
-        let newcomer = Newcomer { peer, dialect, echo };
-        let upgrade = hyper::upgrade::on(&mut request);
-        let (http, handshake_timeout) = (self.clone(), config.times.handshake_timeout);
-        tokio::task::spawn_local(async move {
-            let upgraded = tokio::time::timeout(handshake_timeout, upgrade).await;
-            if !http.take_over::<S>(upgraded.ok().and_then(Result::ok), newcomer) {
-                http.node.hub.admission.release(ip);
-                http.failed(HandshakeFailure::Disconnected);
-            }
-        });
+        exchange.newcomer.set(Some(Newcomer { peer, dialect, echo }));
         reply
     }
 
-    /// Moves a connection from hyper to the shard. `false` if it could not.
-    fn take_over<S: ShardStream>(
-        &self,
-        upgraded: Option<hyper::upgrade::Upgraded>,
-        newcomer: Newcomer,
-    ) -> bool {
-        let Some(Ok(parts)) = upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Stalled<S>>>) else {
-            return false;
-        };
-        let Ok(socket) = parts.io.into_inner().into_socket() else { return false };
-        let mut read = parts.read_buf.to_vec();
-        self.driver.borrow_mut().adopt(socket, newcomer, &mut read)
+    /// Moves an admitted connection from HTTP to the shard, with what was `read` beyond the handshake.
+    fn take_over(&self, socket: Option<Socket>, newcomer: Newcomer, read: &[u8]) {
+        let ip = newcomer.peer.map(|peer| peer.ip());
+        let adopted =
+            socket.is_some_and(|socket| self.driver.borrow_mut().adopt(socket, newcomer, &mut read.to_vec()));
+        if !adopted {
+            self.node.hub.admission.release(ip);
+            self.failed(HandshakeFailure::Disconnected);
+        }
     }
 }
 

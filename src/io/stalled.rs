@@ -1,8 +1,6 @@
 //! A bound on how long an HTTP client may leave its answers unread: hyper has none, and so one that asks and never
 //! reads would keep its place among `http_connections_max` for ever.
 
-use super::stream::ShardStream;
-use socket2::Socket;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,6 +19,11 @@ pub(super) struct Stalled<S> {
 impl<S> Stalled<S> {
     pub fn new(stream: S, write_wait: Duration) -> Self {
         Self { stream, write_wait, since: None }
+    }
+
+    /// The stream.
+    pub fn into_inner(self) -> S {
+        self.stream
     }
 
     /// Passes on what a write came to, unless it has been pending for too long.
@@ -87,11 +90,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalled<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S: ShardStream> ShardStream for Stalled<S> {
-    fn into_socket(self) -> io::Result<Socket> {
-        self.stream.into_socket()
     }
 }

@@ -122,7 +122,7 @@ pub enum DropReason {
     Outbox,
     /// The outboxes of the node together were over their bound.
     NodeOutboxes,
-    /// The connection ended with frames in its backlog.
+    /// The connection ended before they were written.
     Closed,
     /// The oldest of a room that drops these when an outbox is full.
     DropOldest,

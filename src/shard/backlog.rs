@@ -13,6 +13,7 @@ mod parts;
 pub use chunk::frames_after;
 pub use parts::{Bounds, Made};
 
+use crate::base::{Mutation, mutated};
 use crate::hub::Loss;
 use crate::model::RoomName;
 use chunk::{Chunk, NO_ROOM, frame_around};
@@ -48,6 +49,7 @@ pub struct Backlog {
     rooms: HashMap<u64, Waiting, RandomState>,
     bytes: usize,
     frames: u32,
+    cut: bool,
     /// When the socket first refused bytes, in ms of the shard's clock.
     pub since_ms: u64,
     /// When it last took some.
@@ -72,6 +74,7 @@ impl Backlog {
             rooms: HashMap::default(),
             bytes: 0,
             frames: 0,
+            cut: false,
             since_ms: now_ms,
             progress_ms: now_ms,
             index,
@@ -91,6 +94,11 @@ impl Backlog {
     /// Whether everything was sent.
     pub fn is_empty(&self) -> bool {
         self.ahead.is_empty() && self.queue.is_empty()
+    }
+
+    /// Whether it was cut, so that another cut would free next to nothing.
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Adds whole frames of which the first `sent` bytes are already with the kernel. Charged are the bytes that
@@ -334,12 +342,13 @@ impl Backlog {
             let (bytes, sent) = (chunk.bytes.as_ref()?, chunk.sent as usize);
             let frame = frame_around(bytes, sent);
             let sent = sent - frame.start;
-            Some((Rc::<[u8]>::from(&bytes[frame]), sent))
+            (!mutated(Mutation::CutBegunFrame)).then(|| (Rc::<[u8]>::from(&bytes[frame]), sent))
         });
         self.ahead.clear();
         self.queue.clear();
         self.rooms.clear();
         (self.first, self.holes, self.bytes, self.frames) = (0, 0, 0, 0);
+        self.cut = true;
         if let Some((frame, sent)) = begun {
             self.push(frame, sent);
         }

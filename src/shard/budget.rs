@@ -1,6 +1,7 @@
 //! The shard's share of the node's bound on all backlogs together, and who goes when it is spent.
 
 use super::{Now, Shard};
+use crate::base::{Mutation, mutated};
 use crate::model::DropReason;
 
 /// Time between two statements of the shard's largest backlog, in ms: finding it looks at every blocked connection.
@@ -19,11 +20,14 @@ impl Shard {
             }
             let Some(victim) = self.next_victim(would_be) else { return false };
             if self.shed(victim) {
-                self.victims.push((self.backlog_bytes(victim), victim));
+                self.victims.push((self.evictable_bytes(victim), victim));
             } else {
                 self.cut_backlog(victim, DropReason::NodeOutboxes);
-                self.doomed.push(victim);
+                self.doom(victim);
             }
+        }
+        if mutated(Mutation::ChargeTwice) {
+            self.hub.outboxes.force(bytes);
         }
         self.metrics.backlog_bytes.add(bytes as u64);
         true
@@ -53,31 +57,36 @@ impl Shard {
         self.metrics.backlog_bytes.sub(bytes as u64);
     }
 
-    /// The connection with the largest backlog.
+    /// The connection whose eviction frees the most, if that of any frees something.
     pub(super) fn largest_blocked(&self) -> Option<u32> {
-        self.blocked.iter().max_by_key(|slot| self.backlog_bytes(**slot)).copied()
+        let largest = self.blocked.iter().max_by_key(|slot| self.evictable_bytes(**slot)).copied();
+        largest.filter(|slot| self.evictable_bytes(*slot) > 0)
     }
 
     /// The next connection to evict in this tick: the largest backlog first. One look at all of them serves for the
     /// whole tick; what they gain meanwhile is the same few frames for all.
     fn next_victim(&mut self, larger_than: usize) -> Option<u32> {
         if self.victims.is_empty() {
-            self.victims = self.blocked.iter().map(|slot| (self.backlog_bytes(*slot), *slot)).collect();
+            self.victims = self.blocked.iter().map(|slot| (self.evictable_bytes(*slot), *slot)).collect();
         }
         while let Some((bytes, slot)) = self.victims.pop() {
             if bytes <= larger_than {
                 self.victims.clear();
                 return None;
             }
-            if self.backlog_bytes(slot) >= bytes && self.conns.at(slot).is_some_and(|conn| conn.is_open()) {
+            if self.evictable_bytes(slot) >= bytes {
                 return Some(slot);
             }
         }
         None
     }
 
-    fn backlog_bytes(&self, slot: u32) -> usize {
-        self.conns.at(slot).map_or(0, |conn| conn.backlog_bytes())
+    /// Bytes of a backlog that an eviction can free. Nothing of one that was cut, however large the frame is that the
+    /// peer has seen the start of: whoever is evicted again and again for that one frame frees nothing.
+    fn evictable_bytes(&self, slot: u32) -> usize {
+        let backlog =
+            self.conns.at(slot).filter(|conn| conn.is_open()).and_then(|conn| conn.backlog.as_ref());
+        backlog.filter(|backlog| !backlog.is_cut()).map_or(0, |backlog| backlog.bytes())
     }
 
     /// Tells the other shards the size of the largest backlog here, when that may soon matter.
@@ -86,7 +95,7 @@ impl Shard {
         let matters = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
         if !self.blocked.is_empty() && matters && now.ms() >= self.census_ms {
             self.census_ms = now.ms() + CENSUS_MS;
-            let largest = self.largest_blocked().map_or(0, |slot| self.backlog_bytes(slot));
+            let largest = self.largest_blocked().map_or(0, |slot| self.evictable_bytes(slot));
             self.hub.outboxes.set_largest(self.index, largest);
         }
     }

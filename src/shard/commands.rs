@@ -3,7 +3,7 @@
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::{BLOCKED, Now, Shard, Sockets};
-use crate::base::Rate;
+use crate::base::{Mutation, Rate, mutated};
 use crate::dialect::{DecodeLimits, dialect};
 use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +49,7 @@ impl Shard {
 
     pub(super) fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
         self.metrics.refusals.inc(refusal.index());
+        let id = if mutated(Mutation::ForgetId) { None } else { id };
         self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
     }
 
@@ -113,7 +114,9 @@ impl Shard {
         let dialect = conn.dialect;
         let left = conn.memberships.swap_remove(index);
         let moved = conn.memberships.get(index).copied();
-        if let Some(moved) = moved {
+        if let Some(moved) = moved
+            && !mutated(Mutation::ForgetMovedMembership)
+        {
             self.rooms.set_back(dialect, moved, index as u32);
         }
         self.leave_room(dialect, left);

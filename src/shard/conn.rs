@@ -68,6 +68,14 @@ impl Conn {
         self.state == State::Open
     }
 
+    /// Why it is being closed, if it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        match self.state {
+            State::Open => None,
+            State::Closing { reason, .. } => Some(reason),
+        }
+    }
+
     pub fn ip(&self) -> Option<IpAddr> {
         self.peer.map(|peer| peer.ip())
     }

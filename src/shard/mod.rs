@@ -13,6 +13,8 @@
 //!   nothing is written past a backlog.
 //! - A connection that is owed a list is on the dirty list.
 //! - Every byte of a backlog is in the node's budget.
+//! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
+//!   gets what came before the gap, and then the close frame.
 
 mod backlog;
 mod budget;
@@ -21,6 +23,7 @@ mod conn;
 mod echo;
 mod fanout;
 mod handlers;
+mod inspect;
 mod mail;
 mod outbox;
 mod overflow;
@@ -29,13 +32,17 @@ mod presence;
 mod receive;
 mod requests;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
+#[doc(hidden)]
+pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 
-use crate::base::{Key, Slab, Wheel};
+use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
 use crate::metrics::ShardMetrics;
@@ -133,7 +140,7 @@ pub struct Shard {
     /// When the largest backlog is next told to the other shards, in ms.
     census_ms: u64,
     /// Connections to evict as soon as no walk over connections is under way.
-    doomed: Vec<u32>,
+    doomed: Vec<Key>,
     outgoing: Vec<FrameBatch>,
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
@@ -241,16 +248,18 @@ impl Shard {
     fn remove(&mut self, slot: u32, sockets: &mut impl Sockets) {
         let Some(key) = self.conns.key(slot) else { return };
         self.leave_all(slot);
+        let list = self.pending[slot as usize];
+        let unsent = if list == BLOCKED { 0 } else { self.palette.frames(list) };
         let (dropped, bytes) = self.discard_backlog(slot);
-        if dropped > 0 {
-            self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped));
-        }
+        self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(bytes);
         self.wheel.clear(slot);
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
-        self.hub.admission.release(conn.ip());
+        if !mutated(Mutation::KeepAdmission) {
+            self.hub.admission.release(conn.ip());
+        }
         if conn.echo {
             self.hub.echoes.fetch_sub(1, Ordering::Relaxed);
         }
@@ -281,6 +290,7 @@ impl Shard {
         if let Some(moved) = self.rooms.leave(&self.hub.directory, dialect, membership)
             && let Some(other) = self.conns.at_mut(moved.connection)
             && let Some(entry) = other.memberships.get_mut(moved.back as usize)
+            && !mutated(Mutation::ForgetMovedMember)
         {
             entry.position = moved.position;
         }

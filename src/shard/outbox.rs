@@ -4,6 +4,7 @@ use super::backlog::{Backlog, charge, frames_after};
 use super::conn::State;
 use super::palette::{EMPTY, Kind, ListId};
 use super::{BLOCKED, Now, Sent, Shard, Sockets};
+use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
@@ -35,7 +36,7 @@ impl Shard {
     /// Adds an answer or a control frame of the palette to what a connection is owed.
     pub(super) fn owe(&mut self, slot: u32, entry: u32) {
         let list = self.pending[slot as usize];
-        if list == BLOCKED {
+        if list == BLOCKED && !mutated(Mutation::WritePastBacklog) {
             self.answer_blocked(slot, entry);
         } else {
             if list == EMPTY {
@@ -47,11 +48,17 @@ impl Shard {
 
     /// Ends the tick: one write for each connection that is owed something.
     pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
-        self.evict_doomed(now, sockets);
         let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
         let mut next = 0;
         // Evictions and ends of connections on the way add to the list.
-        while let Some(&slot) = self.dirty.get(next) {
+        loop {
+            let Some(&slot) = self.dirty.get(next) else {
+                if self.doomed.is_empty() {
+                    break;
+                }
+                self.evict_doomed(now, sockets);
+                continue;
+            };
             next += 1;
             let list = self.pending[slot as usize];
             if list == EMPTY || list == BLOCKED {
@@ -71,10 +78,11 @@ impl Shard {
                     let left = self.block(now, slot, list, taken, sockets);
                     frames_out += u64::from(self.palette.frames(list) - left);
                 }
-                Sent::Lost => self.remove(slot, sockets),
-            }
-            if next == self.dirty.len() {
-                self.evict_doomed(now, sockets);
+                Sent::Lost => {
+                    // Removal counts what was owed.
+                    self.pending[slot as usize] = list;
+                    self.remove(slot, sockets);
+                }
             }
         }
         self.dirty.clear();
@@ -106,7 +114,9 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot) else { return 0 };
         let closing = !conn.is_open();
         conn.backlog = Some(Box::new(Backlog::new(now.ms(), self.blocked.len() as u32)));
-        self.pending[slot as usize] = BLOCKED;
+        if !mutated(Mutation::ForgetBlocked) {
+            self.pending[slot as usize] = BLOCKED;
+        }
         self.blocked.push(slot);
         self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
@@ -125,24 +135,37 @@ impl Shard {
         let bytes = self.palette.keep_list(list);
         let cost = charge(bytes.len() - taken);
         let left = if taken == 0 { self.palette.frames(list) } else { frames_after(&bytes, taken) };
-        let fits = if closing { Ok(()) } else { self.room_in_backlog(slot, cost, left, false) };
-        if closing {
-            self.force_budget(cost);
-        }
+        let fits = self.room_in_backlog(slot, cost, left, closing);
+        let close = self.palette.last(list);
+        let close = (closing && fits.is_err()).then(|| self.palette.keep(close));
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return 0 };
         backlog.push_counted(bytes, taken, left);
         if let Err(drop) = fits {
-            let (dropped, _) = backlog.cut();
-            let begun = backlog.bytes();
+            let (mut dropped, _) = backlog.cut();
+            // The last thing that a closing connection is owed is our close frame: that one still goes out.
+            if let Some(close) = close.filter(|_| dropped > 0) {
+                backlog.push(close, 0);
+                dropped -= 1;
+            }
+            let kept = backlog.bytes();
             self.metrics.drops.add(drop.index(), u64::from(dropped));
-            self.force_budget(begun);
-            self.doomed.push(slot);
+            self.force_budget(kept);
+            if !closing {
+                self.doom(slot);
+            }
         }
         left
     }
 
     /// A transport that had refused bytes takes some again.
     pub fn writable(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+        // Nothing may be sent to a connection after what was cut out of its backlog.
+        self.evict_doomed(now, sockets);
+        self.drain_backlog(now, slot, sockets);
+    }
+
+    /// Sends what waits for a connection, as far as its transport takes it.
+    fn drain_backlog(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let dialect = conn.dialect;
         let Some(mut backlog) = conn.backlog.take() else { return };
@@ -223,9 +246,17 @@ impl Shard {
 
     /// Evicts the connections whose outboxes passed their bound.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some(slot) = self.doomed.pop() {
-            self.evict(now, slot, sockets);
+        while let Some(key) = self.doomed.pop() {
+            // The slot's next tenant has done nothing wrong.
+            if self.conns.key(key.slot) == Some(key) {
+                self.evict(now, key.slot, sockets);
+            }
         }
+    }
+
+    /// Has a connection evicted as soon as no walk over connections is under way.
+    pub(super) fn doom(&mut self, slot: u32) {
+        self.doomed.extend(self.conns.key(slot));
     }
 
     /// Cuts a slow consumer off: drops its backlog and closes it with 4430.
@@ -262,7 +293,9 @@ impl Shard {
         conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
         // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
-        self.leave_all(slot);
+        if !mutated(Mutation::StayInRooms) {
+            self.leave_all(slot);
+        }
         self.metrics.closes.add(reason.index(), 1);
         // Only an orderly end of the node lets what waits go out first.
         match reason {
@@ -279,7 +312,7 @@ impl Shard {
                 backlog.push(frame, 0);
             }
             sockets.urge(slot);
-            self.writable(now, slot, sockets);
+            self.drain_backlog(now, slot, sockets);
         } else {
             self.owe(slot, entry);
         }
@@ -293,6 +326,7 @@ impl Shard {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
         let (dropped, bytes) = backlog.cut();
         self.give_budget(bytes);
+        let dropped = if mutated(Mutation::ForgetCutFrames) { 0 } else { dropped };
         self.metrics.drops.add(reason.index(), u64::from(dropped));
     }
 }

@@ -27,6 +27,7 @@
 use super::backlog::{Backlog, Bounds, charge};
 use super::palette::{Kind, ListId, Tag};
 use super::{Now, Shard, echo};
+use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
 use crate::model::{Answer, DialectId, DropReason, RoomName};
 use crate::wire;
@@ -75,7 +76,7 @@ impl Shard {
     fn overflowed(&mut self, slot: u32, reason: DropReason, frames: u32) {
         self.metrics.drops.add(reason.index(), u64::from(frames));
         self.cut_backlog(slot, reason);
-        self.doomed.push(slot);
+        self.doom(slot);
     }
 
     /// Adds a publication to one backlog.
@@ -163,7 +164,8 @@ impl Shard {
         let bounds = self.bounds(slot, is_answer);
         let backlog = self.conns.at(slot).and_then(|conn| conn.backlog.as_ref());
         let held = backlog.map_or(0, |backlog| backlog.bytes());
-        if backlog.is_some_and(|backlog| !backlog.has_place(cost, frames, bounds)) {
+        let counted = if mutated(Mutation::CheckBoundLate) { 0 } else { cost };
+        if backlog.is_some_and(|backlog| !backlog.has_place(counted, frames, bounds)) {
             return Err(DropReason::Outbox);
         }
         if self.take_budget(cost, held + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }

@@ -7,6 +7,7 @@
 //! bytes, straight out of the arena if the list's frames lie side by side there (one room, one burst), else out of a
 //! buffer that is put together once per list.
 
+use crate::base::{Mutation, mutated};
 use crate::hub::Loss;
 use std::ops::Range;
 use std::rc::Rc;
@@ -196,6 +197,11 @@ impl Palette {
         self.lists[list as usize].frames
     }
 
+    /// The last frame of a list.
+    pub fn last(&self, list: ListId) -> u32 {
+        self.lists[list as usize].entry
+    }
+
     /// All bytes of a list, in order.
     pub fn bytes(&mut self, list: ListId) -> &[u8] {
         let List { parent, entry, bytes, .. } = self.lists[list as usize];
@@ -250,7 +256,9 @@ impl Palette {
         self.has_kinds = false;
         self.lists.truncate(1);
         self.lists.shrink_to(16 * 1024);
-        self.lists[0].memo_entry = NO_ENTRY;
+        if !mutated(Mutation::KeepMemo) {
+            self.lists[0].memo_entry = NO_ENTRY;
+        }
         self.assembled.list = EMPTY;
         self.assembled.kept = None;
         self.assembled.bytes.clear();
@@ -265,7 +273,7 @@ impl Palette {
         while at != EMPTY {
             let List { parent, entry, .. } = self.lists[at as usize];
             let frame = &self.entries[entry as usize];
-            if frame.end != start {
+            if frame.end != start && !mutated(Mutation::IgnoreGaps) {
                 return None;
             }
             start = frame.start;

@@ -2,6 +2,7 @@
 
 use super::conn::{Input, State};
 use super::{Now, Shard, Sockets, echo};
+use crate::base::{Mutation, mutated};
 use crate::model::CloseReason;
 use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
@@ -24,6 +25,7 @@ impl Shard {
                 if input.buffer.capacity() < input.need {
                     // At most doubled, so that a header's word reserves no more than what has really come.
                     let sensible = (2 * (input.buffer.len() + bytes.len())).min(input.need);
+                    let sensible = if mutated(Mutation::ReserveOnWord) { input.need } else { sensible };
                     input.buffer.reserve_exact(sensible.saturating_sub(input.buffer.len()));
                 }
                 input.buffer.extend_from_slice(bytes);

@@ -12,6 +12,7 @@ impl Shard {
             Mail::Frames(batch) => self.deliver_batch(&batch),
             Mail::Request(request) => self.request(now, request, sockets),
         }
+        self.evict_doomed(now, sockets);
         if self.palette.is_full() {
             self.flush(now, sockets);
         }

@@ -3,6 +3,7 @@
 use super::conn::{Conn, State};
 use super::outbox::deciseconds;
 use super::{Now, Shard, Sockets};
+use crate::base::{Mutation, mutated};
 use crate::model::CloseReason;
 use crate::wire;
 use std::time::Duration;
@@ -44,6 +45,7 @@ impl Shard {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Now, sockets: &mut impl Sockets) {
+        self.evict_doomed(now, sockets);
         while let Some(slot) = self.wheel.pop_expired(now.ms()) {
             match self.due(now, slot) {
                 Due::Nothing => {}
@@ -83,6 +85,8 @@ impl Shard {
                     || over(conn.message_ds, times.idle_timeout)
                 {
                     Due::Close(CloseReason::Idle)
+                } else if mutated(Mutation::ForgetPing) {
+                    Due::Nothing
                 } else if over(conn.pinged_ds, ping_interval) {
                     Due::Ping
                 } else {

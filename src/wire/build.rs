@@ -1,6 +1,7 @@
 //! Frames of a server: not masked, never fragmented (RFC 6455 section 5.2).
 
 use super::frame::Opcode;
+use crate::base::{Mutation, mutated};
 use std::ops::Range;
 
 const FIN: u8 = 0x80;
@@ -34,7 +35,7 @@ pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut 
 
 fn write_header(header: &mut [u8; 10], opcode: Opcode, payload_len: usize) -> usize {
     header[0] = FIN | opcode as u8;
-    if payload_len < 126 {
+    if payload_len < 126 + usize::from(mutated(Mutation::ShortLength)) {
         header[1] = payload_len as u8;
         2
     } else if let Ok(word) = u16::try_from(payload_len) {

@@ -71,7 +71,8 @@ pub enum Parsed {
     },
     /// The frame is not there whole.
     NeedMore {
-        /// Bytes that the frame needs in all, as far as is known yet.
+        /// Bytes with which there is more to say: the frame's length where that is known, before that the end of
+        /// the next field of its header. Never more than a right frame has.
         at_least: usize,
     },
 }
@@ -140,7 +141,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// If the header breaks RFC 6455 or announces too much.
 #[inline]
 pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, ProtocolError> {
-    let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 6 }) };
+    let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 1 }) };
     if first & RESERVED != 0 {
         return Err(ProtocolError::ReservedBits);
     }
@@ -149,7 +150,8 @@ pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, Protoc
     if opcode.is_control() && !fin {
         return Err(ProtocolError::FragmentedControl);
     }
-    let Some(&second) = bytes.get(1) else { return Ok(Parsed::NeedMore { at_least: 6 }) };
+    // Not six: a wrong second byte may be the last for long.
+    let Some(&second) = bytes.get(1) else { return Ok(Parsed::NeedMore { at_least: 2 }) };
     if second & MASKED == 0 {
         return Err(ProtocolError::Unmasked);
     }
@@ -160,11 +162,11 @@ pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, Protoc
     let (length_len, payload_len) = match short {
         126 => match bytes.get(2..4) {
             Some(word) => (2, u64::from(u16::from_be_bytes([word[0], word[1]]))),
-            None => return Ok(Parsed::NeedMore { at_least: 8 }),
+            None => return Ok(Parsed::NeedMore { at_least: 4 }),
         },
         127 => match bytes.get(2..10).and_then(|word| word.try_into().ok()) {
             Some(word) => (8, u64::from_be_bytes(word)),
-            None => return Ok(Parsed::NeedMore { at_least: 14 }),
+            None => return Ok(Parsed::NeedMore { at_least: 10 }),
         },
         short => (0, short as u64),
     };
@@ -220,7 +222,10 @@ mod tests {
         ] {
             assert_eq!(parse_header(bytes, &LIMITS), Err(error), "{bytes:02x?}");
             for cut in 1..bytes.len() {
-                assert!(matches!(parse_header(&bytes[..cut], &LIMITS), Ok(Parsed::NeedMore { .. })));
+                let Ok(Parsed::NeedMore { at_least }) = parse_header(&bytes[..cut], &LIMITS) else {
+                    panic!("{cut} of {bytes:02x?}");
+                };
+                assert!(at_least <= bytes.len(), "waits for {at_least} bytes: {bytes:02x?}");
             }
         }
     }

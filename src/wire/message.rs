@@ -1,6 +1,7 @@
 //! From frames to messages (RFC 6455 sections 5.4 to 5.6).
 
 use super::frame::{FrameLimits, Header, Opcode, ProtocolError};
+use crate::base::{Mutation, mutated};
 
 /// What a frame means to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,11 @@ pub fn finish(assembler: &mut Option<Box<Assembler>>) {
 }
 
 impl Assembler {
+    /// Memory held for the message, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn push(
         &mut self,
         header: &Header,
@@ -84,6 +90,10 @@ impl Assembler {
         limits: &FrameLimits,
     ) -> Result<Event<'_>, ProtocolError> {
         self.frames += 1;
+        if mutated(Mutation::ForgetFragments) {
+            self.bytes.clear();
+            self.valid = 0;
+        }
         if self.frames > limits.fragments_max {
             return Err(ProtocolError::TooManyFragments);
         }

@@ -1,0 +1,104 @@
+//! Mistakes made on purpose, each of them plausible, to show that the simulation in `tests/` finds them. They are in
+//! the code only with the feature `mutations`, and never in a release build; otherwise [`mutated`] is a constant.
+
+/// A mistake, named by what goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// A short write does not mark the connection as blocked.
+    ForgetBlocked,
+    /// The end of a connection does not give its admission back.
+    KeepAdmission,
+    /// A publisher is not left out of its own publication.
+    DeliverToExcept,
+    /// Mail is delivered to whatever room has the slot now.
+    TrustRoomSlot,
+    /// The last frame of a batch is not delivered.
+    DropLastOfBatch,
+    /// A tick's new frames go before those that wait.
+    WritePastBacklog,
+    /// A backlog is charged to the node twice.
+    ChargeTwice,
+    /// Who moves into the place of a member that left is not told.
+    ForgetMovedMember,
+    /// A connection's other memberships are not told that one of them has moved.
+    ForgetMovedMembership,
+    /// A shard does not say that its last member has left.
+    KeepInterest,
+    /// A shard's interest is stated for its first member's dialect alone, under the wrong bit.
+    WrongInterestBit,
+    /// The empty list remembers its extension of the tick before.
+    KeepMemo,
+    /// A list's frames are taken to lie side by side when they do not.
+    IgnoreGaps,
+    /// Frames cut out of a backlog are not counted.
+    ForgetCutFrames,
+    /// A cut backlog loses the rest of a frame that has begun.
+    CutBegunFrame,
+    /// A connection that is being closed stays in its rooms.
+    StayInRooms,
+    /// A fragmented message starts anew with each fragment.
+    ForgetFragments,
+    /// A payload of 126 bytes gets a header for less.
+    ShortLength,
+    /// Nobody is ever pinged.
+    ForgetPing,
+    /// The `id` of a refused request is not echoed.
+    ForgetId,
+    /// The bound of an outbox counts only what waits, not what is added.
+    CheckBoundLate,
+    /// Input is reserved as a frame's header says, before any of it has come.
+    ReserveOnWord,
+}
+
+impl Mutation {
+    /// Every mistake.
+    pub const ALL: [Self; 22] = [
+        Self::ForgetBlocked,
+        Self::KeepAdmission,
+        Self::DeliverToExcept,
+        Self::TrustRoomSlot,
+        Self::DropLastOfBatch,
+        Self::WritePastBacklog,
+        Self::ChargeTwice,
+        Self::ForgetMovedMember,
+        Self::ForgetMovedMembership,
+        Self::KeepInterest,
+        Self::WrongInterestBit,
+        Self::KeepMemo,
+        Self::IgnoreGaps,
+        Self::ForgetCutFrames,
+        Self::CutBegunFrame,
+        Self::StayInRooms,
+        Self::ForgetFragments,
+        Self::ShortLength,
+        Self::ForgetPing,
+        Self::ForgetId,
+        Self::CheckBoundLate,
+        Self::ReserveOnWord,
+    ];
+}
+
+#[cfg(all(feature = "mutations", debug_assertions))]
+thread_local! {
+    /// The mistake that this thread makes.
+    static MADE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Chooses the mistake that this thread makes from now on.
+#[cfg(all(feature = "mutations", debug_assertions))]
+pub fn mutate(mutation: Option<Mutation>) {
+    MADE.set(mutation);
+}
+
+/// Whether to make that mistake here.
+#[cfg(all(feature = "mutations", debug_assertions))]
+pub fn mutated(mutation: Mutation) -> bool {
+    MADE.get() == Some(mutation)
+}
+
+/// Whether to make that mistake here: never.
+#[cfg(not(all(feature = "mutations", debug_assertions)))]
+#[inline(always)]
+pub const fn mutated(_: Mutation) -> bool {
+    false
+}

@@ -1,0 +1,196 @@
+//! Requests to the HTTP API: routes against `percent-encoding` and `form_urlencoded`, bodies against a grammar of
+//! JSON.
+//!
+//! The input is `METHOD TARGET`, a line end, and the body. It holds that
+//! - a path and query lead to the route that a plain reading of them leads to, or to the right refusal;
+//! - names come out of their percent-encoding as those crates have it, which is right where the encoding is;
+//! - a body is accepted exactly where it is an object of the known fields, each once and of its type, within the
+//!   bound of nesting; `data` is a slice of it, byte for byte;
+//! - a refusal is JSON, short, and has an `Allow` exactly if it is a 405.
+
+use crate::json::{self, Field, Pairs};
+use fanwire::api::{self, ApiError, PublishRequest, Route};
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+/// Bound of nesting that bodies are held to.
+const DEPTH_MAX: u32 = 8;
+
+/// Checks all that is said above.
+pub fn check(data: &[u8]) {
+    let head_len = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (head, body) = data.split_at(head_len);
+    let body = body.strip_prefix(b"\n").unwrap_or_default();
+    let head = String::from_utf8_lossy(head);
+    let (method, target) = head.split_once(' ').unwrap_or(("GET", &head));
+    check_route(method, target);
+    check_body(body);
+}
+
+fn check_route(method: &str, target: &str) {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let found = api::route(method, path, query);
+    if let Err(error) = &found {
+        assert_refusal(error);
+    }
+    let read = matches!(method, "GET" | "HEAD");
+    let (allowed, allow) = match path {
+        "/ws" | "/echo" => (method == "GET", "GET"),
+        "/v1/publish" | "/v1/broadcast" => (method == "POST", "POST"),
+        "/health" | "/ready" | "/metrics" | "/v1/stats" | "/v1/slow" | "/v1/rooms" => (read, "GET, HEAD"),
+        _ if room_of(path).is_some() => (read, "GET, HEAD"),
+        _ => return assert_eq!(status(&found), 404, "{target}"),
+    };
+    if !allowed {
+        assert_eq!(status(&found), 405, "{method} {target}");
+        return assert_eq!(found.err().and_then(|error| error.allow), Some(allow));
+    }
+    assert_eq!(found.as_ref().ok(), expected(path, query).as_ref(), "{target}");
+    if found.is_err() {
+        assert_eq!(status(&found), 400, "{target}");
+    }
+    if let Ok(route) = &found {
+        assert_eq!(route.needs_key(), path.starts_with("/v1/"), "{target}");
+    }
+}
+
+/// The name, still encoded, of `/v1/rooms/NAME`.
+fn room_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/rooms/").filter(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// The route of an allowed method, `None` where path or query are wrong.
+fn expected(path: &str, query: Option<&str>) -> Option<Route> {
+    Some(match path {
+        "/ws" => Route::Upgrade,
+        "/echo" => Route::Echo,
+        "/health" => Route::Health,
+        "/ready" => Route::Ready,
+        "/metrics" => Route::Metrics,
+        "/v1/publish" => parameters(query, &[]).map(|_| Route::Publish)?,
+        "/v1/broadcast" => parameters(query, &[]).map(|_| Route::Broadcast)?,
+        "/v1/stats" => parameters(query, &[]).map(|_| Route::Stats)?,
+        "/v1/slow" => Route::Slow { limit: limit(&parameters(query, &["limit"])?, api::SLOW_LIMIT_DEFAULT)? },
+        "/v1/rooms" => {
+            let given = parameters(query, &["prefix", "cursor", "limit"])?;
+            let [prefix, cursor] = [name(&given, "prefix")?, name(&given, "cursor")?];
+            Route::Rooms { prefix, cursor, limit: limit(&given, api::ROOMS_LIMIT_DEFAULT)? }
+        }
+        _ => {
+            parameters(query, &[])?;
+            let encoded = room_of(path)?;
+            let decoded = percent_decode_str(encoded).decode_utf8().ok().filter(|_| is_encoded(encoded))?;
+            Route::Room { name: fanwire::model::RoomName::new(&decoded).ok()? }
+        }
+    })
+}
+
+/// The known parameters as they stand, each at most once.
+fn parameters<'q>(query: Option<&'q str>, known: &[&str]) -> Option<Vec<(&'q str, &'q str)>> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let pairs: Vec<_> = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
+    let names = pairs.iter().map(|(name, _)| *name);
+    let once = |name: &&str| names.clone().filter(|other| other == name).count() == 1;
+    names.clone().all(|name| known.contains(&name) && once(&name)).then_some(pairs)
+}
+
+fn raw<'q>(given: &[(&str, &'q str)], name: &str) -> Option<&'q str> {
+    given.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+}
+
+fn limit(given: &[(&str, &str)], default: u32) -> Option<u32> {
+    let Some(raw) = raw(given, "limit") else { return Some(default) };
+    let number = raw.parse::<u32>().ok().filter(|number| (1..=1000).contains(number))?;
+    (!raw.starts_with('+')).then_some(number)
+}
+
+/// The outer `None` is an error, the inner one no such parameter.
+fn name(given: &[(&str, &str)], name: &str) -> Option<Option<String>> {
+    let Some(raw) = raw(given, name) else { return Some(None) };
+    let form = form_urlencoded::parse(raw.as_bytes()).next().map(|(text, _)| text.into_owned());
+    // A bare `=` in a value separates for the form, and an `&` cannot stand there.
+    let text = if raw.contains('=') {
+        percent_decode_str(&raw.replace('+', " ")).decode_utf8_lossy().into_owned()
+    } else {
+        form.unwrap_or_default()
+    };
+    let utf8 = percent_decode_str(raw).decode_utf8().is_ok();
+    if !is_encoded(raw) || !utf8 || text.len() > 255 || text.chars().any(char::is_control) {
+        return None;
+    }
+    Some(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// Whether each `%` has its two digits: what the crates leave as it is, is an error here.
+fn is_encoded(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let digits = after.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+fn check_body(body: &[u8]) {
+    for publish in [true, false] {
+        let parse = if publish { api::parse_publish } else { api::parse_broadcast };
+        let parsed = parse(body, DEPTH_MAX);
+        if let Err(error) = &parsed {
+            assert_refusal(error);
+            assert_eq!(error.status, 400);
+        }
+        let text = std::str::from_utf8(body).ok();
+        assert_eq!(parsed.as_ref().ok(), text.and_then(|text| request(text, publish)).as_ref(), "{text:?}");
+        if let (Ok(parsed), Some(text)) = (&parsed, text) {
+            json::assert_within(parsed.data, text);
+            json::assert_valid(parsed.data);
+        }
+    }
+}
+
+/// What a body asks for.
+fn request(text: &str, publish: bool) -> Option<PublishRequest<'_>> {
+    json::depth(text).filter(|depth| *depth <= DEPTH_MAX)?;
+    let pairs = json::pairs(text)?;
+    let known: &[&str] = if publish { &["room", "all", "event", "data"] } else { &["event", "data"] };
+    if !pairs.keys().all(|key| known.contains(&key)) {
+        return None;
+    }
+    let all = match pairs.get("all") {
+        Field::Absent => !publish,
+        Field::Once("true") => true,
+        Field::Once("false") => false,
+        _ => return None,
+    };
+    let room = match (json::text_or_null(&pairs.get("room")).ok()?, all) {
+        (None, true) => None,
+        (Some(room), false) => Some(fanwire::model::RoomName::new(&room).ok()?),
+        _ => return None,
+    };
+    let event = json::text_or_null(&pairs.get("event")).ok()?.unwrap_or_else(|| "message".to_owned());
+    if event.is_empty() || event.len() > 255 || event.chars().any(char::is_control) {
+        return None;
+    }
+    Some(PublishRequest { room, event: event.into(), data: once(&pairs, "data")? })
+}
+
+fn once<'a>(pairs: &Pairs<'a>, key: &str) -> Option<&'a str> {
+    match pairs.get(key) {
+        Field::Once(raw) => Some(raw),
+        _ => None,
+    }
+}
+
+fn status(found: &Result<Route, ApiError>) -> u16 {
+    found.as_ref().map_or_else(|error| error.status, |_| 200)
+}
+
+fn assert_refusal(error: &ApiError) {
+    assert!(matches!(error.status, 400 | 404 | 405), "{error}");
+    assert_eq!(error.allow.is_some(), error.status == 405, "{error}");
+    assert!(error.text.len() <= 300, "{error}");
+    let body: Value = serde_json::from_str(&error.to_json()).expect("a refusal is JSON");
+    assert_eq!(body["error"]["code"], error.code);
+    assert_eq!(body["error"]["message"], error.text);
+}

@@ -1,0 +1,44 @@
+//! What must hold of everything in Fanwire that reads a stranger's bytes.
+//!
+//! Each module has one `check`, which panics where a property does not hold; all properties are told in its
+//! documentation. libFuzzer calls it (`fuzz_targets/`, which `run` builds and runs), and so does the replay of the
+//! corpora (`tests/replay.rs`), which needs no more than cargo.
+//!
+//! | target | what reads | what it is held against |
+//! |---|---|---|
+//! | [`frames`] | `wire`: frames and messages | tungstenite, and itself in smaller pieces |
+//! | [`upgrade`] | `wire`, `auth`: handshake, origin, client address | tungstenite, the `url` crate, a plain reading of the RFC |
+//! | [`rooms`] | `dialect`: the native protocol | a grammar of JSON, `serde_json::Value` |
+//! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, `form_urlencoded` |
+//! | [`config`] | `config`: file, environment, flags | itself by another way |
+//! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
+//! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
+//!
+//! Deflate (permessage-deflate, RFC 7692) has no target, since the server does not offer it. With the codec comes a
+//! module `deflate` here, a line in [`TARGETS`], a binary and a corpus: what one side compresses the other must get
+//! back, what is no deflate stream must be refused, and nothing may grow past the bound of a message while it is
+//! inflated. Until then [`frames`] holds that a set RSV1 is an error, and [`upgrade`] asks for no extension.
+
+pub mod api;
+pub mod config;
+pub mod frames;
+mod json;
+pub mod mutate;
+pub mod proxy;
+pub mod receive;
+pub mod rooms;
+pub mod upgrade;
+
+/// A property: panics where it does not hold of these bytes.
+pub type Check = fn(&[u8]);
+
+/// Every target with its name, which is that of its binary and of its corpus.
+pub const TARGETS: [(&str, Check); 7] = [
+    ("frames", frames::check),
+    ("upgrade", upgrade::check),
+    ("rooms", rooms::check),
+    ("config", config::check),
+    ("api", api::check),
+    ("proxy", proxy::check),
+    ("receive", receive::check),
+];

@@ -1,0 +1,42 @@
+//! Mistakes made on purpose in the server: if one is not found, the simulation is too weak to say anything.
+
+use super::runner;
+use fanwire::base::{Mutation, mutate};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Seeds within which a mistake must show.
+const SEEDS_MAX: u64 = 600;
+
+/// Seeds until the mistake shows, and how.
+fn found(mutation: Mutation) -> Option<(u64, String)> {
+    mutate(Some(mutation));
+    let found = (0..SEEDS_MAX).find_map(|seed| runner::run(seed).err().map(|failure| (seed, failure)));
+    mutate(None);
+    found
+}
+
+#[test]
+fn every_mutation_is_found() {
+    assert!(Mutation::ALL.len() >= 8);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut missed = Vec::new();
+        while let Some(mutation) = Mutation::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match found(*mutation) {
+                Some((seed, failure)) => {
+                    let words = failure.lines().find(|line| line.starts_with("seed ")).unwrap_or_default();
+                    println!("{mutation:?} is found: {}", words.chars().take(150).collect::<String>());
+                    assert!(failure.contains(&format!("FANWIRE_SIMULATION_SEED={seed}")));
+                }
+                None => missed.push(*mutation),
+            }
+        }
+        missed
+    };
+    let missed: Vec<Mutation> = std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a thread that finds")).collect()
+    });
+    assert!(missed.is_empty(), "not found in {SEEDS_MAX} seeds: {missed:?}");
+}

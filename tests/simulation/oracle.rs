@@ -1,0 +1,330 @@
+//! What must hold: what clients hear, why connections end, what is bounded, and what is counted.
+
+use super::frames::{self, Frame};
+use super::model::{Peer, State, What};
+use super::pipe::Progress;
+use super::tally::Span;
+use super::trace::fingerprint;
+use super::world::{Cause, World};
+use fanwire::model::CloseReason;
+
+/// Bytes over its bound that an outbox may hold of answers and control frames, and frames likewise.
+const RESERVE_BYTES: usize = 4096;
+const RESERVE_FRAMES: usize = 64;
+
+/// What a close frame may cost in a backlog: the longest control frame and the bookkeeping of one chunk.
+const CLOSE_BYTES: usize = 127 + CHUNK_BYTES;
+const CHUNK_BYTES: usize = 40;
+
+/// How late a timer may be, in us: a tick of the wheel, and a tenth of a second of rounding on each side.
+const LATE_US: u64 = 300_000;
+/// How early, by rounding.
+const EARLY_US: u64 = 100_000;
+
+impl World {
+    /// A client has read a frame.
+    pub fn heard(&mut self, index: usize, frame: &Frame) {
+        let print = fingerprint(&frame.payload) as usize;
+        self.note("client of {} hears frame {} with print {}", &[index, usize::from(frame.opcode), print]);
+        let Frame { opcode, payload } = frame;
+        if *opcode == frames::PING {
+            assert!(!self.plan.config.times.ping_interval.is_zero(), "a ping where there are none");
+            let client = &mut self.clients[index];
+            if !client.mute && !client.silent && !self.pipes[index].cut {
+                client.pong(&mut self.random, payload, &mut self.pipes[index].up);
+            }
+            return;
+        }
+        let peer = &mut self.model.peers[index];
+        loop {
+            let Some(due) = peer.due.pop_front() else { panic!("connection {index}: {}", said(frame)) };
+            if due.what.is(frame) {
+                break;
+            }
+            let cut = *opcode == frames::CLOSE && peer.cut;
+            let next = peer.due.iter().take(5).map(|due| &due.what).collect::<Vec<_>>();
+            assert!(
+                cut || !due.sure,
+                "connection {index} {} instead of {:?} and then {next:?}",
+                said(frame),
+                due.what
+            );
+        }
+        if *opcode == frames::CLOSE {
+            assert!(peer.due.is_empty(), "connection {index}: something is due after the close frame");
+            let client = &mut self.clients[index];
+            if !client.silent && !self.pipes[index].cut && self.random.percent(80) {
+                client.close(&mut self.random, &mut self.pipes[index].up);
+            }
+            client.silent = true;
+        }
+    }
+
+    /// A client has read everything up to the end of its transport.
+    pub fn ended(&mut self, index: usize) {
+        self.note("client of {} sees the end", &[index]);
+        let peer = &self.model.peers[index];
+        let excused = peer.tail_lost || self.pipes[index].cut;
+        assert!(
+            excused || !self.clients[index].reader.is_within_a_frame(),
+            "connection {index} ends in a frame"
+        );
+        let missing = peer.due.iter().find(|due| due.sure);
+        assert!(excused || missing.is_none(), "connection {index} ends before {missing:?}");
+    }
+
+    /// Whether a connection may be closed for a reason that is not its own doing.
+    pub fn justify(&self, index: usize, reason: CloseReason, cause: Cause, blocked: bool) {
+        let peer = &self.model.peers[index];
+        let pipe = &self.pipes[index];
+        let config = &self.sites[peer.site].config;
+        let times = &config.times;
+        let since = |us: u64, limit: std::time::Duration| {
+            !limit.is_zero() && self.now_us + EARLY_US >= us + limit.as_micros() as u64
+        };
+        let fits = match reason {
+            CloseReason::TransportLost => cause == Cause::Lost(index) || pipe.cut,
+            CloseReason::Disconnected => cause == Cause::Disconnect(index),
+            CloseReason::ShuttingDown => cause == Cause::Advance && self.sites[peer.site].draining,
+            CloseReason::Idle => {
+                let pong = !times.ping_interval.is_zero() && since(peer.received_us, times.pong_wait);
+                cause == Cause::Advance && (pong || since(peer.message_us, times.idle_timeout))
+            }
+            CloseReason::SlowConsumer => {
+                let timeout = cause == Cause::Advance
+                    && self.now_us + 1000 >= self.stuck_us(index, self.pipes[index].before);
+                blocked && (timeout || cause == Cause::EvictLargest || self.may_be_over(index))
+            }
+            _ => false,
+        };
+        assert!(
+            fits,
+            "connection {index} is closed for {reason:?} at {cause:?} without cause: {:?} bytes and frames",
+            self.outstanding(peer, index)
+        );
+    }
+
+    /// When a connection of which nothing is taken must be closed.
+    fn stuck_us(&self, index: usize, progress: Progress) -> u64 {
+        let config = &self.sites[self.model.peers[index].site].config;
+        progress.since_us + config.times.write_wait.as_micros() as u64
+    }
+
+    /// Whether so much is owed to a connection, or to all, that a bound may be passed.
+    pub fn may_be_over(&self, index: usize) -> bool {
+        let peer = &self.model.peers[index];
+        let limits = &self.sites[peer.site].config.limits;
+        let (bytes, frames) = self.outstanding(peer, index);
+        let all: usize = self.model.admitted().map(|peer| peer.owed_bytes as usize).sum();
+        bytes > limits.outbox_bytes_max
+            || frames > limits.outbox_messages_max as usize
+            || all > limits.outboxes_bytes_max / 2
+    }
+
+    /// Bytes and frames owed and not taken before the present call, at the most, as they are charged.
+    fn outstanding(&self, peer: &Peer, index: usize) -> (usize, usize) {
+        let Progress { frames, bytes, .. } = self.pipes[index].before;
+        let interval_us = self.plan.config.times.ping_interval.as_micros() as u64;
+        let pings = (self.now_us - peer.opened_us).checked_div(interval_us).map_or(0, |pings| pings + 1);
+        let frames = (peer.owed_frames + pings + 1).saturating_sub(frames) as usize;
+        let bytes = (peer.owed_bytes + 2 * pings).saturating_sub(bytes) as usize;
+        (bytes + frames * (CHUNK_BYTES + 10), frames)
+    }
+
+    /// Every bound and every count of a shard after its turn.
+    pub fn check(&self, site: usize) {
+        self.check_bounds(site);
+        self.check_counters(site);
+        let here = &self.sites[site];
+        for &index in &here.live {
+            let (peer, seen) = (&self.model.peers[index], self.seen[index].expect("live"));
+            assert_eq!(seen.rooms, peer.rooms.len(), "rooms of connection {index}");
+            let client = &self.clients[index];
+            let came = (client.consumed - client.whole) as usize;
+            assert!(
+                seen.input_bytes <= 2 * came + 64,
+                "connection {index} holds {} bytes for {came} that came of a message",
+                seen.input_bytes
+            );
+        }
+    }
+
+    fn check_bounds(&self, site: usize) {
+        let here = &self.sites[site];
+        let limits = &here.config.limits;
+        let (mut held, mut closing, mut blocked) = (0, 0, 0);
+        for &index in &here.live {
+            let seen = self.seen[index].expect("live");
+            let (bytes, frames) = (seen.backlog_bytes, seen.backlog_frames as usize);
+            held += bytes;
+            blocked += u64::from(frames > 0);
+            let frames_max = self.plan.config.limits.outbox_messages_max as usize + RESERVE_FRAMES;
+            let extra = if seen.closing.is_some() {
+                closing += bytes;
+                CLOSE_BYTES + self.largest_frame()
+            } else {
+                0
+            };
+            let bytes_max = self.outbox_bytes_max + RESERVE_BYTES + extra;
+            assert!(
+                bytes <= bytes_max,
+                "connection {index} has a backlog of {bytes} bytes, over {bytes_max}"
+            );
+            assert!(frames <= frames_max + 1, "connection {index} has a backlog of {frames} frames");
+        }
+        assert_eq!(here.metrics.backlog_bytes.get(), held as u64, "gauge of backlog bytes");
+        assert_eq!(here.metrics.blocked_connections.get(), blocked, "gauge of blocked connections");
+        let node: usize = self.seen.iter().flatten().map(|seen| seen.backlog_bytes).sum();
+        assert_eq!(self.hub.outboxes.bytes(), node, "bytes of all outboxes");
+        let ends = self.seen.iter().flatten().filter(|seen| seen.closing.is_some());
+        let closing: usize = closing.max(ends.map(|seen| seen.backlog_bytes).sum());
+        assert!(node - closing <= limits.outboxes_bytes_max, "the outboxes hold {node} bytes");
+    }
+
+    fn largest_frame(&self) -> usize {
+        self.pipes.iter().map(|pipe| pipe.taken.largest).max().unwrap_or(0)
+    }
+
+    fn check_counters(&self, site: usize) {
+        let Self { sites, model, pipes, .. } = self;
+        let (metrics, tally) = (&sites[site].metrics, &model.tallies[site]);
+        let (mut frames, mut pings, mut bytes) = sites[site].retired;
+        let mut waiting = 0;
+        for &index in &sites[site].live {
+            let taken = &pipes[index].taken;
+            (frames, pings, bytes) = (frames + taken.frames, pings + taken.pings, bytes + taken.bytes);
+            waiting += u64::from(self.seen[index].expect("live").backlog_frames);
+        }
+        assert_eq!(metrics.deliveries.get(), frames, "deliveries");
+        assert_eq!(metrics.bytes_out.get(), bytes, "bytes out");
+        assert_eq!(metrics.publications.get(), tally.publications, "publications");
+        for (reason, (label, count)) in CloseReason::ALL.into_iter().zip(metrics.closes.iter()) {
+            assert_eq!(count, tally.closes[reason.index()], "closes for {label}");
+        }
+        let spans: [(&str, Span, u64); 3] = [
+            ("refusals", tally.refusals, metrics.refusals.total()),
+            ("rate limited", tally.rate_limited, metrics.rate_limited.get()),
+            ("protocol errors", tally.protocol_errors, metrics.protocol_errors.get()),
+        ];
+        for (name, span, counted) in spans {
+            assert!(span.has(counted), "{name}: counted {counted}, should be {span:?}");
+        }
+        // Every frame owed is delivered, waits, or is counted as dropped.
+        let accounted = frames + waiting + metrics.drops.total();
+        assert!(accounted >= tally.owed.low, "{accounted} frames of {:?} are accounted for", tally.owed);
+        if self.plan.config.times.ping_interval.is_zero() {
+            let owed = tally.owed.high;
+            assert!(accounted <= owed, "{accounted} frames accounted for, {owed} owed, {pings} pings");
+        }
+        let here = &sites[site].live;
+        assert_eq!(metrics.connections.get(), here.len() as u64, "gauge of connections");
+        assert_eq!(self.hub.admission.connections() as usize, model.admitted().count(), "admitted");
+        let members: usize = model.rooms.iter().map(|room| room.members[site].len()).sum();
+        assert_eq!(metrics.members.get(), members as u64, "gauge of members");
+        let rooms = model.rooms.iter().filter(|room| !room.members[site].is_empty()).count();
+        assert_eq!(metrics.rooms.get(), rooms as u64, "gauge of rooms");
+        let listed: Vec<_> =
+            self.hub.directory.list("", None, 100).into_iter().map(|(_, count)| count).collect();
+        let mut counts: Vec<_> =
+            (0..model.rooms.len()).filter(|room| model.rooms[*room].count() > 0).collect();
+        counts.sort_by_key(|room| super::speech::ROOMS[*room]);
+        let counts: Vec<_> = counts.into_iter().map(|room| model.rooms[room].count()).collect();
+        assert_eq!(listed, counts, "members of the rooms");
+    }
+
+    /// No timer is late.
+    pub fn check_deadlines(&self) {
+        for index in self.sites.iter().flat_map(|site| &site.live) {
+            let peer = &self.model.peers[*index];
+            let times = &self.sites[peer.site].config.times;
+            let late = |us: u64, limit: std::time::Duration| {
+                let from_us = us.max(self.sites[peer.site].configured_us);
+                !limit.is_zero() && self.now_us > from_us + limit.as_micros() as u64 + LATE_US
+            };
+            match peer.state {
+                State::Open => {
+                    let waits = self.seen[*index].is_some_and(|seen| seen.backlog_frames > 0);
+                    let stuck =
+                        waits && self.now_us > self.stuck_us(*index, self.pipes[*index].progress) + LATE_US;
+                    assert!(
+                        !stuck || self.now_us < self.sites[peer.site].configured_us + LATE_US,
+                        "connection {index} takes nothing and is not closed"
+                    );
+                    let pong = !times.ping_interval.is_zero() && late(peer.received_us, times.pong_wait);
+                    assert!(!pong, "connection {index} gives no sign of life and is not closed");
+                    assert!(!late(peer.message_us, times.idle_timeout), "connection {index} idles on");
+                    // A blocked connection is owed its ping, or is about to be evicted.
+                    let pipe = &self.pipes[*index];
+                    let pinged_us = peer.opened_us.max(pipe.pinged_us);
+                    let pinged = pipe.progress.full || !late(pinged_us, times.ping_interval);
+                    assert!(pinged, "connection {index} is not pinged");
+                }
+                State::Closing(_) => {
+                    assert!(!late(peer.closing_us, times.close_wait), "connection {index} does not end");
+                }
+                State::Gone => unreachable!(),
+            }
+        }
+    }
+
+    /// Nothing is on its way any more: whoever is connected has heard everything.
+    pub fn check_quiet(&self) {
+        for (index, peer) in self.model.peers.iter().enumerate() {
+            if peer.state == State::Open {
+                let missing = peer.due.iter().find(|due| due.sure);
+                assert!(missing.is_none(), "connection {index} has not heard {missing:?}");
+            }
+            let heard_all = self.clients[index].ended || !self.clients[index].deafened;
+            assert!(
+                heard_all,
+                "connection {index}: the server cannot read on and does not say that it is done"
+            );
+        }
+        for (site, here) in self.sites.iter().enumerate() {
+            self.check(site);
+            assert_eq!(here.inbox.canaries_back(), here.inbox.canaries, "canaries of shard {site}");
+        }
+    }
+
+    /// Everybody is gone: nothing may be left.
+    pub fn check_empty(&self) {
+        self.check_quiet();
+        assert_eq!(self.model.admitted().count(), 0, "connections that do not end");
+        assert_eq!(self.hub.admission.connections(), 0, "admission");
+        assert_eq!(self.hub.outboxes.bytes(), 0, "outboxes");
+        assert!(self.hub.directory.is_empty(), "rooms are left in the directory");
+        for site in &self.sites {
+            assert_eq!(site.shard.connections(), 0, "connections");
+            assert_eq!(site.shard.deadline_ms(), None, "a timer is left");
+        }
+    }
+}
+
+impl What {
+    /// Whether this is what came.
+    fn is(&self, Frame { opcode, payload }: &Frame) -> bool {
+        match self {
+            Self::Text(text) => *opcode == frames::TEXT && payload == text.as_bytes(),
+            Self::Pong(sent) => *opcode == frames::PONG && payload == sent,
+            Self::Close { code } => {
+                *opcode == frames::CLOSE
+                    && payload.get(..2) == Some(&code.to_be_bytes())
+                    && std::str::from_utf8(&payload[2..]).is_ok()
+            }
+            Self::Joined { before, after, low, high } => {
+                let text = std::str::from_utf8(payload).ok();
+                let number =
+                    text.and_then(|text| text.strip_prefix(before.as_str())?.strip_suffix(after.as_str()));
+                let number = number.and_then(|number| number.parse::<u32>().ok());
+                *opcode == frames::TEXT && number.is_some_and(|number| (*low..=*high).contains(&number))
+            }
+        }
+    }
+}
+
+fn said(Frame { opcode, payload }: &Frame) -> String {
+    match *opcode {
+        frames::TEXT => format!("hears {}", String::from_utf8_lossy(payload)),
+        _ => format!("hears a frame {opcode} with {payload:02x?}"),
+    }
+}

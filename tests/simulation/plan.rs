@@ -1,0 +1,131 @@
+//! What kind of world a seed makes: its limits, its habits, how rough its network is. Each seed has its own few
+//! tight limits, because a world in which every limit is tight never gets anywhere.
+
+use super::random::Random;
+use fanwire::config::Config;
+use std::fmt;
+use std::time::Duration;
+
+/// The kind of world.
+#[derive(Debug)]
+pub struct Plan {
+    pub shards: usize,
+    pub config: Config,
+    /// Clients, each of which may connect again and again.
+    pub clients: usize,
+    /// Rooms in use.
+    pub rooms: usize,
+    pub steps: usize,
+    /// Whether one read may bring many messages. Where the members of a room are bounded it may not: then the model
+    /// could not tell whether an eviction in the middle made a place free in time.
+    pub bursts: bool,
+    /// Largest filling of a publication, in bytes.
+    pub data_bytes_max: usize,
+    /// What a transport takes before it refuses, when it does not stall.
+    pub capacity: usize,
+    /// Weights of a client's acts: ask, read, stall, go on, say something wrong, control frame, close, cut.
+    pub acts: [usize; 8],
+    /// Weights of the asks: join, leave, say, shout, ping, echo, wrong.
+    pub asks: [usize; 7],
+    /// Percent of steps in which time passes.
+    pub time_percent: usize,
+    /// Whether the end is a drain.
+    pub drains: bool,
+}
+
+impl Plan {
+    pub fn new(random: &mut Random) -> Self {
+        let mut config = Config {
+            client_broadcast: random.percent(90),
+            deliver_to_sender: random.percent(75),
+            ..Config::default()
+        };
+        let limits = &mut config.limits;
+        let tight = |random: &mut Random| random.percent(30);
+        if tight(random) {
+            limits.connections_max = random.between(2, 10) as u32;
+        }
+        if tight(random) {
+            limits.connections_per_room_max = random.between(1, 5) as u32;
+        }
+        if tight(random) {
+            limits.connections_per_ip_max = random.between(1, 4) as u32;
+        }
+        if tight(random) {
+            limits.rooms_per_connection_max = random.between(1, 3) as u32;
+        }
+        limits.message_bytes_max = random.pick(&[600, 2000, 70_000]);
+        limits.fragments_max = random.pick(&[1, 4, 64]);
+        limits.json_depth_max = random.pick(&[2, 5, 64]);
+        if tight(random) {
+            // Divisors of 10^9, so that the times of tokens are whole nanoseconds here and there.
+            limits.messages_per_s = random.pick(&[1, 5, 50]);
+            limits.messages_burst = random.pick(&[0, 1, 10]);
+        }
+        if tight(random) {
+            limits.bytes_per_s = random.pick(&[200, 2000]);
+            limits.bytes_burst = random.pick(&[0, 400, 5000]);
+        }
+        limits.outbox_bytes_max = random.pick(&[4096, 16 * 1024, 1024 * 1024]);
+        limits.outbox_messages_max = random.pick(&[1, 16, 8192, 8192]);
+        limits.outboxes_bytes_max = random.pick(&[20 * 1024, 64 * 1024, 256 * 1024 * 1024]);
+        limits.mailbox_bytes_max = random.pick(&[2000, 64 * 1024 * 1024]);
+        let times = &mut config.times;
+        times.ping_interval = random.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(54)]);
+        times.pong_wait = match times.ping_interval {
+            Duration::ZERO => Duration::ZERO,
+            interval => interval + Duration::from_millis(random.between(300, 3000) as u64),
+        };
+        times.idle_timeout = random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(3)]);
+        times.write_wait = Duration::from_millis(random.pick(&[1000, 10_000]));
+        times.close_wait = Duration::from_millis(random.pick(&[1000, 5000]));
+        let bursts = config.limits.connections_per_room_max == 0;
+        let roomy = config.limits.message_bytes_max >= 2000;
+        Self {
+            shards: random.between(1, 4),
+            clients: random.between(2, 14),
+            rooms: random.between(1, super::speech::ROOMS.len()),
+            steps: random.pick(&[60, 150, 400]),
+            bursts,
+            data_bytes_max: match (roomy, random.below(4)) {
+                (false, _) => 200,
+                (true, 0) => 1400,
+                (true, 1) if config.limits.message_bytes_max > 66_000 => 66_000,
+                (true, _) => 100,
+            },
+            capacity: random.pick(&[200, 3000, 1_000_000]),
+            acts: [
+                random.between(20, 60),
+                random.between(5, 40),
+                random.below(12),
+                random.below(12),
+                random.below(3),
+                random.below(8),
+                random.below(4),
+                random.below(4),
+            ],
+            asks: [
+                random.between(5, 25),
+                random.between(0, 12),
+                random.between(10, 60),
+                random.below(8),
+                random.below(6),
+                random.below(6),
+                random.below(4),
+            ],
+            time_percent: random.between(5, 25),
+            drains: random.percent(40),
+            config,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shards, clients, capacity, bursts, config, .. } = self;
+        let Config { deliver_to_sender, client_broadcast, limits, times, .. } = config;
+        writeln!(f, "{shards} shards, {clients} clients, transports of {capacity} bytes, bursts: {bursts}")?;
+        writeln!(f, "deliver_to_sender: {deliver_to_sender}, client_broadcast: {client_broadcast}")?;
+        write!(f, "{limits:?}\n{times:?}")
+    }
+}

@@ -1,0 +1,257 @@
+//! What a shard's thread does: takes what has come in any order, and ends its tick, as the calling contract says.
+
+use super::mail::{Parcel, Told};
+use super::model;
+use super::speech;
+use super::world::{Cause, Ends, World};
+use fanwire::model::CloseReason;
+use fanwire::shard::{Mail, Request};
+
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Read(usize),
+    Writable(usize),
+    Mail,
+}
+
+impl World {
+    /// One turn of a shard. With `all`, it takes everything that is there; else some of it.
+    pub fn turn(&mut self, site: usize, all: bool) {
+        self.note("shard {} has its turn", &[site]);
+        let live = self.sites[site].live.clone();
+        let mut acts: Vec<_> =
+            live.iter().flat_map(|index| [Act::Read(*index), Act::Writable(*index)]).collect();
+        acts.extend((0..self.sites[site].inbox.len()).map(|_| Act::Mail));
+        self.random.shuffle(&mut acts);
+        for act in acts {
+            if all || self.random.percent(75) {
+                self.act(site, act);
+            }
+        }
+        self.end_tick(site);
+    }
+
+    fn act(&mut self, site: usize, act: Act) {
+        match act {
+            Act::Read(index) => {
+                if self.is_live(index) && self.pipes[index].is_readable() && !self.is_congested(site) {
+                    self.read(index);
+                }
+            }
+            Act::Writable(index) => {
+                if self.is_live(index) && (self.pipes[index].take_writable_event() || self.random.percent(1))
+                {
+                    self.note("shard {} may write to connection {}", &[site, index]);
+                    let slot = self.clients[index].key.slot;
+                    let (_, ends) = self.call(site, |shard, now, wires| shard.writable(now, slot, wires));
+                    self.settle(site, ends, Cause::Writable);
+                }
+            }
+            Act::Mail => self.take_mail(site),
+        }
+    }
+
+    pub fn is_live(&self, index: usize) -> bool {
+        self.sites[self.clients[index].site].live.contains(&index)
+    }
+
+    /// Whether a mailbox is over its high-water mark, so that publishers are not read.
+    fn is_congested(&self, site: usize) -> bool {
+        let high_water = self.sites[site].config.limits.mailbox_bytes_max;
+        self.sites.iter().any(|site| site.inbox.bytes > high_water)
+    }
+
+    fn end_tick(&mut self, site: usize) {
+        let (_, ends) = self.call(site, |shard, now, wires| shard.advance(now, wires));
+        self.settle(site, ends, Cause::Advance);
+        let (_, ends) = self.call(site, |shard, now, wires| shard.flush(now, wires));
+        self.settle(site, ends, Cause::Flush);
+        self.hand_over(site);
+        if let Some(largest) = self.sites[site].shard.take_evict_elsewhere() {
+            let parcel =
+                Parcel { mail: Mail::Request(Request::EvictLargest), told: Told::EvictLargest, bytes: 0 };
+            self.sites[largest].inbox.push(site, parcel);
+        }
+        self.sites[site].inbox.answers();
+        self.check(site);
+    }
+
+    /// Mails what a shard has for the others.
+    pub fn hand_over(&mut self, site: usize) {
+        for to in 0..self.sites.len() {
+            let frames = std::mem::take(&mut self.model.outgoing[site][to]);
+            let batch = self.sites[site].shard.take_outgoing(to);
+            assert_eq!(batch.is_some(), !frames.is_empty(), "shard {site} has mail for shard {to}");
+            let Some(batch) = batch else { continue };
+            let bytes = batch.len_bytes();
+            let text: usize = frames.iter().map(model::Frame::len).sum();
+            assert!(bytes >= text, "a batch of {text} bytes counts as {bytes}");
+            self.note("shard {} mails {} frames to shard {}", &[site, frames.len(), to]);
+            let parcel = Parcel { mail: Mail::Frames(batch), told: Told::Frames(frames), bytes };
+            self.sites[to].inbox.push(site, parcel);
+        }
+    }
+
+    fn take_mail(&mut self, site: usize) {
+        let Some((from, Parcel { mail, told, .. })) = self.sites[site].inbox.pop(&mut self.random) else {
+            return;
+        };
+        self.note("shard {} takes mail of {}", &[site, from]);
+        let (_, ends) = self.call(site, |shard, now, wires| shard.mail(now, mail, wires));
+        let answers = self.sites[site].inbox.answers();
+        let expected = self.tell(site, &told);
+        match told {
+            Told::Disconnect { connection } => self.settle(site, ends, Cause::Disconnect(connection)),
+            Told::EvictLargest => self.settle(site, ends, Cause::EvictLargest),
+            _ => self.settle(site, ends, Cause::Mail),
+        }
+        assert_eq!(answers, expected, "answers to a request");
+    }
+
+    /// Tells the model of an item of mail. Returns the answers that it must have brought.
+    fn tell(&mut self, site: usize, told: &Told) -> Vec<u64> {
+        let at = self.moment(site);
+        match told {
+            Told::Frames(frames) => {
+                frames.iter().for_each(|frame| self.model.deliver(site, frame, None));
+                Vec::new()
+            }
+            Told::Publish { room, event, data } => {
+                vec![self.tell_publish(site, *room, event, data.as_deref())]
+            }
+            Told::Send { connection, event, data, id } => {
+                // What the call itself has ended was open when the message came.
+                let open = self.model.peers[*connection].state == model::State::Open;
+                if open {
+                    let text = speech::event(event, data.as_deref(), id.as_deref(), at.unix_ms);
+                    self.model.say(*connection, text);
+                }
+                vec![u64::from(open)]
+            }
+            Told::Disconnect { connection } => {
+                vec![u64::from(self.model.peers[*connection].state == model::State::Open)]
+            }
+            Told::Slow { limit } => {
+                let live = self.sites[site].live.iter();
+                let slow =
+                    live.filter(|index| self.seen[**index].is_some_and(|seen| seen.backlog_frames > 0));
+                vec![slow.count().min(*limit) as u64]
+            }
+            Told::Reconfigure(config) => {
+                self.outbox_bytes_max = self.outbox_bytes_max.max(config.limits.outbox_bytes_max);
+                self.sites[site].config = config.clone();
+                self.sites[site].configured_us = at.now_us;
+                Vec::new()
+            }
+            Told::Drain => {
+                self.sites[site].draining = true;
+                Vec::new()
+            }
+            Told::Canary | Told::EvictLargest => Vec::new(),
+        }
+    }
+
+    /// Tells the model of a publication that no connection sent. Returns how many it is handed to.
+    pub fn tell_publish(&mut self, site: usize, room: Option<usize>, event: &str, data: Option<&str>) -> u64 {
+        let at = self.moment(site);
+        let count = match room {
+            Some(room) => u64::from(self.model.rooms[room].count()),
+            None => self.model.admitted().count() as u64,
+        };
+        if count > 0 || room.is_none() {
+            self.model.publish(site, None, room, event, data, &at);
+        }
+        count
+    }
+
+    /// Ends the limbo of a call: the connections that it has ended are closed, or gone, in the model too.
+    pub fn settle(&mut self, site: usize, mut ends: Ends, cause: Cause) {
+        let at = self.moment(site);
+        for (index, reason) in std::mem::take(&mut ends.closed) {
+            let blocked = self.pipes[index].before.full;
+            let refused = ends.refused.contains(&index);
+            if self.model.peers[index].state == model::State::Open {
+                let reason = reason.unwrap_or_else(|| {
+                    let lost = cause == Cause::Lost(index) || self.pipes[index].cut;
+                    let lost = lost && ends.reasons.contains(&CloseReason::TransportLost);
+                    if lost {
+                        CloseReason::TransportLost
+                    } else {
+                        *ends.reasons.first().expect("a reason counted")
+                    }
+                });
+                let counted = ends.reasons.iter().position(|counted| *counted == reason);
+                ends.reasons.swap_remove(counted.unwrap_or_else(|| panic!("{reason:?} is not counted")));
+                self.justify(index, reason, cause, blocked || refused);
+                self.model.close(index, reason, model::code(reason), &at);
+            }
+            let model::State::Closing(reason) = self.model.peers[index].state else { unreachable!() };
+            self.note("connection {} ends with {}", &[index, usize::from(model::code(reason))]);
+            self.model.peers[index].limbo = false;
+            self.model.peers[index].cut = reason != CloseReason::ShuttingDown && (blocked || refused);
+        }
+        for index in ends.refused {
+            // Even what an orderly end lets out first has its bound.
+            if matches!(self.model.peers[index].state, model::State::Closing(_)) && self.may_be_over(index) {
+                self.model.peers[index].cut = true;
+            }
+        }
+        assert!(ends.reasons.is_empty(), "closed without a connection: {:?}", ends.reasons);
+        for index in ends.gone {
+            self.gone(index, cause);
+        }
+        let here = &self.sites[site];
+        for &index in &here.live {
+            self.seen[index] = here.shard.inspect(self.clients[index].key.slot);
+        }
+    }
+
+    /// A shard has forgotten a connection.
+    fn gone(&mut self, index: usize, cause: Cause) {
+        let site = self.clients[index].site;
+        let peer = &mut self.model.peers[index];
+        let model::State::Closing(reason) = peer.state else { unreachable!("closed by settle") };
+        let wait_us = self.sites[site].config.times.close_wait.as_micros() as u64;
+        let late = self.now_us + 100_000 >= peer.closing_us + wait_us && cause == Cause::Advance;
+        let pipe = &self.pipes[index];
+        let lost = cause == Cause::Lost(index) || pipe.cut || reason == CloseReason::TransportLost;
+        assert!(
+            late || lost || peer.peer_done,
+            "connection {index}, closing for {reason:?}, is forgotten at {cause:?} without need"
+        );
+        peer.tail_lost = late || lost;
+        peer.state = model::State::Gone;
+        let here = &mut self.sites[site];
+        here.live.retain(|live| *live != index);
+        here.retired.0 += pipe.taken.frames;
+        here.retired.1 += pipe.taken.pings;
+        here.retired.2 += pipe.taken.bytes;
+        self.seen[index] = None;
+        assert!(pipe.server_closed, "a forgotten connection's transport must be closed");
+        self.note("connection {} is forgotten", &[index]);
+    }
+
+    /// Time passes; every shard's deadline in it is kept.
+    pub fn wait(&mut self, us: u64) {
+        let until = self.now_us + us;
+        let mut served = 0;
+        loop {
+            let due = (0..self.sites.len())
+                .filter_map(|site| self.sites[site].shard.deadline_ms().map(|ms| (ms * 1000, site)))
+                .min()
+                .filter(|(due, _)| *due <= until);
+            let Some((due, site)) = due else { break };
+            if due > self.now_us {
+                let step = due - self.now_us;
+                self.pass(step);
+                served = 0;
+            }
+            self.end_tick(site);
+            served += 1;
+            assert!(served <= 2 * self.sites.len(), "shard {site} has the same deadline again and again");
+        }
+        let step = until - self.now_us;
+        self.pass(step);
+        self.check_deadlines();
+    }
+}
