@@ -1,4 +1,4 @@
-use crate::api::{MembersCursor, RoomInfo, RoomMembers, SlowConsumer, Stats};
+use crate::api::{MembersCursor, RoomInfo, RoomMembers, RoomMessages, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
 use crate::model::{ConnectionId, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
@@ -95,7 +95,7 @@ impl Handle {
     }
 
     /// Who is in a room: its members on this node, and the ids of up to `limit` (at least 1) of them from `cursor`
-    /// on. `None` if nobody is.
+    /// on. `None` if there is no such room.
     ///
     /// # Errors
     /// If the server ends first.
@@ -106,6 +106,12 @@ impl Handle {
         limit: usize,
     ) -> Result<Option<RoomMembers>, Ended> {
         self.shared.members(room, cursor, limit).await
+    }
+
+    /// A page of a room's history, in order: the first `limit` publications after an offset, or without one the last
+    /// `limit`; fewer where they are large. `None` if there is no such room or it has no history.
+    pub fn messages(&self, room: &str, after: Option<u64>, limit: usize) -> Option<RoomMessages> {
+        self.shared.messages(room, after, limit)
     }
 
     /// Counts of the node and of each shard.

@@ -33,7 +33,7 @@
 //! |---|---|---|
 //! | [`base`] | slab, timer wheel, rates, depth of JSON | know anything of the rest |
 //! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close | know a protocol's syntax |
-//! | [`wire`] | bytes and frames: handshake, parser, builder, PROXY header | keep a connection's state |
+//! | [`wire`] | bytes and frames: handshake, parser, builder, compression, PROXY header | keep a connection's state |
 //! | [`config`] | file, environment and flags become one checked value | |
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node | I/O, ask for the time |
@@ -50,8 +50,8 @@
 //! 2. [`wire`] parses frames in that buffer and unmasks them there. Only the start of a frame that has not come whole
 //!    is copied, into a buffer that A has for that long.
 //! 3. The connection's [`dialect`] turns the text into `Command::Publish`. `data` stays a slice of what A sent.
-//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members,
-//!    frame header and payload together, into the tick's palette.
+//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members, and
+//!    compresses it once for each window that members keep, frame header and payload together, into the tick's palette.
 //! 5. The room's shared part tells which shards have members, by one atomic word each. For each of those the frame is
 //!    added to the batch that goes to its mailbox at the end of the turn; a mailbox wakes its shard only if it may sleep.
 //! 6. Shard 3 copies the batch into its own palette and walks its members of the room. What a connection is owed is one
@@ -62,18 +62,27 @@
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
+//! In a room that remembers, steps 4 to 6 happen under the room's lock: the publication is numbered, kept and posted to
+//! the mailboxes of all shards with members, shard 1's own among them, before the next one is numbered. So all mailboxes
+//! have the publications of the room in one order.
+//!
 //! # Invariants
 //!
 //! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
 //!   rooms and of admission, touched when somebody comes, joins, leaves or goes, never for a delivery.
 //! - Messages of one publisher to one room arrive in the order sent, at each member once.
+//! - Members of a room that remembers all see its publications in the order of their offsets, without gaps, from where
+//!   the answer to their joining says. A recovery tells exactly what was missed, or says that it cannot.
+//! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
+//!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
+//! - Locks are taken in one order: a stripe of the directory, a room's history. Nothing blocks under them.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
 //! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
-
+//!
 //! # Simulation
 //!
 //! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real

@@ -98,7 +98,9 @@ impl Server {
             clock: Clock::start(),
             stop: tokio::sync::watch::Sender::new(false),
         });
+        shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
         let config = Arc::new(config);
+        let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
         let cores =
             if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
@@ -113,6 +115,7 @@ impl Server {
                 metrics: metrics.clone(),
                 handlers: handlers.clone(),
                 respond: respond.clone(),
+                post: post.clone(),
                 seed: random.hash_one(index),
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);

@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::{Program, Server, find_program, left_out, tests_path};
-use std::path::PathBuf;
+use common::{Program, Server, build_go, client_python, find_program, left_out, npm_package, tests_path};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,11 +19,6 @@ fn code_block(heading: &str, server: &Server) -> String {
     let (code, _) = block.split_once("\n```").expect("an end of the block");
     assert!(code.contains(DOCUMENT_PORT), "{code}");
     code.replace(DOCUMENT_PORT, &format!(":{}", server.addr().port()))
-}
-
-/// A package that npm put below tests/clients.
-fn npm_package(inner: &str) -> Option<PathBuf> {
-    Some(tests_path("clients/node_modules").join(inner)).filter(|path| path.exists())
 }
 
 #[test]
@@ -49,22 +43,14 @@ fn the_documents_javascript_client_runs() {
 
 #[test]
 fn the_documents_go_client_runs() {
-    let Some(go) = find_program("go") else { return left_out("clients::go", "go") };
-    let packages = PathBuf::from("/usr/share/gocode");
-    if !packages.join("src/github.com/gorilla/websocket").exists() {
-        return left_out("clients::go", "the Debian package golang-github-gorilla-websocket-dev");
-    }
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("main.go"), code_block("### Go Client", &server)).unwrap();
-    let binary = folder.path().join("client");
-    let mut build = Command::new(go);
-    build.args(["build", "-o"]).arg(&binary).arg("main.go").current_dir(folder.path());
-    build.env("GO111MODULE", "off").env("GOPATH", packages).env("GOFLAGS", "").env("CGO_ENABLED", "0");
-    build.env("GOCACHE", tests_path(".tools/go-cache"));
-    let mut build = Program::start(&mut build);
-    // The first build compiles Go's own library.
-    assert!(build.finish(Duration::from_secs(300)).success(), "{}", build.output());
+    let source = folder.path().join("main.go");
+    std::fs::write(&source, code_block("### Go Client", &server)).unwrap();
+    let binary = match build_go(&source, folder.path()) {
+        Ok(binary) => binary,
+        Err(missing) => return left_out("clients::go", missing),
+    };
     let mut client = Program::start(&mut Command::new(binary));
     client.expect("Connected: map[client_id:");
     client.expect("Received: {Type:subscribed Room:updates Data:map[client_count:1 room:updates]");
@@ -99,10 +85,9 @@ fn the_quick_start_works_with_wscat() {
 
 #[test]
 fn pythons_websockets_gets_along() {
-    let python = tests_path(".tools/venv/bin/python");
-    if !tests_path(".tools/venv/.installed").exists() {
+    let Some(python) = client_python() else {
         return left_out("clients::python", "websockets for Python");
-    }
+    };
     let server = Server::start(&[]);
     let mut command = Command::new(python);
     command.arg(tests_path("clients/rooms.py")).arg(format!("ws://{}/ws", server.addr()));

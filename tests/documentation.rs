@@ -1,4 +1,5 @@
-//! The documents name what there is: every flag they mention is one of the binary's, every file is in the tree.
+//! The documents name what there is: every flag they mention is one of the binary's or of the load tool's comparison,
+//! every file is in the tree.
 
 mod common;
 
@@ -9,7 +10,7 @@ const DOCUMENTS: [&str; 5] =
     ["../README.md", "../tuning.md", "deploy/nginx.conf", "deploy/haproxy.cfg", "deploy/fanwire.service"];
 
 /// Flags of other programs.
-const FOREIGN: [&str; 3] = ["--release", "--features", "--test"];
+const FOREIGN: [&str; 4] = ["--release", "--workspace", "--features", "--test"];
 
 /// The `--flags` in `text`.
 fn flags(text: &str) -> BTreeSet<&str> {
@@ -22,15 +23,25 @@ fn flags(text: &str) -> BTreeSet<&str> {
     all.filter(|flag| flag.len() > 3 && flag.as_bytes()[2].is_ascii_lowercase()).collect()
 }
 
+/// The flags of `loadtest compare`, from the fields that its parser is made of: its binary may not have been built.
+fn comparison_flags() -> BTreeSet<String> {
+    let source = std::fs::read_to_string(tests_path("../loadtest/src/compare/options.rs")).unwrap();
+    let fields = source.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+    fields.map(|(field, _)| format!("--{}", field.replace('_', "-"))).collect()
+}
+
 #[test]
 fn flags_that_documents_name_exist() {
     let (status, help) = Server::run_bare(&["--help"], &[]);
     assert!(status.success(), "{help}");
     let known = flags(&help);
+    let comparison = comparison_flags();
+    assert!(comparison.len() > 10, "{comparison:?}");
     for document in DOCUMENTS {
         let text = std::fs::read_to_string(tests_path(document)).unwrap();
         let named = flags(&text);
-        let unknown: Vec<_> = named.iter().filter(|f| !known.contains(*f) && !FOREIGN.contains(f)).collect();
+        let is_known = |f: &str| known.contains(f) || comparison.contains(f) || FOREIGN.contains(&f);
+        let unknown: Vec<_> = named.iter().filter(|f| !is_known(f)).collect();
         assert!(unknown.is_empty(), "{document} names {unknown:?}");
     }
 }

@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn parse(payload_bytes: usize) {
-    let limits = FrameLimits { message_bytes_max: 1 << 20, fragments_max: 16 };
+    let limits = FrameLimits { message_bytes_max: 1 << 20, fragments_max: 16, compression: false };
     let frames = frame(&"x".repeat(payload_bytes)).repeat(FRAMES as usize);
     let pass = |mut bytes: Vec<u8>| {
         let mut rest = &mut bytes[..];

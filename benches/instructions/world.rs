@@ -3,7 +3,7 @@
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, DialectId, DropReason, Refusal};
+use fanwire::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
 use fanwire::shard::{Handlers, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
@@ -57,6 +57,7 @@ impl World {
             metrics: Arc::new(ShardMetrics::new(&LABELS)),
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
+            post: Arc::new(|_, _| {}),
             seed: 1,
         };
         Self { shard: Shard::new(parts), sink: Sink { takes: true } }
@@ -74,7 +75,8 @@ impl World {
     }
 
     pub fn connect(&mut self) -> u32 {
-        let newcomer = Newcomer { peer: None, dialect: DialectId(0), echo: false };
+        let newcomer =
+            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
         self.shard.open(NOW, newcomer).expect("a slot").slot
     }
 

@@ -10,6 +10,7 @@ use crate::clock::MILLI_NS;
 use crate::engine::{Handler, Turn};
 use crate::frame::opcode;
 use crate::io::{ConnId, End, Ends, Io};
+use crate::joiner::{Joiner, Step as JoinStep};
 use crate::outcome::{histogram, merge_ends};
 use crate::run::Work;
 use crate::schedule::Schedule;
@@ -57,6 +58,7 @@ struct Cycle {
     began_ns: u64,
     id: Option<ConnId>,
     room: u32,
+    joined: JoinStep,
     timed_out: bool,
 }
 
@@ -118,7 +120,7 @@ pub struct Churner {
     free: Vec<u32>,
     begun: u32,
     schedule: Option<Schedule>,
-    joined: Option<Finder<'static>>,
+    joiner: Joiner,
     left: Option<Finder<'static>>,
     checked_ns: u64,
     told_settled: bool,
@@ -135,7 +137,7 @@ impl Churner {
             free: (0..plan.concurrency as u32).collect(),
             begun: 0,
             schedule: None,
-            joined: finder(&plan.templates.joined_marker),
+            joiner: Joiner::new(&plan.templates),
             left: finder(&plan.templates.left_marker),
             checked_ns: 0,
             told_settled: false,
@@ -178,9 +180,26 @@ impl Churner {
         let room = number % self.plan.rooms;
         self.begun = self.begun.wrapping_add(1);
         self.out.lateness_ns.saturating_record(now_ns.saturating_sub(due_ns));
-        let id = io.connect(tag, number as usize, 0);
-        self.cycles[tag as usize] =
-            Some(Cycle { step: Step::Connecting, due_ns, began_ns: now_ns, id, room, timed_out: false });
+        let name = io.wants_room().then(|| room_name(&self.plan.room_prefix, room));
+        let id = io.connect(tag, number as usize, 0, name.as_deref());
+        self.cycles[tag as usize] = Some(Cycle {
+            step: Step::Connecting,
+            due_ns,
+            began_ns: now_ns,
+            id,
+            room,
+            joined: 0,
+            timed_out: false,
+        });
+    }
+
+    /// Goes on with the join, and leaves when it is done.
+    fn join(&mut self, io: &mut Io, id: ConnId, tag: u32, received: Option<&[u8]>, now_ns: u64) {
+        let Some(cycle) = self.cycles[tag as usize].as_mut() else { return };
+        let room = room_name(&self.plan.room_prefix, cycle.room);
+        if self.joiner.step(io, id, &room, &mut cycle.joined, received) {
+            self.leave(io, id, tag, now_ns);
+        }
     }
 
     /// Joining is done: leave.
@@ -227,13 +246,7 @@ impl Handler for Churner {
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32, now_ns: u64) {
         let Some(cycle) = self.cycles[tag as usize].as_mut() else { return };
         cycle.step = Step::Joining;
-        let room = room_name(&self.plan.room_prefix, cycle.room);
-        for template in &self.plan.templates.join {
-            io.send_frame(id, opcode::TEXT, &[fill_room(template, &room).as_bytes()]);
-        }
-        if self.joined.is_none() {
-            self.leave(io, id, tag, now_ns);
-        }
+        self.join(io, id, tag, None, now_ns);
     }
 
     fn message(&mut self, io: &mut Io, id: ConnId, tag: u32, payload: &[u8], now_ns: u64) {
@@ -241,7 +254,7 @@ impl Handler for Churner {
         let found =
             |marker: &Option<Finder<'static>>| marker.as_ref().is_some_and(|m| m.find(payload).is_some());
         match cycle.step {
-            Step::Joining if found(&self.joined) => self.leave(io, id, tag, now_ns),
+            Step::Joining => self.join(io, id, tag, Some(payload), now_ns),
             Step::Leaving if found(&self.left) => self.close(io, id, tag),
             _ => {}
         }

@@ -2,7 +2,8 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::template::Templates;
+use crate::compare::options::Compare;
+use crate::template::{Keepalive, Templates};
 
 /// Puts load on a WebSocket server and says what it can carry.
 #[derive(Debug, Parser)]
@@ -28,12 +29,27 @@ pub enum Pattern {
     Slow(Slow),
     /// Be the bare epoll server, the yardstick.
     Floor(Floor),
+    /// Measure several servers beside each other, in rounds, and write a table, JSON and a page with plots.
+    Compare(Compare),
+}
+
+impl Pattern {
+    /// The options that all patterns of load have.
+    pub fn common(&self) -> Option<&Common> {
+        match self {
+            Self::Fanout(options) => Some(&options.common),
+            Self::Idle(options) => Some(&options.common),
+            Self::Churn(options) => Some(&options.common),
+            Self::Slow(options) => Some(&options.common),
+            Self::Floor(_) | Self::Compare(_) => None,
+        }
+    }
 }
 
 /// What every pattern needs to know.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// The server, ws://host:port/path.
+    /// The server, ws://host:port/path; {room} in the path is filled in.
     pub url: String,
     /// Load threads; cores minus 1 when not given.
     #[arg(long)]
@@ -47,10 +63,13 @@ pub struct Common {
     /// Frame that joins, {room} filled in; give it several times for several frames.
     #[arg(long)]
     pub join: Vec<String>,
-    /// Frame that leaves a room.
+    /// Text that the server must have sent before the first, second, ... --join goes out; empty: none.
+    #[arg(long)]
+    pub join_after: Vec<String>,
+    /// Frame that leaves a room; empty: only closing does.
     #[arg(long)]
     pub leave: Option<String>,
-    /// Frame that publishes, {room} and {payload} filled in.
+    /// Frame that publishes, {room}, {payload} and {payload_bytes} (its length) filled in.
     #[arg(long)]
     pub publish: Option<String>,
     /// Text that acknowledges a join; empty: the server sends none, wait until nothing more comes.
@@ -59,6 +78,15 @@ pub struct Common {
     /// Text that acknowledges a leave; empty: the server sends none.
     #[arg(long)]
     pub left_marker: Option<String>,
+    /// Frame by which the server asks whether this side is alive, above WebSocket's own pings.
+    #[arg(long, requires = "keepalive_answer")]
+    pub keepalive: Option<String>,
+    /// Frame that answers --keepalive.
+    #[arg(long, requires = "keepalive")]
+    pub keepalive_answer: Option<String>,
+    /// --keepalive is a line within a frame, with its line end, instead of a whole frame.
+    #[arg(long, requires = "keepalive")]
+    pub keepalive_line: bool,
     /// Before the number in a room's name.
     #[arg(long, default_value = "load-")]
     pub room_prefix: String,
@@ -90,15 +118,24 @@ pub struct Common {
 pub enum Preset {
     /// The native protocol.
     Rooms,
+    /// None: the upgrade joins, closing leaves, what is sent is published as it is.
+    None,
 }
 
 impl Common {
     /// The preset's texts with those of the options in their place.
     pub fn templates(&self) -> Templates {
-        let Preset::Rooms = self.preset;
-        let mut templates = Templates::rooms();
+        let mut templates = match self.preset {
+            Preset::Rooms => Templates::rooms(),
+            Preset::None => Templates::none(),
+        };
         if !self.join.is_empty() {
             templates.join.clone_from(&self.join);
+        }
+        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        templates.join_after = self.join_after.iter().map(some).collect();
+        if let Some((ask, answer)) = self.keepalive.clone().zip(self.keepalive_answer.clone()) {
+            templates.keepalive = Some(Keepalive { ask, answer, is_line: self.keepalive_line });
         }
         if let Some(leave) = &self.leave {
             templates.leave.clone_from(leave);
@@ -111,7 +148,7 @@ impl Common {
             (&self.left_marker, &mut templates.left_marker),
         ] {
             if let Some(text) = given {
-                *marker = Some(text.clone()).filter(|text| !text.is_empty());
+                *marker = some(text);
             }
         }
         templates

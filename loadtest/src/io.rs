@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::frame::{MaskKeys, opcode, push_masked};
 use crate::handshake;
 use crate::target::Target;
+use crate::template::{ROOM, fill_room};
 
 /// A connection's slot and the slot's generation: an event for a connection that is gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,7 @@ pub struct Io {
     registry: Registry,
     target: Arc<Target>,
     request: Vec<u8>,
+    extra_fields: Vec<String>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     keys: MaskKeys,
@@ -127,6 +129,7 @@ impl Io {
             registry,
             target,
             request,
+            extra_fields: extra_fields.to_vec(),
             slots: Vec::new(),
             free: Vec::new(),
             keys: MaskKeys::new(seed),
@@ -138,14 +141,36 @@ impl Io {
     }
 
     /// Begins a connection; the handler hears `opened` or `closed` with this tag.
-    /// `index` chooses the source address; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel.
-    pub fn connect(&mut self, tag: u32, index: usize, receive_bytes: usize) -> Option<ConnId> {
-        self.try_connect(tag, index, receive_bytes)
+    /// `index` chooses the source address; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel;
+    /// `room` is the room of the path, when that has one ([`Io::wants_room`]).
+    pub fn connect(
+        &mut self,
+        tag: u32,
+        index: usize,
+        receive_bytes: usize,
+        room: Option<&str>,
+    ) -> Option<ConnId> {
+        self.try_connect(tag, index, receive_bytes, room)
             .map_err(|error| self.unborn.push((tag, End::Failed(error.kind()))))
             .ok()
     }
 
-    fn try_connect(&mut self, tag: u32, index: usize, receive_bytes: usize) -> io::Result<ConnId> {
+    /// The path of the URL names a room.
+    pub fn wants_room(&self) -> bool {
+        self.target.path.contains(ROOM)
+    }
+
+    fn try_connect(
+        &mut self,
+        tag: u32,
+        index: usize,
+        receive_bytes: usize,
+        room: Option<&str>,
+    ) -> io::Result<ConnId> {
+        let request = room.map(|room| {
+            let path = fill_room(&self.target.path, room);
+            handshake::request(&self.target.host, &path, &self.extra_fields)
+        });
         let address = self.target.address;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -181,7 +206,8 @@ impl Io {
             ended: None,
             carry: Vec::new(),
             partial: Vec::new(),
-            out: Vec::new(),
+            // Waits there until the TCP connection stands.
+            out: request.unwrap_or_default(),
         });
         Ok(id)
     }
@@ -202,6 +228,10 @@ impl Io {
             return false;
         }
         conn.state = State::Upgrading;
+        if !conn.out.is_empty() {
+            self.flush(id);
+            return true;
+        }
         let request = std::mem::take(&mut self.request);
         self.send(id, &request);
         self.request = request;

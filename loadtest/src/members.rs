@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use anyhow::Result;
-use memchr::memmem::Finder;
 
 use crate::clock::MILLI_NS;
 use crate::engine::{Handler, Turn};
-use crate::frame::opcode;
 use crate::io::{ConnId, End, Ends, Io};
+use crate::joiner::{Joiner, Step};
 use crate::outcome::ThreadOutcome;
 use crate::plan::Plan;
 use crate::publish::{Publishers, WAIT_NS};
@@ -17,7 +16,7 @@ use crate::run::Work;
 use crate::schedule::Schedule;
 use crate::seats::Seat;
 use crate::stage::Stage;
-use crate::template::{StampFinder, fill_room, room_name};
+use crate::template::{StampFinder, room_name};
 use crate::tracker::{Arrival, Mark};
 
 /// Without acknowledgements a thread has settled when nothing came for this long.
@@ -49,7 +48,8 @@ pub struct Members {
     marks: Vec<Mark>,
     publishers: Publishers,
     finder: StampFinder,
-    joined: Option<Finder<'static>>,
+    joiner: Joiner,
+    steps: Vec<Step>,
     connecting: usize,
     next: usize,
     pending: usize,
@@ -69,7 +69,6 @@ impl Members {
     /// When the publish template is broken or a closed loop finds no witness.
     pub fn new(plan: Arc<Plan>, stage: Arc<Stage>, thread: usize, seats: Vec<Seat>) -> Result<Self> {
         let publishers = Publishers::new(plan.clone(), stage.clone(), &seats)?;
-        let joined = plan.templates.joined_marker.as_ref().map(|text| Finder::new(text).into_owned());
         Ok(Self {
             places: vec![Place::Absent; seats.len()],
             online: vec![None; seats.len()],
@@ -78,7 +77,8 @@ impl Members {
             pending: seats.len(),
             publishers,
             finder: StampFinder::new(),
-            joined,
+            joiner: Joiner::new(&plan.templates),
+            steps: vec![0; seats.len()],
             connecting: 0,
             next: 0,
             last_message_ns: 0,
@@ -102,6 +102,12 @@ impl Members {
         let all: u64 = sent.iter().map(|count| u64::from(count.load(Acquire))).sum();
         let own = seat.publisher.filter(|_| !self.plan.echo);
         all - own.map_or(0, |number| u64::from(self.stage.sent[number as usize].load(Acquire)))
+    }
+
+    /// Goes on with the join; true when it is done.
+    fn step(&mut self, io: &mut Io, id: ConnId, seat: usize, received: Option<&[u8]>) -> bool {
+        let room = room_name(&self.plan.room_prefix, self.seats[seat].room);
+        self.joiner.step(io, id, &room, &mut self.steps[seat], received)
     }
 
     fn join_done(&mut self, io: &mut Io, id: ConnId, seat: usize) {
@@ -128,13 +134,7 @@ impl Handler for Members {
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32, _now_ns: u64) {
         let seat = self.seats[tag as usize];
         self.places[tag as usize] = Place::Joining;
-        if seat.member {
-            let room = room_name(&self.plan.room_prefix, seat.room);
-            for template in &self.plan.templates.join {
-                io.send_frame(id, opcode::TEXT, &[fill_room(template, &room).as_bytes()]);
-            }
-        }
-        if !seat.member || self.joined.is_none() {
+        if !seat.member || self.step(io, id, tag as usize, None) {
             self.join_done(io, id, tag as usize);
         }
     }
@@ -142,11 +142,10 @@ impl Handler for Members {
     fn message(&mut self, io: &mut Io, id: ConnId, tag: u32, payload: &[u8], now_ns: u64) {
         let index = tag as usize;
         self.last_message_ns = now_ns;
-        if self.places[index] == Place::Joining
-            && self.joined.as_ref().is_some_and(|marker| marker.find(payload).is_some())
-        {
+        if self.places[index] == Place::Joining && self.step(io, id, index, Some(payload)) {
             self.join_done(io, id, index);
         }
+        self.joiner.keep_alive(io, id, payload);
         let seat = self.seats[index];
         let per_room = self.plan.publishers;
         let window = self.stage.window();
@@ -217,12 +216,14 @@ impl Handler for Members {
         while self.next < self.seats.len() && self.connecting < self.plan.connecting_max {
             let seat = self.seats[self.next];
             let receive_bytes = if seat.stalled { self.plan.stalled_receive_bytes } else { 0 };
-            io.connect(self.next as u32, seat.index as usize, receive_bytes);
+            let room = io.wants_room().then(|| room_name(&self.plan.room_prefix, seat.room));
+            io.connect(self.next as u32, seat.index as usize, receive_bytes, room.as_deref());
             self.next += 1;
             self.connecting += 1;
         }
         if !self.settled && self.pending == 0 {
-            let quiet = self.joined.is_some() || now_ns.saturating_sub(self.last_message_ns) > QUIET_NS;
+            let quiet =
+                self.joiner.is_acknowledged() || now_ns.saturating_sub(self.last_message_ns) > QUIET_NS;
             if quiet {
                 self.settled = true;
                 self.stage.settled.fetch_add(1, Release);

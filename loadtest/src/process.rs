@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 /// USER_HZ, the unit of /proc/PID/stat: 100 on every Linux architecture in use.
-const TICK_NS: u64 = 10_000_000;
+pub const TICK_NS: u64 = 10_000_000;
 
 /// CPU time of a process since its start, all its threads, in nanoseconds but in steps of 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +61,33 @@ pub fn cpu(pid: u32) -> Result<Cpu> {
     Ok(Cpu { user_ns: user * TICK_NS, system_ns: system * TICK_NS })
 }
 
+/// The processes that `pid` has started, and those that they have; empty where /proc does not tell.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> =
+        all_stats().filter_map(|(child, stat)| Some((parse_field(&stat, 4)?, child))).collect();
+    let mut found = vec![pid];
+    let mut looked_at = 0;
+    while let Some(&of) = found.get(looked_at) {
+        let children = parents.iter().filter(|(parent, child)| *parent == of && !found.contains(child));
+        let children: Vec<u32> = children.map(|(_, child)| *child).collect();
+        found.extend(children);
+        looked_at += 1;
+    }
+    found.split_off(1)
+}
+
+/// The processes of the group that process `leader` founded, itself among them while it is there.
+pub fn group(leader: u32) -> Vec<u32> {
+    all_stats().filter(|(_, stat)| parse_field(stat, 5) == Some(leader)).map(|(pid, _)| pid).collect()
+}
+
+/// All processes and their /proc/PID/stat.
+fn all_stats() -> impl Iterator<Item = (u32, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(|pid: u32| Some((pid, fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)))
+}
+
 /// CPU time of one task, its directory given.
 pub fn task_cpu_ns(task: &Path) -> Option<u64> {
     fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
@@ -101,6 +128,11 @@ fn parse_stat(stat: &str) -> Option<(u64, u64)> {
     Some((user, fields.next()?.parse().ok()?))
 }
 
+/// Field `number` of /proc/PID/stat, counted from 1, of those behind the name and the state.
+fn parse_field(stat: &str, number: usize) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number - 3)?.parse().ok()
+}
+
 fn parse_kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
@@ -115,6 +147,7 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 31 42 0 0 20 0 1 0 55 1 1";
         assert_eq!(parse_stat(stat), Some((31, 42)));
         assert_eq!(parse_stat("nothing"), None);
+        assert_eq!((parse_field(stat, 4), parse_field(stat, 5)), (Some(1), Some(7)));
     }
 
     #[test]

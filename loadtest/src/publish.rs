@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 
 use crate::clock::{MILLI_NS, now_ns};
@@ -14,7 +14,7 @@ use crate::plan::{Pace, Plan};
 use crate::schedule::Schedule;
 use crate::seats::{Seat, witness};
 use crate::stage::Stage;
-use crate::template::{Stamp, render_payload, room_name};
+use crate::template::{PAYLOAD_BYTES_SURE, Stamp, render_payload, room_name};
 
 /// Longest wait of the loop, so that the stage is looked at.
 pub const WAIT_NS: u64 = 5 * MILLI_NS;
@@ -60,13 +60,19 @@ impl Publishers {
     /// The publishers among `seats`, which are those of one thread.
     ///
     /// # Errors
-    /// When the publish template is broken or a closed loop finds no witness.
+    /// When the publish template is broken or too short for its payload, or a closed loop finds no witness.
     pub fn new(plan: Arc<Plan>, stage: Arc<Stage>, seats: &[Seat]) -> Result<Self> {
+        ensure!(
+            plan.publishers == 0
+                || !plan.templates.needs_payload_bytes()
+                || plan.size_bytes >= PAYLOAD_BYTES_SURE,
+            "with {{payload_bytes}} in the publish template --size must be at least {PAYLOAD_BYTES_SURE}"
+        );
         let mut list = Vec::new();
         let mut local = vec![u32::MAX; plan.publishers_total];
         for (seat, number) in seats.iter().enumerate().filter_map(|(i, seat)| Some((i, seat.publisher?))) {
             let room = room_name(&plan.room_prefix, seats[seat].room);
-            let (head, tail) = plan.templates.publish_parts(&room)?;
+            let (head, tail) = plan.templates.publish_parts(&room, plan.size_bytes)?;
             let witness = match plan.pace {
                 Pace::Rate(_) => None,
                 Pace::Window(_) => Some(witness(seats, seat, plan.echo).ok_or_else(|| {

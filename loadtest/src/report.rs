@@ -48,11 +48,12 @@ impl Report {
             Unit::Nanos => value / 1_000.0,
             _ => value,
         };
-        // Whole numbers stay whole; three digits behind the point are more than is known.
+        // Whole numbers stay whole; so many digits behind the point are more than is known.
+        let digits = if scaled.abs() < 1.0 { 1e6 } else { 1e3 };
         let number = if scaled.fract() == 0.0 && scaled.abs() < 9e15 {
             json!(scaled as i64)
         } else {
-            json!((scaled * 1_000.0).round() / 1_000.0)
+            json!((scaled * digits).round() / digits)
         };
         self.put(section, key, number);
     }
@@ -92,6 +93,11 @@ impl Report {
         self.add(section, "max_us", "max", times_ns.max() as f64, Unit::Nanos);
     }
 
+    /// Adds what only programs read.
+    pub fn add_json(&mut self, section: &'static str, key: &str, value: Value) {
+        self.put(section, key, value);
+    }
+
     /// The run did not show what it should: the program will fail.
     pub fn problem(&mut self, text: String) {
         self.problems.push(text);
@@ -107,12 +113,17 @@ impl Report {
         self.problems.is_empty()
     }
 
-    /// The JSON object, in one line.
-    pub fn to_json(&self) -> String {
+    /// The JSON object.
+    pub fn to_value(&self) -> Value {
         let mut json = self.json.clone();
         json.insert("problems".into(), json!(self.problems));
         json.insert("notes".into(), json!(self.notes));
-        Value::Object(json).to_string()
+        Value::Object(json)
+    }
+
+    /// The JSON object, in one line.
+    pub fn to_json(&self) -> String {
+        self.to_value().to_string()
     }
 
     /// The table.
@@ -146,7 +157,8 @@ impl Report {
     }
 }
 
-fn show(value: f64, unit: Unit) -> String {
+/// A value as people read it.
+pub fn show(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Count if value.fract() != 0.0 => format!("{value:.2}"),
         Unit::Count => grouped(value),

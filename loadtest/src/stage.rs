@@ -101,13 +101,14 @@ pub fn interrupted() -> bool {
     INTERRUPTED.get().is_some()
 }
 
-/// Makes Ctrl-C and SIGTERM end the run early; a second one ends the process.
+/// Makes Ctrl-C and SIGTERM end the run early; a second one calls `in_haste` and ends the process.
 ///
 /// # Errors
 /// When another handler is in place.
-pub fn catch_interrupt() -> anyhow::Result<()> {
-    Ok(ctrlc::set_handler(|| {
+pub fn catch_interrupt(in_haste: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(move || {
         if INTERRUPTED.set(()).is_err() {
+            in_haste();
             std::process::exit(130);
         }
     })?)

@@ -12,6 +12,16 @@ use memchr::memmem::Finder;
 /// Stands before the numbers of every message.
 pub const MARKER: &str = "fw!p=";
 
+/// In a template: the room's name.
+pub const ROOM: &str = "{room}";
+
+/// In a publish template: the length of the payload in bytes, decimal.
+const PAYLOAD_BYTES: &str = "{payload_bytes}";
+
+/// A payload of fewer bytes may have to be longer than asked for, so that its numbers fit: 10 digits for
+/// the publisher, 10 for the sequence, 20 for the time.
+pub const PAYLOAD_BYTES_SURE: usize = r#"{"fw":"fw!p=;s=;t=;"}"#.len() + 40;
+
 /// What one message says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -23,19 +33,34 @@ pub struct Stamp {
     pub intended_ns: u64,
 }
 
+/// What a server asks above WebSocket's own pings, and the answer.
+#[derive(Clone, Debug)]
+pub struct Keepalive {
+    /// A whole frame, or a whole line of one with its line end.
+    pub ask: String,
+    /// The frame that answers.
+    pub answer: String,
+    /// `ask` is a line.
+    pub is_line: bool,
+}
+
 /// The texts of one protocol, `{room}` and `{payload}` not yet filled in.
 #[derive(Clone, Debug)]
 pub struct Templates {
     /// Frames that a member sends after the upgrade, in order.
     pub join: Vec<String>,
+    /// For each frame of `join`, text that the server must have sent before; missing ones count as `None`.
+    pub join_after: Vec<Option<String>>,
     /// Frame that leaves a room.
     pub leave: String,
-    /// Frame that publishes.
+    /// Frame that publishes; `{payload_bytes}` in it is the payload's length.
     pub publish: String,
     /// Text in the frame that acknowledges a join; `None` when the server sends none.
     pub joined_marker: Option<String>,
     /// Text in the frame that acknowledges a leave; `None` when the server sends none.
     pub left_marker: Option<String>,
+    /// What the server asks to stay connected.
+    pub keepalive: Option<Keepalive>,
 }
 
 impl Templates {
@@ -43,29 +68,49 @@ impl Templates {
     pub fn rooms() -> Self {
         Self {
             join: vec![r#"{"type":"subscribe","room":"{room}"}"#.into()],
+            join_after: Vec::new(),
             leave: r#"{"type":"unsubscribe","room":"{room}"}"#.into(),
             publish: r#"{"type":"publish","room":"{room}","data":{payload}}"#.into(),
             joined_marker: Some(r#""subscribed""#.into()),
             left_marker: Some(r#""unsubscribed""#.into()),
+            keepalive: None,
         }
     }
 
-    /// The publish template for one room, cut at `{payload}`.
+    /// No protocol: the upgrade joins, closing leaves, and what is sent is published as it is.
+    pub fn none() -> Self {
+        Self {
+            join: Vec::new(),
+            join_after: Vec::new(),
+            leave: String::new(),
+            publish: "{payload}".into(),
+            joined_marker: None,
+            left_marker: None,
+            keepalive: None,
+        }
+    }
+
+    /// The publish template for one room and payloads of `payload_bytes`, cut at `{payload}`.
     ///
     /// # Errors
     /// When the template has no `{payload}`.
-    pub fn publish_parts(&self, room: &str) -> Result<(Vec<u8>, Vec<u8>)> {
-        let text = fill_room(&self.publish, room);
+    pub fn publish_parts(&self, room: &str, payload_bytes: usize) -> Result<(Vec<u8>, Vec<u8>)> {
+        let text = fill_room(&self.publish, room).replace(PAYLOAD_BYTES, &payload_bytes.to_string());
         let Some((head, tail)) = text.split_once("{payload}") else {
             bail!("the publish template has no {{payload}}");
         };
         Ok((head.into(), tail.into()))
     }
+
+    /// The length of a payload must be known before it is made.
+    pub fn needs_payload_bytes(&self) -> bool {
+        self.publish.contains(PAYLOAD_BYTES)
+    }
 }
 
 /// Puts the room's name into a template.
 pub fn fill_room(template: &str, room: &str) -> String {
-    template.replace("{room}", room)
+    template.replace(ROOM, room)
 }
 
 /// The name of room number `index`; `prefix` keeps runs apart that share a server.
@@ -183,10 +228,22 @@ mod tests {
 
     #[test]
     fn the_publish_template_is_cut_at_the_payload() {
-        let (head, tail) = Templates::rooms().publish_parts("r1").unwrap();
+        let (head, tail) = Templates::rooms().publish_parts("r1", 100).unwrap();
         assert_eq!(head, br#"{"type":"publish","room":"r1","data":"#);
         assert_eq!(tail, b"}");
         let broken = Templates { publish: "x".into(), ..Templates::rooms() };
-        assert!(broken.publish_parts("r1").is_err());
+        assert!(broken.publish_parts("r1", 100).is_err());
+        let counted =
+            Templates { publish: "PUB {room} {payload_bytes}\n{payload}\n".into(), ..Templates::none() };
+        assert!(counted.needs_payload_bytes() && !Templates::none().needs_payload_bytes());
+        assert_eq!(counted.publish_parts("r1", 100).unwrap(), (b"PUB r1 100\n".to_vec(), b"\n".to_vec()));
+    }
+
+    #[test]
+    fn the_longest_numbers_fit_the_sure_length() {
+        let mut out = Vec::new();
+        let stamp = Stamp { publisher: u32::MAX, sequence: u32::MAX, intended_ns: u64::MAX };
+        render_payload(&mut out, stamp, PAYLOAD_BYTES_SURE);
+        assert_eq!(out.len(), PAYLOAD_BYTES_SURE);
     }
 }

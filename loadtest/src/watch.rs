@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::clock::now_ns;
+use crate::machine::{self, CoreTimes, CoreUse};
 use crate::process::{self, Cpu};
 use crate::stage::Stage;
 
@@ -37,6 +38,7 @@ pub struct Sample {
     server: Option<Cpu>,
     own: Option<Cpu>,
     threads_ns: Vec<u64>,
+    cores: Vec<CoreTimes>,
     /// Resident memory of the server, in bytes.
     pub rss_bytes: Option<u64>,
 }
@@ -49,6 +51,7 @@ impl Sample {
             server: process::cpu_of(pids),
             own: process::cpu(std::process::id()).ok(),
             threads_ns: stage.threads.cpu_ns(),
+            cores: machine::core_times(),
             at_ns: now_ns(),
             rss_bytes: process::rss_of(pids, process::rss_bytes),
         }
@@ -69,6 +72,8 @@ pub struct Cost {
     pub own: Option<Cpu>,
     /// Busy share of one core, for each load thread.
     pub threads_busy: Vec<f64>,
+    /// What every core of the machine did.
+    pub cores: Vec<CoreUse>,
     /// Resident memory of the server at the end, in bytes.
     pub rss_last_bytes: Option<u64>,
 }
@@ -84,6 +89,7 @@ impl Cost {
             server: last.server.zip(first.server).map(|(last, first)| last.since(first)),
             own: last.own.zip(first.own).map(|(last, first)| last.since(first)),
             threads_busy: last.threads_ns.iter().zip(&first.threads_ns).map(busy).collect(),
+            cores: machine::core_use(&first.cores, &last.cores, wall_ns),
             rss_last_bytes: last.rss_bytes,
         }
     }

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a page of a room's members ends and the next begins: `SHARD-DIALECT-PLACE`.
+/// Where a page of a room's members ends and the next begins: `SHARD-ENCODING-PLACE`.
 ///
-/// Each shard keeps a list of its members for each dialect, to whose end who joins is added, and in which the last
+/// Each shard keeps a list of its members for each encoding (dialect and compression), to whose end who joins is added, and in which the last
 /// one takes the place of one that leaves. Pages go through it from its end to its beginning, so each member that
 /// stays is listed at least once, whoever comes and goes meanwhile; one may be listed twice where others leave, and
 /// who joins meanwhile may be missing. A page costs what it lists, not what the room holds.
@@ -11,8 +11,8 @@ use std::str::FromStr;
 pub struct MembersCursor {
     /// The shard whose members come next.
     pub shard: u16,
-    /// The first of that shard's lists to look at, by its dialect.
-    pub dialect: u8,
+    /// The first of that shard's lists to look at, by the index of its encoding.
+    pub encoding: u8,
     /// The members in that list before this place are not listed yet.
     pub before: u32,
 }
@@ -28,13 +28,13 @@ impl MembersCursor {
 
     /// All members of a shard, and of those after it.
     pub const fn shard(shard: u16) -> Self {
-        Self { shard, dialect: 0, before: u32::MAX }
+        Self { shard, encoding: 0, before: u32::MAX }
     }
 }
 
 impl fmt::Display for MembersCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.shard, self.dialect, self.before)
+        write!(f, "{}-{}-{}", self.shard, self.encoding, self.before)
     }
 }
 
@@ -45,8 +45,8 @@ impl FromStr for MembersCursor {
         let mut parts = text.split('-');
         let mut part = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
         let cursor = || -> Option<Self> {
-            let (shard, dialect, before) = (part()?.parse(), part()?.parse(), part()?.parse());
-            Some(Self { shard: shard.ok()?, dialect: dialect.ok()?, before: before.ok()? })
+            let (shard, encoding, before) = (part()?.parse(), part()?.parse(), part()?.parse());
+            Some(Self { shard: shard.ok()?, encoding: encoding.ok()?, before: before.ok()? })
         }();
         cursor.filter(|_| parts.next().is_none()).ok_or(NoCursor)
     }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn cursors_are_read_as_they_are_written() {
-        for cursor in [MembersCursor::START, MembersCursor { shard: 65_535, dialect: 4, before: 17 }] {
+        for cursor in [MembersCursor::START, MembersCursor { shard: 65_535, encoding: 4, before: 17 }] {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
         for wrong in [

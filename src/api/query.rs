@@ -81,6 +81,17 @@ impl<'a, const N: usize> Params<'a, N> {
         }
     }
 
+    /// A number, if it is given.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        // `parse` alone would take a leading plus.
+        let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
+        match raw.parse() {
+            Ok(number) if digits => Ok(Some(number)),
+            _ => Err(ApiError::bad_request(format!("{name} must be a number from 0 on"))),
+        }
+    }
+
     fn raw(&self, name: &str) -> Option<&'a str> {
         self.names.iter().position(|known| *known == name).and_then(|index| self.values[index])
     }
@@ -121,6 +132,14 @@ mod tests {
             let query = format!("limit={value}");
             let params = Params::parse(Some(&query), ["limit"]).unwrap();
             assert_eq!(params.limit("limit", 9, 10).unwrap_err().status, 400, "{value}");
+        }
+        let params = Params::parse(Some("offset=0"), ["offset", "limit"]).unwrap();
+        assert_eq!(params.number("offset").unwrap(), Some(0));
+        assert_eq!(params.number("limit").unwrap(), None);
+        for value in ["", "-1", "+1", "1.0", "18446744073709551616", "a"] {
+            let query = format!("offset={value}");
+            let params = Params::parse(Some(&query), ["offset"]).unwrap();
+            assert_eq!(params.number("offset").unwrap_err().status, 400, "{value}");
         }
         let params = Params::parse(Some("prefix=%00"), ["prefix"]).unwrap();
         assert_eq!(params.text("prefix", 255).unwrap_err().status, 400);

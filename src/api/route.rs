@@ -10,6 +10,10 @@ pub const ROOMS_LIMIT_MAX: u32 = 1000;
 pub const MEMBERS_LIMIT_DEFAULT: u32 = 100;
 /// Most members of a room listed.
 pub const MEMBERS_LIMIT_MAX: u32 = 1000;
+/// Publications in one page of a room's history where the request does not say.
+pub const MESSAGES_LIMIT_DEFAULT: u32 = 100;
+/// Most publications in one page; their bytes are bounded as well.
+pub const MESSAGES_LIMIT_MAX: u32 = 1000;
 /// Slow connections listed where the request does not say.
 pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 /// Most slow connections listed.
@@ -60,6 +64,15 @@ pub enum Route {
         /// Most members to list.
         limit: u32,
     },
+    /// `GET /v1/rooms/{name}/messages?limit=&offset=`: what the room's history keeps, in order.
+    Messages {
+        /// The room.
+        name: RoomName,
+        /// Only publications after this one; without it the latest.
+        offset: Option<u64>,
+        /// Most publications to list.
+        limit: u32,
+    },
     /// `GET /v1/stats`.
     Stats,
     /// `GET /v1/slow?limit=`: the connections with the largest backlogs.
@@ -80,6 +93,7 @@ impl Route {
             | Self::Rooms { .. }
             | Self::Room { .. }
             | Self::Members { .. }
+            | Self::Messages { .. }
             | Self::Stats
             | Self::Slow { .. } => true,
         }
@@ -111,6 +125,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
                     on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
                 }
                 Some((name, "members")) => on(method, READ).and_then(|()| members(name, query)),
+                Some((name, "messages")) => on(method, READ).and_then(|()| messages(name, query)),
                 _ => Err(ApiError::not_found("no such path")),
             }
         }
@@ -159,6 +174,15 @@ fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
     Ok(Route::Members { name: room_name(encoded)?, cursor, limit })
 }
 
+fn messages(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["limit", "offset"])?;
+    Ok(Route::Messages {
+        name: room_name(encoded)?,
+        offset: params.number("offset")?,
+        limit: params.limit("limit", MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX)?,
+    })
+}
+
 fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
     let name = percent_decode(encoded, false, RoomName::BYTES_MAX, "room name")?;
     RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))
@@ -183,7 +207,9 @@ mod tests {
             Route::Members { name, cursor, limit }
         };
         let members = |name, limit| members_after(name, MembersCursor::START, limit);
-        let cursor = MembersCursor { shard: 1, dialect: 0, before: 9 };
+        let cursor = MembersCursor { shard: 1, encoding: 0, before: 9 };
+        let page =
+            |name: &str, offset, limit| Route::Messages { name: RoomName::new(name).unwrap(), offset, limit };
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
         for (method, target, expected, key) in [
             ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
@@ -212,6 +238,9 @@ mod tests {
             ("GET", "/v1/rooms/a%2Fb/members", members("a/b", MEMBERS_LIMIT_DEFAULT), true),
             ("GET", "/v1/rooms/members/members?limit=1000&cursor=", members("members", 1000), true),
             ("GET", "/v1/rooms/a/members?limit=5&cursor=1-0-9", members_after("a", cursor, 5), true),
+            ("GET", "/v1/rooms/a%2Fb/messages", page("a/b", None, MESSAGES_LIMIT_DEFAULT), true),
+            ("HEAD", "/v1/rooms/messages/messages?offset=0&limit=1", page("messages", Some(0), 1), true),
+            ("GET", "/v1/rooms/messages", room("messages"), true),
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
@@ -236,6 +265,9 @@ mod tests {
             "/v1/rooms/a/members/",
             "/v1/rooms//members",
             "/v1/rooms//",
+            "/v1/rooms//messages",
+            "/v1/rooms/a/messages/",
+            "/v1/rooms/a/b/messages",
             "//v1/rooms",
             "/v1/publish/",
             "/v1/%70ublish",
@@ -258,6 +290,7 @@ mod tests {
             ("GET", "/v1/publish", "POST"),
             ("PUT", "/v1/broadcast", "POST"),
             ("DELETE", "/v1/rooms/chat", "GET, HEAD"),
+            ("POST", "/v1/rooms/chat/messages", "GET, HEAD"),
             ("DELETE", "/v1/rooms/%zz", "GET, HEAD"),
             ("OPTIONS", "/v1/rooms", "GET, HEAD"),
         ] {
@@ -290,6 +323,11 @@ mod tests {
             "/v1/rooms/%00/members",
             "/v1/rooms/chat/members?cursor=chat",
             "/v1/rooms/chat/members?cursor=1-2-3-4",
+            "/v1/rooms/chat/messages?x",
+            "/v1/rooms/chat/messages?limit=0",
+            "/v1/rooms/chat/messages?limit=1001",
+            "/v1/rooms/chat/messages?offset=-1",
+            "/v1/rooms/%00/messages",
             "/v1/slow?limit=-1",
             "/v1/stats?x=1",
         ] {

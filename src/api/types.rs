@@ -1,4 +1,5 @@
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::net::IpAddr;
 
 /// Writes an answer's body.
@@ -48,10 +49,16 @@ impl Ready {
 }
 
 /// Answer of `/v1/publish` and `/v1/broadcast`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Delivered {
     /// Connections of this node that the publication was handed to.
     pub delivered: u64,
+    /// Its place in the order of a room with history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Epoch of that history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
 }
 
 /// One room of this node.
@@ -61,6 +68,52 @@ pub struct RoomInfo {
     pub room: String,
     /// Members on this node.
     pub members: u64,
+    /// Its history, where it has one and one room alone was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryInfo>,
+}
+
+/// What a room remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryInfo {
+    /// Offsets of other epochs mean nothing here.
+    pub epoch: String,
+    /// Of the latest publication; 0 before the first.
+    pub offset: u64,
+    /// Publications kept.
+    pub messages: u64,
+    /// Bytes that they are charged.
+    pub bytes: u64,
+}
+
+/// Answer of `/v1/rooms/{name}/messages`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RoomMessages {
+    /// The room.
+    pub room: String,
+    /// Offsets of other epochs mean nothing here.
+    pub epoch: String,
+    /// Of the latest publication, which need not be in the page; 0 before the first.
+    pub offset: u64,
+    /// The page, in order.
+    pub messages: Vec<RoomMessage>,
+}
+
+/// One publication of a room with history.
+#[derive(Debug, Clone, Serialize)]
+pub struct RoomMessage {
+    /// Its place in the room's order.
+    pub offset: u64,
+    /// Type name.
+    pub event: String,
+    /// As it was given, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
+    /// The connection that published it, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// When it was accepted, Unix time in milliseconds.
+    pub timestamp: u64,
 }
 
 /// A page of rooms, in the order of their names.
@@ -170,12 +223,42 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        assert_eq!(to_json(&Delivered { delivered: 3 }), r#"{"delivered":3}"#);
-        let rooms = vec![RoomInfo { room: "a\"b".into(), members: 2 }];
+        let rooms = vec![RoomInfo { room: "a\"b".into(), members: 2, history: None }];
         let list = RoomList { rooms, cursor: Some("a\"b".into()) };
         assert_eq!(to_json(&list), r#"{"rooms":[{"room":"a\"b","members":2}],"cursor":"a\"b"}"#);
         let last = RoomList { rooms: vec![], cursor: None };
         assert_eq!(to_json(&last), r#"{"rooms":[],"cursor":null}"#);
+    }
+
+    #[test]
+    fn histories_are_told_where_there_are_some() {
+        let delivered = Delivered { delivered: 3, ..Delivered::default() };
+        assert_eq!(to_json(&delivered), r#"{"delivered":3}"#);
+        let delivered = Delivered { offset: Some(7), epoch: Some("e".into()), ..delivered };
+        assert_eq!(to_json(&delivered), r#"{"delivered":3,"offset":7,"epoch":"e"}"#);
+        let history = HistoryInfo { epoch: "e".into(), offset: 7, messages: 2, bytes: 300 };
+        let info = RoomInfo { room: "r".into(), members: 0, history: Some(history) };
+        assert_eq!(
+            to_json(&info),
+            r#"{"room":"r","members":0,"history":{"epoch":"e","offset":7,"messages":2,"bytes":300}}"#
+        );
+        let message = |offset, data: Option<&str>, client_id: Option<&str>| RoomMessage {
+            offset,
+            event: "message".into(),
+            data: data.map(|data| RawValue::from_string(data.to_owned()).unwrap()),
+            client_id: client_id.map(str::to_owned),
+            timestamp: 9,
+        };
+        let messages = vec![message(6, Some("[ 1.0 ]"), Some("c")), message(7, None, None)];
+        let page = RoomMessages { room: "r".into(), epoch: "e".into(), offset: 7, messages };
+        assert_eq!(
+            to_json(&page),
+            concat!(
+                r#"{"room":"r","epoch":"e","offset":7,"messages":["#,
+                r#"{"offset":6,"event":"message","data":[ 1.0 ],"client_id":"c","timestamp":9},"#,
+                r#"{"offset":7,"event":"message","timestamp":9}]}"#
+            )
+        );
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "room_rules",
         Kind::Rules(|c| &mut c.room_rules),
-        "History, last value, presence and overflow of rooms, by patterns of their names; the first that matches counts",
+        "History, last value, presence and overflow of rooms, by patterns of their names; the first match counts",
     ),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
@@ -82,6 +82,24 @@ pub(super) const KEYS: &[Key] = &[
         "echo",
         Kind::Bool(|c| &mut c.echo),
         "Whether /echo sends every message back, to anyone and up to 16 MiB: for diagnosis, not for the public",
+    )
+    .reloaded(),
+    key(
+        "deflate",
+        Kind::Bool(|c| &mut c.deflate.enabled),
+        "Whether publications are compressed for clients that offer permessage-deflate",
+    )
+    .reloaded(),
+    key(
+        "deflate_min_bytes",
+        Kind::Size { at: |c| &mut c.deflate.min_bytes, min: 1, max: GIB },
+        "Bytes of a publication from which on it is compressed",
+    )
+    .reloaded(),
+    key(
+        "deflate_level",
+        Kind::Count { at: |c| &mut c.deflate.level, min: 1, max: 9 },
+        "How hard to compress: 1 is fastest, 9 smallest",
     )
     .reloaded(),
     key("log_level", Kind::Level(|c| &mut c.log_level), "Least severe level that is logged").reloaded(),
@@ -177,6 +195,12 @@ pub(super) const KEYS: &[Key] = &[
         "mailbox_bytes_max",
         Kind::Size { at: |c| &mut c.limits.mailbox_bytes_max, min: 1024 * KIB, max: 64 * GIB },
         "Bytes on their way to one shard over which the others stop to read",
+    )
+    .reloaded(),
+    key(
+        "history_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.history_bytes_max, min: 64 * KIB, max: 1024 * GIB },
+        "Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten",
     )
     .reloaded(),
     key(

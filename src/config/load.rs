@@ -130,6 +130,16 @@ impl Config {
                 self.limits.outbox_bytes_max, self.limits.outboxes_bytes_max
             ));
         }
+        for rule in &self.room_rules {
+            if let Some(history) = rule.policy.history
+                && history.bytes_max > self.limits.history_bytes_max
+            {
+                wrong.push(format!(
+                    "room_rules: history_bytes of {} is {}, at most history_bytes_max, which is {}, may be",
+                    rule.pattern, history.bytes_max, self.limits.history_bytes_max
+                ));
+            }
+        }
         if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
             wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
         }

@@ -20,4 +20,4 @@ pub use file::read_file;
 pub use load::{Sources, load};
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
-pub use settings::{Config, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};

@@ -3,6 +3,7 @@
 use super::value;
 use crate::base::Pattern;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Most rules: each first join of a room looks through them.
@@ -10,6 +11,16 @@ const RULES_MAX: usize = 1000;
 
 /// Longest name of a field to conflate by.
 const KEY_BYTES_MAX: usize = 255;
+
+/// Most publications in one history: they are dropped in one go when all have become too old, which takes the shard
+/// that does it some milliseconds for so many.
+const MESSAGES_MAX: u32 = 100_000;
+
+/// How long publications of a history are kept where the rule does not say.
+const AGE_MAX_DEFAULT: Duration = Duration::from_secs(300);
+
+/// How long they may be kept: ages are looked after once per second; a week is beyond any reconnect.
+const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400 * 7);
 
 /// What holds for the rooms whose names match a pattern. The first rule that matches counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +38,19 @@ pub struct RoomPolicy {
     pub history: Option<HistoryLimits>,
     /// Whether who joins is sent the room's last publication.
     pub last_value: bool,
+    /// How long that one is kept where there is no `history` whose age counts; none: for ever.
+    pub last_value_age_max: Option<Duration>,
     /// Whether members are told who joins and leaves, and may ask who is there.
     pub presence: bool,
     /// What happens when the outbox of a member is full.
     pub overflow: Overflow,
+}
+
+impl RoomPolicy {
+    /// Whether rooms of this policy keep publications.
+    pub fn remembers(&self) -> bool {
+        self.history.is_some() || self.last_value
+    }
 }
 
 /// Bounds of a room's history; all hold.
@@ -127,18 +147,18 @@ impl Written {
         let within = |name: &str, fine: bool, range: &str| {
             if fine { Ok(()) } else { Err(format!("{name} must be {range}")) }
         };
+        let age_max = self.history_ttl.as_deref().map(|ttl| value::parse_duration(ttl).unwrap_or_default());
+        let fine = age_max.is_none_or(|age_max| AGES.contains(&age_max));
+        within("history_ttl", fine, "1s to 168h")?;
         let history = match self.history_messages {
             None | Some(0) => {
-                let alone = self.history_ttl.is_none() && self.history_bytes.is_none();
+                let alone = (self.history_ttl.is_none() || self.last_value) && self.history_bytes.is_none();
                 within("history_messages", alone, "given where history_ttl or history_bytes is")?;
                 None
             }
             Some(messages_max) => {
-                within("history_messages", messages_max <= 1_000_000, "0 to 1000000")?;
-                let ttl = self.history_ttl.as_deref().unwrap_or("5m");
-                let age_max = value::parse_duration(ttl).unwrap_or_default();
-                let fine = (Duration::from_secs(1)..=Duration::from_secs(86_400 * 7)).contains(&age_max);
-                within("history_ttl", fine, "1s to 168h")?;
+                within("history_messages", messages_max <= MESSAGES_MAX, "0 to 100000")?;
+                let age_max = age_max.unwrap_or(AGE_MAX_DEFAULT);
                 let bytes = self.history_bytes.as_deref().unwrap_or("1MiB");
                 let bytes_max = value::parse_size(bytes).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
                 within("history_bytes", (1024..=1 << 30).contains(&bytes_max), "1KiB to 1GiB")?;
@@ -155,14 +175,21 @@ impl Written {
             Some("conflate") => Overflow::Conflate { key: self.conflate_key },
             Some(_) => return Err("overflow must be disconnect, drop_oldest or conflate".to_owned()),
         };
-        let policy = RoomPolicy { history, last_value: self.last_value, presence: self.presence, overflow };
+        let policy = RoomPolicy {
+            history,
+            last_value: self.last_value,
+            last_value_age_max: age_max.filter(|_| history.is_none()),
+            presence: self.presence,
+            overflow,
+        };
         Ok(RoomRule { pattern, policy })
     }
 }
 
 impl From<&RoomRule> for Written {
     fn from(rule: &RoomRule) -> Self {
-        let RoomPolicy { history, last_value, presence, overflow } = &rule.policy;
+        let RoomPolicy { history, last_value, last_value_age_max, presence, overflow } = &rule.policy;
+        let age_max = history.map(|history| history.age_max).or(*last_value_age_max);
         let (overflow, conflate_key) = match overflow {
             Overflow::Disconnect => (None, None),
             Overflow::DropOldest => (Some("drop_oldest".to_owned()), None),
@@ -171,7 +198,7 @@ impl From<&RoomRule> for Written {
         Self {
             pattern: rule.pattern.to_string(),
             history_messages: history.map(|history| history.messages_max),
-            history_ttl: history.map(|history| value::show_duration(history.age_max)),
+            history_ttl: age_max.map(value::show_duration),
             history_bytes: history.map(|history| value::show_size(history.bytes_max as u64)),
             last_value: *last_value,
             presence: *presence,
@@ -194,6 +221,9 @@ mod tests {
   last_value: true
   overflow: conflate
   conflate_key: symbol
+- pattern: "scores:*"
+  last_value: true
+  history_ttl: 1h
 - pattern: "**"
   overflow: drop_oldest
 "#;
@@ -201,7 +231,7 @@ mod tests {
     #[test]
     fn rules_are_read_and_written() {
         let rules = parse_rules(RULES).unwrap();
-        assert_eq!(rules.len(), 3);
+        assert_eq!(rules.len(), 4);
         let history =
             HistoryLimits { messages_max: 100, age_max: Duration::from_secs(600), bytes_max: 1 << 20 };
         assert_eq!(
@@ -209,7 +239,9 @@ mod tests {
             RoomPolicy { history: Some(history), presence: true, ..RoomPolicy::default() }
         );
         assert_eq!(rules[1].policy.overflow, Overflow::Conflate { key: Some("symbol".to_owned()) });
-        assert!(rules[1].policy.last_value && rules[2].policy.overflow == Overflow::DropOldest);
+        assert!(rules[1].policy.last_value && rules[1].policy.last_value_age_max.is_none());
+        assert_eq!(rules[2].policy.last_value_age_max, Some(Duration::from_secs(3600)));
+        assert!(rules[2].policy.history.is_none() && rules[3].policy.overflow == Overflow::DropOldest);
         assert_eq!(parse_rules(&show_rules(&rules)).unwrap(), rules);
         assert_eq!(parse_rules("").unwrap(), []);
     }
@@ -224,7 +256,10 @@ mod tests {
             "[{pattern: 'a*'}]",
             "[{pattern: a, histroy_messages: 1}]",
             "[{pattern: a, history_messages: -1}]",
-            "[{pattern: a, history_messages: 9999999}]",
+            "[{pattern: a, history_messages: 100001}]",
+            "[{pattern: a, last_value: true, history_ttl: 5}]",
+            "[{pattern: a, last_value: true, history_ttl: 200h}]",
+            "[{pattern: a, last_value: true, history_bytes: 1MiB}]",
             "[{pattern: a, history_ttl: 5m}]",
             "[{pattern: a, history_messages: 1, history_ttl: 5}]",
             "[{pattern: a, history_messages: 1, history_bytes: 1}]",

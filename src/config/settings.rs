@@ -50,6 +50,8 @@ pub struct Config {
     pub log_level: String,
     /// Form of the log.
     pub log_format: LogFormat,
+    /// Compression of messages.
+    pub deflate: Deflate,
     /// Bounds on what peers can cause.
     pub limits: Limits,
     /// Deadlines.
@@ -79,6 +81,17 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line and event.
     Json,
+}
+
+/// Compression of messages (permessage-deflate, RFC 7692).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deflate {
+    /// Whether it is negotiated with clients that offer it.
+    pub enabled: bool,
+    /// Bytes of a publication from which on it is compressed.
+    pub min_bytes: usize,
+    /// How hard to compress: 1 (fast) to 9 (small), as zlib counts.
+    pub level: u32,
 }
 
 /// Bounds on what peers can cause. A count of 0 is no limit, where the field says so.
@@ -114,6 +127,8 @@ pub struct Limits {
     pub outboxes_bytes_max: usize,
     /// Bytes in a shard's mailbox over which the shards that feed it stop to read.
     pub mailbox_bytes_max: usize,
+    /// Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten.
+    pub history_bytes_max: usize,
 }
 
 /// Deadlines. Zero is no deadline, where the field says so.
@@ -190,11 +205,21 @@ impl Default for Config {
             echo: false,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
+            deflate: Deflate::default(),
             limits: Limits::default(),
             times: Times::default(),
             http: HttpLimits::default(),
             socket: SocketOptions::default(),
         }
+    }
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        // Level 3: of 1 KiB of JSON rows it leaves 214 bytes in 13 us, level 1 leaves 290 in 8 us and level 6 as many
+        // as level 3 in as long; on longer messages higher levels cost far more than they save (see tuning.md). Below
+        // 256 bytes the headers of frame, TCP and IP, which nothing compresses, weigh as much as what would be saved.
+        Self { enabled: false, min_bytes: 256, level: 3 }
     }
 }
 
@@ -216,6 +241,7 @@ impl Default for Limits {
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * MIB,
             mailbox_bytes_max: 64 * MIB,
+            history_bytes_max: 256 * MIB,
         }
     }
 }

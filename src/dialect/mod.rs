@@ -66,8 +66,8 @@ pub fn by_name(name: &str) -> Option<&'static dyn Dialect> {
     DIALECTS.into_iter().find(|dialect| dialect.name() == name)
 }
 
-// An interest mask has one bit for each dialect.
-const _: () = assert!(DIALECTS.len() <= 8);
+// A mask of encodings has bits for so many dialects.
+const _: () = assert!(DIALECTS.len() * crate::model::Compression::ALL.len() <= crate::model::Encoding::COUNT);
 
 #[cfg(test)]
 mod tests {

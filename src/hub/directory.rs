@@ -1,7 +1,9 @@
+use super::histories::{Histories, KEPT_BYTES};
 use super::presence::Presence;
+use super::room_log::{Ledger, LogGuard, RoomLog};
 use crate::base::Pattern;
 use crate::config::{RoomPolicy, RoomRule};
-use crate::model::{DialectId, RoomName};
+use crate::model::{Encoding, Epoch, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
@@ -10,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Locks of the directory: enough that joins on many cores seldom meet, few enough to list them all cheaply.
 const STRIPES: usize = 64;
+
+/// Bound on the bytes of all histories unless the configuration says otherwise.
+const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Every room of the node. Touched only by the first join and the last leave of a shard, and by HTTP reads.
 #[derive(Debug)]
@@ -22,17 +27,23 @@ pub struct Directory {
     rules: Box<[(Pattern, Arc<RoomPolicy>)]>,
     /// The policy of rooms that no rule matches.
     no_rule: Arc<RoomPolicy>,
+    /// Whether any rule asks for rooms that remember.
+    pub(super) remembers: bool,
+    /// Makes the epochs of histories, seeded at random.
+    epochs: std::hash::RandomState,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) histories: Histories,
     next_id: AtomicU64,
     rooms: AtomicU32,
 }
 
-type Stripe = HashMap<RoomName, Held, RandomState>;
+pub(super) type Stripe = HashMap<RoomName, Held, RandomState>;
 
 #[derive(Debug)]
-struct Held {
-    room: Arc<RoomShared>,
-    /// Shards that hold it; the entry goes with the last. Guarded by the stripe's lock.
-    shards: u32,
+pub(super) struct Held {
+    pub room: Arc<RoomShared>,
+    /// Shards that hold it. Where it is none the room is kept for its history alone. Guarded by the stripe's lock.
+    pub shards: u32,
 }
 
 impl Directory {
@@ -43,17 +54,21 @@ impl Directory {
             shards,
             rules: rules.iter().map(|rule| (rule.pattern.clone(), Arc::new(rule.policy.clone()))).collect(),
             no_rule: Arc::default(),
+            remembers: rules.iter().any(|rule| rule.policy.remembers()),
+            epochs: Default::default(),
+            ledger: Arc::new(Ledger::new(HISTORY_BYTES_MAX)),
+            histories: Histories::default(),
             next_id: AtomicU64::new(1),
             rooms: AtomicU32::new(0),
         }
     }
 
-    /// Number of rooms on the node.
+    /// Number of rooms with members on the node.
     pub fn len(&self) -> u32 {
         self.rooms.load(Ordering::Relaxed)
     }
 
-    /// Whether the node has no room.
+    /// Whether the node has no room with members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -63,21 +78,41 @@ impl Directory {
     pub fn attach(&self, name: &str) -> Arc<RoomShared> {
         let mut stripe = self.stripe(name);
         if let Some(held) = stripe.get_mut(name) {
+            if held.shards == 0 {
+                self.ledger.give(KEPT_BYTES);
+                self.rooms.fetch_add(1, Ordering::Relaxed);
+            }
             held.shards += 1;
             return held.room.clone();
         }
+        self.rooms.fetch_add(1, Ordering::Relaxed);
+        self.insert(&mut stripe, name, 1)
+    }
+
+    /// The room of that name, made without members if there is none.
+    pub(super) fn keep(&self, name: &str) -> Arc<RoomShared> {
+        let mut stripe = self.stripe(name);
+        if let Some(held) = stripe.get(name) {
+            return held.room.clone();
+        }
+        self.ledger.force(KEPT_BYTES);
+        self.insert(&mut stripe, name, 0)
+    }
+
+    fn insert(&self, stripe: &mut Stripe, name: &str, shards: u32) -> Arc<RoomShared> {
         let name: RoomName = RoomName::new(name).expect("dialects and the API check names before");
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let policy = self.policy(name.as_str());
         let room = Arc::new(RoomShared {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            id,
+            log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), &self.ledger),
             presence: policy.presence.then(|| Presence::new(self.shards)),
             policy,
             name: name.clone(),
             members: AtomicU32::new(0),
             interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
         });
-        stripe.insert(name, Held { room: room.clone(), shards: 1 });
-        self.rooms.fetch_add(1, Ordering::Relaxed);
+        stripe.insert(name, Held { room: room.clone(), shards });
         room
     }
 
@@ -87,31 +122,56 @@ impl Directory {
         rule.map_or(&self.no_rule, |(_, policy)| policy).clone()
     }
 
-    /// Gives a hold back; the last one forgets the room.
-    pub fn detach(&self, room: &RoomShared) {
+    /// Gives a hold back; the last one forgets the room, unless it has something to remember.
+    pub fn detach(&self, room: &Arc<RoomShared>) {
         let mut stripe = self.stripe(room.name.as_str());
-        if let Some(held) = stripe.get_mut(room.name.as_str()) {
-            held.shards -= 1;
-            if held.shards == 0 {
-                stripe.remove(room.name.as_str());
-                self.rooms.fetch_sub(1, Ordering::Relaxed);
-            }
+        let Some(held) = stripe.get_mut(room.name.as_str()) else { return };
+        held.shards -= 1;
+        if held.shards > 0 {
+            return;
+        }
+        self.rooms.fetch_sub(1, Ordering::Relaxed);
+        let Some(log) = &room.log else {
+            stripe.remove(room.name.as_str());
+            return;
+        };
+        log.touch();
+        self.ledger.force(KEPT_BYTES);
+        let mut guard = log.hold();
+        // Even an empty history is worth keeping where clients know its epoch: they may have missed nothing.
+        if !log.has_offsets() && guard.is_empty() {
+            self.drop_kept(&mut stripe, room, &mut guard);
+            drop(guard);
+            drop(stripe);
+            return self.unlist(room);
+        }
+        drop(guard);
+        drop(stripe);
+        self.look_after(room);
+        self.make_room();
+    }
+
+    /// Takes a room without members out of the directory and empties its history.
+    pub(super) fn drop_kept(&self, stripe: &mut Stripe, room: &RoomShared, guard: &mut LogGuard<'_>) {
+        guard.forget();
+        if stripe.remove(room.name.as_str()).is_some() {
+            self.ledger.give(KEPT_BYTES);
         }
     }
 
-    /// The room of that name, if it has members.
+    /// The room of that name, if it has members or is kept for its history.
     pub fn get(&self, name: &str) -> Option<Arc<RoomShared>> {
         self.stripe(name).get(name).map(|held| held.room.clone())
     }
 
-    /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name, with member
-    /// counts. Costs one pass over all rooms, one stripe's lock at a time.
+    /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with
+    /// member counts. Costs one pass over all rooms, one stripe's lock at a time.
     pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
         let mut found = std::collections::BTreeMap::new();
         for stripe in &self.stripes {
             for (name, held) in lock(stripe).iter() {
                 let text = name.as_str();
-                if !text.starts_with(prefix) || after.is_some_and(|after| text <= after) {
+                if !text.starts_with(prefix) || held.shards == 0 || after.is_some_and(|after| text <= after) {
                     continue;
                 }
                 found.insert(name.clone(), held.room.members());
@@ -123,7 +183,7 @@ impl Directory {
         found.into_iter().collect()
     }
 
-    fn stripe(&self, name: &str) -> MutexGuard<'_, Stripe> {
+    pub(super) fn stripe(&self, name: &str) -> MutexGuard<'_, Stripe> {
         lock(&self.stripes[self.spread.hash_one(name) as usize % STRIPES])
     }
 }
@@ -142,25 +202,28 @@ pub struct RoomShared {
     pub name: RoomName,
     /// What holds for it.
     pub policy: Arc<RoomPolicy>,
+    /// What it remembers, where its policy asks for that.
+    pub log: Option<Box<RoomLog>>,
     /// Who is in it, if its policy has that told.
     pub presence: Option<Presence>,
     members: AtomicU32,
     interest: Box<[AtomicU64]>,
 }
 
-/// One shard's interest in a room: where the room is in that shard, and which dialects its members speak there.
+/// One shard's interest in a room: where the room is in that shard, and in which encodings its members there are sent
+/// publications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
     /// Slot of the room in the shard's own table.
     pub local: u32,
-    /// One bit per dialect, see [`DialectId::bit`].
-    pub dialects: u8,
+    /// One bit per encoding, see [`Encoding::bit`].
+    pub encodings: u32,
 }
 
 impl Interest {
-    /// Whether members of that dialect are there.
-    pub fn has(self, dialect: DialectId) -> bool {
-        self.dialects & dialect.bit() != 0
+    /// Whether members with that encoding are there.
+    pub fn has(self, encoding: Encoding) -> bool {
+        self.encodings & encoding.bit() != 0
     }
 }
 
@@ -194,13 +257,19 @@ impl RoomShared {
     pub fn interest(&self, shard: usize) -> Option<Interest> {
         // Acquire pairs with the Release in `set_interest`: whoever was told of a join sees the interest.
         let word = self.interest[shard].load(Ordering::Acquire);
-        let dialects = (word >> 32) as u8;
-        (dialects != 0).then_some(Interest { local: word as u32, dialects })
+        let encodings = (word >> 32) as u32;
+        (encodings != 0).then_some(Interest { local: word as u32, encodings })
+    }
+
+    /// Mask of the encodings that its members on the node have.
+    pub fn encodings(&self) -> u32 {
+        let interests = (0..self.interest.len()).filter_map(|shard| self.interest(shard));
+        interests.fold(0, |mask, interest| mask | interest.encodings)
     }
 
     /// States what `shard` wants to hear; called by that shard alone, before it confirms the join.
     pub fn set_interest(&self, shard: usize, interest: Interest) {
-        let word = u64::from(interest.dialects) << 32 | u64::from(interest.local);
+        let word = u64::from(interest.encodings) << 32 | u64::from(interest.local);
         self.interest[shard].store(word, Ordering::Release);
     }
 }
@@ -208,6 +277,7 @@ impl RoomShared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Compression, DialectId};
 
     #[test]
     fn a_room_lives_as_long_as_a_shard_holds_it() {
@@ -247,9 +317,12 @@ mod tests {
     #[test]
     fn interest_is_per_shard() {
         let room = Directory::new(2, &[]).attach("r");
-        room.set_interest(1, Interest { local: 7, dialects: 0b10 });
+        let [plain, last] =
+            [(0, Compression::None), (7, Compression::Window15)].map(|(d, c)| Encoding::new(DialectId(d), c));
+        room.set_interest(1, Interest { local: u32::MAX, encodings: last.bit() });
         assert_eq!(room.interest(0), None);
-        assert!(room.interest(1).unwrap().has(DialectId(1)) && !room.interest(1).unwrap().has(DialectId(0)));
+        let interest = room.interest(1).unwrap();
+        assert!(interest.local == u32::MAX && interest.has(last) && !interest.has(plain));
     }
 
     #[test]

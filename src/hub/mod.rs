@@ -5,16 +5,23 @@
 
 mod admission;
 mod directory;
+mod encodings;
+mod histories;
+mod history;
 mod outboxes;
 mod overflow;
 mod presence;
+mod room_log;
 mod rooms;
 
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
+pub use encodings::Encodings;
+pub use history::{ENTRY_BYTES, History, Stored};
 pub use outboxes::Outboxes;
 pub use overflow::Loss;
 pub use presence::Presence;
+pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;
@@ -28,6 +35,8 @@ pub struct Hub {
     pub directory: Directory,
     /// Connection counts and their limits.
     pub admission: Admission,
+    /// Which encodings its connections have.
+    pub encodings: Encodings,
     /// Bytes in all outboxes of the node.
     pub outboxes: Outboxes,
     /// How many of the admitted connections are echoes, which no publication goes to.
@@ -45,6 +54,7 @@ impl Hub {
         Self {
             directory: Directory::new(shards, rules),
             admission: Admission::default(),
+            encodings: Encodings::default(),
             outboxes: Outboxes::new(shards),
             echoes: AtomicU32::new(0),
             connection_key,

@@ -1,4 +1,4 @@
-use crate::model::{ConnectionId, DialectId};
+use crate::model::{ConnectionId, Encoding};
 use smallvec::SmallVec;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,28 +11,28 @@ pub struct Presence {
     shards: Box<[Mutex<Groups>]>,
 }
 
-/// The members of one shard by dialect, each list in the order of the shard's own list of members, so that a place
+/// The members of one shard by encoding, each list in the order of the shard's own list of members, so that a place
 /// there is the place here.
-type Groups = SmallVec<[(DialectId, Vec<ConnectionId>); 1]>;
+type Groups = SmallVec<[(Encoding, Vec<ConnectionId>); 1]>;
 
 impl Presence {
     pub(super) fn new(shards: usize) -> Self {
         Self { shards: (0..shards).map(|_| Mutex::default()).collect() }
     }
 
-    /// A connection became the last of the shard's members of its dialect.
-    pub fn join(&self, shard: usize, dialect: DialectId, id: ConnectionId) {
+    /// A connection became the last of the shard's members of its encoding.
+    pub fn join(&self, shard: usize, encoding: Encoding, id: ConnectionId) {
         let mut groups = self.lock(shard);
-        match groups.iter_mut().find(|group| group.0 == dialect) {
+        match groups.iter_mut().find(|group| group.0 == encoding) {
             Some((_, ids)) => ids.push(id),
-            None => groups.push((dialect, vec![id])),
+            None => groups.push((encoding, vec![id])),
         }
     }
 
-    /// The shard's member at `position` of a dialect left; the last one took its place. Returns the one that left.
-    pub fn leave(&self, shard: usize, dialect: DialectId, position: u32) -> Option<ConnectionId> {
+    /// The shard's member at `position` of an encoding left; the last one took its place. Returns the one that left.
+    pub fn leave(&self, shard: usize, encoding: Encoding, position: u32) -> Option<ConnectionId> {
         let mut groups = self.lock(shard);
-        let (_, ids) = groups.iter_mut().find(|group| group.0 == dialect)?;
+        let (_, ids) = groups.iter_mut().find(|group| group.0 == encoding)?;
         let id = ((position as usize) < ids.len()).then(|| ids.swap_remove(position as usize));
         if ids.len() * 4 < ids.capacity() {
             let keep = ids.len() * 2;
@@ -62,13 +62,14 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Locator;
+    use crate::model::{Compression, DialectId, Locator};
 
     #[test]
     fn members_of_all_shards_are_listed_up_to_a_limit() {
         let id = |slot| ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], 7);
         let presence = Presence::new(2);
-        let [rooms, other] = [DialectId(0), DialectId(1)];
+        let [rooms, other] =
+            [Compression::None, Compression::Window15].map(|it| Encoding::new(DialectId(0), it));
         presence.join(0, rooms, id(1));
         presence.join(0, rooms, id(2));
         presence.join(0, other, id(3));

@@ -1,6 +1,6 @@
 use super::directory::{Directory, Interest, RoomFull, RoomShared};
 use crate::base::{Mutation, mutated};
-use crate::model::{DialectId, RoomName};
+use crate::model::{Encoding, RoomName};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -15,18 +15,32 @@ pub struct Rooms {
     free: Vec<u32>,
 }
 
-/// One room's members on one shard, grouped by dialect so that a publication walks one plain list per dialect.
+/// One room's members on one shard, grouped by encoding so that a publication walks one plain list per encoding.
 #[derive(Debug)]
 pub struct Room {
     /// The part that all shards share.
     pub shared: Arc<RoomShared>,
     groups: SmallVec<[Group; 1]>,
+    /// Where this shard stands in the order of a room that has one.
+    order: Option<Box<Order>>,
 }
 
-/// The members of a room that speak one dialect.
+/// How far the order of a room has come on one shard.
+#[derive(Debug, Default)]
+struct Order {
+    /// Offset of the last publication delivered here.
+    reached: u64,
+    /// Members that have been told of publications which this shard may not have delivered yet: up to which offset.
+    /// Emptied as soon as the shard has come that far.
+    ahead: HashMap<u32, u64, RandomState>,
+    /// The largest offset in `ahead`.
+    ahead_max: u64,
+}
+
+/// The members of a room that have one encoding.
 #[derive(Debug)]
 pub struct Group {
-    dialect: DialectId,
+    encoding: Encoding,
     members: Vec<u32>,
     /// For each member, where in its own list of memberships this room stands, so that leaving is O(1).
     backs: Vec<u32>,
@@ -37,7 +51,7 @@ pub struct Group {
 pub struct Membership {
     /// Slot of the room.
     pub room: u32,
-    /// Index among the members of the connection's dialect.
+    /// Index among the members of the connection's encoding.
     pub position: u32,
 }
 
@@ -84,7 +98,7 @@ impl Rooms {
         directory: &Directory,
         name: &str,
         limit: u32,
-        dialect: DialectId,
+        encoding: Encoding,
         connection: u32,
         back: u32,
     ) -> Result<(Membership, u32), RoomFull> {
@@ -100,10 +114,10 @@ impl Rooms {
                 return Err(full);
             }
         };
-        let group = match room.groups.iter().position(|group| group.dialect == dialect) {
+        let group = match room.groups.iter().position(|group| group.encoding == encoding) {
             Some(index) => index,
             None => {
-                room.groups.push(Group { dialect, members: Vec::new(), backs: Vec::new() });
+                room.groups.push(Group { encoding, members: Vec::new(), backs: Vec::new() });
                 room.groups.len() - 1
             }
         };
@@ -121,14 +135,17 @@ impl Rooms {
     pub fn leave(
         &mut self,
         directory: &Directory,
-        dialect: DialectId,
+        encoding: Encoding,
         membership: Membership,
     ) -> Option<Moved> {
         let Membership { room: slot, position } = membership;
         let room = self.slots[slot as usize].as_mut().expect("a membership keeps its room");
-        let index = room.groups.iter().position(|group| group.dialect == dialect)?;
+        let index = room.groups.iter().position(|group| group.encoding == encoding)?;
         let group = &mut room.groups[index];
-        group.members.swap_remove(position as usize);
+        let connection = group.members.swap_remove(position as usize);
+        if let Some(order) = &mut room.order {
+            order.ahead.remove(&connection);
+        }
         group.backs.swap_remove(position as usize);
         let moved = group.members.get(position as usize).map(|&connection| Moved {
             connection,
@@ -152,16 +169,55 @@ impl Rooms {
     }
 
     /// A member's own list of memberships changed: its entry for this room now stands at `back`.
-    pub fn set_back(&mut self, dialect: DialectId, membership: Membership, back: u32) {
+    pub fn set_back(&mut self, encoding: Encoding, membership: Membership, back: u32) {
         let room = self.slots[membership.room as usize].as_mut().expect("a membership keeps its room");
-        if let Some(group) = room.groups.iter_mut().find(|group| group.dialect == dialect) {
+        if let Some(group) = room.groups.iter_mut().find(|group| group.encoding == encoding) {
             group.backs[membership.position as usize] = back;
+        }
+    }
+
+    /// A member has been told all up to `offset` in another way: what this shard still has to deliver of that is not
+    /// for it.
+    pub fn set_ahead(&mut self, slot: u32, connection: u32, offset: u64) {
+        let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let is_alone = room.groups.iter().map(|group| group.members.len()).sum::<usize>() == 1;
+        if let Some(order) = room.order.as_mut()
+            && offset > order.reached
+        {
+            if is_alone {
+                // Then it is for nobody here, and nobody who joins a quiet room later needs an entry.
+                order.reached = offset;
+                order.ahead = HashMap::default();
+                return;
+            }
+            order.ahead.insert(connection, offset);
+            order.ahead_max = order.ahead_max.max(offset);
+        }
+    }
+
+    /// Whether the publication of that offset is still to be delivered to some member of the room `id`, if that is the
+    /// one in the slot.
+    pub fn awaits(&self, slot: u32, id: u64, offset: u64) -> bool {
+        let room = self.get(slot).filter(|room| room.shared.id == id);
+        room.and_then(|room| room.order.as_ref()).is_some_and(|order| offset > order.reached)
+    }
+
+    /// This shard has delivered the publication of that offset to the members of the room `id`, if that is still the
+    /// one in the slot.
+    pub fn set_reached(&mut self, slot: u32, id: u64, offset: u64) {
+        let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
+        if let Some(order) = room.filter(|room| room.shared.id == id).and_then(|room| room.order.as_mut()) {
+            order.reached = offset;
+            if offset >= order.ahead_max && !order.ahead.is_empty() {
+                order.ahead = HashMap::default();
+            }
         }
     }
 
     fn hold(&mut self, shared: Arc<RoomShared>) -> u32 {
         let name = shared.name.clone();
-        let room = Some(Room { shared, groups: SmallVec::new() });
+        let order = shared.log.is_some().then(Box::default);
+        let room = Some(Room { shared, groups: SmallVec::new(), order });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = room;
@@ -187,15 +243,35 @@ impl Rooms {
 }
 
 impl Room {
-    /// The members that speak `dialect`: slots of connections, in no order.
-    pub fn members(&self, dialect: DialectId) -> &[u32] {
-        self.groups.iter().find(|group| group.dialect == dialect).map_or(&[], |group| &group.members)
+    /// The members whose encodings are in the mask `encodings`: slots of connections, in no order, one list for each
+    /// encoding.
+    pub fn members(&self, encodings: u32) -> impl Iterator<Item = &[u32]> {
+        let wanted = self.groups.iter().filter(move |group| encodings & group.encoding.bit() != 0);
+        wanted.map(|group| group.members.as_slice())
+    }
+
+    /// Up to which offset a member has been told all.
+    pub fn reached(&self, connection: u32) -> u64 {
+        let ahead = |order: &Order| order.ahead.get(&connection).copied().unwrap_or(0).max(order.reached);
+        self.order.as_deref().map_or(0, ahead)
+    }
+
+    /// Whether some members have been told of the publication of that offset already; 0 is one without order.
+    pub fn has_ahead(&self, offset: u64) -> bool {
+        offset != 0
+            && self.order.as_ref().is_some_and(|order| offset <= order.ahead_max && !order.ahead.is_empty())
+    }
+
+    /// Whether a member has been told of the publication of that offset already.
+    pub fn is_ahead(&self, connection: u32, offset: u64) -> bool {
+        let told = |order: &Order| order.ahead.get(&connection).is_some_and(|told| *told >= offset);
+        self.order.as_deref().is_some_and(told)
     }
 
     fn state_interest(&self, shard: usize, local: u32) {
-        let dialects = self.groups.iter().fold(0, |mask, group| mask | group.dialect.bit());
-        let dialects = if mutated(Mutation::WrongInterestBit) { dialects << 1 } else { dialects };
-        self.shared.set_interest(shard, Interest { local, dialects });
+        let encodings = self.groups.iter().fold(0, |mask, group| mask | group.encoding.bit());
+        let encodings = if mutated(Mutation::WrongInterestBit) { encodings << 1 } else { encodings };
+        self.shared.set_interest(shard, Interest { local, encodings });
     }
 }
 
@@ -203,9 +279,14 @@ impl Room {
 mod tests {
     use super::*;
     use crate::hub::Hub;
+    use crate::model::{Compression, DialectId};
 
-    const ROOMS: DialectId = DialectId(0);
-    const OTHER: DialectId = DialectId(1);
+    const ROOMS: Encoding = Encoding::new(DialectId(0), Compression::None);
+    const OTHER: Encoding = Encoding::new(DialectId(0), Compression::Window15);
+
+    fn members(room: &Room, encodings: u32) -> Vec<&[u32]> {
+        room.members(encodings).collect()
+    }
 
     #[test]
     fn leaving_moves_the_last_member_into_the_gap() {
@@ -217,8 +298,10 @@ mod tests {
         assert_eq!(count, 3);
         let moved = rooms.leave(&hub.directory, ROOMS, first);
         assert_eq!(moved, Some(Moved { connection: 11, back: 3, position: 0 }));
-        assert_eq!(rooms.get(first.room).unwrap().members(ROOMS), [11]);
-        assert_eq!(rooms.get(first.room).unwrap().members(OTHER), [12]);
+        let room = rooms.get(first.room).unwrap();
+        assert_eq!(members(room, ROOMS.bit()), [[11]]);
+        assert_eq!(members(room, OTHER.bit()), [[12]]);
+        assert_eq!(members(room, u32::MAX), [[11], [12]]);
         assert_eq!(rooms.leave(&hub.directory, ROOMS, first), None);
         assert_eq!(rooms.leave(&hub.directory, OTHER, other), None);
         assert!(rooms.is_empty() && hub.directory.is_empty());
@@ -242,9 +325,9 @@ mod tests {
         let (one, _) = rooms.join(&hub.directory, "r", 0, ROOMS, 1, 0).unwrap();
         let (two, _) = rooms.join(&hub.directory, "r", 0, OTHER, 2, 0).unwrap();
         let room = hub.directory.get("r").unwrap();
-        assert_eq!(room.interest(0).unwrap().dialects, ROOMS.bit() | OTHER.bit());
+        assert_eq!(room.interest(0).unwrap().encodings, ROOMS.bit() | OTHER.bit());
         rooms.leave(&hub.directory, ROOMS, one);
-        assert_eq!(room.interest(0).unwrap().dialects, OTHER.bit());
+        assert_eq!(room.interest(0).unwrap().encodings, OTHER.bit());
         rooms.leave(&hub.directory, OTHER, two);
         assert_eq!(room.interest(0), None);
     }

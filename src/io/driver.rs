@@ -9,7 +9,7 @@ use super::socket_table::SocketTable;
 use super::sys;
 use crate::base::Key;
 use crate::metrics::ShardMetrics;
-use crate::shard::{Mail, Newcomer, Now, Request, Shard, To};
+use crate::shard::{Mail, Newcomer, Now, Post, Published, Request, Shard, To};
 use mio::{Events, Poll, Token};
 use socket2::Socket;
 use std::cell::RefCell;
@@ -177,14 +177,14 @@ impl Driver {
         true
     }
 
-    /// Publishes for the API. Returns the connections that it is handed to. When this returns, the frames are in
-    /// the mailboxes of all shards, so a later publication anywhere comes after.
-    pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> u32 {
+    /// Publishes for the API. When this returns, the frames are in the mailboxes of all shards, so a later
+    /// publication anywhere comes after.
+    pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> Published {
         let now = self.clock.now();
-        let delivered = self.shard.outside_publish(now, to, event, data);
+        let published = self.shard.outside_publish(now, to, event, data);
         self.send_outgoing();
         self.notify.notify_one();
-        delivered
+        published
     }
 
     /// Whether a mailbox holds more than its high-water mark, so that nobody should publish more.
@@ -195,16 +195,16 @@ impl Driver {
 
     /// Posts a request to a shard.
     pub fn post(&self, shard: usize, request: Request) {
-        self.send(shard, Content::Mail(Mail::Request(request)), 0);
+        self.send(shard, Content::Mail(Mail::Request(request)));
     }
 
-    fn send(&self, shard: usize, content: Content, bytes: usize) {
-        self.mailboxes[shard].push(Parcel { sent_us: self.clock.now().us, content }, bytes);
+    fn send(&self, shard: usize, content: Content) {
+        send(&self.mailboxes, self.clock, shard, content);
     }
 
     /// Hands an accepted socket to another shard.
     pub fn hand_over(&self, shard: usize, socket: Socket) {
-        self.send(shard, Content::Accepted(socket), 0);
+        self.send(shard, Content::Accepted(socket));
     }
 
     /// Does one turn. Returns whether there is more to do at once.
@@ -303,8 +303,7 @@ impl Driver {
     fn send_outgoing(&mut self) {
         for shard in 0..self.mailboxes.len() {
             if let Some(batch) = self.shard.take_outgoing(shard) {
-                let bytes = batch.len_bytes();
-                self.send(shard, Content::Mail(Mail::Frames(batch)), bytes);
+                self.send(shard, Content::Mail(Mail::Frames(batch)));
             }
         }
     }
@@ -315,6 +314,19 @@ impl Driver {
         let hold = (!self.readable.is_empty()).then(|| Instant::now() + HOLD);
         [timers, hold].into_iter().flatten().min()
     }
+}
+
+fn send(mailboxes: &[ShardMailbox], clock: Clock, shard: usize, content: Content) {
+    let bytes = match &content {
+        Content::Mail(mail) => mail.len_bytes(),
+        Content::Accepted(_) => 0,
+    };
+    mailboxes[shard].push(Parcel { sent_us: clock.now().us, content }, bytes);
+}
+
+/// How shards send mail that cannot wait for the end of their turn.
+pub fn post(mailboxes: Arc<[ShardMailbox]>, clock: Clock) -> Post {
+    Arc::new(move |shard, mail| send(&mailboxes, clock, shard, Content::Mail(mail)))
 }
 
 /// Drives a shard for as long as its runtime lives.

@@ -11,7 +11,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::hub::Refused;
 use crate::metrics::{self, HandshakeFailure};
-use crate::model::Refusal;
+use crate::model::{Compression, Refusal};
 use crate::shard::{Newcomer, To};
 use crate::wire;
 use bytes::Bytes;
@@ -241,10 +241,8 @@ impl Http {
                 let cursor = rooms.last().filter(|_| full).map(|last| last.room.clone());
                 Ok(json(&api::RoomList { rooms, cursor }))
             }
-            Route::Room { name } => match self.node.hub.directory.get(name.as_str()) {
-                Some(room) => {
-                    Ok(json(&api::RoomInfo { room: name.to_string(), members: u64::from(room.members()) }))
-                }
+            Route::Room { name } => match self.node.room(name.as_str()) {
+                Some(room) => Ok(json(&room)),
                 None => Err(ApiError::not_found("no such room")),
             },
             Route::Members { name, cursor, limit } => {
@@ -252,6 +250,12 @@ impl Http {
                 match members.map_err(|_| ApiError::unavailable("shutting down"))? {
                     Some(members) => Ok(json(&members)),
                     None => Err(ApiError::not_found("no such room")),
+                }
+            }
+            Route::Messages { name, offset, limit } => {
+                match self.node.messages(name.as_str(), offset, limit as usize) {
+                    Some(page) => Ok(json(&page)),
+                    None => Err(ApiError::not_found("no such room, or it has no history")),
                 }
             }
             Route::Stats => Ok(json(&self.node.stats())),
@@ -300,8 +304,12 @@ impl Http {
             return Err(ApiError::unavailable("the shards are behind with their mail"));
         }
         let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
-        let delivered = driver.publish(&to, &publish.event, Some(publish.data));
-        Ok(json(&api::Delivered { delivered: u64::from(delivered) }))
+        let published = driver.publish(&to, &publish.event, Some(publish.data));
+        Ok(json(&api::Delivered {
+            delivered: u64::from(published.delivered),
+            offset: published.position.map(|position| position.offset),
+            epoch: published.position.map(|position| position.epoch.to_string()),
+        }))
     }
 
     async fn ready(&self, config: &Config) -> Reply {
@@ -367,6 +375,13 @@ impl Http {
                 return text_reply(StatusCode::BAD_REQUEST, text);
             }
         };
+        let (compression, extensions) = match negotiate_deflate(headers, config) {
+            Ok(agreed) => agreed,
+            Err(error) => {
+                self.failed(HandshakeFailure::BadRequest);
+                return text_reply(StatusCode::BAD_REQUEST, error.to_string());
+            }
+        };
         let hub = &self.node.hub;
         if hub.is_draining() {
             self.failed(HandshakeFailure::Draining);
@@ -396,7 +411,10 @@ impl Http {
         if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(&name).ok()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
         }
-        exchange.newcomer.set(Some(Newcomer { peer, dialect, echo }));
+        if let Some(extensions) = extensions {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
+        exchange.newcomer.set(Some(Newcomer { peer, dialect, compression, echo }));
         reply
     }
 
@@ -425,6 +443,21 @@ fn subprotocol(asked: &[String]) -> Result<(crate::model::DialectId, Option<Stri
         return Err(format!("unknown subprotocol {unknown:.64?}"));
     }
     Ok((crate::dialect::DIALECTS[0].id(), None))
+}
+
+/// What a client and the configuration agree on of permessage-deflate, and the header that says so.
+fn negotiate_deflate(
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<(Compression, Option<HeaderValue>), wire::MalformedExtensions> {
+    let offer = wire::deflate_offer(headers)?;
+    let broken = || wire::has_broken_deflate(text(headers, &header::USER_AGENT).unwrap_or_default());
+    let accepted = offer.filter(|_| config.deflate.enabled && !broken()).and_then(|offer| {
+        let compression = Compression::within(offer.window_bits_max());
+        let response = HeaderValue::from_str(&offer.response(compression.window_bits())).ok()?;
+        Some((compression, Some(response)))
+    });
+    Ok(accepted.unwrap_or((Compression::None, None)))
 }
 
 fn is_trusted(config: &Config, ip: IpAddr) -> bool {

@@ -14,7 +14,7 @@ mod stream;
 mod sync;
 mod sys;
 
-pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker};
+pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use listener::{bind_tcp, bind_unix};
 pub use serve::ShardThread;
 pub use shared::{Answer, Ended, NodeShared};

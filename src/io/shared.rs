@@ -1,14 +1,21 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
-use crate::api::{MembersCursor, RoomInfo, RoomMembers, ShardStats, SlowConsumer, Stats};
-use crate::hub::Hub;
+use crate::api::{
+    HistoryInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, ShardStats, SlowConsumer,
+    Stats,
+};
+use crate::hub::{Hub, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
 use crate::shard::{Mail, Reply, Request};
+use serde_json::value::RawValue;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
+
+/// Bytes of a page of a room's history, by what they are charged; one publication alone may be larger.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the node, its handles and its shards' tasks share: the way to ask something of any shard.
 pub struct NodeShared {
@@ -143,8 +150,42 @@ impl NodeShared {
         let rooms = self.hub.directory.list(prefix, after, limit);
         rooms
             .into_iter()
-            .map(|(room, members)| RoomInfo { room: room.to_string(), members: u64::from(members) })
+            .map(|(room, members)| RoomInfo {
+                room: room.to_string(),
+                members: u64::from(members),
+                history: None,
+            })
             .collect()
+    }
+
+    /// One room, if it has members or is kept for its history.
+    pub fn room(&self, name: &str) -> Option<RoomInfo> {
+        let room = self.hub.directory.get(name)?;
+        let log = room.log.as_ref().filter(|log| log.has_offsets());
+        let history = log.and_then(|log| log.lock(self.clock.now().ms())).map(|history| HistoryInfo {
+            epoch: history.position().epoch.to_string(),
+            offset: history.position().offset,
+            messages: history.len() as u64,
+            bytes: history.bytes() as u64,
+        });
+        Some(RoomInfo { room: name.to_owned(), members: u64::from(room.members()), history })
+    }
+
+    /// A page of a room's history: the first `limit` publications after an offset, or without one the last `limit`;
+    /// fewer where they are large. `None` if there is no such room or it has no history.
+    pub fn messages(&self, name: &str, after: Option<u64>, limit: usize) -> Option<RoomMessages> {
+        let room = self.hub.directory.get(name)?;
+        let history = room.log.as_ref().filter(|log| log.has_offsets())?.lock(self.clock.now().ms())?;
+        let position = history.position();
+        // Copied under the lock, written after it: writing checks all data again.
+        let page: Vec<(u64, Stored)> = history
+            .page(after, limit, PAGE_BYTES_MAX)
+            .map(|(offset, stored)| (offset, stored.clone()))
+            .collect();
+        drop(history);
+        let messages = page.iter().map(|(offset, stored)| message(name, *offset, stored)).collect();
+        let (epoch, offset) = (position.epoch.to_string(), position.offset);
+        Some(RoomMessages { room: name.to_owned(), epoch, offset, messages })
     }
 
     /// Writes every shard's counters for Prometheus.
@@ -153,6 +194,9 @@ impl NodeShared {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let scrape = Scrape {
             rooms: u64::from(self.hub.directory.len()),
+            history_bytes: self.hub.directory.history_bytes() as u64,
+            history_evictions: self.hub.directory.history_evictions(),
+            history_rooms: self.hub.directory.history_rooms() as u64,
             messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
             uptime_seconds: now_ms as f64 / 1e3,
         };
@@ -183,6 +227,18 @@ impl NodeShared {
             backlog_bytes: self.hub.outboxes.bytes() as u64,
             shards,
         }
+    }
+}
+
+fn message(room: &str, offset: u64, stored: &Stored) -> RoomMessage {
+    let publication = stored.publication(room, Some(offset));
+    RoomMessage {
+        offset,
+        event: publication.event.to_owned(),
+        // It was JSON when it came in, so this does not fail.
+        data: publication.data.and_then(|data| RawValue::from_string(data.to_owned()).ok()),
+        client_id: publication.sender.map(|sender| sender.to_string()),
+        timestamp: publication.unix_ms,
     }
 }
 

@@ -32,13 +32,29 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 10] = [
+const COUNTERS: [(&str, &str, Of<u64>); 14] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
     ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
     ("fanwire_bytes_in", "Bytes received", |s| s.bytes_in.get()),
     ("fanwire_bytes_out", "Bytes written", |s| s.bytes_out.get()),
     ("fanwire_writes", "Write calls", |s| s.writes.get()),
+    (
+        "fanwire_deflated_bytes_before",
+        "Bytes of publications that were compressed, before, once per window",
+        |s| s.deflated_bytes_before.get(),
+    ),
+    (
+        "fanwire_deflated_bytes_after",
+        "Bytes of publications that were compressed, after, once per window",
+        |s| s.deflated_bytes_after.get(),
+    ),
+    ("fanwire_inflated_bytes_before", "Bytes of compressed messages received, as they came", |s| {
+        s.inflated_bytes_before.get()
+    }),
+    ("fanwire_inflated_bytes_after", "Bytes of compressed messages received, inflated", |s| {
+        s.inflated_bytes_after.get()
+    }),
     ("fanwire_accepts", "Sockets accepted", |s| s.accepts.get()),
     ("fanwire_accept_errors", "Accept calls that failed", |s| s.accept_errors.get()),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
@@ -46,13 +62,14 @@ const COUNTERS: [(&str, &str, Of<u64>); 10] = [
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.
-const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 5] = [
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 6] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
     ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
         &s.handshake_failures
     }),
+    ("fanwire_recoveries", "Requests to recover what was missed", "result", |s| &s.recoveries),
     ("fanwire_http_errors", "HTTP requests answered with an error, upgrades apart", "status", |s| {
         &s.http_errors
     }),
@@ -144,7 +161,18 @@ impl Scraped {
         gauge("websocket_rooms_total", "Rooms with a member", self.scrape.rooms as f64)?;
         let rate = self.scrape.messages_per_second;
         gauge("websocket_messages_per_second", "Messages sent to clients per second", rate)?;
+        let Scrape { history_bytes, history_rooms, .. } = self.scrape;
+        gauge("fanwire_history_bytes", "Bytes of the histories of all rooms", history_bytes as f64)?;
+        gauge("fanwire_history_rooms", "Rooms with a history", history_rooms as f64)?;
         gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
+        encoder
+            .encode_descriptor(
+                "fanwire_history_evictions",
+                "Histories emptied because the node's bound was spent",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.history_evictions, None)?;
         encoder
             .encode_descriptor(
                 "websocket_errors",

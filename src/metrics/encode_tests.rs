@@ -26,7 +26,17 @@ fn sample() -> String {
     first.handshake_failures.inc(HandshakeFailure::Origin.index());
     first.tick_seconds.observe_ns(15_000);
     first.tick_seconds.observe_ns(60_000_000_000);
-    text(&node, &Scrape { rooms: 12, messages_per_second: 2.5, uptime_seconds: 61.0 })
+    text(
+        &node,
+        &Scrape {
+            rooms: 12,
+            history_bytes: 4096,
+            history_rooms: 2,
+            history_evictions: 3,
+            messages_per_second: 2.5,
+            uptime_seconds: 61.0,
+        },
+    )
 }
 
 #[test]
@@ -37,6 +47,9 @@ fn the_documents_four_are_there() {
         "websocket_rooms_total 12.0",
         "websocket_messages_per_second 2.5",
         "websocket_errors_total 2",
+        "fanwire_history_bytes 4096.0",
+        "fanwire_history_rooms 2.0",
+        "fanwire_history_evictions_total 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

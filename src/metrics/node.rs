@@ -13,6 +13,12 @@ pub struct NodeMetrics {
 pub struct Scrape {
     /// Rooms with a member on the node, each counted once (a room may live on several shards).
     pub rooms: u64,
+    /// Bytes of the histories of all rooms.
+    pub history_bytes: u64,
+    /// Rooms with a history, those without members included.
+    pub history_rooms: u64,
+    /// Histories emptied because the node's bound was spent.
+    pub history_evictions: u64,
     /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
     pub messages_per_second: f64,
     /// How long the node has run, in seconds.

@@ -62,6 +62,9 @@ impl HandshakeFailure {
 /// Status of each HTTP error that is counted; the last stands for all others.
 const HTTP_ERRORS: [&str; 9] = ["400", "401", "404", "405", "408", "413", "501", "503", "other"];
 
+/// What became of requests to recover.
+const RECOVERIES: [&str; 2] = ["recovered", "not_recovered"];
+
 /// The index at which an HTTP status of the API is counted.
 pub fn http_error_index(status: u16) -> usize {
     let known = HTTP_ERRORS.iter().position(|label| label.parse() == Ok(status));
@@ -111,6 +114,14 @@ pub struct ShardMetrics {
     pub bytes_out: Counter,
     /// Write calls.
     pub writes: Counter,
+    /// Bytes of publications that were compressed, before; counted once for each window, not for each connection.
+    pub deflated_bytes_before: Counter,
+    /// The same after.
+    pub deflated_bytes_after: Counter,
+    /// Bytes of compressed messages received, as they came.
+    pub inflated_bytes_before: Counter,
+    /// The same inflated.
+    pub inflated_bytes_after: Counter,
     /// Sockets accepted.
     pub accepts: Counter,
     /// Accept calls that failed.
@@ -127,6 +138,8 @@ pub struct ShardMetrics {
     pub refusals: LabelledCounters,
     /// Failed handshakes, by [`HandshakeFailure::index`].
     pub handshake_failures: LabelledCounters,
+    /// Answers to `recover` in rooms that remember, those that succeeded first.
+    pub recoveries: LabelledCounters,
     /// HTTP requests that ask for no upgrade and are answered with an error, by [`http_error_index`].
     pub http_errors: LabelledCounters,
     /// How long a round of the shard's loop took.
@@ -154,6 +167,10 @@ impl ShardMetrics {
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             writes: Counter::default(),
+            deflated_bytes_before: Counter::default(),
+            deflated_bytes_after: Counter::default(),
+            inflated_bytes_before: Counter::default(),
+            inflated_bytes_after: Counter::default(),
             accepts: Counter::default(),
             accept_errors: Counter::default(),
             protocol_errors: Counter::default(),
@@ -162,6 +179,7 @@ impl ShardMetrics {
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),
             handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
+            recoveries: LabelledCounters::new(&RECOVERIES),
             http_errors: LabelledCounters::new(&HTTP_ERRORS),
             tick_seconds: Histogram::default(),
             publish_to_write_seconds: Histogram::default(),

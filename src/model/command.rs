@@ -1,4 +1,4 @@
-use super::ConnectionId;
+use super::{ConnectionId, Position};
 use std::borrow::Cow;
 
 /// A client's own mark on a request (`id`), echoed in the answer: a raw JSON string or number.
@@ -14,6 +14,8 @@ pub enum Command<'a> {
     Subscribe {
         /// The room's name, valid by `RoomName::check`.
         room: Cow<'a, str>,
+        /// What the client has seen of the room, if what it missed since is to be sent.
+        recover: Option<Position>,
         /// Echoed.
         id: RequestId<'a>,
     },
@@ -166,6 +168,10 @@ pub enum Answer<'a> {
         room: &'a str,
         /// Members of the room on this node, the new one included.
         client_count: u32,
+        /// From where on the room's publications come, in a room with history.
+        position: Option<Position>,
+        /// Where recovery was asked: whether all that was missed follows.
+        recovered: Option<bool>,
         /// Echoed.
         id: RequestId<'a>,
     },
@@ -180,6 +186,8 @@ pub enum Answer<'a> {
     Published {
         /// The room; `None` for a broadcast.
         room: Option<&'a str>,
+        /// Its place in the order of a room with history.
+        offset: Option<u64>,
         /// Echoed.
         id: RequestId<'a>,
     },

@@ -3,11 +3,13 @@
 mod close;
 mod command;
 mod connection_id;
+mod position;
 mod publication;
 mod room;
 
 pub use close::{CloseReason, DropReason};
 pub use command::{Answer, Changed, Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
 pub use connection_id::{ConnectionId, Locator};
-pub use publication::{DialectId, Publication};
+pub use position::{Epoch, Position};
+pub use publication::{Compression, DialectId, Encoding, Publication};
 pub use room::{RoomName, RoomNameError};

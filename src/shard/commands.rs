@@ -2,7 +2,8 @@
 
 use super::handlers::CustomRequest;
 use super::palette::Kind;
-use super::{BLOCKED, Now, Shard, Sockets};
+use super::recovery::Joined;
+use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::dialect::{DecodeLimits, dialect};
 use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
@@ -58,14 +59,12 @@ impl Shard {
             conn.strikes = 0;
         }
         match command {
-            Command::Subscribe { room, id } => match self.subscribe(slot, &room) {
-                Ok(client_count) => {
-                    self.answer(now, slot, &Answer::Subscribed { room: &room, client_count, id })
-                }
+            Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
+                Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
                 Err(refusal) => self.refuse(now, slot, refusal, id),
             },
             Command::Unsubscribe { room, id } => {
-                let kind = self.unsubscribe(now, slot, &room).map(Kind::LastWord);
+                let kind = self.unsubscribe(slot, &room).map(Kind::After);
                 self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
             }
             Command::Publish { room, event, data, id } => {
@@ -78,12 +77,13 @@ impl Shard {
         }
     }
 
-    /// Makes a connection a member; returns the room's members on this node. Joining twice counts once.
-    fn subscribe(&mut self, slot: u32, room: &str) -> Result<u32, Refusal> {
+    /// Makes a connection a member. Joining twice counts once.
+    fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
-            let room = self.rooms.get(conn.memberships[joined].room).ok_or(Refusal::Internal)?;
-            return Ok(room.shared.members());
+            let local = conn.memberships[joined].room;
+            let client_count = self.rooms.get(local).ok_or(Refusal::Internal)?.shared.members();
+            return Ok(Joined { local, client_count, was_member: true });
         }
         let limits = &self.config.limits;
         if limits.rooms_per_connection_max != 0
@@ -92,34 +92,31 @@ impl Shard {
             return Err(Refusal::TooManyRooms);
         }
         let back = conn.memberships.len() as u32;
-        let (membership, count) = self
+        let (membership, client_count) = self
             .rooms
-            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.dialect, slot, back)
+            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
             .map_err(|_| Refusal::RoomFull)?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.note_join(slot, membership);
         self.metrics.members.add(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
-        Ok(count)
+        Ok(Joined { local: membership.room, client_count, was_member: false })
     }
 
     /// Ends a membership, if there is one. Returns the room's id.
-    fn unsubscribe(&mut self, now: Now, slot: u32, room: &str) -> Option<u64> {
+    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
         let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
-        if self.pending[slot as usize] == BLOCKED {
-            self.hasten(now, slot, id);
-        }
         let conn = self.conns.at_mut(slot)?;
-        let dialect = conn.dialect;
+        let encoding = conn.encoding();
         let left = conn.memberships.swap_remove(index);
         let moved = conn.memberships.get(index).copied();
         if let Some(moved) = moved
             && !mutated(Mutation::ForgetMovedMembership)
         {
-            self.rooms.set_back(dialect, moved, index as u32);
+            self.rooms.set_back(encoding, moved, index as u32);
         }
-        self.leave_room(dialect, left);
+        self.leave_room(encoding, left);
         Some(id)
     }
 
@@ -144,12 +141,19 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
         let shared = Arc::clone(&joined.shared);
-        let publication =
-            Publication { event, room: Some(room), data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let publication = Publication {
+            event,
+            room: Some(room),
+            data,
+            sender: Some(conn.id),
+            unix_ms: now.unix_ms,
+            offset: None,
+        };
         let except = (!self.config.deliver_to_sender).then_some(slot);
-        self.publish(now, &shared, &publication, except);
+        let published = self.publish(now, &shared, &publication, except);
         if id.is_some() {
-            self.answer(now, slot, &Answer::Published { room: Some(room), id });
+            let offset = published.and_then(|published| published.position).map(|position| position.offset);
+            self.answer(now, slot, &Answer::Published { room: Some(room), offset, id });
         }
     }
 
@@ -158,12 +162,18 @@ impl Shard {
             return self.refuse(now, slot, Refusal::BroadcastDisabled, id);
         }
         let Some(conn) = self.conns.at(slot) else { return };
-        let publication =
-            Publication { event, room: None, data, sender: Some(conn.id), unix_ms: now.unix_ms };
+        let publication = Publication {
+            event,
+            room: None,
+            data,
+            sender: Some(conn.id),
+            unix_ms: now.unix_ms,
+            offset: None,
+        };
         let except = (!self.config.deliver_to_sender).then_some(slot);
         self.publish_to_all(now, &publication, except);
         if id.is_some() {
-            self.answer(now, slot, &Answer::Published { room: None, id });
+            self.answer(now, slot, &Answer::Published { room: None, offset: None, id });
         }
     }
 

@@ -1,7 +1,7 @@
 use super::backlog::Backlog;
 use crate::base::Gcra;
 use crate::hub::Membership;
-use crate::model::{CloseReason, ConnectionId, DialectId};
+use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding};
 use crate::wire::Assembler;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +14,8 @@ pub(super) struct Conn {
     /// The client's address as the proxy rules find it; `None` over a Unix socket without a proxy header.
     pub peer: Option<SocketAddr>,
     pub dialect: DialectId,
+    /// Whether and how permessage-deflate was negotiated.
+    pub compression: Compression,
     /// Sends every message back (see `echo`) and is told nothing else.
     pub echo: bool,
     pub state: State,
@@ -74,6 +76,11 @@ impl Conn {
             State::Open => None,
             State::Closing { reason, .. } => Some(reason),
         }
+    }
+
+    /// The form in which it gets publications.
+    pub fn encoding(&self) -> Encoding {
+        Encoding::new(self.dialect, self.compression)
     }
 
     pub fn ip(&self) -> Option<IpAddr> {

@@ -11,7 +11,7 @@ use crate::wire::{self, Event, FrameLimits, Opcode};
 /// What the Autobahn Testsuite sends at the most: 16 MiB in a message (case 9.1.6), and 4 MiB in fragments of 64 bytes
 /// (case 9.3.1), which are 65,536 and the empty frame with which it ends them.
 pub(super) const LIMITS: FrameLimits =
-    FrameLimits { message_bytes_max: 16 * 1024 * 1024, fragments_max: 65_536 + 1 };
+    FrameLimits { message_bytes_max: 16 * 1024 * 1024, fragments_max: 65_536 + 1, compression: false };
 
 /// Room in the outbox of an echo connection beside `outbox_bytes_max`: one largest message and its header.
 pub(super) const OUTBOX_BYTES: usize = charge(LIMITS.message_bytes_max + 10);
@@ -24,8 +24,17 @@ impl Shard {
             Event::Binary(bytes) => (Opcode::Binary, bytes),
             _ => return,
         };
-        let entry = self.palette.push(None, |out| {
-            wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload));
+        let Some(conn) = self.conns.at(slot) else { return };
+        let Self { palette, encoder, config, .. } = self;
+        let window = conn.compression.window_bits();
+        let worth_it = window != 0 && payload.len() >= config.deflate.min_bytes;
+        let compressed =
+            if worth_it { encoder.deflater.compress(window, config.deflate.level, payload) } else { None };
+        let entry = palette.push(None, |out| match compressed {
+            Some(compressed) => wire::compressed_frame(out, opcode, compressed),
+            None => {
+                wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload));
+            }
         });
         self.owe(slot, entry);
     }

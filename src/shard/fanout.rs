@@ -1,57 +1,86 @@
-//! The way of a publication: encoded once per dialect, owed to the members here, mailed to the shards that have more.
+//! The way of a publication: encoded once per encoding, owed to the members here, mailed to the shards that have more.
 
-use super::mail::{FrameBatch, FrameItem, Target};
+use super::encode::Frames;
+use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::{EMPTY, Kind, Tag};
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, RoomShared};
-use crate::model::{DialectId, Publication};
-use crate::wire;
+use crate::model::Publication;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// No slot: nobody is left out of a fan-out.
 pub(super) const NOBODY: u32 = u32::MAX;
 
+/// A frame that has no place in a room's order.
+const NO_OFFSET: u64 = 0;
+
+/// Whom a frame is for among the connections of one shard, and what may become of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    pub target: Target,
+    /// Mask of the encodings that it is for.
+    pub encodings: u32,
+    pub loss: Loss,
+    /// Slot of the connection that it is not for, or [`NOBODY`].
+    pub except: u32,
+    /// Its place in the room's order, or [`NO_OFFSET`]. Members that have been told of it already do not get it.
+    pub offset: u64,
+}
+
 impl Shard {
-    /// Publishes to a room, without the connection in slot `except`. Returns how many connections of the node are
-    /// members (less `except`).
+    /// Publishes to a room, without the connection in slot `except`. `None` if the room has no members and has just
+    /// been forgotten.
     pub(super) fn publish(
         &mut self,
         now: Now,
-        room: &RoomShared,
+        room: &Arc<RoomShared>,
         publication: &Publication<'_>,
         except: Option<u32>,
-    ) -> u32 {
+    ) -> Option<Published> {
+        if let Some(log) = &room.log {
+            return self.publish_ordered(now, room, log, publication, except);
+        }
         self.metrics.publications.add(1);
-        let shards = self.outgoing.len();
         let loss = self.hub.loss(&room.policy, publication.data);
-        let wanted =
-            (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.dialects);
+        let wanted = room.encodings();
         for dialect in DIALECTS {
-            if wanted & dialect.id().bit() == 0 {
-                continue;
+            let wanted = wanted & dialect.id().encodings();
+            if wanted != 0 {
+                let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
+                let frames = self.encode(now, dialect.id(), wanted, write);
+                self.bring_to_members(now, room, &frames, loss, except.unwrap_or(NOBODY));
             }
-            let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                    dialect.encode_publication(publication, out)
-                });
-            });
-            for shard in 0..shards {
-                let Some(interest) = room.interest(shard).filter(|interest| interest.has(dialect.id()))
-                else {
+        }
+        let delivered = room.members().saturating_sub(u32::from(except.is_some()));
+        Some(Published { delivered, position: None })
+    }
+
+    /// Brings the frames of one text to the members of a room on all shards, without the connection in slot `except`.
+    pub(super) fn bring_to_members(
+        &mut self,
+        now: Now,
+        room: &RoomShared,
+        frames: &Frames,
+        loss: Loss,
+        except: u32,
+    ) {
+        for &(entry, encodings) in frames {
+            for shard in 0..self.outgoing.len() {
+                let Some(interest) = room.interest(shard).filter(|it| it.encodings & encodings != 0) else {
                     continue;
                 };
                 let target = Target::Room { local: interest.local, id: room.id };
-                if shard == self.index {
-                    self.deliver(entry, loss, dialect.id(), target, except.unwrap_or(NOBODY));
-                } else {
-                    let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, target, dialect.id(), now.us, loss);
-                }
+                self.bring(
+                    now,
+                    shard,
+                    entry,
+                    Delivery { target, encodings, loss, except, offset: NO_OFFSET },
+                );
             }
         }
-        room.members().saturating_sub(u32::from(except.is_some()))
     }
 
     /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
@@ -62,23 +91,33 @@ impl Shard {
         except: Option<u32>,
     ) -> u32 {
         self.metrics.publications.add(1);
+        let in_use = self.hub.encodings.in_use();
+        let (target, loss, except_slot) = (Target::All, Loss::Never, except.unwrap_or(NOBODY));
         for dialect in DIALECTS {
-            let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                    dialect.encode_publication(publication, out)
-                });
-            });
-            for shard in 0..self.outgoing.len() {
-                if shard == self.index {
-                    self.deliver(entry, Loss::Never, dialect.id(), Target::All, except.unwrap_or(NOBODY));
-                } else {
-                    let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, Target::All, dialect.id(), now.us, Loss::Never);
+            let wanted = in_use & dialect.id().encodings();
+            if wanted == 0 {
+                continue;
+            }
+            let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
+            for (entry, encodings) in self.encode(now, dialect.id(), wanted, write) {
+                for shard in 0..self.outgoing.len() {
+                    let delivery =
+                        Delivery { target, encodings, loss, except: except_slot, offset: NO_OFFSET };
+                    self.bring(now, shard, entry, delivery);
                 }
             }
         }
         let unreached = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
         self.hub.admission.connections().saturating_sub(unreached)
+    }
+
+    /// Brings a frame of the palette to one shard: at once if that is this one, else with the next batch.
+    fn bring(&mut self, now: Now, shard: usize, entry: u32, delivery: Delivery) {
+        if shard == self.index {
+            self.deliver(entry, &delivery);
+        } else {
+            self.outgoing[shard].push(self.palette.frame(entry), now.us, &delivery);
+        }
     }
 
     /// Takes another shard's frames over.
@@ -89,24 +128,29 @@ impl Shard {
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, item.loss, item.dialect, item.target, NOBODY);
+            let FrameItem { target, encodings, loss, .. } = *item;
+            self.deliver(entry, &Delivery { target, encodings, loss, except: NOBODY, offset: NO_OFFSET });
         }
     }
 
-    /// Makes each connection of this shard that the frame is for owe it. The innermost loop of the server.
-    pub(super) fn deliver(
-        &mut self,
-        entry: u32,
-        loss: Loss,
-        dialect: DialectId,
-        target: Target,
-        except: u32,
-    ) {
+    /// Makes each connection of this shard that the frame is for owe it.
+    pub(super) fn deliver(&mut self, entry: u32, delivery: &Delivery) {
+        let Delivery { target, encodings, loss, except, offset } = *delivery;
         if loss != Loss::Never
             && let Target::Room { local, id } = target
         {
             self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss }));
         }
+        self.fan_out(entry, encodings, target, except, offset);
+        if !self.met.is_empty() {
+            self.owe_blocked(entry);
+        }
+    }
+
+    /// The innermost loop of the server. In a function of its own, with its arguments one by one, as it costs an
+    /// instruction more for each member otherwise.
+    #[inline(never)]
+    fn fan_out(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
@@ -128,16 +172,21 @@ impl Shard {
                 if let Some(room) =
                     rooms.get(local).filter(|room| room.shared.id == id || mutated(Mutation::TrustRoomSlot))
                 {
-                    room.members(dialect).iter().for_each(|slot| owe(*slot));
+                    let has_ahead = room.has_ahead(offset);
+                    for members in room.members(encodings) {
+                        if has_ahead {
+                            let behind = members.iter().filter(|slot| !room.is_ahead(**slot, offset));
+                            behind.for_each(|slot| owe(*slot));
+                        } else {
+                            members.iter().for_each(|slot| owe(*slot));
+                        }
+                    }
                 }
             }
             Target::All => conns
                 .iter()
-                .filter(|(_, conn)| conn.is_open() && conn.dialect == dialect && !conn.echo)
+                .filter(|(_, conn)| conn.is_open() && conn.encoding().bit() & encodings != 0 && !conn.echo)
                 .for_each(|(key, _)| owe(key.slot)),
-        }
-        if !self.met.is_empty() {
-            self.owe_blocked(entry);
         }
     }
 
@@ -148,15 +197,9 @@ impl Shard {
 }
 
 impl FrameBatch {
-    pub(super) fn push(
-        &mut self,
-        frame: &[u8],
-        target: Target,
-        dialect: DialectId,
-        accepted_us: u64,
-        loss: Loss,
-    ) {
+    fn push(&mut self, frame: &[u8], accepted_us: u64, delivery: &Delivery) {
+        let Delivery { target, encodings, loss, .. } = *delivery;
         self.bytes.extend_from_slice(frame);
-        self.items.push(FrameItem { end: self.bytes.len(), target, dialect, accepted_us, loss });
+        self.items.push(FrameItem { end: self.bytes.len(), target, encodings, accepted_us, loss });
     }
 }

@@ -1,7 +1,8 @@
 use crate::api::{MembersCursor, SlowConsumer};
 use crate::config::Config;
 use crate::hub::Loss;
-use crate::model::{ConnectionId, RoomName};
+use crate::model::{ConnectionId, Position, RoomName};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,61 @@ use std::time::Duration;
 pub enum Mail {
     /// Ready frames from another shard.
     Frames(FrameBatch),
+    /// A publication of a room that remembers.
+    Ordered(Ordered),
     /// A request of the embedding program, the API, or the node.
     Request(Request),
+}
+
+impl Mail {
+    /// Memory that it stands for, in bytes, as counted against a mailbox's high-water mark.
+    pub fn len_bytes(&self) -> usize {
+        match self {
+            Self::Frames(batch) => batch.len_bytes(),
+            Self::Ordered(ordered) => {
+                let frames = ordered.frames.by_encoding.iter();
+                size_of::<Self>() + frames.map(|(_, frame)| frame.len()).sum::<usize>()
+            }
+            Self::Request(_) => 0,
+        }
+    }
+}
+
+/// Hands mail to the shard of an index, which may be the caller's own. Must not block: it is called with a room locked.
+/// Mail of all callers must arrive at a shard in the order in which the calls were made.
+pub type Post = Arc<dyn Fn(usize, Mail) + Send + Sync>;
+
+/// A publication of a room that remembers, on its way to one shard.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    /// Slot of the room on the receiving shard.
+    pub(super) local: u32,
+    /// Slot of the connection that it is not for.
+    pub(super) except: u32,
+    pub(super) frames: Arc<OrderedFrames>,
+}
+
+/// The same for all shards: one publication, built for every encoding with members.
+#[derive(Debug)]
+pub(super) struct OrderedFrames {
+    /// Id of the room, in case the slot has changed hands.
+    pub room: u64,
+    pub offset: u64,
+    /// When the publication was accepted, in microseconds of the node's clock.
+    pub accepted_us: u64,
+    /// What may become of it on its way to a member.
+    pub loss: Loss,
+    /// Each frame with the mask of the encodings that it is for.
+    pub by_encoding: SmallVec<[(u32, Box<[u8]>); 1]>,
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Connections of the node that it is handed to.
+    pub delivered: u32,
+    /// Its place in the room's order, in a room with history.
+    pub position: Option<Position>,
 }
 
 /// A tick's frames from one shard for another: bytes back to back, and whom each is for.
@@ -26,7 +80,8 @@ pub(super) struct FrameItem {
     /// Where it ends in the batch; it starts where the one before ends.
     pub end: usize,
     pub target: Target,
-    pub dialect: crate::model::DialectId,
+    /// Mask of the encodings that it is for.
+    pub encodings: u32,
     /// When its publication was accepted, in microseconds of the node's clock.
     pub accepted_us: u64,
     /// What may become of it on its way to a member.

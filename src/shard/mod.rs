@@ -3,7 +3,8 @@
 //! # Calling contract
 //! One thread owns a [`Shard`]. It calls [`Shard::open`], [`Shard::receive`], [`Shard::writable`], [`Shard::lost`]
 //! and [`Shard::mail`] as things happen, in any order and number; then, to end the tick, [`Shard::advance`] and
-//! [`Shard::flush`]; then it hands every batch of [`Shard::take_outgoing`] to the other shards. Effects on
+//! [`Shard::flush`]; then it hands every batch of [`Shard::take_outgoing`] to the other shards. Publications to rooms
+//! that remember do not wait for that: they go through [`Parts::post`] while the room is locked. Effects on
 //! connections go out through the [`Sockets`] that is passed in. Every call is given the time and none asks for it
 //! elsewhere. [`Shard::deadline_ms`] tells when `advance` must be called next if nothing happens before.
 //!
@@ -21,15 +22,18 @@ mod budget;
 mod commands;
 mod conn;
 mod echo;
+mod encode;
 mod fanout;
 mod handlers;
 mod inspect;
 mod mail;
+mod ordered;
 mod outbox;
 mod overflow;
 mod palette;
 mod presence;
 mod receive;
+mod recovery;
 mod requests;
 mod sockets;
 #[cfg(test)]
@@ -39,15 +43,19 @@ mod timers;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 #[doc(hidden)]
 pub use inspect::Inspection;
-pub use mail::{FrameBatch, Mail, Message, Reply, Request, To};
+pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
 use crate::metrics::ShardMetrics;
-use crate::model::{Answer, CloseReason, ConnectionId, DialectId, DropReason, Locator};
+use crate::model::{
+    Answer, CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Locator,
+};
+use crate::wire::Inflater;
 use conn::{Conn, State};
+use encode::Encoder;
 use palette::{EMPTY, ListId, Palette};
 use smallvec::SmallVec;
 use std::collections::BinaryHeap;
@@ -92,6 +100,8 @@ pub struct Newcomer {
     pub peer: Option<SocketAddr>,
     /// What it speaks; of no meaning for an echo.
     pub dialect: DialectId,
+    /// What was negotiated of permessage-deflate.
+    pub compression: Compression,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
 }
@@ -112,6 +122,8 @@ pub struct Parts {
     pub handlers: Handlers,
     /// How their answers come back.
     pub respond: Respond,
+    /// How mail gets to any shard at once.
+    pub post: Post,
     /// Seed of the random parts of connection ids and of the jitter; need not be secret.
     pub seed: u64,
 }
@@ -124,11 +136,14 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     handlers: Handlers,
     respond: Respond,
+    post: Post,
     conns: Slab<Conn>,
     /// By slot; apart from `Conn` because a fan-out touches this and nothing else.
     pending: Vec<ListId>,
     dirty: Vec<u32>,
     palette: Palette,
+    encoder: Encoder,
+    inflater: Inflater,
     rooms: Rooms,
     wheel: Wheel,
     /// Connections with a backlog, in no order.
@@ -146,13 +161,17 @@ pub struct Shard {
     drain: Option<timers::Drain>,
     evict_elsewhere: Option<usize>,
     changes: presence::Changes,
+    /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
+    /// where some rule asks for histories.
+    sweep_ms: Option<u64>,
     random: Random,
 }
 
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: Parts) -> Self {
-        let Parts { index, shards, hub, config, metrics, handlers, respond, seed } = parts;
+        let Parts { index, shards, hub, config, metrics, handlers, respond, post, seed } = parts;
+        let sweep_ms = (index == 0 && hub.directory.remembers()).then_some(0);
         Self {
             index,
             hub,
@@ -160,10 +179,13 @@ impl Shard {
             metrics,
             handlers,
             respond,
+            post,
             conns: Slab::new(CONNECTIONS_MAX),
             pending: Vec::new(),
             dirty: Vec::new(),
             palette: Palette::default(),
+            encoder: Encoder::default(),
+            inflater: Inflater::default(),
             rooms: Rooms::new(index),
             wheel: Wheel::new(TIMER_MS),
             blocked: Vec::new(),
@@ -176,6 +198,7 @@ impl Shard {
             drain: None,
             evict_elsewhere: None,
             changes: presence::Changes::default(),
+            sweep_ms,
             random: Random(seed | 1),
         }
     }
@@ -197,7 +220,7 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, echo } = newcomer;
+        let Newcomer { peer, dialect, compression, echo } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -208,6 +231,7 @@ impl Shard {
             id,
             peer,
             dialect,
+            compression,
             echo,
             state: State::Open,
             strikes: 0,
@@ -229,6 +253,8 @@ impl Shard {
         self.metrics.connections.set(self.conns.len() as u64);
         if echo {
             self.hub.echoes.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.hub.encodings.add(Encoding::new(dialect, compression));
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
         self.answer(now, slot, &Answer::Connected { client_id: id });
@@ -262,6 +288,8 @@ impl Shard {
         }
         if conn.echo {
             self.hub.echoes.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            self.hub.encodings.remove(conn.encoding());
         }
         self.metrics.connections.set(self.conns.len() as u64);
         let reason = match conn.state {
@@ -278,16 +306,16 @@ impl Shard {
     /// Takes a connection out of all its rooms.
     fn leave_all(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let dialect = conn.dialect;
+        let encoding = conn.encoding();
         let memberships = std::mem::take(&mut conn.memberships);
         for membership in memberships {
-            self.leave_room(dialect, membership);
+            self.leave_room(encoding, membership);
         }
     }
 
-    fn leave_room(&mut self, dialect: DialectId, membership: crate::hub::Membership) {
-        self.note_leave(dialect, membership);
-        if let Some(moved) = self.rooms.leave(&self.hub.directory, dialect, membership)
+    fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {
+        self.note_leave(encoding, membership);
+        if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
             && let Some(other) = self.conns.at_mut(moved.connection)
             && let Some(entry) = other.memberships.get_mut(moved.back as usize)
             && !mutated(Mutation::ForgetMovedMember)

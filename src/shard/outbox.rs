@@ -29,6 +29,9 @@ impl Shard {
         });
         if let Some(kind) = kind {
             self.palette.set_kind(entry, kind);
+            if let (Kind::After(room), BLOCKED) = (kind, self.pending[slot as usize]) {
+                self.hasten(now, slot, room);
+            }
         }
         self.owe(slot, entry);
     }

@@ -6,8 +6,11 @@
 //! - answers come in the order of the requests, and the publications of one room in the order in which they were
 //!   accepted, with the notice of a loss where the loss is;
 //! - nothing of a room comes before its `subscribed`, as publications never go before an answer that is older;
-//! - nothing of a room comes after its `unsubscribed`, as what waits of the room is put before that
-//!   ([`Backlog::hasten`]).
+//! - nothing of a room comes after its `unsubscribed`, and nothing that a member of a room with history is told in
+//!   its `subscribed` that it has comes after that, as what waits of the room is put before these
+//!   ([`Backlog::hasten`]);
+//! - in a room with history offsets ascend from what `subscribed` says, and what is missing between two of them is
+//!   what a notice tells. What was published before, a replay and the last value, is part of the answer and never lost.
 //!
 //! An answer may come before a publication that is older than it, and publications of different rooms may change
 //! places. A replacement by key takes the newest one's place, not that of the one it replaces, as the room's order is
@@ -209,7 +212,7 @@ impl Shard {
                 _ if start < taken => self.go_on(slot, entry, taken - start),
                 Kind::Plain | Kind::MayBeLost(_) => self.wait(slot, entry),
                 Kind::Answer => self.wait_ahead(slot, entry),
-                Kind::LastWord(room) => {
+                Kind::After(room) => {
                     self.hasten(now, slot, room);
                     self.wait_ahead(slot, entry)
                 }
@@ -236,7 +239,7 @@ impl Shard {
         outcome
     }
 
-    /// Puts what waits of a room before the answer that follows, the connection's last word of that room.
+    /// Puts what waits of a room before the answer that follows.
     pub(super) fn hasten(&mut self, now: Now, slot: u32, room: u64) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let dialect = conn.dialect;

@@ -56,8 +56,8 @@ pub enum Kind {
     MayBeLost(Tag),
     /// An answer or a control frame.
     Answer,
-    /// The answer that ends a membership of the room of this id.
-    LastWord(u64),
+    /// An answer that may not come before what waits of the room of this id.
+    After(u64),
 }
 
 /// The room of a publication that a member may lose.
@@ -200,6 +200,11 @@ impl Palette {
     /// The last frame of a list.
     pub fn last(&self, list: ListId) -> u32 {
         self.lists[list as usize].entry
+    }
+
+    /// Number of bytes in a list.
+    pub fn list_bytes(&self, list: ListId) -> usize {
+        self.lists[list as usize].bytes as usize
     }
 
     /// All bytes of a list, in order.

@@ -5,13 +5,11 @@
 //! comes and goes meanwhile is not kept.
 
 use super::fanout::NOBODY;
-use super::mail::Target;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
-use crate::model::{Answer, Changed, ConnectionId, DialectId, Refusal, RequestId};
-use crate::wire;
+use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal, RequestId};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -99,16 +97,16 @@ impl Shard {
         let Some(room) = self.rooms.get(membership.room) else { return };
         let Some(presence) = &room.shared.presence else { return };
         let Some(conn) = self.conns.at(slot) else { return };
-        presence.join(self.index, conn.dialect, conn.id);
+        presence.join(self.index, conn.encoding(), conn.id);
         let (room, id) = (Arc::clone(&room.shared), conn.id);
         self.changes.note(room, id, true);
     }
 
     /// A connection is about to leave.
-    pub(super) fn note_leave(&mut self, dialect: DialectId, membership: Membership) {
+    pub(super) fn note_leave(&mut self, encoding: Encoding, membership: Membership) {
         let Some(room) = self.rooms.get(membership.room) else { return };
         let Some(presence) = &room.shared.presence else { return };
-        let Some(id) = presence.leave(self.index, dialect, membership.position) else { return };
+        let Some(id) = presence.leave(self.index, encoding, membership.position) else { return };
         let room = Arc::clone(&room.shared);
         self.changes.note(room, id, false);
     }
@@ -136,26 +134,13 @@ impl Shard {
 
     /// Says something to all members of a room. Never lost: a member without place for it is closed.
     fn announce(&mut self, now: Now, room: &RoomShared, answer: &Answer<'_>) {
+        let wanted = room.encodings();
         for dialect in DIALECTS {
-            let shards = 0..self.outgoing.len();
-            let interests = shards.filter_map(|shard| Some((shard, room.interest(shard)?)));
-            let interests: Vec<_> = interests.filter(|(_, interest)| interest.has(dialect.id())).collect();
-            if interests.is_empty() {
-                continue;
-            }
-            let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                    dialect.encode_answer(answer, now.unix_ms, out);
-                });
-            });
-            for (shard, interest) in interests {
-                let target = Target::Room { local: interest.local, id: room.id };
-                if shard == self.index {
-                    self.deliver(entry, Loss::Never, dialect.id(), target, NOBODY);
-                } else {
-                    let frame = self.palette.frame(entry);
-                    self.outgoing[shard].push(frame, target, dialect.id(), now.us, Loss::Never);
-                }
+            let wanted = wanted & dialect.id().encodings();
+            if wanted != 0 {
+                let write = |out: &mut Vec<u8>| dialect.encode_answer(answer, now.unix_ms, out);
+                let frames = self.encode(now, dialect.id(), wanted, write);
+                self.bring_to_members(now, room, &frames, Loss::Never, NOBODY);
             }
         }
     }
@@ -187,10 +172,9 @@ impl Shard {
             return (found, None);
         };
         let mut before = cursor.before as usize;
-        for dialect in DIALECTS.iter().filter(|dialect| dialect.id().0 >= cursor.dialect) {
-            let id = dialect.id();
-            let members = room.members(id);
-            if id.0 > cursor.dialect {
+        for encoding in Encoding::all().skip(usize::from(cursor.encoding)) {
+            let members = room.members(encoding.bit()).next().unwrap_or_default();
+            if encoding.index() > usize::from(cursor.encoding) {
                 before = members.len();
             }
             let end = before.min(members.len());
@@ -198,8 +182,8 @@ impl Shard {
             let ids = members[start..end].iter().rev().filter_map(|slot| self.conns.at(*slot));
             found.extend(ids.map(|conn| conn.id));
             if start > 0 {
-                let next = MembersCursor { dialect: id.0, before: start as u32, ..cursor };
-                return (found, Some(next));
+                let encoding = encoding.index() as u8;
+                return (found, Some(MembersCursor { encoding, before: start as u32, ..cursor }));
             }
         }
         (found, None)

@@ -1,9 +1,10 @@
 //! From received bytes to handled messages.
 
-use super::conn::{Input, State};
+use super::conn::{Conn, Input, State};
 use super::{Now, Shard, Sockets, echo};
 use crate::base::{Mutation, mutated};
-use crate::model::CloseReason;
+use crate::config::Limits;
+use crate::model::{CloseReason, Compression};
 use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
 impl Shard {
@@ -11,14 +12,14 @@ impl Shard {
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
-        let echo = conn.echo;
+        let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
             return;
         }
         match conn.input.take() {
             None => {
-                let (used, need) = self.frames(now, slot, echo, bytes, sockets);
+                let (used, need) = self.frames(now, slot, &limits, bytes, sockets);
                 self.keep_input(slot, &bytes[used..], need);
             }
             Some(mut input) => {
@@ -30,7 +31,7 @@ impl Shard {
                 }
                 input.buffer.extend_from_slice(bytes);
                 if input.buffer.len() >= input.need {
-                    let (used, need) = self.frames(now, slot, echo, &mut input.buffer, sockets);
+                    let (used, need) = self.frames(now, slot, &limits, &mut input.buffer, sockets);
                     self.keep_input(slot, &input.buffer[used..], need);
                 } else if let Some(conn) = self.conns.at_mut(slot) {
                     conn.input = Some(input);
@@ -54,18 +55,10 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        echo: bool,
+        limits: &FrameLimits,
         bytes: &mut [u8],
         sockets: &mut impl Sockets,
     ) -> (usize, usize) {
-        let limits = if echo {
-            echo::LIMITS
-        } else {
-            FrameLimits {
-                message_bytes_max: self.config.limits.message_bytes_max,
-                fragments_max: self.config.limits.fragments_max,
-            }
-        };
         let mut at = 0;
         loop {
             let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
@@ -76,7 +69,7 @@ impl Shard {
                 conn.assembler = assembler;
                 return (at, 0);
             }
-            let header = match wire::parse_header(rest, &limits) {
+            let header = match wire::parse_header(rest, limits) {
                 Ok(Parsed::Frame { header }) => header,
                 Ok(Parsed::NeedMore { at_least }) => {
                     conn.assembler = assembler;
@@ -102,11 +95,18 @@ impl Shard {
             }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
-            match wire::accept(&mut assembler, &header, payload, &limits) {
+            let handled = match wire::accept(&mut assembler, &header, payload, limits) {
+                Ok(Event::Compressed { text, payload }) => {
+                    self.compressed(now, slot, text, payload, limits, sockets)
+                }
                 Ok(event) => {
                     self.event(now, slot, event, sockets);
-                    wire::finish(&mut assembler);
+                    Ok(())
                 }
+                Err(error) => Err(error),
+            };
+            match handled {
+                Ok(()) => wire::finish(&mut assembler),
                 // Only the frame is wrong, not where it ends: the peer's close may follow.
                 Err(error) => {
                     assembler = None;
@@ -128,10 +128,39 @@ impl Shard {
         }
     }
 
+    /// Inflates a message and handles it. Not inlined, so that those without compression do not pay for it.
+    #[inline(never)]
+    fn compressed(
+        &mut self,
+        now: Now,
+        slot: u32,
+        text: bool,
+        payload: &[u8],
+        limits: &FrameLimits,
+        sockets: &mut impl Sockets,
+    ) -> Result<(), wire::ProtocolError> {
+        // Taken out of the shard for as long as the message lies in its buffer.
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
+        let handled = inflated.map(|event| {
+            let len = match event {
+                Event::Text(text) => text.len(),
+                Event::Binary(bytes) => bytes.len(),
+                _ => 0,
+            };
+            // Only what was whole and right, so that the two tell a ratio.
+            self.metrics.inflated_bytes_before.add(payload.len() as u64);
+            self.metrics.inflated_bytes_after.add(len as u64);
+            self.event(now, slot, event, sockets);
+        });
+        self.inflater = inflater;
+        handled
+    }
+
     fn event(&mut self, now: Now, slot: u32, event: Event<'_>, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         match event {
-            Event::Fragment | Event::Pong(_) => {}
+            Event::Fragment | Event::Pong(_) | Event::Compressed { .. } => {}
             Event::Text(_) | Event::Binary(_) if conn.echo => {
                 conn.message_ds = now.ds();
                 self.echo(slot, event);
@@ -191,4 +220,12 @@ impl Shard {
         };
         self.close_with(now, slot, reason, reason.code(), &error.to_string(), sockets);
     }
+}
+
+/// What a connection may send.
+fn frame_limits(conn: &Conn, limits: &Limits) -> FrameLimits {
+    let compression = conn.compression != Compression::None;
+    let (message_bytes_max, fragments_max) = (limits.message_bytes_max, limits.fragments_max);
+    let of_all = FrameLimits { message_bytes_max, fragments_max, compression };
+    if conn.echo { FrameLimits { compression, ..echo::LIMITS } } else { of_all }
 }

@@ -1,6 +1,6 @@
 //! What the embedding program, the API and the node ask of a shard.
 
-use super::mail::{Mail, Message, Request, To};
+use super::mail::{Mail, Message, Published, Request, To};
 use super::{Now, Shard, Sockets};
 use crate::api::SlowConsumer;
 use crate::model::{Answer, CloseReason, ConnectionId, Publication};
@@ -10,6 +10,7 @@ impl Shard {
     pub fn mail(&mut self, now: Now, mail: Mail, sockets: &mut impl Sockets) {
         match mail {
             Mail::Frames(batch) => self.deliver_batch(&batch),
+            Mail::Ordered(ordered) => self.deliver_ordered(&ordered),
             Mail::Request(request) => self.request(now, request, sockets),
         }
         self.evict_doomed(now, sockets);
@@ -21,7 +22,7 @@ impl Shard {
     fn request(&mut self, now: Now, request: Request, sockets: &mut impl Sockets) {
         match request {
             Request::Publish { to, event, data, reply } => {
-                reply(self.outside_publish(now, &to, &event, data.as_deref()));
+                reply(self.outside_publish(now, &to, &event, data.as_deref()).delivered);
             }
             Request::Send { to, message, reply } => {
                 let slot = self.find(to).filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.echo));
@@ -51,6 +52,7 @@ impl Shard {
             }
             Request::Reconfigure(config) => {
                 self.config = config;
+                self.hub.directory.set_history_bytes_max(self.config.limits.history_bytes_max);
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
                 for slot in slots {
                     self.arm(now, slot);
@@ -60,15 +62,20 @@ impl Shard {
         }
     }
 
-    /// Publishes for someone who is no connection. Returns the connections that it is handed to.
-    pub fn outside_publish(&mut self, now: Now, to: &To, event: &str, data: Option<&str>) -> u32 {
-        let publication = |room| Publication { event, room, data, sender: None, unix_ms: now.unix_ms };
-        match to {
-            To::Room(room) => match self.hub.directory.get(room) {
-                Some(shared) => self.publish(now, &shared, &publication(Some(room)), None),
-                None => 0,
-            },
-            To::All => self.publish_to_all(now, &publication(None), None),
+    /// Publishes for someone who is no connection.
+    pub fn outside_publish(&mut self, now: Now, to: &To, event: &str, data: Option<&str>) -> Published {
+        let publication =
+            |room| Publication { event, room, data, sender: None, unix_ms: now.unix_ms, offset: None };
+        let To::Room(room) = to else {
+            let delivered = self.publish_to_all(now, &publication(None), None);
+            return Published { delivered, position: None };
+        };
+        loop {
+            let Some(shared) = self.hub.directory.get_or_remember(room) else { return Published::default() };
+            // A room without members may be forgotten between these two lines: then there is a new one.
+            if let Some(published) = self.publish(now, &shared, &publication(Some(room)), None) {
+                return published;
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Handlers, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets,
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{CloseReason, DialectId, DropReason, Refusal};
+use crate::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +77,7 @@ impl World {
             metrics: metrics.clone(),
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
+            post: Arc::new(|_, _| unreachable!("no room remembers")),
             seed: 1,
         });
         Self { shard, wires: Wires::default(), hub, metrics }
@@ -93,7 +94,8 @@ impl World {
     }
 
     fn connect(&mut self) -> u32 {
-        let newcomer = Newcomer { peer: None, dialect: DialectId(0), echo: false };
+        let newcomer =
+            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
         self.hub.admission.admit(None, 0, 0).unwrap();
         let slot = self.shard.open(NOW, newcomer).unwrap().slot;
         self.wires.0.resize_with(self.wires.0.len().max(slot as usize + 1), Wire::default);

@@ -40,7 +40,8 @@ impl Shard {
     /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
     pub fn deadline_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
-        [self.wheel.next_deadline_ms(), drain, self.changes_due_ms()].into_iter().flatten().min()
+        let due = [self.wheel.next_deadline_ms(), drain, self.sweep_ms, self.changes_due_ms()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -58,6 +59,9 @@ impl Shard {
         }
         self.tell_changes(now);
         self.drain_step(now, sockets);
+        if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
+            self.sweep_ms = Some(self.hub.directory.sweep(now.ms()));
+        }
     }
 
     /// Another shard's mail to send because the node's outboxes are near their bound: the shard to ask.

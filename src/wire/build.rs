@@ -6,6 +6,9 @@ use std::ops::Range;
 
 const FIN: u8 = 0x80;
 
+/// RSV1: the message is compressed (RFC 7692 section 6).
+const COMPRESSED: u8 = 0x40;
+
 /// Header bytes reserved before a payload of unknown length: right for payloads of 126 to 65,535 bytes, which most
 /// publications have, so that those never move.
 const RESERVED: usize = 4;
@@ -20,7 +23,7 @@ pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut 
     body(out);
     let payload_len = out.len() - start - RESERVED;
     let mut header = [0; 10];
-    let header_len = write_header(&mut header, opcode, payload_len);
+    let header_len = write_header(&mut header, FIN | opcode as u8, payload_len);
     let payload = start + RESERVED..out.len();
     if header_len > RESERVED {
         out.resize(out.len() + header_len - RESERVED, 0);
@@ -33,8 +36,17 @@ pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut 
     start..out.len()
 }
 
-fn write_header(header: &mut [u8; 10], opcode: Opcode, payload_len: usize) -> usize {
-    header[0] = FIN | opcode as u8;
+/// Appends a frame with a payload that is compressed already (RFC 7692 section 7.2.1).
+pub fn compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let mut header = [0; 10];
+    let header_len = write_header(&mut header, FIN | COMPRESSED | opcode as u8, payload.len());
+    out.extend_from_slice(&header[..header_len]);
+    out.extend_from_slice(payload);
+}
+
+/// Writes the header of an unmasked frame that begins with the byte `first`; returns its length.
+fn write_header(header: &mut [u8; 10], first: u8, payload_len: usize) -> usize {
+    header[0] = first;
     if payload_len < 126 + usize::from(mutated(Mutation::ShortLength)) {
         header[1] = payload_len as u8;
         2
@@ -93,6 +105,18 @@ mod tests {
             let range = frame_in_place(&mut out, Opcode::Text, |out| out.extend_from_slice(text.as_bytes()));
             assert_eq!((range.start, range.end), (6, out.len()));
             assert_eq!(read(out[range].to_vec()), Message::text(text));
+        }
+    }
+
+    #[test]
+    fn a_compressed_frame_differs_in_one_bit() {
+        for len in [0, 125, 126, 65_535, 65_536] {
+            let payload = vec![7; len];
+            let (mut plain, mut compressed) = (Vec::new(), Vec::new());
+            frame_in_place(&mut plain, Opcode::Text, |out| out.extend_from_slice(&payload));
+            compressed_frame(&mut compressed, Opcode::Text, &payload);
+            plain[0] |= 0x40;
+            assert_eq!(compressed, plain);
         }
     }
 

@@ -44,6 +44,8 @@ pub struct FrameLimits {
     pub message_bytes_max: usize,
     /// Most frames of one message.
     pub fragments_max: u32,
+    /// Whether permessage-deflate was negotiated, so that messages may be compressed.
+    pub compression: bool,
 }
 
 /// A frame's header, checked.
@@ -51,6 +53,8 @@ pub struct FrameLimits {
 pub struct Header {
     /// Last frame of its message.
     pub fin: bool,
+    /// First frame of a compressed message (RSV1, RFC 7692 section 6).
+    pub compressed: bool,
     /// What the frame is for.
     pub opcode: Opcode,
     /// Bytes before the payload, the mask key included.
@@ -80,7 +84,8 @@ pub enum Parsed {
 /// How a peer broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// RFC 6455 section 5.2: RSV bits are 0 unless an extension was negotiated.
+    /// RFC 6455 section 5.2: RSV bits are 0 unless an extension was negotiated. RFC 7692 section 6: of these RSV1, on
+    /// the first frame of a message only.
     #[error("reserved bits are set")]
     ReservedBits,
     /// RFC 6455 section 5.2.
@@ -116,6 +121,13 @@ pub enum ProtocolError {
     /// Over `fragments_max`.
     #[error("too many fragments: send fewer, larger ones")]
     TooManyFragments,
+    /// RFC 7692 section 7.2.2 names no close code for this. 1002 and not 1007: it is the framing of a message that is
+    /// broken; whether what is in it fits the message's type, which is what 1007 is for, nobody can tell.
+    #[error("the compressed message is no DEFLATE stream")]
+    InvalidDeflate,
+    /// Over the bound of the inflater, see [`INFLATE_RATIO_MAX`](super::INFLATE_RATIO_MAX).
+    #[error("the message is compressed too well: send it uncompressed")]
+    InflateRatio,
 }
 
 impl ProtocolError {
@@ -123,13 +135,14 @@ impl ProtocolError {
     pub const fn close_code(self) -> u16 {
         match self {
             Self::InvalidUtf8 => 1007,
-            Self::TooBig | Self::TooManyFragments => 1009,
+            Self::TooBig | Self::TooManyFragments | Self::InflateRatio => 1009,
             _ => 1002,
         }
     }
 }
 
 const FIN: u8 = 0x80;
+const COMPRESSED: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 const CONTROL_BYTES_MAX: usize = 125;
@@ -142,7 +155,8 @@ const CONTROL_BYTES_MAX: usize = 125;
 #[inline]
 pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, ProtocolError> {
     let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 1 }) };
-    if first & RESERVED != 0 {
+    let compressed = first & RESERVED != 0;
+    if compressed && !(limits.compression && first & RESERVED == COMPRESSED && starts_message(first)) {
         return Err(ProtocolError::ReservedBits);
     }
     let opcode = Opcode::from_bits(first & 0x0F).ok_or(ProtocolError::UnknownOpcode)?;
@@ -183,7 +197,12 @@ pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, Protoc
     }
     let key = &bytes[header_len - 4..header_len];
     let mask = [key[0], key[1], key[2], key[3]];
-    Ok(Parsed::Frame { header: Header { fin, opcode, header_len, payload_len, mask } })
+    Ok(Parsed::Frame { header: Header { fin, compressed, opcode, header_len, payload_len, mask } })
+}
+
+/// Whether a frame with that first byte is the first of a message.
+fn starts_message(first: u8) -> bool {
+    matches!(Opcode::from_bits(first & 0x0F), Some(Opcode::Text | Opcode::Binary))
 }
 
 /// Takes the mask off a payload (RFC 6455 section 5.3), eight bytes at a time.
@@ -204,7 +223,8 @@ pub fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 mod tests {
     use super::*;
 
-    const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 100_000, fragments_max: 4 };
+    const LIMITS: FrameLimits =
+        FrameLimits { message_bytes_max: 100_000, fragments_max: 4, compression: false };
 
     #[test]
     fn wrong_frames_are_refused_at_their_first_wrong_byte() {
@@ -227,6 +247,35 @@ mod tests {
                 };
                 assert!(at_least <= bytes.len(), "waits for {at_least} bytes: {bytes:02x?}");
             }
+        }
+    }
+
+    #[test]
+    fn rsv1_is_for_the_first_frame_of_a_message_where_it_was_negotiated() {
+        let limits = FrameLimits { compression: true, ..LIMITS };
+        for (first, allowed) in [
+            (0xC1, true),
+            (0xC2, true),
+            (0x41, true),
+            (0xC0, false),
+            (0x40, false),
+            (0xC8, false),
+            (0xC9, false),
+            (0xCA, false),
+            (0xC3, false),
+            (0xA1, false),
+            (0x91, false),
+            (0xE1, false),
+            (0xD1, false),
+            (0xF1, false),
+        ] {
+            let frame = [first, 0x80, 0, 0, 0, 0];
+            match parse_header(&frame, &limits) {
+                Ok(Parsed::Frame { header }) => assert!(allowed && header.compressed, "{first:02x}"),
+                Err(error) => assert!(!allowed && error == ProtocolError::ReservedBits, "{first:02x}"),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(parse_header(&frame, &LIMITS), Err(ProtocolError::ReservedBits));
         }
     }
 

@@ -12,6 +12,13 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
+    /// A compressed message: [`Inflater::inflate`](super::Inflater::inflate) makes one of the former of it.
+    Compressed {
+        /// Whether it is text.
+        text: bool,
+        /// Its bytes on the wire.
+        payload: &'a [u8],
+    },
     /// Answer with a pong of the same payload.
     Ping(&'a [u8]),
     /// A sign of life.
@@ -30,6 +37,8 @@ pub enum Event<'a> {
 pub struct Assembler {
     bytes: Vec<u8>,
     text: bool,
+    /// Inflated when it is whole, since a part of it may say nothing yet.
+    compressed: bool,
     frames: u32,
     /// Bytes known to be UTF-8.
     valid: usize,
@@ -49,14 +58,22 @@ pub fn accept<'a>(
     limits: &FrameLimits,
 ) -> Result<Event<'a>, ProtocolError> {
     match header.opcode {
-        Opcode::Text if header.fin && assembler.is_none() => text(payload).map(Event::Text),
-        Opcode::Binary if header.fin && assembler.is_none() => Ok(Event::Binary(payload)),
+        Opcode::Text if header.fin && assembler.is_none() && !header.compressed => {
+            text(payload).map(Event::Text)
+        }
+        Opcode::Binary if header.fin && assembler.is_none() && !header.compressed => {
+            Ok(Event::Binary(payload))
+        }
+        Opcode::Text | Opcode::Binary if header.fin && assembler.is_none() => {
+            Ok(Event::Compressed { text: header.opcode == Opcode::Text, payload })
+        }
         Opcode::Text | Opcode::Binary => {
             if assembler.is_some() {
                 return Err(ProtocolError::InterleavedMessage);
             }
             let text = header.opcode == Opcode::Text;
-            let started = Assembler { bytes: Vec::new(), text, frames: 0, valid: 0, done: false };
+            let compressed = header.compressed;
+            let started = Assembler { bytes: Vec::new(), text, compressed, frames: 0, valid: 0, done: false };
             assembler.insert(Box::new(started)).push(header, payload, limits)
         }
         Opcode::Continuation => match assembler {
@@ -102,11 +119,12 @@ impl Assembler {
         }
         self.bytes.extend_from_slice(payload);
         self.done = header.fin;
-        if self.text {
+        if self.text && !self.compressed {
             self.check_utf8()?;
         }
         Ok(match (self.done, self.text) {
             (false, _) => Event::Fragment,
+            (true, text) if self.compressed => Event::Compressed { text, payload: &self.bytes },
             (true, false) => Event::Binary(&self.bytes),
             (true, true) => Event::Text(text(&self.bytes)?),
         })
@@ -124,7 +142,7 @@ impl Assembler {
     }
 }
 
-fn text(payload: &[u8]) -> Result<&str, ProtocolError> {
+pub(super) fn text(payload: &[u8]) -> Result<&str, ProtocolError> {
     simdutf8::basic::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)
 }
 
@@ -147,14 +165,20 @@ fn close(payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
 mod tests {
     use super::*;
 
-    const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 8, fragments_max: 3 };
+    const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 8, fragments_max: 3, compression: false };
 
     /// Feeds frames written as (fin, opcode, payload) and collects what they mean.
     fn check(frames: &[(bool, Opcode, &[u8])], expected: &[&str]) {
+        check_compressed(&vec![false; frames.len()], frames, expected);
+    }
+
+    /// The same, and which frames have RSV1 set.
+    fn check_compressed(rsv1: &[bool], frames: &[(bool, Opcode, &[u8])], expected: &[&str]) {
         let mut assembler = None;
         let mut events = Vec::new();
-        for &(fin, opcode, payload) in frames {
-            let header = Header { fin, opcode, header_len: 6, payload_len: payload.len(), mask: [0; 4] };
+        for (&(fin, opcode, payload), &compressed) in frames.iter().zip(rsv1) {
+            let (header_len, payload_len) = (6, payload.len());
+            let header = Header { fin, compressed, opcode, header_len, payload_len, mask: [0; 4] };
             let event = accept(&mut assembler, &header, payload, &LIMITS);
             let failed = event.is_err();
             events.push(match event {
@@ -213,6 +237,40 @@ mod tests {
         check(&[(false, Text, b"\xe2"), (false, Continuation, b"a")], &["Fragment", "1007 InvalidUtf8"]);
         check(&[(false, Text, b"a"), (true, Continuation, b"\xe2\x82")], &["Fragment", "1007 InvalidUtf8"]);
         check(&[(true, Text, b"\xed\xa0\x80")], &["1007 InvalidUtf8"]);
+    }
+
+    #[test]
+    fn compressed_messages_are_left_to_the_inflater() {
+        use Opcode::*;
+        check_compressed(
+            &[true, true, false],
+            &[(true, Text, b"\xff"), (true, Binary, b"b"), (true, Text, b"plain")],
+            &[
+                "Compressed { text: true, payload: [255] }",
+                "Compressed { text: false, payload: [98] }",
+                "Text(\"plain\")",
+            ],
+        );
+        check_compressed(
+            &[true, false, false, false],
+            &[
+                (false, Text, b"\xff"),
+                (true, Ping, b"p"),
+                (false, Continuation, b"\xfe"),
+                (true, Continuation, b"c"),
+            ],
+            &["Fragment", "Ping([112])", "Fragment", "Compressed { text: true, payload: [255, 254, 99] }"],
+        );
+        check_compressed(
+            &[true, false],
+            &[(false, Binary, b"12345"), (true, Continuation, b"6789")],
+            &["Fragment", "1009 TooBig"],
+        );
+        check_compressed(
+            &[true, true],
+            &[(false, Text, b"a"), (true, Text, b"b")],
+            &["Fragment", "1002 InterleavedMessage"],
+        );
     }
 
     #[test]

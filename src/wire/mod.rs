@@ -1,6 +1,9 @@
 //! Bytes of the network to frames, and back. Pure: no I/O, and nothing of the crate but this folder.
 
+mod browsers;
 mod build;
+mod deflate;
+mod extensions;
 mod forwarded;
 mod frame;
 mod handshake;
@@ -8,7 +11,10 @@ mod message;
 mod proxy;
 mod request;
 
-pub use build::{frame_in_place, write_close, write_ping, write_pong};
+pub use browsers::has_broken_deflate;
+pub use build::{compressed_frame, frame_in_place, write_close, write_ping, write_pong};
+pub use deflate::{Deflater, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX, Inflater};
+pub use extensions::{DeflateOffer, MalformedExtensions, deflate_offer};
 pub use forwarded::client_ip;
 pub use frame::{FrameLimits, Header, Opcode, Parsed, ProtocolError, parse_header, unmask};
 pub use handshake::{Handshake, HandshakeError, check as check_handshake, is_upgrade};

@@ -55,6 +55,8 @@ pub struct Client {
     received: Vec<u8>,
     /// Its id, from the greeting.
     pub id: String,
+    /// What the server accepted of the extensions that were offered.
+    pub extensions: Option<String>,
 }
 
 impl Client {
@@ -69,13 +71,13 @@ impl Client {
         Self::on(stream, &addr.to_string(), path, headers)
     }
 
-    /// Connects with a receive buffer of this size, so that not reading is felt by the server soon.
-    pub fn connect_with_buffer(addr: SocketAddr, bytes: usize) -> Self {
+    /// Connects with further headers and a receive buffer of this size, so that not reading is felt by the server soon.
+    pub fn connect_with_buffer(addr: SocketAddr, bytes: usize, headers: &[(&str, &str)]) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("a size that the system takes");
         socket.connect(&addr.into()).expect("the server accepts");
-        Self::on(TcpStream::from(socket), &addr.to_string(), "/ws", &[])
+        Self::on(TcpStream::from(socket), &addr.to_string(), "/ws", headers)
     }
 
     /// Connects to `/echo`, which does not greet.
@@ -110,7 +112,7 @@ impl Client {
 
     /// Reads the answer to a handshake.
     fn answered(stream: TcpStream) -> Self {
-        let mut client = Self { stream, received: Vec::new(), id: String::new() };
+        let mut client = Self { stream, received: Vec::new(), id: String::new(), extensions: None };
         let head = client.response_head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         let accepted = head.lines().any(|line| {
@@ -119,6 +121,10 @@ impl Client {
             })
         });
         assert!(accepted, "{head}");
+        client.extensions = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("sec-websocket-extensions").then(|| value.trim().to_owned())
+        });
         client
     }
 
@@ -197,7 +203,7 @@ impl Client {
     fn read_frame_within(&mut self, patience: Duration) -> Option<Option<Frame>> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some((frame, length)) = parse(&self.received) {
+            if let Some((frame, length)) = parse(&self.received, self.extensions.is_some()) {
                 self.received.drain(..length);
                 return Some(Some(frame));
             }
@@ -306,10 +312,11 @@ impl Client {
 }
 
 /// A whole frame at the start of `bytes` and its length; `None` when more is needed. What a server must not send
-/// is a panic.
-fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
+/// is a panic. RSV1 marks compressed messages where `compression` was negotiated.
+fn parse(bytes: &[u8], compression: bool) -> Option<(Frame, usize)> {
     let (&head, &second) = (bytes.first()?, bytes.get(1)?);
-    assert_eq!(head & 0x70, 0, "RSV bits without an extension");
+    let compressed = compression && head & 0x7c == 0x40 && head & 0x03 != 0;
+    assert!(head & 0x70 == 0 || compressed, "RSV bits without an extension: {head:#x}");
     assert_eq!(second & 0x80, 0, "a server must not mask");
     let (length, start) = match second {
         126 => {

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 
 pub const RULES: &str = r#"--room-rules=[{"pattern":"ticks:*","overflow":"drop_oldest"},
     {"pattern":"prices:*","overflow":"conflate","conflate_key":"symbol"},
-    {"pattern":"latest:*","overflow":"conflate"}]"#;
+    {"pattern":"latest:*","overflow":"conflate"},
+    {"pattern":"log:*","history_messages":10000,"history_bytes":"64MiB","overflow":"drop_oldest","presence":true},
+    {"pattern":"quotes:*","history_messages":10000,"history_bytes":"64MiB","last_value":true,"overflow":"conflate",
+     "conflate_key":"symbol"},
+    {"pattern":"h:*","history_messages":10000}]"#;
 
 /// A server with those rules, which is patient with who reads nothing for as long as a busy machine takes.
 pub fn start(flags: &[&str]) -> Server {
@@ -15,7 +19,7 @@ pub fn start(flags: &[&str]) -> Server {
 
 /// A client whose kernel buffers hardly anything.
 pub fn slow_client(server: &Server) -> Client {
-    Client::connect_with_buffer(server.addr(), 8192)
+    Client::connect_with_buffer(server.addr(), 8192, &[])
 }
 
 /// A publication's text, of `bytes` and some.

@@ -8,8 +8,12 @@ mod http;
 mod json;
 pub mod losses;
 mod program;
+pub mod remembering;
 mod server;
 mod siege;
+mod tools;
+mod wiretap;
+mod zip;
 
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
@@ -19,6 +23,9 @@ pub use json::Json;
 pub use program::Program;
 pub use server::Server;
 pub use siege::{Siege, rss_kib, says};
+pub use tools::{build_go, client_python, npm_package};
+pub use wiretap::{Conversation, Tapped, Wiretap};
+pub use zip::{deflate, inflate, repetitive};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -331,6 +331,8 @@ impl Model {
                     let Room { epoch, site_epochs, .. } = &self.rooms[room];
                     Target::Room { room, epoch: *epoch, site_epoch: site_epochs[to] }
                 }
+                // Nobody is there to be told.
+                None if self.admitted().next().is_none() => continue,
                 None => Target::All,
             };
             let frame = Frame { target, text: text.clone() };

@@ -11,7 +11,7 @@ use super::trace::Trace;
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, ConnectionId, DialectId, DropReason, Refusal};
+use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId, DropReason, Refusal};
 use fanwire::shard::{Handlers, Inspection, Message, Newcomer, Now, Parts, Shard};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -135,6 +135,7 @@ impl World {
                     metrics: metrics.clone(),
                     handlers: handlers.clone(),
                     respond: Arc::new(move |to, message| responses.lock().unwrap().push((to, message))),
+                    post: Arc::new(|_, _| unreachable!("no room remembers")),
                     seed: random.next(),
                 });
                 Site {
@@ -268,7 +269,7 @@ impl World {
         let peer = ip.map(|ip| SocketAddr::new(ip, 40_000));
         let now = self.now();
         let here = &mut self.sites[site];
-        let newcomer = Newcomer { peer, dialect: DialectId(0), echo: false };
+        let newcomer = Newcomer { peer, dialect: DialectId(0), compression: Compression::None, echo: false };
         let key = here.shard.open(now, newcomer).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;

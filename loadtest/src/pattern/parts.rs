@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use hdrhistogram::Histogram;
+use serde_json::json;
 
 use crate::cli::{Common, Times};
 use crate::clock::SECOND_NS;
+use crate::machine::CoreUse;
 use crate::members::Members;
 use crate::outcome::ThreadOutcome;
 use crate::plan::Plan;
@@ -142,6 +144,8 @@ pub fn load_tool(report: &mut Report, led: &Led, each: Option<&str>, lateness: O
         per_delivery(report, SECTION, cpu, led, each);
     }
     report.add(SECTION, "busiest_cores", "CPU, busiest thread", cost.busiest(), Unit::Cores);
+    report.add_json("machine", "window_us", json!(cost.wall_ns / 1_000));
+    report.add_json("machine", "cores", cost.cores.iter().copied().map(CoreUse::to_json).collect());
     if let Some(lateness) = lateness.filter(|lateness| !lateness.is_empty()) {
         let p99 = lateness.value_at_quantile(0.99) as f64;
         report.add(SECTION, "lateness_p99_us", "sent late, p99", p99, Unit::Nanos);

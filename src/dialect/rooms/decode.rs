@@ -1,6 +1,8 @@
 use super::super::{DecodeLimits, Rejected};
 use crate::base::json_depth_within;
-use crate::model::{Command, PRESENCE_LIMIT_MAX, Refusal, RequestId, RoomName, RoomNameError};
+use crate::model::{
+    Command, Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -23,6 +25,17 @@ struct Incoming<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
+    /// Looked at in a `subscribe` alone: elsewhere it is a field like any other that the document does not have.
+    #[serde(borrow, default)]
+    recover: Option<&'a RawValue>,
+}
+
+/// What the client has seen of a room.
+#[derive(Deserialize)]
+struct Seen<'a> {
+    #[serde(borrow)]
+    epoch: Text<'a>,
+    offset: u64,
 }
 
 /// A string, borrowed unless it has escapes. The newtype is needed because serde borrows a `Cow` only where it is
@@ -78,7 +91,11 @@ pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command
             data,
             id,
         }),
-        "subscribe" => required(incoming.room, id).map(|room| Command::Subscribe { room, id }),
+        "subscribe" => {
+            let recover = incoming.recover.map(|raw| seen(raw.get())).transpose();
+            let recover = recover.map_err(|refusal| Rejected { refusal, id })?;
+            required(incoming.room, id).map(|room| Command::Subscribe { room, recover, id })
+        }
         "unsubscribe" => required(incoming.room, id).map(|room| Command::Unsubscribe { room, id }),
         "presence" => {
             let limit = presence_limit(text).ok_or(Rejected { refusal: Refusal::InvalidJson, id })?;
@@ -105,6 +122,15 @@ fn required<'a>(room: Option<Text<'a>>, id: RequestId<'a>) -> Result<Cow<'a, str
 fn presence_limit(text: &str) -> Option<u32> {
     let limit = serde_json::from_str::<Limited>(text).ok()?.limit.unwrap_or(PRESENCE_LIMIT_MAX);
     (1..=PRESENCE_LIMIT_MAX).contains(&limit).then_some(limit)
+}
+
+/// What a `recover` says. Any text may be an epoch: one that is none is of a history that is not there.
+fn seen(raw: &str) -> Result<Position, Refusal> {
+    if !raw.starts_with('{') {
+        return Err(Refusal::InvalidJson);
+    }
+    let Seen { epoch, offset } = serde_json::from_str(raw).map_err(|_| Refusal::InvalidJson)?;
+    Ok(Position { epoch: Epoch::parse(&epoch.0), offset })
 }
 
 /// The raw `id`, if it is a string or a number and short.

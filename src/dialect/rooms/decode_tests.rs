@@ -18,7 +18,10 @@ fn the_documents_messages_are_commands() {
     let event = || Cow::Borrowed("message");
     let data = Some(r#"{ "any": "payload" }"#);
     let cases = [
-        (r#"{"type": "subscribe", "room": "room-name"}"#, Command::Subscribe { room: room(), id: None }),
+        (
+            r#"{"type": "subscribe", "room": "room-name"}"#,
+            Command::Subscribe { room: room(), recover: None, id: None },
+        ),
         (r#"{"type": "unsubscribe", "room": "room-name"}"#, Command::Unsubscribe { room: room(), id: None }),
         (
             r#"{"type": "publish", "room": "room-name", "data": { "any": "payload" }}"#,

@@ -4,7 +4,8 @@ use crate::model::{Answer, ConnectionId, Publication, RequestId};
 /// The greeting that the document shows.
 const CONNECTED: &str = "Connected to WebSocket server";
 
-/// Appends what a member receives. Keys in the document's order: type, room, data, client_id, timestamp.
+/// Appends what a member receives. Keys in the document's order: type, room, data, client_id, offset (in rooms with
+/// history), timestamp.
 pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
     begin(publication.event, out);
     if let Some(room) = publication.room {
@@ -15,6 +16,7 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"client_id\":");
         push_id(sender, out);
     }
+    offset_field(publication.offset, out);
     end(publication.unix_ms, out);
 }
 
@@ -29,13 +31,22 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             push_string(CONNECTED, out);
             out.push(b'}');
         }
-        Answer::Subscribed { room, client_count, id } => {
+        Answer::Subscribed { room, client_count, position, recovered, id } => {
             begin("subscribed", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{\"room\":");
             push_string(room, out);
             out.extend_from_slice(b",\"client_count\":");
             push_number(client_count.into(), out);
+            if let Some(position) = position {
+                out.extend_from_slice(b",\"epoch\":");
+                push_string(&position.epoch.to_string(), out);
+                offset_field(Some(position.offset), out);
+            }
+            if let Some(recovered) = recovered {
+                let field: &[u8] = if recovered { b",\"recovered\":true" } else { b",\"recovered\":false" };
+                out.extend_from_slice(field);
+            }
             out.push(b'}');
             id_field(id, out);
         }
@@ -47,11 +58,12 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             out.push(b'}');
             id_field(id, out);
         }
-        Answer::Published { room, id } => {
+        Answer::Published { room, offset, id } => {
             begin("published", out);
             if let Some(room) = room {
                 room_field(room, out);
             }
+            offset_field(offset, out);
             id_field(id, out);
         }
         Answer::Presence { room, client_count, clients, id } => {
@@ -124,6 +136,13 @@ fn data_field(data: Option<&str>, out: &mut Vec<u8>) {
     if let Some(data) = data {
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(data.as_bytes());
+    }
+}
+
+fn offset_field(offset: Option<u64>, out: &mut Vec<u8>) {
+    if let Some(offset) = offset {
+        out.extend_from_slice(b",\"offset\":");
+        push_number(offset, out);
     }
 }
 

@@ -45,7 +45,7 @@ fn answers_are_the_documents() {
             }"#,
         ),
         (
-            Answer::Subscribed { room, client_count: 5, id: None },
+            Answer::Subscribed { room, client_count: 5, position: None, recovered: None, id: None },
             r#"{
               "type": "subscribed",
               "room": "room-name",
@@ -84,6 +84,7 @@ fn a_message_is_the_documents() {
         data: Some(r#"{ "any": "payload" }"#),
         sender: Some(uuid()),
         unix_ms: MS,
+        offset: None,
     };
     let text = published(&given);
     let expected = concat!(
@@ -96,7 +97,8 @@ fn a_message_is_the_documents() {
         json!({"type": "message", "room": "room-name", "data": {"any": "payload"},
                "client_id": UUID, "timestamp": MS})
     );
-    let bare = Publication { event: "notice", room: None, data: None, sender: None, unix_ms: 7 };
+    let bare =
+        Publication { event: "notice", room: None, data: None, sender: None, unix_ms: 7, offset: None };
     assert_eq!(published(&bare), r#"{"type":"notice","timestamp":7}"#);
 }
 
@@ -105,7 +107,7 @@ fn an_id_stands_before_the_timestamp() {
     let id = Some("\"q-1\"");
     let cases = [
         (
-            Answer::Subscribed { room: "r", client_count: 1, id },
+            Answer::Subscribed { room: "r", client_count: 1, position: None, recovered: None, id },
             r#"{"type":"subscribed","room":"r","data":{"room":"r","client_count":1},"id":"q-1","timestamp":1234567890123}"#,
         ),
         (
@@ -113,11 +115,11 @@ fn an_id_stands_before_the_timestamp() {
             r#"{"type":"unsubscribed","room":"r","data":{"room":"r"},"id":"q-1","timestamp":1234567890123}"#,
         ),
         (
-            Answer::Published { room: Some("r"), id },
+            Answer::Published { room: Some("r"), offset: None, id },
             r#"{"type":"published","room":"r","id":"q-1","timestamp":1234567890123}"#,
         ),
         (
-            Answer::Published { room: None, id },
+            Answer::Published { room: None, offset: None, id },
             r#"{"type":"published","id":"q-1","timestamp":1234567890123}"#,
         ),
         (Answer::Pong { id: Some("7") }, r#"{"type":"pong","id":7,"timestamp":1234567890123}"#),
@@ -210,7 +212,7 @@ proptest! {
         let command = Rooms.decode(&request, &DecodeLimits { json_depth_max: 32 }).unwrap();
         let Command::Publish { room: read, event, data: passed, .. } = command else { panic!("{request}") };
         let given =
-            Publication { event: &event, room: Some(&read), data: passed, sender: Some(uuid()), unix_ms: MS };
+            Publication { event: &event, room: Some(&read), data: passed, sender: Some(uuid()), unix_ms: MS, offset: None };
         let text = published(&given);
         let received = serde_json::from_str::<Value>(&text).unwrap();
         prop_assert_eq!(&received["data"], &data);

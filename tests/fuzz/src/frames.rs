@@ -49,6 +49,7 @@ pub fn check(data: &[u8]) {
     let limits = FrameLimits {
         message_bytes_max: [125, 200, 1000, 70_000][usize::from(choice & 3)],
         fragments_max: [1, 2, 5, 1000][usize::from(choice >> 2 & 3)],
+        compression: false,
     };
     let (ours, end) = read(bytes, &limits);
     compare(&ours, &end, bytes, &limits);
@@ -76,6 +77,7 @@ pub(crate) fn read(bytes: &[u8], limits: &FrameLimits) -> (Vec<Seen>, End) {
             Ok(Event::Fragment) => {}
             Ok(Event::Text(text)) => seen.push(Seen::Text(text.to_owned())),
             Ok(Event::Binary(bytes)) => seen.push(Seen::Binary(bytes.to_vec())),
+            Ok(Event::Compressed { .. }) => panic!("compression was not negotiated"),
             Ok(Event::Ping(bytes)) => seen.push(Seen::Ping(bytes.to_vec())),
             Ok(Event::Pong(bytes)) => seen.push(Seen::Pong(bytes.to_vec())),
             Ok(Event::Close { code, reason }) => {
@@ -207,7 +209,8 @@ fn build(choice: u8, payload: &[u8]) {
     let message = client.read().unwrap_or_else(|error| panic!("{expected:?} was built, they: {error}"));
     assert_eq!(from_theirs(message), expected);
 
-    let limits = FrameLimits { message_bytes_max: payload.len() * 3 + 125, fragments_max: 1 };
+    let limits =
+        FrameLimits { message_bytes_max: payload.len() * 3 + 125, fragments_max: 1, compression: false };
     let (read, end) = read(&masked(frame), &limits);
     assert_eq!(read, [expected]);
     assert!(matches!(end, End::NeedMore | End::Closed), "{end:?}");

@@ -79,9 +79,13 @@ impl<'a> Script<'a> {
         let limits = self.config().limits;
         if self.is_echo() {
             // What `/echo` documents.
-            FrameLimits { message_bytes_max: 16 << 20, fragments_max: 65_537 }
+            FrameLimits { message_bytes_max: 16 << 20, fragments_max: 65_537, compression: false }
         } else {
-            FrameLimits { message_bytes_max: limits.message_bytes_max, fragments_max: limits.fragments_max }
+            FrameLimits {
+                message_bytes_max: limits.message_bytes_max,
+                fragments_max: limits.fragments_max,
+                compression: false,
+            }
         }
     }
 

@@ -2,10 +2,12 @@
 
 use super::outside::{Outside, SLOT};
 use super::script::Script;
+use fanwire::base::Pattern;
+use fanwire::config::{Overflow, RoomPolicy, RoomRule};
 use fanwire::dialect::{Dialect, Rooms};
 use fanwire::hub::Hub;
 use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, ConnectionId, DropReason, Refusal};
+use fanwire::model::{CloseReason, Compression, ConnectionId, DropReason, Refusal};
 use fanwire::shard::{Handlers, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -41,7 +43,12 @@ pub struct World {
 impl World {
     /// A connection that is open and greeted, at a transport that takes `room` bytes.
     pub fn new(script: &Script<'_>, room: usize) -> Self {
-        let hub = Arc::new(Hub::new(1, 42, &[]));
+        // Of the two rooms that others publish to, one may lose what it is not in time for.
+        let rule = RoomRule {
+            pattern: Pattern::parse("b").expect("a pattern"),
+            policy: RoomPolicy { overflow: Overflow::DropOldest, ..RoomPolicy::default() },
+        };
+        let hub = Arc::new(Hub::new(1, 42, &[rule]));
         let labels = ShardLabels {
             close_reasons: &CloseReason::LABELS,
             drop_reasons: &DropReason::LABELS,
@@ -71,13 +78,19 @@ impl World {
             respond: Arc::new(move |to, message| {
                 collect.lock().expect("one thread").push((to, message));
             }),
+            post: Arc::new(|_, _| unreachable!("no room remembers")),
             seed: 7,
         });
         let now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
         let mut world = Self { shard, hub, metrics, outside, now, replies, outbox_bytes_max };
         world.hub.admission.admit(None, 0, 0).expect("no limit");
-        let newcomer = Newcomer { peer: None, dialect: Rooms.id(), echo: script.is_echo() };
+        let newcomer = Newcomer {
+            peer: None,
+            dialect: Rooms.id(),
+            compression: Compression::None,
+            echo: script.is_echo(),
+        };
         let key = world.shard.open(world.now, newcomer).expect("an empty shard");
         assert_eq!(key.slot, SLOT);
         world.end_tick();

@@ -1,0 +1,257 @@
+use crate::config::{HistoryLimits, RoomPolicy};
+use crate::model::{ConnectionId, Epoch, Position, Publication};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What one kept publication costs beside its text, in bytes: its entry, twice because the ring has up to twice the
+/// places that it needs, and what the allocator rounds up.
+pub const ENTRY_BYTES: usize = 128;
+
+const _: () = assert!(2 * size_of::<Stored>() + 16 <= ENTRY_BYTES);
+
+/// Places that a ring may have beyond twice what it needs, so that small ones are left alone.
+const SPARE_PLACES: usize = 16;
+
+/// The latest publications of a room, in one order, numbered from 1 on without gaps.
+///
+/// Kept is always the end of that order, so that whoever has seen the publication before the first that is kept has
+/// missed nothing that cannot be told. All bounds hold after every call that is given the time.
+#[derive(Debug)]
+pub struct History {
+    epoch: Epoch,
+    messages_max: usize,
+    /// `u64::MAX`: nothing is too old.
+    age_max_ms: u64,
+    bytes_max: usize,
+    last_offset: u64,
+    entries: VecDeque<Stored>,
+    bytes: usize,
+}
+
+/// One kept publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The type name and then the data: one allocation for both.
+    text: Box<str>,
+    event_bytes: u32,
+    has_data: bool,
+    sender: Option<ConnectionId>,
+    unix_ms: u64,
+    /// When it was accepted by the node's clock, which does not jump.
+    at_ms: u64,
+}
+
+impl Stored {
+    fn new(publication: &Publication<'_>, at_ms: u64) -> Self {
+        let Publication { event, data, sender, unix_ms, .. } = *publication;
+        let text = [event, data.unwrap_or("")].concat().into_boxed_str();
+        Self { text, event_bytes: event.len() as u32, has_data: data.is_some(), sender, unix_ms, at_ms }
+    }
+
+    /// What keeping a publication costs, in bytes.
+    pub fn charge_of(publication: &Publication<'_>) -> usize {
+        ENTRY_BYTES + publication.event.len() + publication.data.map_or(0, str::len)
+    }
+
+    fn charge(&self) -> usize {
+        ENTRY_BYTES + self.text.len()
+    }
+
+    /// Bytes of type name and data: fewer than any frame of it has.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// It again, as it was.
+    pub fn publication<'a>(&'a self, room: &'a str, offset: Option<u64>) -> Publication<'a> {
+        let (event, data) = self.text.split_at(self.event_bytes as usize);
+        Publication {
+            event,
+            room: Some(room),
+            data: self.has_data.then_some(data),
+            sender: self.sender,
+            unix_ms: self.unix_ms,
+            offset,
+        }
+    }
+}
+
+impl History {
+    /// An empty history with the bounds of a policy: those of `history`, or else one publication for `last_value`.
+    pub fn new(policy: &RoomPolicy, epoch: Epoch) -> Self {
+        let (messages_max, age_max_ms, bytes_max) = match policy.history {
+            Some(HistoryLimits { messages_max, age_max, bytes_max }) => {
+                (messages_max as usize, millis(age_max), bytes_max)
+            }
+            None => (1, policy.last_value_age_max.map_or(u64::MAX, millis), usize::MAX),
+        };
+        Self {
+            epoch,
+            messages_max,
+            age_max_ms,
+            bytes_max,
+            last_offset: 0,
+            entries: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// The place of the latest publication.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last_offset }
+    }
+
+    /// Publications kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes charged for what is kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the next publication becomes too old, in ms of the node's clock; `None` if none will.
+    pub fn due_ms(&self) -> Option<u64> {
+        let age_max_ms = self.age_max_ms()?;
+        self.entries.front().map(|stored| stored.at_ms.saturating_add(age_max_ms))
+    }
+
+    /// How long a publication is kept at most, in ms; `None`: for ever.
+    pub fn age_max_ms(&self) -> Option<u64> {
+        (self.age_max_ms != u64::MAX).then_some(self.age_max_ms)
+    }
+
+    /// Gives a publication the next offset and keeps it. One that alone is over the bound of bytes is not kept, and
+    /// nor is what was before it, because what is kept has no gaps.
+    pub fn append(&mut self, publication: &Publication<'_>, now_ms: u64) -> u64 {
+        let charge = Stored::charge_of(publication);
+        if !self.keeps(charge) {
+            return self.pass();
+        }
+        self.make_way(charge, now_ms);
+        // Shards look at the clock once per turn, so the times of two that publish may come in the wrong order.
+        let at_ms = self.entries.back().map_or(now_ms, |last| last.at_ms.max(now_ms));
+        self.entries.push_back(Stored::new(publication, at_ms));
+        self.bytes += charge;
+        self.last_offset += 1;
+        self.fit();
+        self.last_offset
+    }
+
+    /// Whether a publication of that charge can be kept at all.
+    pub fn keeps(&self, charge: usize) -> bool {
+        charge <= self.bytes_max
+    }
+
+    /// Drops what must go before a publication of that charge is kept.
+    pub fn make_way(&mut self, charge: usize, now_ms: u64) {
+        self.trim(now_ms);
+        while self.entries.len() >= self.messages_max || self.bytes + charge > self.bytes_max {
+            if !self.drop_front() {
+                break;
+            }
+        }
+    }
+
+    /// Gives the next offset to a publication that is not kept.
+    pub fn pass(&mut self) -> u64 {
+        self.clear();
+        self.last_offset += 1;
+        self.last_offset
+    }
+
+    /// Drops what is too old.
+    pub fn trim(&mut self, now_ms: u64) {
+        while self.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+            self.drop_front();
+        }
+        self.fit();
+    }
+
+    /// Gives back places of the ring, so that [`ENTRY_BYTES`] holds. Rare: the ring is left half as large again as it
+    /// needs to be, so that many publications come or go before it is copied next.
+    fn fit(&mut self) {
+        let len = self.entries.len();
+        if self.entries.capacity() > 2 * len + SPARE_PLACES {
+            self.entries.shrink_to(len + len / 2);
+        }
+    }
+
+    /// Drops all that is kept; offsets go on.
+    pub fn clear(&mut self) {
+        self.entries = VecDeque::new();
+        self.bytes = 0;
+    }
+
+    /// All publications after a position, in order with their offsets; `None` if they cannot all be told: it is not
+    /// of this history, lies in the future, or too much has been dropped since.
+    pub fn since(&self, seen: Position) -> Option<impl ExactSizeIterator<Item = (u64, &Stored)>> {
+        if seen.epoch != self.epoch {
+            return None;
+        }
+        let missed = usize::try_from(self.last_offset.checked_sub(seen.offset)?).ok()?;
+        let start = self.entries.len().checked_sub(missed)?;
+        Some(self.from(start))
+    }
+
+    /// The latest publication that is kept, with its offset.
+    pub fn last(&self) -> Option<(u64, &Stored)> {
+        self.entries.back().map(|stored| (self.last_offset, stored))
+    }
+
+    /// A page: the first `limit` of what is kept after an offset, or without one the last `limit`; fewer where their
+    /// charge would pass `bytes_max`, but at least one if there is one.
+    pub fn page(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> impl Iterator<Item = (u64, &Stored)> {
+        let mut bytes = 0;
+        let mut fits = |stored: &&Stored| {
+            let first = bytes == 0;
+            bytes += stored.charge();
+            first || bytes <= bytes_max
+        };
+        let len = self.entries.len();
+        let (start, count) = match after {
+            Some(after) => {
+                let unseen = self.last_offset.saturating_sub(after);
+                let start = len.saturating_sub(usize::try_from(unseen).unwrap_or(usize::MAX));
+                (start, self.entries.range(start..).take(limit).take_while(&mut fits).count())
+            }
+            None => {
+                let count = self.entries.iter().rev().take(limit).take_while(&mut fits).count();
+                (len - count, count)
+            }
+        };
+        self.from(start).take(count)
+    }
+
+    /// What is kept from an index on, with offsets.
+    fn from(&self, start: usize) -> impl ExactSizeIterator<Item = (u64, &Stored)> {
+        let first_offset = self.last_offset - self.entries.len() as u64 + 1;
+        let entries = self.entries.range(start..).enumerate();
+        entries.map(move |(index, stored)| (first_offset + (start + index) as u64, stored))
+    }
+
+    fn drop_front(&mut self) -> bool {
+        let Some(front) = self.entries.pop_front() else { return false };
+        self.bytes -= front.charge();
+        true
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

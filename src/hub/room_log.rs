@@ -1,0 +1,237 @@
+use super::history::{History, Stored};
+use crate::config::RoomPolicy;
+use crate::model::{Epoch, Publication};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of all histories of the node against their bound, and how many rooms have one.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    bytes: AtomicUsize,
+    bytes_max: AtomicUsize,
+    rooms: AtomicUsize,
+    evictions: AtomicU64,
+    /// The latest time that anybody told, in ms of the node's clock: what is not given the time goes by this.
+    now_ms: AtomicU64,
+}
+
+impl Ledger {
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            bytes_max: AtomicUsize::new(bytes_max),
+            rooms: AtomicUsize::new(0),
+            evictions: AtomicU64::new(0),
+            now_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn rooms(&self) -> usize {
+        self.rooms.load(Ordering::Relaxed)
+    }
+
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    pub fn count_eviction(&self) {
+        self.evictions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.bytes() > self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` unless that would pass the bound.
+    pub fn take(&self, bytes: usize) -> bool {
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        self.bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                held.checked_add(bytes).filter(|sum| *sum <= bytes_max)
+            })
+            .is_ok()
+    }
+
+    /// Takes `bytes` whatever the bound; the caller then makes room.
+    pub fn force(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn give(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    pub fn tell_ms(&self, now_ms: u64) {
+        self.now_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// The memory of one room: its history under a lock. Whoever publishes to the room holds the lock until the frames are
+/// in the mailboxes of all shards, so that all members see one order.
+#[derive(Debug)]
+pub struct RoomLog {
+    state: Mutex<State>,
+    /// Whether clients are told of offsets; not where only the last value is kept.
+    has_offsets: bool,
+    /// When anybody last used it, in ms of the node's clock.
+    used_ms: AtomicU64,
+    /// Whether something is kept.
+    is_filled: AtomicBool,
+    /// Whether it is among those that are swept and, when the node's bound is spent, emptied.
+    pub(super) is_listed: AtomicBool,
+    ledger: Arc<Ledger>,
+}
+
+#[derive(Debug)]
+struct State {
+    history: History,
+    /// The directory does not have the room any more: what is published here, nobody would ever see.
+    is_forgotten: bool,
+}
+
+impl RoomLog {
+    /// The log that a policy asks for, if it does.
+    pub(super) fn new(policy: &RoomPolicy, epoch: Epoch, ledger: &Arc<Ledger>) -> Option<Box<Self>> {
+        if policy.history.is_none() && !policy.last_value {
+            return None;
+        }
+        ledger.rooms.fetch_add(1, Ordering::Relaxed);
+        let state = State { history: History::new(policy, epoch), is_forgotten: false };
+        Some(Box::new(Self {
+            state: Mutex::new(state),
+            has_offsets: policy.history.is_some(),
+            used_ms: AtomicU64::new(ledger.now_ms()),
+            is_filled: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
+            ledger: ledger.clone(),
+        }))
+    }
+
+    /// Whether clients are told of epoch and offsets.
+    pub fn has_offsets(&self) -> bool {
+        self.has_offsets
+    }
+
+    /// Locks the history for someone who uses it now, and drops what is too old. `None` if the directory has
+    /// forgotten the room: ask it again.
+    pub fn lock(&self, now_ms: u64) -> Option<LogGuard<'_>> {
+        self.ledger.tell_ms(now_ms);
+        let mut guard = self.hold();
+        if guard.state.is_forgotten {
+            return None;
+        }
+        self.used_ms.fetch_max(now_ms, Ordering::Relaxed);
+        guard.trim(now_ms);
+        Some(guard)
+    }
+
+    /// Locks the history for someone who only looks after it.
+    pub(super) fn hold(&self) -> LogGuard<'_> {
+        // A shard that panics ends the process, so a poisoned lock is never read on.
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = state.history.bytes();
+        LogGuard { state, log: self, taken }
+    }
+
+    /// It is used now.
+    pub(super) fn touch(&self) {
+        self.used_ms.fetch_max(self.ledger.now_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn used_ms(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// What orders logs when the node's bound is spent, least first: those that keep nothing before those that do, or
+    /// anyone could flush the node by joining rooms that nobody knows; then those used longest ago.
+    pub(super) fn use_key(&self) -> u64 {
+        u64::from(self.is_filled.load(Ordering::Relaxed)) << 63 | self.used_ms()
+    }
+}
+
+impl Drop for RoomLog {
+    fn drop(&mut self) {
+        self.ledger.rooms.fetch_sub(1, Ordering::Relaxed);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.ledger.give(state.history.bytes());
+    }
+}
+
+/// A locked history. Gives back to the node's bound what the history no longer holds when it is dropped.
+#[derive(Debug)]
+pub struct LogGuard<'a> {
+    state: MutexGuard<'a, State>,
+    log: &'a RoomLog,
+    /// Bytes taken out of the node's bound for this history.
+    taken: usize,
+}
+
+impl LogGuard<'_> {
+    /// Gives a publication the next offset and keeps it, if it may be kept. `None` if the node's bound is spent, even
+    /// after this history has dropped all that must go for it.
+    pub(super) fn try_append(&mut self, publication: &Publication<'_>, now_ms: u64) -> Option<u64> {
+        let charge = Stored::charge_of(publication);
+        if self.state.history.keeps(charge) {
+            self.state.history.make_way(charge, now_ms);
+            self.give_back();
+            if !self.log.ledger.take(charge) {
+                return None;
+            }
+            self.taken += charge;
+        }
+        Some(self.state.history.append(publication, now_ms))
+    }
+
+    /// Gives back to the node's bound what the history no longer holds.
+    fn give_back(&mut self) {
+        let held = self.state.history.bytes();
+        self.log.ledger.give(self.taken - held);
+        self.taken = held;
+    }
+
+    /// Whether the directory does not have the room any more.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.state.is_forgotten
+    }
+
+    /// Marks the room as no longer in the directory, and empties it.
+    pub(super) fn forget(&mut self) {
+        self.state.is_forgotten = true;
+        self.state.history.clear();
+    }
+}
+
+impl Deref for LogGuard<'_> {
+    type Target = History;
+
+    fn deref(&self) -> &History {
+        &self.state.history
+    }
+}
+
+/// For what makes a history smaller; `LogGuard::try_append` is the only way to make it larger.
+impl DerefMut for LogGuard<'_> {
+    fn deref_mut(&mut self) -> &mut History {
+        &mut self.state.history
+    }
+}
+
+impl Drop for LogGuard<'_> {
+    fn drop(&mut self) {
+        self.log.is_filled.store(!self.state.history.is_empty(), Ordering::Relaxed);
+        self.give_back();
+    }
+}

@@ -1,0 +1,106 @@
+//! One text for many connections in every encoding that is wanted, each built once, however many have it: a
+//! publication, or a notice to all members of a room.
+
+use super::{Now, Shard};
+use crate::model::{Compression, DialectId, Encoding};
+use crate::wire::{self, Deflater};
+use smallvec::SmallVec;
+
+/// Bytes of a text that is kept for the next one: more than publications have, but for a few.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// What a shard compresses with, shared by all its connections.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    /// A text before it is compressed.
+    text: Vec<u8>,
+    pub deflater: Deflater,
+}
+
+/// The frames of one text: entries of the palette, each with the mask of the encodings that it is for.
+pub(super) type Frames = SmallVec<[(u32, u32); Compression::ALL.len()]>;
+
+impl Shard {
+    /// Puts what `write` writes in a dialect into the palette, in the encodings of the dialect that are in the mask
+    /// `wanted`.
+    pub(super) fn encode(
+        &mut self,
+        now: Now,
+        dialect: DialectId,
+        wanted: u32,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Frames {
+        let plain = Encoding::new(dialect, Compression::None).bit();
+        if wanted & !plain == 0 {
+            let entry = self.palette.push(Some(now.us), |out| {
+                wire::frame_in_place(out, wire::Opcode::Text, write);
+            });
+            return Frames::from_slice(&[(entry, wanted)]);
+        }
+        let Self { palette, encoder: Encoder { text, deflater }, metrics, config, .. } = self;
+        text.clear();
+        text.shrink_to(KEPT_BYTES);
+        write(text);
+        let mut frames = Frames::new();
+        let mut uncompressed = wanted;
+        if text.len() >= config.deflate.min_bytes {
+            for (window, encodings) in by_window(dialect, wanted, text.len()) {
+                let Some(compressed) = deflater.compress(window, config.deflate.level, text) else {
+                    continue;
+                };
+                metrics.deflated_bytes_before.add(text.len() as u64);
+                metrics.deflated_bytes_after.add(compressed.len() as u64);
+                let entry = palette.push(Some(now.us), |out| {
+                    wire::compressed_frame(out, wire::Opcode::Text, compressed);
+                });
+                frames.push((entry, encodings));
+                uncompressed &= !encodings;
+            }
+        }
+        // What is too short, or gets no shorter, is the same for all.
+        if uncompressed != 0 {
+            let entry = palette.push(Some(now.us), |out| {
+                wire::frame_in_place(out, wire::Opcode::Text, |out| out.extend_from_slice(text));
+            });
+            frames.push((entry, uncompressed));
+        }
+        frames
+    }
+}
+
+/// The compressed encodings among `wanted`, by the window to compress with. One that holds the whole message is as
+/// good as the largest, because nothing refers back beyond the message's start: these share one frame.
+fn by_window(dialect: DialectId, wanted: u32, len: usize) -> impl Iterator<Item = (u8, u32)> {
+    let mut masks = [0; Compression::ALL.len()];
+    for compression in &Compression::ALL[1..] {
+        let holds_all = len <= 1 << compression.window_bits();
+        let window = if holds_all { Compression::Window15 } else { *compression };
+        masks[window as usize] |= wanted & Encoding::new(dialect, *compression).bit();
+    }
+    let windows = Compression::ALL.into_iter().map(Compression::window_bits);
+    windows.zip(masks).filter(|(_, encodings)| *encodings != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::{Dialect, Rooms};
+
+    fn masks(wanted: &[Compression], len: usize) -> Vec<(u8, u32)> {
+        let bit = |compression: &Compression| Encoding::new(Rooms.id(), *compression).bit();
+        by_window(Rooms.id(), wanted.iter().map(bit).sum(), len).collect()
+    }
+
+    #[test]
+    fn windows_that_hold_the_message_share_a_frame() {
+        let [none, small, middle, large] = Compression::ALL.map(|c| Encoding::new(Rooms.id(), c).bit());
+        assert_eq!(none, 1);
+        let all = Compression::ALL;
+        assert_eq!(masks(&all, 512), [(15, small | middle | large)]);
+        assert_eq!(masks(&all, 513), [(9, small), (15, middle | large)]);
+        assert_eq!(masks(&all, 4096), [(9, small), (15, middle | large)]);
+        assert_eq!(masks(&all, 4097), [(9, small), (12, middle), (15, large)]);
+        assert_eq!(masks(&[Compression::Window9], 512), [(15, small)]);
+        assert_eq!(masks(&[Compression::None], 512), []);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a new member is told first: where the room's order stands, and what it has missed.
+//!
+//! The member was counted, and its shard's interest stated, before the room's log is locked here. So what was published
+//! before the lock is in the history, and perhaps in this shard's mailbox too, from where it is not for this member any
+//! more; what is published after the lock comes through the mailbox alone. Nothing is lost between the two and nothing
+//! comes twice.
+
+use super::backlog::charge;
+use super::palette::{EMPTY, Kind};
+use super::{BLOCKED, Now, Shard};
+use crate::dialect::dialect;
+use crate::hub::{History, Room, Stored};
+use crate::model::{Answer, DialectId, Position, RequestId};
+use crate::wire;
+
+/// Share of a connection's outbox, in quarters, that a replay may fill: the rest is for what is published while the
+/// client reads it, which would else cost the connection.
+const REPLAY_QUARTERS: usize = 3;
+
+/// A membership, new or not.
+pub(super) struct Joined {
+    /// Slot of the room on this shard.
+    pub local: u32,
+    /// Members of the room on the node.
+    pub client_count: u32,
+    pub was_member: bool,
+}
+
+/// What a replay may take.
+struct Space {
+    bytes: usize,
+    frames: usize,
+}
+
+impl Shard {
+    /// Answers a `subscribe`, and sends what it asks for of the room's past.
+    pub(super) fn welcome(
+        &mut self,
+        now: Now,
+        slot: u32,
+        room: &str,
+        joined: Joined,
+        recover: Option<Position>,
+        id: RequestId<'_>,
+    ) {
+        let Joined { local, client_count, was_member } = joined;
+        let remembers = |room: &&Room| room.shared.log.is_some();
+        let Some(shared) = self.rooms.get(local).filter(remembers).map(|room| room.shared.clone()) else {
+            let recovered = recover.map(|_| false);
+            let answer = Answer::Subscribed { room, client_count, position: None, recovered, id };
+            return self.answer(now, slot, &answer);
+        };
+        // A room with members is in the directory, so it cannot have been forgotten.
+        let Some((log, history)) = shared.log.as_ref().and_then(|log| Some((log, log.lock(now.ms())?)))
+        else {
+            return;
+        };
+        let replay = match recover {
+            Some(seen) if log.has_offsets() => self.replay(slot, room, &history, seen),
+            None if shared.policy.last_value && !was_member => {
+                let last = history.last().into_iter();
+                // As any other publication it costs a connection that has no space for it.
+                self.encode_past(
+                    slot,
+                    room,
+                    log.has_offsets(),
+                    last,
+                    Space { bytes: usize::MAX, frames: usize::MAX },
+                )
+            }
+            _ => None,
+        };
+        let recovered = recover.map(|_| replay.is_some());
+        let mut position = history.position();
+        drop(history);
+        if was_member && replay.is_none() {
+            // It goes on with what is on its way to it.
+            position.offset = self.rooms.get(local).map_or(0, |room| room.reached(slot));
+        } else {
+            self.rooms.set_ahead(local, slot, position.offset);
+        }
+        if let Some(recovered) = recovered {
+            self.metrics.recoveries.inc(usize::from(!recovered));
+        }
+        let position = log.has_offsets().then_some(position);
+        // What still waits for a member comes before the answer, which says that it has that.
+        let kind = position.filter(|_| was_member).map(|_| Kind::After(shared.id));
+        let answer = Answer::Subscribed { room, client_count, position, recovered, id };
+        self.answer_of_kind(now, slot, &answer, kind);
+        for entry in replay.into_iter().flatten() {
+            self.owe(slot, entry);
+        }
+    }
+
+    /// Encodes all that was published after `seen`: entries of the palette. `None` if it cannot all be told.
+    fn replay(&mut self, slot: u32, room: &str, history: &History, seen: Position) -> Option<Vec<u32>> {
+        let missed = history.since(seen)?;
+        let space = self.space(slot);
+        if missed.len() > space.frames {
+            return None;
+        }
+        // Before anything is encoded: who asks again and again for too much is not to cost much.
+        let text_bytes: usize = history.since(seen)?.map(|(_, stored)| stored.text_bytes()).sum();
+        if text_bytes > space.bytes {
+            return None;
+        }
+        self.encode_past(slot, room, true, missed, space)
+    }
+
+    /// Encodes publications for one connection: entries of the palette. `None` if they do not fit. Not compressed, as
+    /// no answer is: nobody shares them, and who asks again and again is not to cost much.
+    fn encode_past<'h>(
+        &mut self,
+        slot: u32,
+        room: &str,
+        has_offsets: bool,
+        publications: impl Iterator<Item = (u64, &'h Stored)>,
+        space: Space,
+    ) -> Option<Vec<u32>> {
+        let dialect = dialect(self.dialect_of(slot)?);
+        let mut bytes = 0;
+        publications
+            .map(|(offset, stored)| {
+                let publication = stored.publication(room, has_offsets.then_some(offset));
+                let entry = self.palette.push(None, |out| {
+                    wire::frame_in_place(out, wire::Opcode::Text, |out| {
+                        dialect.encode_publication(&publication, out)
+                    });
+                });
+                bytes += charge(self.palette.frame(entry).len());
+                (bytes <= space.bytes).then_some(entry)
+            })
+            .collect()
+    }
+
+    fn dialect_of(&self, slot: u32) -> Option<DialectId> {
+        self.conns.at(slot).map(|conn| conn.dialect)
+    }
+
+    /// What a replay may add to a connection's outbox.
+    fn space(&self, slot: u32) -> Space {
+        let limits = &self.config.limits;
+        let (held_bytes, held_frames) = match self.pending[slot as usize] {
+            EMPTY => (0, 0),
+            BLOCKED => self
+                .conns
+                .at(slot)
+                .and_then(|conn| conn.backlog.as_ref())
+                .map_or((0, 0), |backlog| (backlog.bytes(), backlog.frames())),
+            list => (self.palette.list_bytes(list), self.palette.frames(list)),
+        };
+        let node = limits.outboxes_bytes_max.saturating_sub(self.hub.outboxes.bytes());
+        let own = (limits.outbox_bytes_max / 4 * REPLAY_QUARTERS).saturating_sub(held_bytes);
+        let frames = limits.outbox_messages_max as usize * REPLAY_QUARTERS / 4;
+        Space { bytes: own.min(node), frames: frames.saturating_sub(held_frames as usize) }
+    }
+}
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
