@@ -77,7 +77,7 @@
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is closed with a reason.
-//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
+//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason; and the binary sets its allocator.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
 
 //! # Simulation
