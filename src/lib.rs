@@ -71,8 +71,9 @@
 //! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
 //!   rooms and of admission, touched when somebody comes, joins, leaves or goes, never for a delivery.
 //! - Messages of one publisher to one room arrive in the order sent, at each member once.
-//! - Members of a room that remembers all see its publications in the order of their offsets, without gaps, from where
-//!   the answer to their joining says. A recovery tells exactly what was missed, or says that it cannot.
+//! - Members of a room that remembers all see its publications in the order of their offsets, without gaps but those that
+//!   a notice tells, from where the answer to their joining says. A recovery tells exactly what was missed, or says that
+//!   it cannot.
 //! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
 //!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
 //! - Locks are taken in one order: a stripe of the directory, a room's history. Nothing blocks under them.
@@ -80,7 +81,7 @@
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
-//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
+//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason; and the binary sets its allocator.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
 //!
 //! # Simulation

@@ -1,5 +1,7 @@
 //! The `fanwire` binary: reads the configuration, runs the server, obeys signals.
 
+mod allocator;
+
 use fanwire::Server;
 use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
 use std::io::{IsTerminal, Write};
@@ -9,12 +11,10 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type LevelHandle = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
 
 fn main() -> ExitCode {
+    allocator::set_up();
     let invocation = match config::parse_args(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => error.exit(),
