@@ -1,4 +1,4 @@
-use crate::api::{RoomInfo, RoomMessages, SlowConsumer, Stats};
+use crate::api::{MembersCursor, RoomInfo, RoomMembers, RoomMessages, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
 use crate::model::{ConnectionId, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
@@ -92,6 +92,20 @@ impl Handle {
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
         self.shared.rooms(prefix, after, limit)
+    }
+
+    /// Who is in a room: its members on this node, and the ids of up to `limit` (at least 1) of them from `cursor`
+    /// on. `None` if there is no such room.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn members(
+        &self,
+        room: &RoomName,
+        cursor: MembersCursor,
+        limit: usize,
+    ) -> Result<Option<RoomMembers>, Ended> {
+        self.shared.members(room, cursor, limit).await
     }
 
     /// A page of a room's history, in order: the first `limit` publications after an offset, or without one the last

@@ -58,7 +58,9 @@
 //!    number, the id of a list of frames that all who are owed the same share.
 //! 7. The tick ends: each connection that is owed something gets one `send` of bytes that were put together once per
 //!    list. What the kernel does not take becomes B's backlog, bounded in bytes and messages, for itself and for the
-//!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430).
+//!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430),
+//!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
+//!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
 //! In a room that remembers, steps 4 to 6 happen under the room's lock: the publication is numbered, kept and posted to
 //! the mailboxes of all shards with members, shard 1's own among them, before the next one is numbered. So all mailboxes
@@ -69,17 +71,19 @@
 //! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
 //!   rooms and of admission, touched when somebody comes, joins, leaves or goes, never for a delivery.
 //! - Messages of one publisher to one room arrive in the order sent, at each member once.
-//! - Members of a room that remembers all see its publications in the order of their offsets, without gaps, from where
-//!   the answer to their joining says. A recovery tells exactly what was missed, or says that it cannot.
+//! - Members of a room that remembers all see its publications in the order of their offsets, without gaps but those that
+//!   a notice tells, from where the answer to their joining says. A recovery tells exactly what was missed, or says that
+//!   it cannot.
 //! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
 //!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
 //! - Locks are taken in one order: a stripe of the directory, a room's history. Nothing blocks under them.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
-//! - A connection gets all that it was owed, or is closed with a reason.
-//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason.
+//! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
+//!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
+//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason; and the binary sets its allocator.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
-
+//!
 //! # Simulation
 //!
 //! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real

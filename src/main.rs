@@ -1,5 +1,7 @@
 //! The `fanwire` binary: reads the configuration, runs the server, obeys signals.
 
+mod allocator;
+
 use fanwire::Server;
 use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
 use fanwire::io::LogWriter;
@@ -13,15 +15,13 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How long the end of the process waits for what the log still has to write.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type LevelHandle = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
 
 fn main() -> ExitCode {
+    allocator::set_up();
     let invocation = match config::parse_args(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => error.exit(),

@@ -2,20 +2,22 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
+mod cursor;
 mod error;
 mod query;
 mod route;
 mod types;
 
 pub use body::{PublishRequest, parse_broadcast, parse_publish};
+pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use route::{
-    MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX, ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route,
-    SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
+    MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
+    ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
 };
 pub use types::{
-    Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMessage, RoomMessages, ShardStats,
-    SlowConsumer, SlowList, Stats, to_json,
+    Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage, RoomMessages,
+    ShardStats, SlowConsumer, SlowList, Stats, to_json,
 };
 
 /// Media type of every answer but the metrics.

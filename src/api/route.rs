@@ -1,11 +1,15 @@
-use super::ApiError;
 use super::query::{Params, percent_decode};
+use super::{ApiError, MembersCursor, NoCursor};
 use crate::model::RoomName;
 
 /// Rooms in one page of a list where the request does not say.
 pub const ROOMS_LIMIT_DEFAULT: u32 = 100;
 /// Most rooms in one page: a page is built in memory on every shard.
 pub const ROOMS_LIMIT_MAX: u32 = 1000;
+/// Members of a room listed where the request does not say.
+pub const MEMBERS_LIMIT_DEFAULT: u32 = 100;
+/// Most members of a room listed.
+pub const MEMBERS_LIMIT_MAX: u32 = 1000;
 /// Publications in one page of a room's history where the request does not say.
 pub const MESSAGES_LIMIT_DEFAULT: u32 = 100;
 /// Most publications in one page; their bytes are bounded as well.
@@ -16,6 +20,9 @@ pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 pub const SLOW_LIMIT_MAX: u32 = 1000;
 
 const READ: &str = "GET, HEAD";
+
+/// Longest cursor of a page of members: three numbers.
+const CURSOR_BYTES_MAX: usize = 20;
 
 /// What a request is for. An answer to `HEAD` is that to `GET` without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +55,15 @@ pub enum Route {
         /// The room.
         name: RoomName,
     },
+    /// `GET /v1/rooms/{name}/members?cursor=&limit=`: who is in it.
+    Members {
+        /// The room.
+        name: RoomName,
+        /// Where to go on: the `cursor` of the page before.
+        cursor: MembersCursor,
+        /// Most members to list.
+        limit: u32,
+    },
     /// `GET /v1/rooms/{name}/messages?limit=&offset=`: what the room's history keeps, in order.
     Messages {
         /// The room.
@@ -76,6 +92,7 @@ impl Route {
             | Self::Broadcast
             | Self::Rooms { .. }
             | Self::Room { .. }
+            | Self::Members { .. }
             | Self::Messages { .. }
             | Self::Stats
             | Self::Slow { .. } => true,
@@ -99,19 +116,19 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
         "/v1/stats" => on(method, READ).and_then(|()| no_params(query)).map(|()| Route::Stats),
         "/v1/slow" => on(method, READ).and_then(|()| slow(query)),
         "/v1/rooms" => on(method, READ).and_then(|()| rooms(query)),
-        _ => match path.strip_prefix("/v1/rooms/") {
-            // A bare slash separates: what would stand below a room is not there.
-            Some(name) if !name.is_empty() && !name.contains('/') => {
-                on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
-            }
-            Some(path) => match path.split_once('/') {
-                Some((name, "messages")) if !name.is_empty() => {
-                    on(method, READ).and_then(|()| messages(name, query))
+        _ => {
+            // A bare slash separates the room's name from what stands below it.
+            let below =
+                path.strip_prefix("/v1/rooms/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+            match below.filter(|(name, _)| !name.is_empty() && path.ends_with(|last| last != '/')) {
+                Some((name, "")) => {
+                    on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
                 }
+                Some((name, "members")) => on(method, READ).and_then(|()| members(name, query)),
+                Some((name, "messages")) => on(method, READ).and_then(|()| messages(name, query)),
                 _ => Err(ApiError::not_found("no such path")),
-            },
-            None => Err(ApiError::not_found("no such path")),
-        },
+            }
+        }
     }
 }
 
@@ -147,6 +164,16 @@ fn room(encoded: &str) -> Result<Route, ApiError> {
     Ok(Route::Room { name: room_name(encoded)? })
 }
 
+fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["cursor", "limit"])?;
+    let limit = params.limit("limit", MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX)?;
+    let cursor = match params.text("cursor", CURSOR_BYTES_MAX)?.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string()))?,
+        None => MembersCursor::START,
+    };
+    Ok(Route::Members { name: room_name(encoded)?, cursor, limit })
+}
+
 fn messages(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
     let params = Params::parse(query, ["limit", "offset"])?;
     Ok(Route::Messages {
@@ -175,6 +202,12 @@ mod tests {
     #[test]
     fn every_route_is_found() {
         let room = |name: &str| Route::Room { name: RoomName::new(name).unwrap() };
+        let members_after = |name: &str, cursor, limit| {
+            let name = RoomName::new(name).unwrap();
+            Route::Members { name, cursor, limit }
+        };
+        let members = |name, limit| members_after(name, MembersCursor::START, limit);
+        let cursor = MembersCursor { shard: 1, encoding: 0, before: 9 };
         let page =
             |name: &str, offset, limit| Route::Messages { name: RoomName::new(name).unwrap(), offset, limit };
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
@@ -201,6 +234,10 @@ mod tests {
             ("GET", "/v1/rooms/chat", room("chat"), true),
             ("GET", "/v1/rooms/a%2Fb%20c+d%C3%A9", room("a/b c+dé"), true),
             ("HEAD", "/v1/rooms/..", room(".."), true),
+            ("GET", "/v1/rooms/members", room("members"), true),
+            ("GET", "/v1/rooms/a%2Fb/members", members("a/b", MEMBERS_LIMIT_DEFAULT), true),
+            ("GET", "/v1/rooms/members/members?limit=1000&cursor=", members("members", 1000), true),
+            ("GET", "/v1/rooms/a/members?limit=5&cursor=1-0-9", members_after("a", cursor, 5), true),
             ("GET", "/v1/rooms/a%2Fb/messages", page("a/b", None, MESSAGES_LIMIT_DEFAULT), true),
             ("HEAD", "/v1/rooms/messages/messages?offset=0&limit=1", page("messages", Some(0), 1), true),
             ("GET", "/v1/rooms/messages", room("messages"), true),
@@ -223,7 +260,10 @@ mod tests {
             "/v1",
             "/v1/",
             "/v1/rooms/",
-            "/v1/rooms/a/members",
+            "/v1/rooms/a/",
+            "/v1/rooms/a/member",
+            "/v1/rooms/a/members/",
+            "/v1/rooms//members",
             "/v1/rooms//",
             "/v1/rooms//messages",
             "/v1/rooms/a/messages/",
@@ -279,6 +319,10 @@ mod tests {
             "/v1/rooms?prefix=%0A",
             "/v1/rooms?page=2",
             "/v1/rooms/chat?x",
+            "/v1/rooms/chat/members?limit=1001",
+            "/v1/rooms/%00/members",
+            "/v1/rooms/chat/members?cursor=chat",
+            "/v1/rooms/chat/members?cursor=1-2-3-4",
             "/v1/rooms/chat/messages?x",
             "/v1/rooms/chat/messages?limit=0",
             "/v1/rooms/chat/messages?limit=1001",

@@ -125,6 +125,19 @@ pub struct RoomList {
     pub cursor: Option<String>,
 }
 
+/// Who is in a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomMembers {
+    /// The room's name.
+    pub room: String,
+    /// Members on this node.
+    pub client_count: u64,
+    /// Ids of some of them, in no order.
+    pub members: Vec<String>,
+    /// To be given for the next page, see [`super::MembersCursor`]; `null` on the last one.
+    pub cursor: Option<String>,
+}
+
 /// State of the node. Counts of what happened are since its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {

@@ -1,5 +1,6 @@
 //! What every other part may use and what knows nothing of them.
 
+mod field;
 mod gcra;
 mod json;
 mod mutation;
@@ -7,6 +8,7 @@ mod pattern;
 mod slab;
 mod wheel;
 
+pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
 pub use json::json_depth_within;
 #[cfg(all(feature = "mutations", debug_assertions))]

@@ -64,6 +64,24 @@ impl Pattern {
         Ok(Self { segments })
     }
 
+    /// Whether every name that fits `other` fits this one too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = other.segments.iter();
+        for segment in &self.segments {
+            let covered = match (segment, others.next()) {
+                (Segment::Rest, Some(_)) => return true,
+                (Segment::One, Some(Segment::One)) => true,
+                (Segment::One, Some(Segment::Text(text))) => !text.is_empty(),
+                (Segment::Text(text), Some(Segment::Text(other))) => text == other,
+                _ => false,
+            };
+            if !covered {
+                return false;
+            }
+        }
+        others.next().is_none()
+    }
+
     /// Whether a name fits. One pass, no allocation.
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = name.split(SEPARATOR);
@@ -134,5 +152,28 @@ mod tests {
         assert_eq!(wrong("a:**:b"), PatternError::RestInside);
         assert_eq!(wrong("a*"), PatternError::StarInText);
         assert_eq!(wrong(&"a:".repeat(16)), PatternError::TooLong);
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_are_no_wider() {
+        for (wide, narrow, covers) in [
+            ("**", "a", true),
+            ("**", "a::*", true),
+            ("a:**", "a:*:b", true),
+            ("a:*", "a:b", true),
+            ("a:*", "a:*", true),
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a:*", "a:", false),
+            ("a:*", "a:**", false),
+            ("a:*", "a", false),
+            ("a", "a:*", false),
+            ("a:**", "a", false),
+            ("*", "**", false),
+            ("a:b", "a:*", false),
+        ] {
+            let [wide, narrow] = [wide, narrow].map(|text| Pattern::parse(text).unwrap());
+            assert_eq!(wide.covers(&narrow), covers, "{wide} {narrow}");
+        }
     }
 }

@@ -248,6 +248,12 @@ pub(super) const KEYS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "presence_interval",
+        Kind::Time { at: |c| &mut c.times.presence_interval, min: Duration::from_millis(10), max: Duration::from_secs(3600) },
+        "Time over which joins and leaves of a room with presence are told together",
+    )
+    .reloaded(),
+    key(
         "ready_timeout",
         Kind::Time { at: |c| &mut c.times.ready_timeout, min: Duration::from_millis(10), max: Duration::from_secs(60) },
         "Time in which a canary must come through every shard for /ready",

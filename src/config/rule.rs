@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Most rules: each first join of a room looks through them.
 const RULES_MAX: usize = 1000;
 
+/// Longest name of a field to conflate by.
+const KEY_BYTES_MAX: usize = 255;
+
 /// Most publications in one history: they are dropped in one go when all have become too old, which takes the shard
 /// that does it some milliseconds for so many.
 const MESSAGES_MAX: u32 = 100_000;
@@ -67,10 +70,11 @@ pub enum Overflow {
     /// The member is closed with 4430.
     #[default]
     Disconnect,
-    /// The member's oldest publications of the room are dropped, and it is told how many.
+    /// The member's oldest publications are dropped, of the room of this policy or [`Overflow::Conflate`] of which
+    /// most bytes wait, and it is told how many.
     DropOldest,
     /// Of the room's publications that wait for the member, those with the same value of this field of `data` make
-    /// place for the newest, and it is told how many.
+    /// place for the newest, and it is told how many. Beyond that as [`Overflow::DropOldest`].
     Conflate {
         /// A top-level field of `data`; none: the newest publication alone counts.
         key: Option<String>,
@@ -115,8 +119,17 @@ pub(super) fn parse_rules(text: &str) -> Result<Vec<RoomRule>, String> {
     if written.len() > RULES_MAX {
         return Err(format!("there are more than {RULES_MAX} rules"));
     }
-    let rules = written.into_iter().enumerate();
-    rules.map(|(index, rule)| rule.check().map_err(|what| format!("rule {}: {what}", index + 1))).collect()
+    let mut rules: Vec<RoomRule> = Vec::with_capacity(written.len());
+    for (index, rule) in written.into_iter().enumerate() {
+        let rule = rule.check().map_err(|what| format!("rule {}: {what}", index + 1))?;
+        // A rule that never counts is a mistake in the order, or a leftover that contradicts what holds.
+        if let Some(before) = rules.iter().position(|before| before.pattern.covers(&rule.pattern)) {
+            let (number, before) = (index + 1, before + 1);
+            return Err(format!("rule {number}: never counts, as rule {before} matches all its rooms"));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
 }
 
 /// Writes rules so that [`parse_rules`] reads them back.
@@ -152,6 +165,8 @@ impl Written {
                 Some(HistoryLimits { messages_max, age_max, bytes_max })
             }
         };
+        let key_fits = self.conflate_key.as_ref().is_none_or(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+        within("conflate_key", key_fits, "1 to 255 bytes")?;
         let key_alone = self.conflate_key.is_some() && self.overflow.as_deref() != Some("conflate");
         within("overflow", !key_alone, "conflate where conflate_key is given")?;
         let overflow = match self.overflow.as_deref() {
@@ -250,6 +265,11 @@ mod tests {
             "[{pattern: a, history_messages: 1, history_bytes: 1}]",
             "[{pattern: a, overflow: explode}]",
             "[{pattern: a, conflate_key: k}]",
+            "[{pattern: a, overflow: drop_oldest, conflate_key: k}]",
+            "[{pattern: a, overflow: conflate, conflate_key: ''}]",
+            "[{pattern: a, presence: 1}]",
+            "[{pattern: a}, {pattern: a}]",
+            "[{pattern: 'a:**'}, {pattern: 'a:*', presence: true}]",
         ] {
             assert!(parse_rules(wrong).is_err(), "{wrong}");
         }

@@ -148,6 +148,8 @@ pub struct Times {
     pub close_wait: Duration,
     /// Time over which a shutdown closes all connections.
     pub drain_timeout: Duration,
+    /// Time over which joins and leaves of a room with presence are told together.
+    pub presence_interval: Duration,
     /// Time in which a canary publication must come through every shard for `/ready`.
     pub ready_timeout: Duration,
 }
@@ -254,6 +256,7 @@ impl Default for Times {
             handshake_timeout: Duration::from_secs(30),
             close_wait: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),
+            presence_interval: Duration::from_secs(1),
             ready_timeout: Duration::from_secs(1),
         }
     }

@@ -1,4 +1,5 @@
 use super::histories::{Histories, KEPT_BYTES};
+use super::presence::Presence;
 use super::room_log::{Ledger, LogGuard, RoomLog};
 use crate::base::Pattern;
 use crate::config::{RoomPolicy, RoomRule};
@@ -105,6 +106,7 @@ impl Directory {
         let room = Arc::new(RoomShared {
             id,
             log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), &self.ledger),
+            presence: policy.presence.then(|| Presence::new(self.shards)),
             policy,
             name: name.clone(),
             members: AtomicU32::new(0),
@@ -202,6 +204,8 @@ pub struct RoomShared {
     pub policy: Arc<RoomPolicy>,
     /// What it remembers, where its policy asks for that.
     pub log: Option<Box<RoomLog>>,
+    /// Who is in it, if its policy has that told.
+    pub presence: Option<Presence>,
     members: AtomicU32,
     interest: Box<[AtomicU64]>,
 }
@@ -255,6 +259,12 @@ impl RoomShared {
         let word = self.interest[shard].load(Ordering::Acquire);
         let encodings = (word >> 32) as u32;
         (encodings != 0).then_some(Interest { local: word as u32, encodings })
+    }
+
+    /// Mask of the encodings that its members on the node have.
+    pub fn encodings(&self) -> u32 {
+        let interests = (0..self.interest.len()).filter_map(|shard| self.interest(shard));
+        interests.fold(0, |mask, interest| mask | interest.encodings)
     }
 
     /// States what `shard` wants to hear; called by that shard alone, before it confirms the join.

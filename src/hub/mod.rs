@@ -9,6 +9,8 @@ mod encodings;
 mod histories;
 mod history;
 mod outboxes;
+mod overflow;
+mod presence;
 mod room_log;
 mod rooms;
 
@@ -17,10 +19,13 @@ pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use encodings::Encodings;
 pub use history::{ENTRY_BYTES, History, Stored};
 pub use outboxes::Outboxes;
+pub use overflow::Loss;
+pub use presence::Presence;
 pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What the shards of one node share.
@@ -38,6 +43,8 @@ pub struct Hub {
     pub echoes: AtomicU32,
     /// Key that hides locators in connection ids.
     pub connection_key: u64,
+    /// Hides which values share a key of conflation.
+    key_hash: RandomState,
     draining: AtomicBool,
 }
 
@@ -51,6 +58,7 @@ impl Hub {
             outboxes: Outboxes::new(shards),
             echoes: AtomicU32::new(0),
             connection_key,
+            key_hash: RandomState::new(),
             draining: AtomicBool::new(false),
         }
     }

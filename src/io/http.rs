@@ -245,6 +245,13 @@ impl Http {
                 Some(room) => Ok(json(&room)),
                 None => Err(ApiError::not_found("no such room")),
             },
+            Route::Members { name, cursor, limit } => {
+                let members = self.node.members(&name, cursor, limit as usize).await;
+                match members.map_err(|_| ApiError::unavailable("shutting down"))? {
+                    Some(members) => Ok(json(&members)),
+                    None => Err(ApiError::not_found("no such room")),
+                }
+            }
             Route::Messages { name, offset, limit } => {
                 match self.node.messages(name.as_str(), offset, limit as usize) {
                     Some(page) => Ok(json(&page)),

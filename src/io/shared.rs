@@ -1,9 +1,12 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
 use super::log::LogWriter;
-use crate::api::{HistoryInfo, RoomInfo, RoomMessage, RoomMessages, ShardStats, SlowConsumer, Stats};
+use crate::api::{
+    HistoryInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, ShardStats, SlowConsumer,
+    Stats,
+};
 use crate::hub::{Hub, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
-use crate::model::ConnectionId;
+use crate::model::{ConnectionId, RoomName};
 use crate::shard::{Mail, Reply, Request};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -101,6 +104,37 @@ impl NodeShared {
         slow.sort_by_key(|entry| std::cmp::Reverse(entry.backlog_bytes));
         slow.truncate(limit);
         Ok(slow)
+    }
+
+    /// Who is in a room: its members on this node, and the ids of up to `limit` of them from `cursor` on. `None` if
+    /// there is no such room.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn members(
+        &self,
+        room: &RoomName,
+        cursor: MembersCursor,
+        limit: usize,
+    ) -> Result<Option<RoomMembers>, Ended> {
+        let Some(shared) = self.hub.directory.get(room.as_str()) else { return Ok(None) };
+        let mut members = Vec::new();
+        let mut next = Some(cursor);
+        while let Some(cursor) = next.filter(|_| members.len() < limit) {
+            let shard = usize::from(cursor.shard);
+            let mut more = None;
+            if shard < self.mailboxes.len() && shared.interest(shard).is_some() {
+                let (room, limit) = (room.clone(), limit - members.len());
+                let ask = |reply| Request::Members { room, cursor, limit, reply };
+                let (ids, rest) = self.ask(shard, ask).await?;
+                members.extend(ids.iter().map(ConnectionId::to_string));
+                more = rest;
+            }
+            let others = (shard + 1..self.mailboxes.len()).find(|shard| shared.interest(*shard).is_some());
+            next = more.or_else(|| others.map(|shard| MembersCursor::shard(shard as u16)));
+        }
+        let (client_count, cursor) = (u64::from(shared.members()), next.map(|next| next.to_string()));
+        Ok(Some(RoomMembers { room: room.to_string(), client_count, members, cursor }))
     }
 
     /// Sends a canary through the mailbox and the tick of every shard.

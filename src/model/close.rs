@@ -124,14 +124,19 @@ pub enum DropReason {
     NodeOutboxes,
     /// The connection ended before they were written.
     Closed,
+    /// The oldest of a room that drops these when an outbox is full.
+    DropOldest,
+    /// Replaced by a newer one of the same key.
+    Conflated,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 3] = [Self::Outbox, Self::NodeOutboxes, Self::Closed];
+    pub const ALL: [Self; 5] =
+        [Self::Outbox, Self::NodeOutboxes, Self::Closed, Self::DropOldest, Self::Conflated];
 
     /// Label values, by [`DropReason::index`].
-    pub const LABELS: [&'static str; 3] = ["outbox", "node_outboxes", "closed"];
+    pub const LABELS: [&'static str; 5] = ["outbox", "node_outboxes", "closed", "drop_oldest", "conflated"];
 
     /// Position in [`DropReason::ALL`], for counters.
     pub const fn index(self) -> usize {

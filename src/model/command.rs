@@ -4,6 +4,9 @@ use std::borrow::Cow;
 /// A client's own mark on a request (`id`), echoed in the answer: a raw JSON string or number.
 pub type RequestId<'a> = Option<&'a str>;
 
+/// Most members that one answer names: 1,000 ids are some 40 KB of JSON.
+pub const PRESENCE_LIMIT_MAX: u32 = 1000;
+
 /// What a client asks for, in any dialect. Borrowed from the received bytes.
 #[derive(Debug, PartialEq)]
 pub enum Command<'a> {
@@ -40,6 +43,15 @@ pub enum Command<'a> {
         event: Cow<'a, str>,
         /// Valid JSON, bounded in depth.
         data: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Who is in a room.
+    Presence {
+        /// The room's name, valid by `RoomName::check`.
+        room: Cow<'a, str>,
+        /// Most members to name, 1 to [`PRESENCE_LIMIT_MAX`].
+        limit: u32,
         /// Echoed.
         id: RequestId<'a>,
     },
@@ -84,13 +96,15 @@ pub enum Refusal {
     RateLimited,
     /// Clients may not broadcast here.
     BroadcastDisabled,
+    /// The room's members are not told.
+    PresenceDisabled,
     /// A handler of the embedding program failed.
     Internal,
 }
 
 impl Refusal {
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 13] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -102,6 +116,7 @@ impl Refusal {
         "too_many_rooms",
         "rate_limited",
         "broadcast_disabled",
+        "presence_disabled",
         "internal",
     ];
 
@@ -124,9 +139,19 @@ impl Refusal {
             Self::TooManyRooms => "too many rooms for one connection",
             Self::RateLimited => "rate limit exceeded",
             Self::BroadcastDisabled => "broadcast is disabled",
+            Self::PresenceDisabled => "presence is not enabled for this room",
             Self::Internal => "internal error",
         }
     }
+}
+
+/// Connections that joined or left: some by name, and how many there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Changed<'a> {
+    /// Some of them.
+    pub ids: &'a [ConnectionId],
+    /// All of them, counted.
+    pub count: u32,
 }
 
 /// What the server says to one connection, in any dialect.
@@ -165,6 +190,35 @@ pub enum Answer<'a> {
         offset: Option<u64>,
         /// Echoed.
         id: RequestId<'a>,
+    },
+    /// Who is in a room.
+    Presence {
+        /// The room.
+        room: &'a str,
+        /// Members of the room on this node.
+        client_count: u32,
+        /// Some of them, at most [`PRESENCE_LIMIT_MAX`], in no order.
+        clients: &'a [ConnectionId],
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Who joined a room and who left it lately. Goes to all members.
+    PresenceChange {
+        /// The room.
+        room: &'a str,
+        /// Who joined.
+        joined: Changed<'a>,
+        /// Who left.
+        left: Changed<'a>,
+        /// Members of the room on this node.
+        client_count: u32,
+    },
+    /// Publications of a room that the connection did not get, in the place where they would have stood.
+    Gap {
+        /// The room.
+        room: &'a str,
+        /// How many.
+        lost: u64,
     },
     /// Answer to [`Command::Ping`].
     Pong {

@@ -8,7 +8,7 @@ mod publication;
 mod room;
 
 pub use close::{CloseReason, DropReason};
-pub use command::{Answer, Command, Refusal, RequestId};
+pub use command::{Answer, Changed, Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
 pub use connection_id::{ConnectionId, Locator};
 pub use position::{Epoch, Position};
 pub use publication::{Compression, DialectId, Encoding, Publication};

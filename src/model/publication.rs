@@ -67,6 +67,11 @@ impl Encoding {
         Self(dialect.0 * Compression::ALL.len() as u8 + compression as u8)
     }
 
+    /// All encodings that may be, by growing [`Encoding::index`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT as u8).map(Self)
+    }
+
     /// Its place among all encodings, below [`Encoding::COUNT`].
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -114,6 +119,7 @@ mod tests {
             assert_eq!(dialect.encodings(), own);
         }
         assert_eq!(seen, u32::MAX);
+        assert!(Encoding::all().map(Encoding::index).eq(0..Encoding::COUNT));
     }
 
     #[test]

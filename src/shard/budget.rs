@@ -9,7 +9,8 @@ const CENSUS_MS: u64 = 10;
 
 impl Shard {
     /// Takes `bytes` out of the node's bound, at the cost of larger backlogs than the `would_be` bytes that the
-    /// asking connection would hold. `false` if none of this shard is larger.
+    /// asking connection would hold: these lose what they may lose, and are evicted when there is no more of that.
+    /// `false` if none of this shard is larger.
     pub(super) fn take_budget(&mut self, bytes: usize, would_be: usize) -> bool {
         let bound = self.config.limits.outboxes_bytes_max;
         while !self.hub.outboxes.take(bytes, bound) {
@@ -18,14 +19,30 @@ impl Shard {
                 self.evict_elsewhere = Some(shard);
             }
             let Some(victim) = self.next_victim(would_be) else { return false };
-            self.cut_backlog(victim, DropReason::NodeOutboxes);
-            self.doom(victim);
+            if self.shed(victim) {
+                self.victims.push((self.evictable_bytes(victim), victim));
+            } else {
+                self.cut_backlog(victim, DropReason::NodeOutboxes);
+                self.doom(victim);
+            }
         }
         if mutated(Mutation::ChargeTwice) {
             self.hub.outboxes.force(bytes);
         }
         self.metrics.backlog_bytes.add(bytes as u64);
         true
+    }
+
+    /// Drops the older half of what waits for a connection and may be lost. `false` if nothing may.
+    pub(super) fn shed(&mut self, slot: u32) -> bool {
+        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else {
+            return false;
+        };
+        let half = backlog.lossy_frames().div_ceil(2);
+        let given = (0..half).filter_map(|_| backlog.drop_any()).sum();
+        self.give_budget(given);
+        self.metrics.drops.add(DropReason::DropOldest.index(), half as u64);
+        half > 0
     }
 
     /// Takes `bytes` whatever the bound: the rest of a frame that has begun, and close frames.

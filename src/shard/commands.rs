@@ -1,6 +1,7 @@
 //! What clients ask for.
 
 use super::handlers::CustomRequest;
+use super::palette::Kind;
 use super::recovery::Joined;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
@@ -49,7 +50,7 @@ impl Shard {
         }
     }
 
-    fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
+    pub(super) fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
         self.metrics.refusals.inc(refusal.index());
         let id = if mutated(Mutation::ForgetId) { None } else { id };
         self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
@@ -65,13 +66,14 @@ impl Shard {
                 Err(refusal) => self.refuse(now, slot, refusal, id),
             },
             Command::Unsubscribe { room, id } => {
-                self.unsubscribe(slot, &room);
-                self.answer(now, slot, &Answer::Unsubscribed { room: &room, id });
+                let kind = self.unsubscribe(slot, &room).map(Kind::After);
+                self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
             }
             Command::Publish { room, event, data, id } => {
                 self.client_publish(now, slot, &room, &event, data, id);
             }
             Command::Broadcast { event, data, id } => self.client_broadcast(now, slot, &event, data, id),
+            Command::Presence { room, limit, id } => self.presence(now, slot, &room, limit, id),
             Command::Ping { id } => self.answer(now, slot, &Answer::Pong { id }),
             Command::Custom { event, data, id } => self.custom(now, slot, &event, data, id),
         }
@@ -97,15 +99,17 @@ impl Shard {
             .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
             .map_err(|_| Refusal::RoomFull)?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
+        self.note_join(slot, membership);
         self.metrics.members.add(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
         Ok(Joined { local: membership.room, client_count, was_member: false })
     }
 
-    /// Ends a membership, if there is one.
-    fn unsubscribe(&mut self, slot: u32, room: &str) {
-        let Some(index) = self.membership(slot, room) else { return };
-        let Some(conn) = self.conns.at_mut(slot) else { return };
+    /// Ends a membership, if there is one. Returns the room's id.
+    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
+        let index = self.membership(slot, room)?;
+        let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
+        let conn = self.conns.at_mut(slot)?;
         let encoding = conn.encoding();
         let left = conn.memberships.swap_remove(index);
         let moved = conn.memberships.get(index).copied();
@@ -115,10 +119,11 @@ impl Shard {
             self.rooms.set_back(encoding, moved, index as u32);
         }
         self.leave_room(encoding, left);
+        Some(id)
     }
 
     /// Index of a connection's membership of a room.
-    fn membership(&self, slot: u32, room: &str) -> Option<usize> {
+    pub(super) fn membership(&self, slot: u32, room: &str) -> Option<usize> {
         let room = self.rooms.find(room)?;
         self.conns.at(slot)?.memberships.iter().position(|membership| membership.room == room)
     }

@@ -1,8 +1,8 @@
-//! One publication in every encoding that is wanted, each built once, however many connections have it.
+//! One text for many connections in every encoding that is wanted, each built once, however many have it: a
+//! publication, or a notice to all members of a room.
 
 use super::{Now, Shard};
-use crate::dialect::Dialect;
-use crate::model::{Compression, Encoding, Publication};
+use crate::model::{Compression, DialectId, Encoding};
 use crate::wire::{self, Deflater};
 use smallvec::SmallVec;
 
@@ -12,36 +12,35 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// What a shard compresses with, shared by all its connections.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
-    /// A publication's text before it is compressed.
+    /// A text before it is compressed.
     text: Vec<u8>,
     pub deflater: Deflater,
 }
 
-/// A publication's frames: entries of the palette, each with the mask of the encodings that it is for.
+/// The frames of one text: entries of the palette, each with the mask of the encodings that it is for.
 pub(super) type Frames = SmallVec<[(u32, u32); Compression::ALL.len()]>;
 
 impl Shard {
-    /// Puts a publication into the palette, in the encodings of `dialect` that are in the mask `wanted`.
+    /// Puts what `write` writes in a dialect into the palette, in the encodings of the dialect that are in the mask
+    /// `wanted`.
     pub(super) fn encode(
         &mut self,
         now: Now,
-        dialect: &dyn Dialect,
-        publication: &Publication<'_>,
+        dialect: DialectId,
         wanted: u32,
+        write: impl FnOnce(&mut Vec<u8>),
     ) -> Frames {
-        let plain = Encoding::new(dialect.id(), Compression::None).bit();
+        let plain = Encoding::new(dialect, Compression::None).bit();
         if wanted & !plain == 0 {
             let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                    dialect.encode_publication(publication, out)
-                });
+                wire::frame_in_place(out, wire::Opcode::Text, write);
             });
             return Frames::from_slice(&[(entry, wanted)]);
         }
         let Self { palette, encoder: Encoder { text, deflater }, metrics, config, .. } = self;
         text.clear();
         text.shrink_to(KEPT_BYTES);
-        dialect.encode_publication(publication, text);
+        write(text);
         let mut frames = Frames::new();
         let mut uncompressed = wanted;
         if text.len() >= config.deflate.min_bytes {
@@ -71,12 +70,12 @@ impl Shard {
 
 /// The compressed encodings among `wanted`, by the window to compress with. One that holds the whole message is as
 /// good as the largest, because nothing refers back beyond the message's start: these share one frame.
-fn by_window(dialect: &dyn Dialect, wanted: u32, len: usize) -> impl Iterator<Item = (u8, u32)> {
+fn by_window(dialect: DialectId, wanted: u32, len: usize) -> impl Iterator<Item = (u8, u32)> {
     let mut masks = [0; Compression::ALL.len()];
     for compression in &Compression::ALL[1..] {
         let holds_all = len <= 1 << compression.window_bits();
         let window = if holds_all { Compression::Window15 } else { *compression };
-        masks[window as usize] |= wanted & Encoding::new(dialect.id(), *compression).bit();
+        masks[window as usize] |= wanted & Encoding::new(dialect, *compression).bit();
     }
     let windows = Compression::ALL.into_iter().map(Compression::window_bits);
     windows.zip(masks).filter(|(_, encodings)| *encodings != 0)
@@ -85,11 +84,11 @@ fn by_window(dialect: &dyn Dialect, wanted: u32, len: usize) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Rooms;
+    use crate::dialect::{Dialect, Rooms};
 
     fn masks(wanted: &[Compression], len: usize) -> Vec<(u8, u32)> {
         let bit = |compression: &Compression| Encoding::new(Rooms.id(), *compression).bit();
-        by_window(&Rooms, wanted.iter().map(bit).sum(), len).collect()
+        by_window(Rooms.id(), wanted.iter().map(bit).sum(), len).collect()
     }
 
     #[test]

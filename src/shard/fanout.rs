@@ -1,11 +1,12 @@
 //! The way of a publication: encoded once per encoding, owed to the members here, mailed to the shards that have more.
 
+use super::encode::Frames;
 use super::mail::{FrameBatch, FrameItem, Published, Target};
-use super::palette::EMPTY;
+use super::palette::{EMPTY, Kind, Tag};
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::dialect::DIALECTS;
-use crate::hub::RoomShared;
+use crate::hub::{Loss, RoomShared};
 use crate::model::Publication;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,8 +14,21 @@ use std::sync::atomic::Ordering;
 /// No slot: nobody is left out of a fan-out.
 pub(super) const NOBODY: u32 = u32::MAX;
 
-/// A frame of a room without order.
+/// A frame that has no place in a room's order.
 const NO_OFFSET: u64 = 0;
+
+/// Whom a frame is for among the connections of one shard, and what may become of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery {
+    pub target: Target,
+    /// Mask of the encodings that it is for.
+    pub encodings: u32,
+    pub loss: Loss,
+    /// Slot of the connection that it is not for, or [`NOBODY`].
+    pub except: u32,
+    /// Its place in the room's order, or [`NO_OFFSET`]. Members that have been told of it already do not get it.
+    pub offset: u64,
+}
 
 impl Shard {
     /// Publishes to a room, without the connection in slot `except`. `None` if the room has no members and has just
@@ -30,32 +44,43 @@ impl Shard {
             return self.publish_ordered(now, room, log, publication, except);
         }
         self.metrics.publications.add(1);
-        let shards = self.outgoing.len();
-        let wanted =
-            (0..shards).filter_map(|shard| room.interest(shard)).fold(0, |mask, it| mask | it.encodings);
+        let loss = self.hub.loss(&room.policy, publication.data);
+        let wanted = room.encodings();
         for dialect in DIALECTS {
             let wanted = wanted & dialect.id().encodings();
-            if wanted == 0 {
-                continue;
-            }
-            for (entry, encodings) in self.encode(now, dialect, publication, wanted) {
-                for shard in 0..shards {
-                    let Some(interest) = room.interest(shard).filter(|it| it.encodings & encodings != 0)
-                    else {
-                        continue;
-                    };
-                    let target = Target::Room { local: interest.local, id: room.id };
-                    if shard == self.index {
-                        self.deliver(entry, encodings, target, except.unwrap_or(NOBODY), NO_OFFSET);
-                    } else {
-                        let frame = self.palette.frame(entry);
-                        self.outgoing[shard].push(frame, target, encodings, now.us);
-                    }
-                }
+            if wanted != 0 {
+                let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
+                let frames = self.encode(now, dialect.id(), wanted, write);
+                self.bring_to_members(now, room, &frames, loss, except.unwrap_or(NOBODY));
             }
         }
         let delivered = room.members().saturating_sub(u32::from(except.is_some()));
         Some(Published { delivered, position: None })
+    }
+
+    /// Brings the frames of one text to the members of a room on all shards, without the connection in slot `except`.
+    pub(super) fn bring_to_members(
+        &mut self,
+        now: Now,
+        room: &RoomShared,
+        frames: &Frames,
+        loss: Loss,
+        except: u32,
+    ) {
+        for &(entry, encodings) in frames {
+            for shard in 0..self.outgoing.len() {
+                let Some(interest) = room.interest(shard).filter(|it| it.encodings & encodings != 0) else {
+                    continue;
+                };
+                let target = Target::Room { local: interest.local, id: room.id };
+                self.bring(
+                    now,
+                    shard,
+                    entry,
+                    Delivery { target, encodings, loss, except, offset: NO_OFFSET },
+                );
+            }
+        }
     }
 
     /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
@@ -67,24 +92,32 @@ impl Shard {
     ) -> u32 {
         self.metrics.publications.add(1);
         let in_use = self.hub.encodings.in_use();
+        let (target, loss, except_slot) = (Target::All, Loss::Never, except.unwrap_or(NOBODY));
         for dialect in DIALECTS {
             let wanted = in_use & dialect.id().encodings();
             if wanted == 0 {
                 continue;
             }
-            for (entry, encodings) in self.encode(now, dialect, publication, wanted) {
+            let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
+            for (entry, encodings) in self.encode(now, dialect.id(), wanted, write) {
                 for shard in 0..self.outgoing.len() {
-                    if shard == self.index {
-                        self.deliver(entry, encodings, Target::All, except.unwrap_or(NOBODY), NO_OFFSET);
-                    } else {
-                        let frame = self.palette.frame(entry);
-                        self.outgoing[shard].push(frame, Target::All, encodings, now.us);
-                    }
+                    let delivery =
+                        Delivery { target, encodings, loss, except: except_slot, offset: NO_OFFSET };
+                    self.bring(now, shard, entry, delivery);
                 }
             }
         }
         let unreached = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
         self.hub.admission.connections().saturating_sub(unreached)
+    }
+
+    /// Brings a frame of the palette to one shard: at once if that is this one, else with the next batch.
+    fn bring(&mut self, now: Now, shard: usize, entry: u32, delivery: Delivery) {
+        if shard == self.index {
+            self.deliver(entry, &delivery);
+        } else {
+            self.outgoing[shard].push(self.palette.frame(entry), now.us, &delivery);
+        }
     }
 
     /// Takes another shard's frames over.
@@ -95,13 +128,29 @@ impl Shard {
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, item.encodings, item.target, NOBODY, NO_OFFSET);
+            let FrameItem { target, encodings, loss, .. } = *item;
+            self.deliver(entry, &Delivery { target, encodings, loss, except: NOBODY, offset: NO_OFFSET });
         }
     }
 
-    /// Makes each connection of this shard that the frame is for owe it: those whose encodings are in the mask. The
-    /// innermost loop of the server.
-    pub(super) fn deliver(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
+    /// Makes each connection of this shard that the frame is for owe it.
+    pub(super) fn deliver(&mut self, entry: u32, delivery: &Delivery) {
+        let Delivery { target, encodings, loss, except, offset } = *delivery;
+        if loss != Loss::Never
+            && let Target::Room { local, id } = target
+        {
+            self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss }));
+        }
+        self.fan_out(entry, encodings, target, except, offset);
+        if !self.met.is_empty() {
+            self.owe_blocked(entry);
+        }
+    }
+
+    /// The innermost loop of the server. In a function of its own, with its arguments one by one, as it costs an
+    /// instruction more for each member otherwise.
+    #[inline(never)]
+    fn fan_out(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
         let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
@@ -139,9 +188,6 @@ impl Shard {
                 .filter(|(_, conn)| conn.is_open() && conn.encoding().bit() & encodings != 0 && !conn.echo)
                 .for_each(|(key, _)| owe(key.slot)),
         }
-        if !self.met.is_empty() {
-            self.owe_blocked(entry, 0);
-        }
     }
 
     /// The frames for another shard since the last call.
@@ -151,8 +197,9 @@ impl Shard {
 }
 
 impl FrameBatch {
-    fn push(&mut self, frame: &[u8], target: Target, encodings: u32, accepted_us: u64) {
+    fn push(&mut self, frame: &[u8], accepted_us: u64, delivery: &Delivery) {
+        let Delivery { target, encodings, loss, .. } = *delivery;
         self.bytes.extend_from_slice(frame);
-        self.items.push(FrameItem { end: self.bytes.len(), target, encodings, accepted_us });
+        self.items.push(FrameItem { end: self.bytes.len(), target, encodings, accepted_us, loss });
     }
 }

@@ -1,6 +1,7 @@
-use crate::api::SlowConsumer;
+use crate::api::{MembersCursor, SlowConsumer};
 use crate::config::Config;
-use crate::model::{ConnectionId, Position};
+use crate::hub::Loss;
+use crate::model::{ConnectionId, Position, RoomName};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub(super) struct OrderedFrames {
     pub offset: u64,
     /// When the publication was accepted, in microseconds of the node's clock.
     pub accepted_us: u64,
+    /// What may become of it on its way to a member.
+    pub loss: Loss,
     /// Each frame with the mask of the encodings that it is for.
     pub by_encoding: SmallVec<[(u32, Box<[u8]>); 1]>,
 }
@@ -81,6 +84,8 @@ pub(super) struct FrameItem {
     pub encodings: u32,
     /// When its publication was accepted, in microseconds of the node's clock.
     pub accepted_us: u64,
+    /// What may become of it on its way to a member.
+    pub loss: Loss,
 }
 
 /// Whom a frame is for.
@@ -145,6 +150,17 @@ pub enum Request {
         /// Told whether the connection exists.
         reply: Reply<bool>,
     },
+    /// Connections of this shard that are members of a room, at most `limit`.
+    Members {
+        /// The room.
+        room: RoomName,
+        /// Where to go on.
+        cursor: MembersCursor,
+        /// Most ids wanted.
+        limit: usize,
+        /// Told the ids, in no order, and where to go on if this shard has more.
+        reply: Reply<(Vec<ConnectionId>, Option<MembersCursor>)>,
+    },
     /// The consumers with the largest backlogs, at most `limit`.
     Slow {
         /// Most entries wanted.
@@ -154,7 +170,7 @@ pub enum Request {
     },
     /// Passes the mailbox and the next tick; the reply says that it did.
     Canary(Reply<()>),
-    /// Evicts the shard's largest backlog, because the node's outboxes are near their bound.
+    /// Takes what it may from the shard's largest backlog, or evicts it, because the node's outboxes are near their bound.
     EvictLargest,
     /// Takes a new configuration over.
     Reconfigure(Arc<Config>),

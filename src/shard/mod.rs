@@ -29,7 +29,9 @@ mod inspect;
 mod mail;
 mod ordered;
 mod outbox;
+mod overflow;
 mod palette;
+mod presence;
 mod receive;
 mod recovery;
 mod requests;
@@ -158,6 +160,7 @@ pub struct Shard {
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
     evict_elsewhere: Option<usize>,
+    changes: presence::Changes,
     /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
     /// where some rule asks for histories.
     sweep_ms: Option<u64>,
@@ -196,6 +199,7 @@ impl Shard {
             canaries: Vec::new(),
             drain: None,
             evict_elsewhere: None,
+            changes: presence::Changes::default(),
             sweep_ms,
             random: Random(seed | 1),
             sleep: timers::Sleep::default(),
@@ -313,6 +317,7 @@ impl Shard {
     }
 
     fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {
+        self.note_leave(encoding, membership);
         if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
             && let Some(other) = self.conns.at_mut(moved.connection)
             && let Some(entry) = other.memberships.get_mut(moved.back as usize)

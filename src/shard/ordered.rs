@@ -1,7 +1,7 @@
 //! The way of a publication to a room that remembers: numbered, kept and mailed to all shards under the room's lock, so
 //! that every member sees one order.
 
-use super::fanout::NOBODY;
+use super::fanout::{Delivery, NOBODY};
 use super::mail::{Mail, Ordered, OrderedFrames, Published, Target};
 use super::{Now, Shard};
 use crate::dialect::DIALECTS;
@@ -21,6 +21,8 @@ impl Shard {
         publication: &Publication<'_>,
         except: Option<u32>,
     ) -> Option<Published> {
+        // The key of conflation is looked for before the lock: `data` may be long.
+        let loss = self.hub.loss(&room.policy, publication.data);
         let (history, offset) = self.hub.directory.append(log, publication, now.ms())?;
         let position = log.has_offsets().then(|| history.position());
         let publication = Publication { offset: position.map(|position| position.offset), ..*publication };
@@ -32,13 +34,15 @@ impl Shard {
         for dialect in DIALECTS {
             let wanted = wanted & dialect.id().encodings();
             if wanted != 0 {
-                let built = self.encode(now, dialect, &publication, wanted);
+                let write = |out: &mut Vec<u8>| dialect.encode_publication(&publication, out);
+                let built = self.encode(now, dialect.id(), wanted, write);
                 by_encoding.extend(
                     built.into_iter().map(|(entry, encodings)| (encodings, self.palette.frame(entry).into())),
                 );
             }
         }
-        let frames = Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, by_encoding });
+        let frames =
+            Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, loss, by_encoding });
         for (shard, interest) in interests {
             let except = except.filter(|_| shard == self.index).unwrap_or(NOBODY);
             let ordered = Ordered { local: interest.local, except, frames: frames.clone() };
@@ -65,7 +69,8 @@ impl Shard {
                 continue;
             }
             let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
-            self.deliver(entry, *encodings, target, *except, frames.offset);
+            let OrderedFrames { loss, offset, .. } = **frames;
+            self.deliver(entry, &Delivery { target, encodings: *encodings, loss, except: *except, offset });
         }
         self.rooms.set_reached(*local, frames.room, frames.offset);
     }

@@ -1,17 +1,13 @@
 //! What connections are owed: answers, the writes at a tick's end, backlogs, eviction and closing.
 
-use super::backlog::{Backlog, charge};
+use super::backlog::{Backlog, charge, frames_after};
 use super::conn::State;
-use super::palette::{EMPTY, ListId};
-use super::{BLOCKED, Now, Sent, Shard, Sockets, echo};
+use super::palette::{EMPTY, Kind, ListId};
+use super::{BLOCKED, Now, Sent, Shard, Sockets};
 use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
-
-/// Bytes over its bound that an outbox may hold of answers and control frames, so that these do not fail for the
-/// sake of a few bytes; a client that asks on without reading passes this too and is evicted.
-const RESERVE_BYTES: usize = 4096;
 
 /// The most bytes that are written of a backlog at one event, so that one fast drain does not hold up the tick.
 const DRAIN_BYTES: usize = 1024 * 1024;
@@ -19,6 +15,11 @@ const DRAIN_BYTES: usize = 1024 * 1024;
 impl Shard {
     /// Says something to one connection, in its dialect.
     pub(super) fn answer(&mut self, now: Now, slot: u32, answer: &Answer<'_>) {
+        self.answer_of_kind(now, slot, answer, None);
+    }
+
+    /// As [`Shard::answer`]; `kind` is what the frame is if that is more than an answer.
+    pub(super) fn answer_of_kind(&mut self, now: Now, slot: u32, answer: &Answer<'_>, kind: Option<Kind>) {
         let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
         let entry = self.palette.push(None, |out| {
@@ -26,68 +27,26 @@ impl Shard {
                 dialect.encode_answer(answer, now.unix_ms, out)
             });
         });
+        if let Some(kind) = kind {
+            self.palette.set_kind(entry, kind);
+            if let (Kind::After(room), BLOCKED) = (kind, self.pending[slot as usize]) {
+                self.hasten(now, slot, room);
+            }
+        }
         self.owe(slot, entry);
     }
 
-    /// Adds a frame of the palette to what a connection is owed.
+    /// Adds an answer or a control frame of the palette to what a connection is owed.
     pub(super) fn owe(&mut self, slot: u32, entry: u32) {
         let list = self.pending[slot as usize];
         if list == BLOCKED && !mutated(Mutation::WritePastBacklog) {
-            self.met.push(slot);
-            self.owe_blocked(entry, RESERVE_BYTES);
+            self.answer_blocked(slot, entry);
         } else {
             if list == EMPTY {
                 self.dirty.push(slot);
             }
             self.pending[slot as usize] = self.palette.extend(list, entry);
         }
-    }
-
-    /// Adds a frame to the backlogs of the blocked connections that a fan-out met, evicting those whose bound it
-    /// would pass by more than `reserve` bytes.
-    pub(super) fn owe_blocked(&mut self, entry: u32, reserve: usize) {
-        let met = std::mem::take(&mut self.met);
-        for &slot in &met {
-            let cost = charge(self.palette.frame(entry).len());
-            match self.room_in_backlog(slot, cost, 1, reserve) {
-                Ok(()) => {
-                    let bytes = self.palette.keep(entry);
-                    if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
-                        backlog.push(bytes, 0);
-                    }
-                }
-                Err(drop) => {
-                    self.metrics.drops.add(drop.index(), 1);
-                    self.cut_backlog(slot, drop);
-                    self.doom(slot);
-                }
-            }
-        }
-        self.met = met;
-        self.met.clear();
-    }
-
-    /// Takes `cost` bytes for a connection's backlog out of its bound and the node's budget.
-    fn room_in_backlog(
-        &mut self,
-        slot: u32,
-        cost: usize,
-        frames: u32,
-        reserve: usize,
-    ) -> Result<(), DropReason> {
-        let limits = &self.config.limits;
-        let Some(conn) = self.conns.at(slot) else { return Err(DropReason::Closed) };
-        let (held_bytes, held_frames) = match &conn.backlog {
-            Some(backlog) => (backlog.bytes(), backlog.frames()),
-            None => (0, 0),
-        };
-        let bytes_max = limits.outbox_bytes_max + if conn.echo { echo::OUTBOX_BYTES } else { 0 };
-        let frames_max = limits.outbox_messages_max.saturating_add(if reserve > 0 { 64 } else { 0 });
-        let cost_counted = if mutated(Mutation::CheckBoundLate) { 0 } else { cost };
-        if held_bytes + cost_counted > bytes_max + reserve || held_frames + frames > frames_max {
-            return Err(DropReason::Outbox);
-        }
-        if self.take_budget(cost, held_bytes + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
     }
 
     /// Ends the tick: one write for each connection that is owed something.
@@ -155,38 +114,50 @@ impl Shard {
     /// The socket took only the first `taken` bytes of a list: the rest becomes the backlog, or the connection is
     /// evicted. Returns the number of frames that were not wholly taken.
     fn block(&mut self, now: Now, slot: u32, list: ListId, taken: usize, sockets: &mut impl Sockets) -> u32 {
-        let Some(conn) = self.conns.at(slot) else { return 0 };
+        let Some(conn) = self.conns.at_mut(slot) else { return 0 };
         let closing = !conn.is_open();
-        let mut backlog = Box::new(Backlog::new(now.ms(), self.blocked.len() as u32));
-        backlog.push(self.palette.keep_list(list), taken);
-        let frames = backlog.frames();
-        let reserve = if closing { RESERVE_BYTES } else { 0 };
-        let fits = self.room_in_backlog(slot, backlog.bytes(), frames, reserve);
-        if let Err(drop) = fits {
-            let (mut dropped, _) = backlog.cut();
-            // The last thing that a closing connection is owed is our close frame: that one still goes out.
-            if closing && dropped > 0 {
-                let close = self.palette.last(list);
-                backlog.push(self.palette.keep(close), 0);
-                dropped -= 1;
-            }
-            self.metrics.drops.add(drop.index(), u64::from(dropped));
-            self.force_budget(backlog.bytes());
-        }
-        if let Some(conn) = self.conns.at_mut(slot) {
-            conn.backlog = Some(backlog);
-        }
+        conn.backlog = Some(Box::new(Backlog::new(now.ms(), self.blocked.len() as u32)));
         if !mutated(Mutation::ForgetBlocked) {
             self.pending[slot as usize] = BLOCKED;
         }
         self.blocked.push(slot);
         self.metrics.blocked_connections.set(self.blocked.len() as u64);
         sockets.watch_writable(slot, true);
-        if fits.is_err() && !closing {
-            self.doom(slot);
-        }
+        let frames = if closing || self.palette.is_plain(list) {
+            self.wait_for_all(slot, list, taken, closing)
+        } else {
+            self.wait_for_each(now, slot, list, taken)
+        };
         self.arm(now, slot);
         frames
+    }
+
+    /// As [`Shard::wait_for_each`], of a list of plain publications, or of a connection that is told no more: one
+    /// chunk, shared by all who owe it.
+    fn wait_for_all(&mut self, slot: u32, list: ListId, taken: usize, closing: bool) -> u32 {
+        let bytes = self.palette.keep_list(list);
+        let cost = charge(bytes.len() - taken);
+        let left = if taken == 0 { self.palette.frames(list) } else { frames_after(&bytes, taken) };
+        let fits = self.room_in_backlog(slot, cost, left, closing);
+        let close = self.palette.last(list);
+        let close = (closing && fits.is_err()).then(|| self.palette.keep(close));
+        let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return 0 };
+        backlog.push_counted(bytes, taken, left);
+        if let Err(drop) = fits {
+            let (mut dropped, _) = backlog.cut();
+            // The last thing that a closing connection is owed is our close frame: that one still goes out.
+            if let Some(close) = close.filter(|_| dropped > 0) {
+                backlog.push(close, 0);
+                dropped -= 1;
+            }
+            let kept = backlog.bytes();
+            self.metrics.drops.add(drop.index(), u64::from(dropped));
+            self.force_budget(kept);
+            if !closing {
+                self.doom(slot);
+            }
+        }
+        left
     }
 
     /// A transport that had refused bytes takes some again.
@@ -198,13 +169,15 @@ impl Shard {
 
     /// Sends what waits for a connection, as far as its transport takes it.
     fn drain_backlog(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
-        let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else { return };
-        let (frames_before, mut written) = (backlog.frames(), 0);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let dialect = conn.dialect;
+        let Some(mut backlog) = conn.backlog.take() else { return };
+        let (mut frames_before, mut written) = (backlog.frames(), 0);
         let mut lost = false;
         let mut given = 0;
-        while let Some(bytes) = backlog.front()
-            && written < DRAIN_BYTES
-        {
+        while written < DRAIN_BYTES {
+            frames_before += self.tell_gap(now, dialect, &mut backlog);
+            let Some(bytes) = backlog.front() else { break };
             let len = bytes.len();
             match sockets.send(slot, bytes) {
                 Sent::Taken(taken) => {
@@ -338,6 +311,7 @@ impl Shard {
             let frame = self.palette.keep(entry);
             self.force_budget(charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                // Behind all that is left: nothing may come after a close frame.
                 backlog.push(frame, 0);
             }
             sockets.urge(slot);

@@ -8,6 +8,7 @@
 //! buffer that is put together once per list.
 
 use crate::base::{Mutation, mutated};
+use crate::hub::Loss;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -31,6 +32,8 @@ pub struct Palette {
     entries: Vec<Entry>,
     lists: Vec<List>,
     assembled: Assembled,
+    /// Whether any frame is something else than [`Kind::Plain`].
+    has_kinds: bool,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,31 @@ struct Entry {
     accepted_us: Option<u64>,
     /// A copy that outlives the tick, made when the first blocked connection needs it and shared by all that do.
     kept: Option<Rc<[u8]>>,
+    kind: Kind,
+}
+
+/// What a frame is to a connection that cannot take it at once.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A publication that is never lost.
+    Plain,
+    /// A publication that a member may lose.
+    MayBeLost(Tag),
+    /// An answer or a control frame.
+    Answer,
+    /// An answer that may not come before what waits of the room of this id.
+    After(u64),
+}
+
+/// The room of a publication that a member may lose.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag {
+    /// The room's slot on this shard.
+    pub local: u32,
+    /// Its id.
+    pub id: u64,
+    /// How.
+    pub loss: Loss,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +105,7 @@ impl Default for Palette {
             entries: Vec::new(),
             lists: vec![List::new(EMPTY, NO_ENTRY, 0, 0)],
             assembled: Assembled::default(),
+            has_kinds: false,
         }
     }
 }
@@ -92,11 +121,14 @@ impl Palette {
         self.entries.is_empty()
     }
 
-    /// Appends the frame that `build` writes (header and payload) and returns its entry.
+    /// Appends the frame that `build` writes (header and payload) and returns its entry. It is an answer or a control
+    /// frame if no publication was accepted for it.
     pub fn push(&mut self, accepted_us: Option<u64>, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
         let start = self.arena.len();
         build(&mut self.arena);
-        self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None });
+        let kind = if accepted_us.is_some() { Kind::Plain } else { Kind::Answer };
+        self.has_kinds |= accepted_us.is_none();
+        self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None, kind });
         self.entries.len() as u32 - 1
     }
 
@@ -104,6 +136,35 @@ impl Palette {
     pub fn frame(&self, entry: u32) -> &[u8] {
         let Entry { start, end, .. } = self.entries[entry as usize];
         &self.arena[start..end]
+    }
+
+    /// Says what a frame is, if that is more than whether it is an answer.
+    pub fn set_kind(&mut self, entry: u32, kind: Kind) {
+        self.entries[entry as usize].kind = kind;
+        self.has_kinds = true;
+    }
+
+    /// What a frame is.
+    pub fn kind(&self, entry: u32) -> Kind {
+        self.entries[entry as usize].kind
+    }
+
+    /// Whether a list has publications alone, none of which may be lost.
+    pub fn is_plain(&self, list: ListId) -> bool {
+        !self.has_kinds || self.back_from(list).all(|entry| matches!(self.kind(entry), Kind::Plain))
+    }
+
+    /// The frames of a list, in order.
+    pub fn entries(&self, list: ListId) -> Vec<u32> {
+        let mut entries: Vec<u32> = self.back_from(list).collect();
+        entries.reverse();
+        entries
+    }
+
+    /// The frames of a list, the last one first.
+    fn back_from(&self, list: ListId) -> impl Iterator<Item = u32> + '_ {
+        let parents = |at: &ListId| Some(self.lists[*at as usize].parent).filter(|parent| *parent != EMPTY);
+        std::iter::successors(Some(list), parents).map(|at| self.lists[at as usize].entry)
     }
 
     /// A frame's bytes in a form that outlives the tick.
@@ -197,6 +258,7 @@ impl Palette {
         self.arena.shrink_to(2 * TICK_BYTES);
         self.entries.clear();
         self.entries.shrink_to(16 * 1024);
+        self.has_kinds = false;
         self.lists.truncate(1);
         self.lists.shrink_to(16 * 1024);
         if !mutated(Mutation::KeepMemo) {

@@ -6,7 +6,7 @@
 //! comes twice.
 
 use super::backlog::charge;
-use super::palette::EMPTY;
+use super::palette::{EMPTY, Kind};
 use super::{BLOCKED, Now, Shard};
 use crate::dialect::dialect;
 use crate::hub::{History, Room, Stored};
@@ -83,7 +83,10 @@ impl Shard {
             self.metrics.recoveries.inc(usize::from(!recovered));
         }
         let position = log.has_offsets().then_some(position);
-        self.answer(now, slot, &Answer::Subscribed { room, client_count, position, recovered, id });
+        // What still waits for a member comes before the answer, which says that it has that.
+        let kind = position.filter(|_| was_member).map(|_| Kind::After(shared.id));
+        let answer = Answer::Subscribed { room, client_count, position, recovered, id };
+        self.answer_of_kind(now, slot, &answer, kind);
         for entry in replay.into_iter().flatten() {
             self.owe(slot, entry);
         }

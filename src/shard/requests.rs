@@ -38,10 +38,15 @@ impl Shard {
                 }
                 reply(slot.is_some());
             }
+            Request::Members { room, cursor, limit, reply } => {
+                reply(self.members_here(room.as_str(), cursor, limit));
+            }
             Request::Slow { limit, reply } => reply(self.slow(now, limit)),
             Request::Canary(reply) => self.canaries.push(reply),
             Request::EvictLargest => {
-                if let Some(slot) = self.largest_blocked() {
+                if let Some(slot) = self.largest_blocked()
+                    && !self.shed(slot)
+                {
                     self.evict(now, slot, sockets);
                 }
             }

@@ -67,7 +67,8 @@ impl Shard {
     /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
     pub fn deadline_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
-        [self.wheel.next_deadline_ms(), drain, self.sweep_ms].into_iter().flatten().min()
+        let due = [self.wheel.next_deadline_ms(), drain, self.sweep_ms, self.changes_due_ms()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -83,6 +84,7 @@ impl Shard {
             }
             self.arm(now, slot);
         }
+        self.tell_changes(now);
         self.drain_step(now, sockets);
         if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
             self.sweep_ms = Some(self.hub.directory.sweep(now.ms()));

@@ -6,6 +6,7 @@ mod client;
 mod conversation;
 mod http;
 mod json;
+pub mod losses;
 mod program;
 pub mod remembering;
 mod server;

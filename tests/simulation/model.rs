@@ -35,6 +35,9 @@ pub struct Due {
 
 #[derive(Debug)]
 pub enum What {
+    /// A publication.
+    Published(Rc<str>),
+    /// An answer.
     Text(Rc<str>),
     /// The answer to a join: a number between two texts, within bounds.
     Joined {
@@ -182,7 +185,7 @@ impl Model {
     fn owe(&mut self, peer: usize, what: What, sure: bool) {
         let Peer { site, limbo, due, owed_frames, owed_bytes, .. } = &mut self.peers[peer];
         let bytes = match &what {
-            What::Text(text) => text.len(),
+            What::Published(text) | What::Text(text) => text.len(),
             What::Joined { before, after, .. } => before.len() + after.len() + 10,
             What::Pong(payload) => payload.len(),
             What::Close { .. } => 125,
@@ -357,7 +360,7 @@ impl Model {
         };
         for member in members {
             if Some(member) != except {
-                self.owe(member, What::Text(frame.text.clone()), sure);
+                self.owe(member, What::Published(frame.text.clone()), sure);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What must hold: what clients hear, why connections end, what is bounded, and what is counted.
 
 use super::frames::{self, Frame};
-use super::model::{Peer, State, What};
+use super::model::{Due, Peer, State, What};
 use super::pipe::Progress;
 use super::tally::Span;
 use super::trace::fingerprint;
@@ -36,7 +36,11 @@ impl World {
             return;
         }
         let peer = &mut self.model.peers[index];
-        loop {
+        let ahead = peer.ahead(frame);
+        if let Some(position) = ahead {
+            peer.due.remove(position);
+        }
+        while ahead.is_none() {
             let Some(due) = peer.due.pop_front() else { panic!("connection {index}: {}", said(frame)) };
             if due.what.is(frame) {
                 break;
@@ -300,11 +304,32 @@ impl World {
     }
 }
 
+impl Peer {
+    /// Where an answer is due that comes before publications older than it: these may wait for a slow reader while
+    /// answers do not, but for the one that ends a membership of their room.
+    fn ahead(&self, frame: &Frame) -> Option<usize> {
+        let answers =
+            || self.due.iter().enumerate().filter(|(_, due)| !matches!(due.what, What::Published(_)));
+        let (position, _) = answers().find(|(_, due)| due.sure || due.what.is(frame))?;
+        if position == 0 || frame.opcode == frames::CLOSE || !self.due[position].what.is(frame) {
+            return None;
+        }
+        let text = std::str::from_utf8(&frame.payload).unwrap_or_default();
+        let left =
+            text.strip_prefix(r#"{"type":"unsubscribed","#).and_then(|rest| rest.split(",\"data\"").next());
+        let is_of_it = |due: &Due| {
+            let text = if let What::Published(text) = &due.what { text } else { "" };
+            due.sure && left.is_some_and(|room| text.contains(room))
+        };
+        (!self.due.range(..position).any(is_of_it)).then_some(position)
+    }
+}
+
 impl What {
     /// Whether this is what came.
     fn is(&self, Frame { opcode, payload }: &Frame) -> bool {
         match self {
-            Self::Text(text) => *opcode == frames::TEXT && payload == text.as_bytes(),
+            Self::Published(text) | Self::Text(text) => *opcode == frames::TEXT && payload == text.as_bytes(),
             Self::Pong(sent) => *opcode == frames::PONG && payload == sent,
             Self::Close { code } => {
                 *opcode == frames::CLOSE

@@ -1,6 +1,8 @@
 use super::super::{DecodeLimits, Rejected};
 use crate::base::json_depth_within;
-use crate::model::{Command, Epoch, Position, Refusal, RequestId, RoomName, RoomNameError};
+use crate::model::{
+    Command, Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError,
+};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -48,6 +50,13 @@ struct Marked<'a> {
     id: Option<&'a RawValue>,
 }
 
+/// The `limit` of a request for presence, which is read only there.
+#[derive(Deserialize)]
+struct Limited {
+    #[serde(default)]
+    limit: Option<u32>,
+}
+
 /// Keeps `"data":null` apart from no data at all.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
@@ -88,6 +97,10 @@ pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command
             required(incoming.room, id).map(|room| Command::Subscribe { room, recover, id })
         }
         "unsubscribe" => required(incoming.room, id).map(|room| Command::Unsubscribe { room, id }),
+        "presence" => {
+            let limit = presence_limit(text).ok_or(Rejected { refusal: Refusal::InvalidJson, id })?;
+            required(incoming.room, id).map(|room| Command::Presence { room, limit, id })
+        }
         "broadcast" => Ok(Command::Broadcast { event: Cow::Borrowed(EVENT), data, id }),
         "ping" => Ok(Command::Ping { id }),
         "" => Err(Rejected { refusal: Refusal::UnknownType, id }),
@@ -103,6 +116,12 @@ fn required<'a>(room: Option<Text<'a>>, id: RequestId<'a>) -> Result<Cow<'a, str
         Err(RoomNameError::Empty) => Err(Rejected { refusal: Refusal::RoomRequired, id }),
         Err(_) => Err(Rejected { refusal: Refusal::RoomInvalid, id }),
     }
+}
+
+/// The `limit` of a request for presence: 1 to [`PRESENCE_LIMIT_MAX`], which is also what holds without it.
+fn presence_limit(text: &str) -> Option<u32> {
+    let limit = serde_json::from_str::<Limited>(text).ok()?.limit.unwrap_or(PRESENCE_LIMIT_MAX);
+    (1..=PRESENCE_LIMIT_MAX).contains(&limit).then_some(limit)
 }
 
 /// What a `recover` says. Any text may be an epoch: one that is none is of a history that is not there.

@@ -78,6 +78,21 @@ fn unknown_fields_are_skipped() {
 }
 
 #[test]
+fn presence_is_asked_for_with_a_limit_or_without() {
+    let asked = |limit| Ok(Command::Presence { room: "r".into(), limit, id: None });
+    assert_eq!(read(r#"{"type":"presence","room":"r"}"#), asked(PRESENCE_LIMIT_MAX));
+    assert_eq!(read(r#"{"type":"presence","room":"r","limit":null}"#), asked(PRESENCE_LIMIT_MAX));
+    assert_eq!(read(r#"{"limit":1,"type":"presence","room":"r"}"#), asked(1));
+    for limit in ["0", "1001", "-1", "1.5", "\"1\"", "[1]", "99999999999", "1,\"limit\":2"] {
+        let text = format!(r#"{{"type":"presence","room":"r","id":1,"limit":{limit}}}"#);
+        assert_eq!(refused(&text), (Refusal::InvalidJson, Some("1")), "{limit}");
+    }
+    assert_eq!(refused(r#"{"type":"presence","limit":5}"#), (Refusal::RoomRequired, None));
+    // The field means nothing elsewhere.
+    assert_eq!(read(r#"{"type":"ping","limit":"many"}"#), Ok(Command::Ping { id: None }));
+}
+
+#[test]
 fn an_id_is_a_short_string_or_number() {
     for id in ["1", "-2.5e3", "\"a\\\"b\"", "\"\""] {
         let text = format!(r#"{{"type":"ping","id":{id}}}"#);

@@ -66,6 +66,43 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             offset_field(offset, out);
             id_field(id, out);
         }
+        Answer::Presence { room, client_count, clients, id } => {
+            begin("presence", out);
+            room_field(room, out);
+            out.extend_from_slice(b",\"data\":{\"client_count\":");
+            push_number(client_count.into(), out);
+            out.extend_from_slice(b",\"clients\":");
+            push_ids(clients, out);
+            out.push(b'}');
+            id_field(id, out);
+        }
+        Answer::PresenceChange { room, joined, left, client_count } => {
+            begin("presence_change", out);
+            room_field(room, out);
+            out.extend_from_slice(b",\"data\":{\"joined\":");
+            push_ids(joined.ids, out);
+            out.extend_from_slice(b",\"left\":");
+            push_ids(left.ids, out);
+            out.extend_from_slice(b",\"client_count\":");
+            push_number(client_count.into(), out);
+            // Only where the list does not tell.
+            for (name, changed) in [("joined_count", joined), ("left_count", left)] {
+                if changed.count as usize > changed.ids.len() {
+                    out.push(b',');
+                    push_string(name, out);
+                    out.push(b':');
+                    push_number(changed.count.into(), out);
+                }
+            }
+            out.push(b'}');
+        }
+        Answer::Gap { room, lost } => {
+            begin("gap", out);
+            room_field(room, out);
+            out.extend_from_slice(b",\"data\":{\"lost\":");
+            push_number(lost, out);
+            out.push(b'}');
+        }
         Answer::Pong { id } => {
             begin("pong", out);
             id_field(id, out);
@@ -121,6 +158,17 @@ fn push_id(id: ConnectionId, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(id.encode(&mut buffer).as_bytes());
     out.push(b'"');
+}
+
+fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, id) in ids.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_id(*id, out);
+    }
+    out.push(b']');
 }
 
 fn end(unix_ms: u64, out: &mut Vec<u8>) {

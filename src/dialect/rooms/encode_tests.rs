@@ -1,7 +1,7 @@
 use super::super::Rooms;
 use super::*;
 use crate::dialect::{DecodeLimits, Dialect};
-use crate::model::Command;
+use crate::model::{Changed, Command};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -130,6 +130,49 @@ fn an_id_stands_before_the_timestamp() {
         (
             Answer::Event { event: "user_data", data: Some("[1]"), id },
             r#"{"type":"user_data","data":[1],"id":"q-1","timestamp":1234567890123}"#,
+        ),
+    ];
+    for (given, text) in cases {
+        assert_eq!(written(&given), text);
+    }
+}
+
+#[test]
+fn losses_and_presence_are_told() {
+    let (ids, changed) = ([uuid(), uuid()], |ids, count| Changed { ids, count });
+    let cases = [
+        (
+            Answer::Gap { room: "a\"b", lost: 18_446_744_073_709_551_615 },
+            r#"{"type":"gap","room":"a\"b","data":{"lost":18446744073709551615},"timestamp":1234567890123}"#
+                .to_owned(),
+        ),
+        (
+            Answer::Presence { room: "r", client_count: 7, clients: &ids, id: Some("1") },
+            format!(
+                r#"{{"type":"presence","room":"r","data":{{"client_count":7,"clients":["{UUID}","{UUID}"]}},"id":1,"timestamp":{MS}}}"#
+            ),
+        ),
+        (
+            Answer::PresenceChange {
+                room: "r",
+                joined: changed(&ids[..1], 1),
+                left: changed(&[], 0),
+                client_count: 7,
+            },
+            format!(
+                r#"{{"type":"presence_change","room":"r","data":{{"joined":["{UUID}"],"left":[],"client_count":7}},"timestamp":{MS}}}"#
+            ),
+        ),
+        (
+            Answer::PresenceChange {
+                room: "r",
+                joined: changed(&[], 3),
+                left: changed(&ids, 500),
+                client_count: 0,
+            },
+            format!(
+                r#"{{"type":"presence_change","room":"r","data":{{"joined":[],"left":["{UUID}","{UUID}"],"client_count":0,"joined_count":3,"left_count":500}},"timestamp":{MS}}}"#
+            ),
         ),
     ];
     for (given, text) in cases {

@@ -1,10 +1,11 @@
 //! The native protocol: JSON objects with a `type`, as the guide of the Go rooms module describes them.
 //!
-//! Client to server: `subscribe`, `unsubscribe`, `publish` (with `room`), `broadcast`, `ping`; any other type is
+//! Client to server: `subscribe`, `unsubscribe`, `publish` (with `room`), `broadcast`, `ping`, and beyond the document
+//! `presence` (with `room`, and with `limit` where fewer than 1,000 ids are wanted); any other type is
 //! for a handler of the embedding program. Server to client: `connected`, `subscribed`, `unsubscribed`, `message`,
-//! `error`, `pong`. Beyond that document a request may carry an `id` (string or number), which its answer echoes;
-//! an accepted publish or broadcast with an `id` is answered with `published`. In rooms with history messages have an
-//! `offset`, and a `subscribe` may `recover` what was missed.
+//! `error`, `pong`, and beyond the document `presence`, `presence_change` and `gap`. Beyond that document a request may
+//! carry an `id` (string or number), which its answer echoes; an accepted publish or broadcast with an `id` is answered
+//! with `published`. In rooms with history messages have an `offset`, and a `subscribe` may `recover` what was missed.
 
 mod decode;
 mod encode;

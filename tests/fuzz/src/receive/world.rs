@@ -2,6 +2,8 @@
 
 use super::outside::{Outside, SLOT};
 use super::script::Script;
+use fanwire::base::Pattern;
+use fanwire::config::{Overflow, RoomPolicy, RoomRule};
 use fanwire::dialect::{Dialect, Rooms};
 use fanwire::hub::Hub;
 use fanwire::metrics::{ShardLabels, ShardMetrics};
@@ -41,7 +43,12 @@ pub struct World {
 impl World {
     /// A connection that is open and greeted, at a transport that takes `room` bytes.
     pub fn new(script: &Script<'_>, room: usize) -> Self {
-        let hub = Arc::new(Hub::new(1, 42, &[]));
+        // Of the two rooms that others publish to, one may lose what it is not in time for.
+        let rule = RoomRule {
+            pattern: Pattern::parse("b").expect("a pattern"),
+            policy: RoomPolicy { overflow: Overflow::DropOldest, ..RoomPolicy::default() },
+        };
+        let hub = Arc::new(Hub::new(1, 42, &[rule]));
         let labels = ShardLabels {
             close_reasons: &CloseReason::LABELS,
             drop_reasons: &DropReason::LABELS,

@@ -1,0 +1,44 @@
+//! The index of what one room may lose, and the words for making place.
+
+use crate::model::RoomName;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+
+/// What of one room may be lost, and has been.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub name: RoomName,
+    /// Numbers of the frames that may be lost, rising.
+    pub frames: VecDeque<u64>,
+    pub by_key: HashMap<NonZeroU64, u64, RandomState>,
+    /// Number of the notice.
+    pub notice: Option<u64>,
+    /// What the notice will tell.
+    pub lost: u64,
+    /// Bytes charged for the frames.
+    pub bytes: usize,
+}
+
+/// Bounds of one backlog.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes charged.
+    pub bytes_max: usize,
+    /// Frames.
+    pub frames_max: u32,
+}
+
+/// What making place has cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Frames replaced by a newer one of their key.
+    pub conflated: u32,
+    /// Frames dropped as the oldest.
+    pub dropped: u32,
+    /// Charge given back.
+    pub given: usize,
+    /// Whether there is place now.
+    pub fits: bool,
+}
