@@ -198,12 +198,17 @@ fn start_log(config: &Config) -> std::io::Result<(LogWriter, LevelHandle)> {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
     }
     // The usual hook writes to standard error itself, and so could hold up a shard that is to end the process.
-    std::panic::set_hook(Box::new(|panic| {
+    let of_hook = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
         tracing::error!(thread, backtrace = backtrace.map(tracing::field::display), "{panic}");
+        if thread == "main" {
+            // The process ends with it.
+            of_hook.flush(LAST_WORDS);
+        }
     }));
     Ok((log, handle))
 }

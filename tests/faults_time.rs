@@ -184,7 +184,8 @@ fn a_clock_that_jumps_changes_timestamps_and_nothing_else() {
              within {slowest:?}, {:?} in all",
             start.elapsed()
         );
-        assert!((2.5..4.5).contains(&ended.as_secs_f64()));
+        // From pong_wait on; the upper bound leaves something to a busy machine.
+        assert!((2.5..6.0).contains(&ended.as_secs_f64()));
         assert!(slowest < Duration::from_secs(1));
     }
     // By the monotonic clock nothing is an hour old.
