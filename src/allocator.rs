@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn the_option_is_the_one_that_is_meant() {
-        // SAFETY: as above.
+        // SAFETY: reads a number in a table of the allocator's, atomically; the index is within the table.
         let get = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
         assert_eq!(get(), 1000, "mimalloc 3 has this default for the purge delay alone");
         set_up();
