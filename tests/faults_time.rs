@@ -126,7 +126,7 @@ fn a_clock_that_jumps_changes_timestamps_and_nothing_else() {
     };
     set("+0");
     // The wall clock alone: the monotonic clock is the kernel's, and does not jump.
-    let server = Server::start_with(
+    let mut server = Server::start_with(
         &[
             "--ping-interval=1s",
             "--pong-wait=3s",
@@ -191,4 +191,7 @@ fn a_clock_that_jumps_changes_timestamps_and_nothing_else() {
     // By the monotonic clock nothing is an hour old.
     let kept = server.get("/v1/rooms/kept/messages?limit=1000").json()["messages"].as_array().unwrap().len();
     assert_eq!(kept as u64, said.min(1000));
+    // Not killed: the library has shared memory to take away.
+    server.signal("TERM");
+    assert_eq!(server.wait(PATIENCE).expect("it ends").code(), Some(0));
 }
