@@ -120,6 +120,7 @@ impl Peer {
                     tally.frames += 1;
                     let code = frame.map(|frame| u16::from(frame.code));
                     if code == Some(SLOW_CONSUMER) {
+                        assert!(self.stalled, "one that reads is closed as too slow");
                         // Answers the close, and goes.
                         self.socket.flush().ok();
                         return Some(End::TooSlow);
