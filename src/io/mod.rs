@@ -5,6 +5,7 @@ mod http;
 mod listener;
 pub mod mailbox;
 mod proxy;
+mod read_queue;
 mod reply;
 mod serve;
 mod shared;
