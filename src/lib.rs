@@ -62,6 +62,12 @@
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
+//! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
+//! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. A room with
+//! thousands of members on a shard gets its publications in steps: they wait in a line of the room's own, each turn
+//! owes them to the next thousand members, and the room's publishers are not read while the line is long. So neither
+//! the size of a room nor its traffic is felt in others.
+//!
 //! In a room that remembers, steps 4 to 6 happen under the room's lock: the publication is numbered, kept and posted to
 //! the mailboxes of all shards with members, shard 1's own among them, before the next one is numbered. So all mailboxes
 //! have the publications of the room in one order.

@@ -7,7 +7,7 @@ use crate::model::{Encoding, Epoch, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Locks of the directory: enough that joins on many cores seldom meet, few enough to list them all cheaply.
@@ -109,6 +109,7 @@ impl Directory {
             presence: policy.presence.then(|| Presence::new(self.shards)),
             policy,
             name: name.clone(),
+            waiting: AtomicUsize::new(0),
             members: AtomicU32::new(0),
             interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
         });
@@ -204,6 +205,9 @@ pub struct RoomShared {
     pub policy: Arc<RoomPolicy>,
     /// What it remembers, where its policy asks for that.
     pub log: Option<Box<RoomLog>>,
+    /// Bytes of its publications that wait, on all shards together, because it has so many members that each is
+    /// written over several ticks.
+    pub waiting: AtomicUsize,
     /// Who is in it, if its policy has that told.
     pub presence: Option<Presence>,
     members: AtomicU32,

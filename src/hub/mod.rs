@@ -26,7 +26,7 @@ pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;
 use std::hash::RandomState;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// What the shards of one node share.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Hub {
     pub encodings: Encodings,
     /// Bytes in all outboxes of the node.
     pub outboxes: Outboxes,
+    /// Bytes of publications that wait for the members of wide rooms, on all shards.
+    pub waiting: AtomicUsize,
     /// How many of the admitted connections are echoes, which no publication goes to.
     pub echoes: AtomicU32,
     /// Key that hides locators in connection ids.
@@ -56,6 +58,7 @@ impl Hub {
             admission: Admission::default(),
             encodings: Encodings::default(),
             outboxes: Outboxes::new(shards),
+            waiting: AtomicUsize::new(0),
             echoes: AtomicU32::new(0),
             connection_key,
             key_hash: RandomState::new(),

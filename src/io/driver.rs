@@ -5,15 +5,15 @@
 //! ends with one write per connection that is owed something and one batch of frames per other shard.
 
 use super::mailbox::{Mailbox, Wake};
+use super::read_queue::{ReadQueue, Readable};
 use super::socket_table::SocketTable;
 use super::sys;
 use crate::base::Key;
 use crate::metrics::ShardMetrics;
-use crate::shard::{Mail, Newcomer, Now, Post, Published, Request, Shard, To};
+use crate::shard::{Mail, Newcomer, Now, Post, Published, Reading, Request, Shard, To};
 use mio::{Events, Poll, Token};
 use socket2::Socket;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +29,14 @@ const EVENTS_MAX: usize = 1024;
 /// Items of mail handled in one turn.
 const MAIL_MAX: usize = 1024;
 
-/// How soon to look again whether an overfull mailbox has drained.
+/// Items of mail between two looks at whether the shard has enough.
+const MAIL_STEP: usize = 16;
+
+/// Time after which a turn reads from no further socket. The shard counts what it takes in, but not what the calls
+/// cost that take it.
+const READ_TIME: Duration = Duration::from_millis(10);
+
+/// How soon to look again whether an overfull mailbox has drained, or a room behind has caught up.
 const HOLD: Duration = Duration::from_millis(1);
 
 /// How often a shard with connections has a turn at the least, in ms: so a missing turn is seen.
@@ -105,7 +112,9 @@ pub struct Driver {
     events: Events,
     scratch: Box<[u8]>,
     /// Sockets that may have input: readiness is reported once, so each stays here until a read falls short.
-    readable: VecDeque<Readable>,
+    readable: ReadQueue,
+    /// Connections that may be read again, kept for its allocation.
+    released: Vec<Key>,
     /// Sockets handed over by another shard, for the task that serves HTTP.
     accepted: Vec<Socket>,
     mailboxes: Arc<[ShardMailbox]>,
@@ -118,12 +127,6 @@ pub struct Driver {
     last_turn: Option<Now>,
     notify: Rc<Notify>,
     accepted_notify: Rc<Notify>,
-}
-
-struct Readable {
-    key: Key,
-    /// The peer has shut its side down: read until the end, whatever a read returns.
-    to_the_end: bool,
 }
 
 impl Driver {
@@ -143,7 +146,8 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             scratch: vec![0; SCRATCH_BYTES].into(),
-            readable: VecDeque::new(),
+            readable: ReadQueue::default(),
+            released: Vec::new(),
             accepted: Vec::new(),
             mailboxes,
             index,
@@ -212,7 +216,8 @@ impl Driver {
     /// Whether a mailbox holds more than its high-water mark, so that nobody should publish more.
     pub fn is_congested(&self) -> bool {
         let high_water = self.shard.config().limits.mailbox_bytes_max;
-        self.mailboxes.iter().any(|mailbox| mailbox.over(high_water))
+        self.shard.waiting_bytes() > high_water
+            || self.mailboxes.iter().any(|mailbox| mailbox.over(high_water))
     }
 
     /// Posts a request to a shard.
@@ -248,6 +253,7 @@ impl Driver {
         }
         self.last_turn = (self.shard.connections() > 0).then_some(now);
         self.metrics.tick_seconds.observe_ns(began.elapsed().as_nanos() as u64);
+        more |= self.shard.has_more();
         Ok(more || (!self.readable.is_empty() && !self.is_congested()))
     }
 
@@ -280,7 +286,7 @@ impl Driver {
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 let to_the_end = event.is_read_closed() || event.is_error();
-                self.readable.push_back(Readable { key, to_the_end });
+                self.readable.push(key, to_the_end);
             }
         }
         Ok(count == EVENTS_MAX)
@@ -291,47 +297,75 @@ impl Driver {
         let mailbox = &mailboxes[self.index];
         self.metrics.mailbox_items.set(mailbox.len() as u64);
         let mut oldest_us = now.us;
-        let more = mailbox.drain(MAIL_MAX, |Parcel { sent_us, content }| {
-            oldest_us = oldest_us.min(sent_us);
-            match content {
-                Content::Mail(mail) => self.shard.mail(now, mail, &mut self.sockets),
-                Content::Accepted(socket) => {
-                    self.accepted.push(socket);
-                    self.accepted_notify.notify_one();
+        self.shard.resume_mail(now, &mut self.sockets);
+        let (mut more, mut taken) = (true, 0);
+        while more && taken < MAIL_MAX && !self.shard.is_sated_with_mail() {
+            taken += MAIL_STEP;
+            more = mailbox.drain(MAIL_STEP, |Parcel { sent_us, content }| {
+                oldest_us = oldest_us.min(sent_us);
+                match content {
+                    Content::Mail(mail) => self.shard.mail(now, mail, &mut self.sockets),
+                    Content::Accepted(socket) => {
+                        self.accepted.push(socket);
+                        self.accepted_notify.notify_one();
+                    }
                 }
-            }
-        });
+            });
+        }
         self.metrics.mailbox_age_us.set(now.us - oldest_us);
         self.metrics.mailbox_bytes.set(mailbox.bytes() as u64);
         more
     }
 
-    /// Reads once from each socket that may have input, unless another shard is behind with its mail.
+    /// Reads once from each socket that may have input, as far as the turn goes, unless another shard is behind with
+    /// its mail. Who had its turn goes behind those who had none.
     fn read_ready(&mut self, now: Now) {
+        let began = Instant::now();
+        self.shard.take_released(&mut self.released);
+        for key in self.released.drain(..) {
+            // What happened to its socket meanwhile is not known any more.
+            self.readable.push(key, true);
+        }
         if self.is_congested() {
             return;
         }
         for _ in 0..self.readable.len() {
-            let Some(Readable { key, to_the_end }) = self.readable.pop_front() else { break };
-            if self.shard.key(key.slot) != Some(key) {
-                continue;
+            if self.shard.is_sated() || began.elapsed() > READ_TIME {
+                break;
             }
-            let Some(mut socket) = self.sockets.get(key.slot) else { continue };
-            match socket.read(&mut self.scratch) {
-                Ok(0) => self.shard.lost(key.slot, &mut self.sockets),
-                Ok(len) => {
-                    self.shard.receive(now, key.slot, &mut self.scratch[..len], &mut self.sockets);
-                    // A read that falls short has emptied the socket: the next byte makes a new event (epoll(7)).
-                    if len == self.scratch.len() || to_the_end {
-                        self.readable.push_back(Readable { key, to_the_end });
-                    }
+            let Some(readable) = self.readable.pop() else { break };
+            if self.shard.key(readable.key.slot) == Some(readable.key) {
+                self.read_one(now, readable);
+            }
+        }
+    }
+
+    fn read_one(&mut self, now: Now, Readable { key, to_the_end }: Readable) {
+        if self.shard.reading(key.slot) == Some(Reading::Paused) {
+            self.shard.receive(now, key.slot, &mut [], &mut self.sockets);
+        }
+        match self.shard.reading(key.slot) {
+            Some(Reading::On) => {}
+            Some(Reading::Paused) => return self.readable.push(key, to_the_end),
+            // The shard tells when.
+            Some(Reading::Held) | None => return,
+        }
+        let Some(mut socket) = self.sockets.get(key.slot) else { return };
+        match socket.read(&mut self.scratch) {
+            Ok(0) => self.shard.lost(key.slot, &mut self.sockets),
+            Ok(len) => {
+                self.shard.receive(now, key.slot, &mut self.scratch[..len], &mut self.sockets);
+                // A read that falls short has emptied the socket: the next byte makes a new event (epoll(7)).
+                let paused = self.shard.reading(key.slot) == Some(Reading::Paused);
+                if len == self.scratch.len() || to_the_end || paused {
+                    self.readable.push(key, to_the_end || len == self.scratch.len());
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => {}
-                    ErrorKind::Interrupted => self.readable.push_back(Readable { key, to_the_end }),
-                    _ => self.shard.lost(key.slot, &mut self.sockets),
-                },
             }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {}
+                ErrorKind::Interrupted => self.readable.push(key, to_the_end),
+                _ => self.shard.lost(key.slot, &mut self.sockets),
+            },
         }
     }
 
@@ -346,7 +380,8 @@ impl Driver {
     /// When the next turn is due if nothing happens.
     fn deadline(&self) -> Option<Instant> {
         let timers = self.shard.deadline_ms().map(|ms| self.clock.epoch + Duration::from_millis(ms));
-        let hold = (!self.readable.is_empty()).then(|| Instant::now() + HOLD);
+        let waits = !self.readable.is_empty() || self.shard.has_held();
+        let hold = waits.then(|| Instant::now() + HOLD);
         // On whole seconds, so that not every turn sets another timer.
         let heartbeat = self.last_turn.map(|last| {
             self.clock.epoch + Duration::from_millis((last.ms() / HEARTBEAT_MS + 1) * HEARTBEAT_MS)

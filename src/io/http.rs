@@ -300,10 +300,13 @@ impl Http {
 
     fn publish(&self, publish: &api::PublishRequest<'_>) -> Result<Reply, ApiError> {
         let mut driver = self.driver.borrow_mut();
+        let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
         if driver.is_congested() {
             return Err(ApiError::unavailable("the shards are behind with their mail"));
         }
-        let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
+        if driver.shard().is_behind(&to) {
+            return Err(ApiError::unavailable("the room is behind with its messages"));
+        }
         let published = driver.publish(&to, &publish.event, Some(publish.data));
         Ok(json(&api::Delivered {
             delivered: u64::from(published.delivered),

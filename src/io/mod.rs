@@ -6,6 +6,7 @@ mod listener;
 mod log;
 pub mod mailbox;
 mod proxy;
+mod read_queue;
 mod reply;
 mod serve;
 mod shared;

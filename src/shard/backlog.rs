@@ -38,7 +38,8 @@ const ROOM_BYTES: usize = 384 + 2 * RoomName::BYTES_MAX;
 const HOLES_MIN: usize = 32;
 
 /// The frames that wait for one blocked connection. Chunks are shared with the other connections that wait for the
-/// same bytes, but each is charged in full, so the memory is at most what is charged.
+/// same bytes, but each is charged in full. So the memory is at most what is charged, and for each connection what
+/// is sent of the frame that it has begun, or of a chunk that is mostly unsent.
 #[derive(Debug)]
 pub struct Backlog {
     ahead: VecDeque<Chunk>,
@@ -57,6 +58,9 @@ pub struct Backlog {
     /// Index in the shard's list of blocked connections.
     pub index: u32,
 }
+
+/// Sent bytes of a chunk over which it is worth a copy to be rid of them while it is being sent.
+const SHED_BYTES: usize = 16 * 1024;
 
 /// What a chunk is charged.
 pub const fn charge(bytes: usize) -> usize {
@@ -124,7 +128,11 @@ impl Backlog {
     fn count(&mut self, bytes: Rc<[u8]>, sent: usize, frames: u32) -> Chunk {
         self.bytes += charge(bytes.len() - sent);
         self.frames += frames;
-        Chunk { bytes: Some(bytes), sent: sent as u32, frames, room: NO_ROOM, key: None }
+        let mut chunk = Chunk { bytes: Some(bytes), sent: sent as u32, frames, room: NO_ROOM, key: None };
+        if sent > 0 {
+            chunk.shed(0);
+        }
+        chunk
     }
 
     /// What [`Backlog::push_lossy`] will charge for a frame of `len` bytes.
@@ -330,6 +338,9 @@ impl Backlog {
         self.bytes -= given;
         given += self.forget_if_done(room);
         self.settle();
+        if let Some(chunk) = self.queue.front_mut() {
+            chunk.shed(SHED_BYTES);
+        }
         given
     }
 

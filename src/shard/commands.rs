@@ -3,12 +3,14 @@
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
+use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::dialect::{DecodeLimits, dialect};
 use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Requests refused in a row by a rate limit after which the connection is closed with 4429.
 const STRIKES_MAX: u8 = 32;
@@ -121,6 +123,7 @@ impl Shard {
         {
             self.rooms.set_back(encoding, moved, index as u32);
         }
+        self.wide.leave(left.room, slot);
         self.leave_room(encoding, left);
         Some(id)
     }
@@ -156,6 +159,9 @@ impl Shard {
         };
         let except = (!self.config.deliver_to_sender).then_some(slot);
         let published = self.publish(now, &shared, &publication, except);
+        if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+            self.hold(slot, Some(shared));
+        }
         if id.is_some() {
             let offset = published.and_then(|published| published.position).map(|position| position.offset);
             self.answer(now, slot, &Answer::Published { room: Some(room), offset, id });
@@ -177,6 +183,9 @@ impl Shard {
         };
         let except = (!self.config.deliver_to_sender).then_some(slot);
         self.publish_to_all(now, &publication, except);
+        if self.hub.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+            self.hold(slot, None);
+        }
         if id.is_some() {
             self.answer(now, slot, &Answer::Published { room: None, offset: None, id });
         }

@@ -1,3 +1,4 @@
+use super::Reading;
 use super::backlog::Backlog;
 use crate::base::Gcra;
 use crate::hub::Membership;
@@ -21,6 +22,8 @@ pub(super) struct Conn {
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
+    /// Whether what it sends is taken in.
+    pub reading: Reading,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
     pub received_ds: u32,
     /// When a message last came.

@@ -120,17 +120,23 @@ impl Shard {
         }
     }
 
-    /// Takes another shard's frames over.
-    pub(super) fn deliver_batch(&mut self, batch: &FrameBatch) {
-        let mut start = 0;
+    /// Takes another shard's frames over, as far as they fit into the turn. Whether all of them are.
+    pub(super) fn deliver_batch(&mut self, batch: &mut FrameBatch) -> bool {
         let dropped = usize::from(mutated(Mutation::DropLastOfBatch));
-        for item in &batch.items[..batch.items.len() - dropped] {
+        let from = batch.handled;
+        let mut start = from.checked_sub(1).map_or(0, |before| batch.items[before].end);
+        for item in &batch.items[from..batch.items.len() - dropped] {
+            if batch.handled > from && self.turn.mail_is_over(self.dirty.len()) {
+                return false;
+            }
+            batch.handled += 1;
             let frame = &batch.bytes[start..item.end];
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
             let FrameItem { target, encodings, loss, .. } = *item;
             self.deliver(entry, &Delivery { target, encodings, loss, except: NOBODY, offset: NO_OFFSET });
         }
+        true
     }
 
     /// Makes each connection of this shard that the frame is for owe it.
@@ -141,7 +147,12 @@ impl Shard {
         {
             self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss }));
         }
+        let members = self.receivers_here(target);
+        if self.is_wide(target, members) {
+            return self.put_wide(entry, delivery);
+        }
         self.fan_out(entry, encodings, target, except, offset);
+        self.turn.delivered(members, self.palette.frame(entry).len());
         if !self.met.is_empty() {
             self.owe_blocked(entry);
         }

@@ -72,6 +72,8 @@ pub struct Published {
 pub struct FrameBatch {
     pub(super) bytes: Vec<u8>,
     pub(super) items: Vec<FrameItem>,
+    /// Items that the receiving shard has handled already.
+    pub(super) handled: usize,
 }
 
 /// One frame of a batch.
@@ -89,7 +91,7 @@ pub(super) struct FrameItem {
 }
 
 /// Whom a frame is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// The members of a room: its slot on the receiving shard, and its id, in case the slot has changed hands.
     Room { local: u32, id: u64 },

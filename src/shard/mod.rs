@@ -8,11 +8,18 @@
 //! connections go out through the [`Sockets`] that is passed in. Every call is given the time and none asks for it
 //! elsewhere. [`Shard::deadline_ms`] tells when `advance` must be called next if nothing happens before.
 //!
+//! A turn takes in a bounded amount (see `turn`). Whoever drives a shard may always call it, but keeps turns short by
+//! asking [`Shard::is_sated`] and [`Shard::is_sated_with_mail`] between its calls, and must do three things more: call
+//! [`Shard::resume_mail`] in each turn before it hands over mail; have another turn at once if [`Shard::has_more`];
+//! and ask [`Shard::reading`] before it reads for a connection: what comes of one that is paused or held is not lost,
+//! but has no bound while it goes on being handed over.
+//!
 //! # Invariants
 //! - A connection is a member of rooms only while it is open.
 //! - `pending[slot]` is the list that a connection is owed in this tick, or `BLOCKED` while it has a backlog:
 //!   nothing is written past a backlog.
 //! - A connection that is owed a list is on the dirty list.
+//! - While mail is put off, mail that comes goes behind it.
 //! - Every byte of a backlog is in the node's budget.
 //! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
 //!   gets what came before the gap, and then the close frame.
@@ -39,12 +46,17 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
+mod wide;
+#[cfg(test)]
+mod wide_tests;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 #[doc(hidden)]
 pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
+pub use turn::Reading;
 
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
@@ -62,6 +74,8 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use turn::Turn;
+use wide::Wide;
 
 /// Mark in `pending` of a connection with a backlog.
 const BLOCKED: ListId = 1 << 31;
@@ -146,6 +160,9 @@ pub struct Shard {
     inflater: Inflater,
     rooms: Rooms,
     wheel: Wheel,
+    /// Publications to very many members.
+    wide: Wide,
+    turn: Turn,
     /// Connections with a backlog, in no order.
     blocked: Vec<u32>,
     /// Blocked members met in a fan-out, kept for its allocation.
@@ -190,6 +207,8 @@ impl Shard {
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
             wheel: Wheel::new(TIMER_MS),
+            wide: Wide::default(),
+            turn: Turn::default(),
             blocked: Vec::new(),
             met: Vec::new(),
             victims: BinaryHeap::new(),
@@ -238,6 +257,7 @@ impl Shard {
             echo,
             state: State::Open,
             strikes: 0,
+            reading: Reading::On,
             received_ds: now.ds(),
             message_ds: now.ds(),
             pinged_ds: now.ds(),
@@ -310,6 +330,7 @@ impl Shard {
     fn leave_all(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let encoding = conn.encoding();
+        self.wide.forget(slot);
         let memberships = std::mem::take(&mut conn.memberships);
         for membership in memberships {
             self.leave_room(encoding, membership);

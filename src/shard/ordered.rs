@@ -63,6 +63,9 @@ impl Shard {
             return;
         }
         let target = Target::Room { local: *local, id: frames.room };
+        if self.is_wide(target, self.receivers_here(target)) {
+            return self.put_wide_ordered(target, ordered);
+        }
         for (encodings, frame) in &frames.by_encoding {
             // Who had these encodings may have left since.
             if self.rooms.get(*local).is_none_or(|room| room.members(*encodings).next().is_none()) {

@@ -49,8 +49,18 @@ impl Shard {
         }
     }
 
-    /// Ends the tick: one write for each connection that is owed something.
+    /// Ends the tick: one write for each connection that is owed something, and for the next members of wide rooms.
     pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
+        if !self.wide.is_empty() {
+            self.step_wide();
+        }
+        self.write_out(now, sockets);
+        self.turn.next();
+    }
+
+    /// One write for each connection that is owed something, at the end of a tick or because its memory is full.
+    pub(super) fn write_out(&mut self, now: Now, sockets: &mut impl Sockets) {
+        self.turn.written(self.dirty.len());
         let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
         let mut next = 0;
         // Evictions and ends of connections on the way add to the list.

@@ -132,6 +132,11 @@ impl Palette {
         self.entries.len() as u32 - 1
     }
 
+    /// When the publication of an entry was accepted, in microseconds; 0 for what is none.
+    pub fn entry_accepted_us(&self, entry: u32) -> u64 {
+        self.entries[entry as usize].accepted_us.unwrap_or(0)
+    }
+
     /// The bytes of a frame.
     pub fn frame(&self, entry: u32) -> &[u8] {
         let Entry { start, end, .. } = self.entries[entry as usize];

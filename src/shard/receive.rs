@@ -1,7 +1,7 @@
 //! From received bytes to handled messages.
 
 use super::conn::{Conn, Input, State};
-use super::{Now, Shard, Sockets, echo};
+use super::{Now, Reading, Shard, Sockets, echo};
 use crate::base::{Mutation, mutated};
 use crate::config::Limits;
 use crate::model::{CloseReason, Compression};
@@ -12,6 +12,7 @@ impl Shard {
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
+        conn.reading = Reading::On;
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
@@ -123,7 +124,11 @@ impl Shard {
                 conn.assembler = assembler;
             }
             if self.palette.is_full() {
-                self.flush(now, sockets);
+                self.write_out(now, sockets);
+            }
+            if self.pauses(slot, header.payload_len) {
+                // The rest is kept as it is.
+                return (at, 0);
             }
         }
     }

@@ -70,6 +70,10 @@ impl Shard {
             }
             _ => None,
         };
+        if was_member {
+            // What a walk has for it comes before the answer, unless the replay has it.
+            self.leave_walk(slot, local, replay.is_some());
+        }
         let recovered = recover.map(|_| replay.is_some());
         let mut position = history.position();
         drop(history);

@@ -8,21 +8,38 @@ use crate::model::{Answer, CloseReason, ConnectionId, Publication};
 impl Shard {
     /// Something came from outside the shard's thread.
     pub fn mail(&mut self, now: Now, mail: Mail, sockets: &mut impl Sockets) {
+        if self.turn.has_put_off() {
+            self.turn.put_off(mail);
+        } else {
+            self.take_mail(now, mail, sockets);
+        }
+    }
+
+    /// Handles mail. `false` if some of it is put off to the next turn.
+    pub(super) fn take_mail(&mut self, now: Now, mail: Mail, sockets: &mut impl Sockets) -> bool {
+        let mut whole = true;
         match mail {
-            Mail::Frames(batch) => self.deliver_batch(&batch),
+            Mail::Frames(mut batch) => {
+                whole = self.deliver_batch(&mut batch);
+                if !whole {
+                    self.turn.put_back(Mail::Frames(batch));
+                }
+            }
             Mail::Ordered(ordered) => self.deliver_ordered(&ordered),
             Mail::Request(request) => self.request(now, request, sockets),
         }
         self.evict_doomed(now, sockets);
         if self.palette.is_full() {
-            self.flush(now, sockets);
+            self.write_out(now, sockets);
         }
+        whole
     }
 
     fn request(&mut self, now: Now, request: Request, sockets: &mut impl Sockets) {
         match request {
             Request::Publish { to, event, data, reply } => {
-                reply(self.outside_publish(now, &to, &event, data.as_deref()).delivered);
+                let published = self.outside_publish(now, &to, &event, data.as_deref());
+                self.answer_published(&to, published, reply);
             }
             Request::Send { to, message, reply } => {
                 let slot = self.find(to).filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.echo));

@@ -4,6 +4,7 @@
 mod bytes;
 mod client;
 mod conversation;
+mod crowd;
 mod http;
 mod json;
 pub mod losses;
@@ -18,6 +19,7 @@ mod zip;
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
+pub use crowd::{Crowd, Reading, crowd_size, round_trips};
 pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
 pub use json::Json;
 pub use program::Program;

@@ -39,6 +39,20 @@ impl Chunk {
         self.bytes.is_none() && self.room != NO_ROOM
     }
 
+    /// Gives up the memory of frames that are sent, where that is more than `min` bytes and half of the chunk, or all
+    /// of it with 0: they are not charged any more.
+    pub fn shed(&mut self, min: usize) {
+        let sent = self.sent as usize;
+        let Some(bytes) = self.bytes.as_ref().filter(|_| sent > min) else { return };
+        if min == 0 || sent * 2 > bytes.len() {
+            let border = frame_around(bytes, sent).start;
+            if border > 0 {
+                self.bytes = Some(bytes[border..].into());
+                self.sent = (sent - border) as u32;
+            }
+        }
+    }
+
     /// Whether a part of a frame is sent and the rest of it not.
     pub fn has_begun(&self) -> bool {
         let sent = self.sent as usize;

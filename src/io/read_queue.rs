@@ -1,0 +1,104 @@
+//! Which sockets are to be read, in the order of their turns: each stands in the queue once.
+
+use crate::base::Key;
+use std::collections::VecDeque;
+
+/// A socket that may have input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Readable {
+    pub key: Key,
+    /// The peer has shut its side down: read until the end, whatever a read returns.
+    pub to_the_end: bool,
+}
+
+/// The queue. A socket that had its turn and has more goes behind all others.
+#[derive(Debug, Default)]
+pub(super) struct ReadQueue {
+    queue: VecDeque<Key>,
+    /// By slot: the low bits of its key's generation, so that an earlier tenant has no say, and the flags below.
+    marks: Vec<u32>,
+}
+
+const QUEUED: u32 = 1;
+const TO_THE_END: u32 = 2;
+const FLAGS: u32 = QUEUED | TO_THE_END;
+
+const fn tenant(key: Key) -> u32 {
+    key.generation << 2
+}
+
+impl ReadQueue {
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Puts a socket at the end, unless it is in the queue.
+    pub fn push(&mut self, key: Key, to_the_end: bool) {
+        let slot = key.slot as usize;
+        if self.marks.len() <= slot {
+            self.marks.resize(slot + 1, 0);
+        }
+        let mark = &mut self.marks[slot];
+        if *mark & !FLAGS != tenant(key) {
+            *mark = tenant(key);
+        }
+        *mark |= if to_the_end { TO_THE_END } else { 0 };
+        if *mark & QUEUED == 0 {
+            *mark |= QUEUED;
+            self.queue.push_back(key);
+        }
+    }
+
+    /// Takes the first one.
+    pub fn pop(&mut self) -> Option<Readable> {
+        let key = self.queue.pop_front()?;
+        let mark = &mut self.marks[key.slot as usize];
+        let own = *mark & !FLAGS == tenant(key);
+        if own {
+            *mark &= !QUEUED;
+        }
+        Some(Readable { key, to_the_end: own && *mark & TO_THE_END != 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(slot: usize, generation: usize) -> Key {
+        Key::from_token(generation << 32 | slot)
+    }
+
+    #[test]
+    fn each_stands_in_the_queue_once_and_goes_behind_after_its_turn() {
+        let mut queue = ReadQueue::default();
+        let (a, b) = (key(1, 0), key(2, 0));
+        for to_the_end in [false, true, false] {
+            queue.push(a, to_the_end);
+        }
+        queue.push(b, false);
+        assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
+        queue.push(a, false);
+        assert_eq!(queue.pop(), Some(Readable { key: b, to_the_end: false }));
+        // The end of the peer's side is not forgotten.
+        assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_slots_next_tenant_has_its_own_place() {
+        let mut queue = ReadQueue::default();
+        let (before, after) = (key(1, 0), key(1, 1));
+        assert_ne!(before, after);
+        queue.push(before, true);
+        queue.push(after, false);
+        queue.push(after, false);
+        assert_eq!(queue.len(), 2);
+        assert_eq!(queue.pop(), Some(Readable { key: before, to_the_end: false }));
+        assert_eq!(queue.pop(), Some(Readable { key: after, to_the_end: false }));
+    }
+}

@@ -1,0 +1,212 @@
+//! How much one turn takes in, so that its end is never far.
+//!
+//! Work is counted in bytes, as if all of it were copying: each kind is charged about what it costs beside the copying
+//! of a byte. When the turn's share of mail, or of all, is spent, the rest waits: mail here, input with the connection
+//! that sent it. What waits has its turn before anything new of the same sender.
+
+use super::mail::{Mail, Published, Reply, To};
+use super::wide::WAITING_BYTES_MAX;
+use super::{Now, Shard, Sockets};
+use crate::base::Key;
+use crate::hub::RoomShared;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a turn takes in at the most, but for the last message that it takes: writes to 8,192 connections, or 32,768
+/// messages that go nowhere, some tens of milliseconds either way.
+const WORK_MAX: u64 = 64 * 1024 * 1024;
+
+/// A connection that is to be written to.
+const WRITE: u64 = 8 * 1024;
+
+/// A message from a client.
+const MESSAGE: u64 = 2 * 1024;
+
+/// A frame owed to a connection, beside its bytes.
+const DELIVERY: u64 = 64;
+
+/// Whether what a connection sends is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As it comes.
+    On,
+    /// The turn is full: [`Shard::receive`] is to be called again without new bytes, after others had their turn.
+    Paused,
+    /// It publishes to a room that is behind: not before [`Shard::take_released`] tells of it.
+    Held,
+}
+
+/// What the present turn has taken in, and what waits for the next one.
+#[derive(Default)]
+pub(super) struct Turn {
+    work: u64,
+    /// The connection whose message is being handled has been held.
+    holds: bool,
+    mail: VecDeque<Mail>,
+    held: Vec<Held>,
+    /// Answers to the embedding program about publications to rooms that are behind.
+    answers: Vec<(Option<Arc<RoomShared>>, Published, Reply<u32>)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    key: Key,
+    /// What it waits for; `None` for all wide rooms of the node.
+    room: Option<Arc<RoomShared>>,
+}
+
+impl Turn {
+    /// Begins the next turn.
+    pub fn next(&mut self) {
+        self.work = 0;
+    }
+
+    /// A publication was owed to `members` connections.
+    pub fn delivered(&mut self, members: usize, bytes: usize) {
+        self.work += members as u64 * (DELIVERY + bytes as u64);
+    }
+
+    /// Connections are written to in the middle of the turn.
+    pub fn written(&mut self, connections: usize) {
+        self.work += connections as u64 * WRITE;
+    }
+
+    /// Whether the turn's share of mail is spent, with so many connections to write to at its end.
+    pub fn mail_is_over(&self, dirty: usize) -> bool {
+        self.spent(dirty) >= WORK_MAX / 2
+    }
+
+    fn spent(&self, dirty: usize) -> u64 {
+        self.work + dirty as u64 * WRITE
+    }
+
+    pub fn has_put_off(&self) -> bool {
+        !self.mail.is_empty()
+    }
+
+    /// Keeps mail for the next turn, behind what is kept already.
+    pub fn put_off(&mut self, mail: Mail) {
+        self.mail.push_back(mail);
+    }
+
+    /// Keeps the rest of mail for the next turn, before all that is kept.
+    pub fn put_back(&mut self, mail: Mail) {
+        self.mail.push_front(mail);
+    }
+}
+
+impl Shard {
+    /// Whether the turn has taken in all that it should: what is there must wait for the next one.
+    #[inline]
+    pub fn is_sated(&self) -> bool {
+        self.turn.spent(self.dirty.len()) >= WORK_MAX
+    }
+
+    /// Whether the turn has taken in all the mail that it should. One that goes on takes input first.
+    pub fn is_sated_with_mail(&self) -> bool {
+        self.turn.has_put_off() || self.turn.mail_is_over(self.dirty.len())
+    }
+
+    /// Whether another turn is due at once, although nothing new has come.
+    pub fn has_more(&self) -> bool {
+        self.turn.has_put_off() || !self.wide.is_empty()
+    }
+
+    /// Handles the mail that earlier turns have put off. To be called before a turn takes new mail.
+    pub fn resume_mail(&mut self, now: Now, sockets: &mut impl Sockets) {
+        while let Some(mail) = self.turn.mail.pop_front() {
+            if !self.take_mail(now, mail, sockets) || self.turn.mail_is_over(self.dirty.len()) {
+                break;
+            }
+        }
+    }
+
+    /// Whether a connection's input is taken in. `None` if there is no such connection.
+    pub fn reading(&self, slot: u32) -> Option<Reading> {
+        self.conns.at(slot).map(|conn| conn.reading)
+    }
+
+    /// Moves the connections that are held no more to `released`: each may be read again.
+    pub fn take_released(&mut self, released: &mut Vec<Key>) {
+        let Self { turn, conns, hub, .. } = self;
+        let is_behind = |room: &Option<Arc<RoomShared>>| {
+            let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);
+            waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX
+        };
+        for (_, published, reply) in turn.answers.extract_if(.., |(room, ..)| !is_behind(room)) {
+            reply(published.delivered);
+        }
+        turn.held.retain(|Held { key, room }| {
+            let is_held = is_behind(room);
+            if !is_held && let Some(conn) = conns.get_mut(*key) {
+                conn.reading = Reading::Paused;
+                released.push(*key);
+            }
+            is_held
+        });
+    }
+
+    /// Bytes of publications that wait for the members of wide rooms, on all shards.
+    pub fn waiting_bytes(&self) -> usize {
+        self.hub.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
+    pub fn is_behind(&self, to: &To) -> bool {
+        // Nothing waits anywhere: no room is looked for.
+        self.waiting_bytes() > WAITING_BYTES_MAX
+            && match to {
+                To::All => true,
+                To::Room(name) => {
+                    let room = self.hub.directory.get(name);
+                    room.is_some_and(|room| room.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX)
+                }
+            }
+    }
+
+    /// Whether somebody waits for [`Shard::take_released`].
+    pub fn has_held(&self) -> bool {
+        !self.turn.held.is_empty() || !self.turn.answers.is_empty()
+    }
+
+    /// Tells the embedding program what became of a publication: later where that goes to a room that is behind, so
+    /// that one who waits for answers publishes no faster than the members are written to.
+    pub(super) fn answer_published(&mut self, to: &To, published: Published, reply: Reply<u32>) {
+        if self.is_behind(to) {
+            let room = if let To::Room(name) = to { self.hub.directory.get(name) } else { None };
+            self.turn.answers.push((room, published, reply));
+        } else {
+            reply(published.delivered);
+        }
+    }
+
+    /// Has what a connection sends wait until its room, or all wide rooms, have caught up.
+    #[cold]
+    pub(super) fn hold(&mut self, slot: u32, room: Option<Arc<RoomShared>>) {
+        if let Some(key) = self.conns.key(slot)
+            && let Some(conn) = self.conns.at_mut(slot)
+            && conn.reading != Reading::Held
+        {
+            conn.reading = Reading::Held;
+            self.turn.holds = true;
+            self.turn.held.push(Held { key, room });
+        }
+    }
+
+    /// Counts a message, and tells whether its sender's next one must wait.
+    #[inline]
+    pub(super) fn pauses(&mut self, slot: u32, bytes: usize) -> bool {
+        self.turn.work += MESSAGE + bytes as u64;
+        let is_sated = self.is_sated();
+        if !is_sated && !self.turn.holds {
+            return false;
+        }
+        self.turn.holds = false;
+        let Some(conn) = self.conns.at_mut(slot) else { return false };
+        if is_sated && conn.reading == Reading::On {
+            conn.reading = Reading::Paused;
+        }
+        conn.reading != Reading::On
+    }
+}

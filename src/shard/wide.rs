@@ -1,0 +1,438 @@
+//! Publications to very many members, in steps: what would make one tick long is spread over many, so that the
+//! messages of other rooms go out between.
+//!
+//! A publication to a target with at least [`WIDE_MEMBERS`] members on this shard is not owed to them at once. It waits
+//! in the target's line, as if it were still in the mailbox. A walk takes what waits, notes for whom it is (one bit
+//! per connection), and each tick owes it to the next few of them. Then the next walk takes what has come meanwhile.
+//! Whoever leaves before the walk has come to it gets nothing of it, whoever joins after its start neither.
+//!
+//! # Invariants
+//! - While a target has something in its line, all that is published to it goes there, so its order holds.
+//! - A walk owes its frames to each of its members once, unless the member leaves first.
+//! - The order of a room that remembers has been reached when the walk starts; a member that asks meanwhile where it
+//!   stands is caught up first.
+//! - Bytes in the line of a room are counted in [`RoomShared::waiting`] until their walk starts, and publishers are
+//!   held while that is over [`WAITING_BYTES_MAX`].
+
+use super::fanout::{Delivery, NOBODY};
+use super::mail::{Ordered, OrderedFrames, Target};
+use super::palette::{EMPTY, Kind, Tag};
+use super::{BLOCKED, Shard};
+use crate::hub::{Loss, RoomShared};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Members on one shard from which on a publication is walked in steps. Well below what a turn writes to, so that
+/// rooms just under it still have a turn's publications in one write for each member.
+pub const WIDE_MEMBERS: usize = 2048;
+
+/// Members that a tick's steps come to at the most.
+pub const STEP_MEMBERS: usize = 1024;
+
+/// Bytes that a tick's steps hand to the kernel, but for [`STEP_MEMBERS_MIN`].
+const STEP_BYTES: usize = 4 * 1024 * 1024;
+
+/// Members that a step comes to however long the walk's frames are.
+const STEP_MEMBERS_MIN: usize = 16;
+
+/// Bytes that one walk takes along at the most, unless a single frame is longer.
+const WALK_BYTES: usize = 64 * 1024;
+
+/// Bytes that wait for one target over which its publishers are not read.
+pub const WAITING_BYTES_MAX: usize = 256 * 1024;
+
+/// The lines of a shard.
+#[derive(Debug)]
+pub(super) struct Wide {
+    lines: VecDeque<Line>,
+    /// Members of the present step.
+    pub step: Vec<u32>,
+    /// Smaller in tests.
+    pub members_min: usize,
+}
+
+#[derive(Debug)]
+struct Line {
+    target: Target,
+    /// `None` for all connections of the node.
+    room: Option<Arc<RoomShared>>,
+    waiting: VecDeque<Item>,
+    walk: Option<Walk>,
+}
+
+#[derive(Debug)]
+struct Item {
+    content: Content,
+    except: u32,
+}
+
+#[derive(Debug)]
+enum Content {
+    Frame { bytes: Box<[u8]>, encodings: u32, accepted_us: u64, loss: Loss },
+    Ordered(Arc<OrderedFrames>),
+}
+
+/// Frames on their way to a target's members.
+#[derive(Debug, Default)]
+struct Walk {
+    bytes: Vec<u8>,
+    frames: Vec<Frame>,
+    /// Bit of an encoding, and the connections with it that are still to get their frames.
+    groups: Vec<(u32, Slots)>,
+}
+
+#[derive(Debug, Clone)]
+struct Frame {
+    range: Range<usize>,
+    encodings: u32,
+    except: u32,
+    accepted_us: u64,
+    loss: Loss,
+}
+
+/// A set of the slots that there are.
+#[derive(Debug, Default)]
+struct Slots {
+    words: Vec<u64>,
+    /// No word before this one has a bit.
+    next: usize,
+}
+
+impl Default for Wide {
+    fn default() -> Self {
+        Self { lines: VecDeque::new(), step: Vec::new(), members_min: WIDE_MEMBERS }
+    }
+}
+
+impl Wide {
+    /// Whether nothing waits and no walk is under way.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    pub fn has(&self, target: Target) -> bool {
+        self.lines.iter().any(|line| line.target == target)
+    }
+
+    /// A connection has left the room in slot `local`.
+    pub fn leave(&mut self, local: u32, slot: u32) {
+        let of_room = |line: &&mut Line| matches!(line.target, Target::Room { local: at, .. } if at == local);
+        self.lines.iter_mut().filter(of_room).for_each(|line| line.forget(slot));
+    }
+
+    /// A connection gets no publications any more.
+    pub fn forget(&mut self, slot: u32) {
+        self.lines.iter_mut().for_each(|line| line.forget(slot));
+    }
+
+    fn put(&mut self, target: Target, room: Option<&Arc<RoomShared>>, item: Item) {
+        let at = self.lines.iter().position(|line| line.target == target).unwrap_or_else(|| {
+            let line = Line { target, room: room.cloned(), waiting: VecDeque::new(), walk: None };
+            self.lines.push_back(line);
+            self.lines.len() - 1
+        });
+        self.lines[at].waiting.push_back(item);
+    }
+}
+
+impl Line {
+    fn forget(&mut self, slot: u32) {
+        for (_, slots) in self.walk.iter_mut().flat_map(|walk| &mut walk.groups) {
+            slots.remove(slot);
+        }
+    }
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Self::Frame { bytes, .. } => bytes.len(),
+            Self::Ordered(frames) => frames.by_encoding.iter().map(|(_, frame)| frame.len()).sum(),
+        }
+    }
+
+    fn offset(&self) -> u64 {
+        if let Self::Ordered(frames) = self { frames.offset } else { 0 }
+    }
+}
+
+impl Walk {
+    fn add(&mut self, bytes: &[u8], encodings: u32, except: u32, accepted_us: u64, loss: Loss) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.frames.push(Frame { range: start..self.bytes.len(), encodings, except, accepted_us, loss });
+    }
+}
+
+impl Slots {
+    fn insert(&mut self, slot: u32) {
+        if let Some(word) = self.words.get_mut(slot as usize / 64) {
+            *word |= 1 << (slot % 64);
+        }
+    }
+
+    /// Whether it was in the set.
+    fn remove(&mut self, slot: u32) -> bool {
+        let Some(word) = self.words.get_mut(slot as usize / 64) else { return false };
+        let bit = 1 << (slot % 64);
+        let was = *word & bit != 0;
+        *word &= !bit;
+        was
+    }
+
+    /// Moves up to `count` slots from the set to `out`.
+    fn take(&mut self, count: usize, out: &mut Vec<u32>) {
+        while out.len() < count
+            && let Some(word) = self.words.get_mut(self.next)
+        {
+            if *word == 0 {
+                self.next += 1;
+            } else {
+                out.push(self.next as u32 * 64 + word.trailing_zeros());
+                *word &= *word - 1;
+            }
+        }
+    }
+
+    fn is_empty(&mut self) -> bool {
+        while self.words.get(self.next) == Some(&0) {
+            self.next += 1;
+        }
+        self.next >= self.words.len()
+    }
+}
+
+impl Shard {
+    /// Connections of this shard that a publication may be for.
+    pub(super) fn receivers_here(&self, target: Target) -> usize {
+        match target {
+            Target::Room { local, id } => {
+                let room = self.rooms.get(local).filter(|room| room.shared.id == id);
+                room.map_or(0, |room| room.members(u32::MAX).map(<[u32]>::len).sum())
+            }
+            Target::All => self.conns.len(),
+        }
+    }
+
+    /// Whether a publication has so many receivers here that it is walked, or one before it still is.
+    pub(super) fn is_wide(&self, target: Target, members: usize) -> bool {
+        members >= self.wide.members_min || (!self.wide.is_empty() && self.wide.has(target))
+    }
+
+    /// Puts a frame of the palette into its target's line.
+    #[cold]
+    pub(super) fn put_wide(&mut self, entry: u32, delivery: &Delivery) {
+        let Delivery { target, encodings, loss, except, .. } = *delivery;
+        let accepted_us = self.palette.entry_accepted_us(entry);
+        let bytes = self.palette.frame(entry).into();
+        let content = Content::Frame { bytes, encodings, accepted_us, loss };
+        self.put_item(target, Item { content, except });
+    }
+
+    /// Puts a publication of a room that remembers into the room's line.
+    pub(super) fn put_wide_ordered(&mut self, target: Target, ordered: &Ordered) {
+        let content = Content::Ordered(ordered.frames.clone());
+        self.put_item(target, Item { content, except: ordered.except });
+    }
+
+    fn put_item(&mut self, target: Target, item: Item) {
+        let room = match target {
+            Target::Room { local, .. } => self.rooms.get(local).map(|room| &room.shared),
+            Target::All => None,
+        };
+        let bytes = item.content.len();
+        self.hub.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(room) = room {
+            room.waiting.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.wide.put(target, room, item);
+    }
+
+    /// Owes the next members of the walks what these have for them. One line after the other gets its step.
+    pub(super) fn step_wide(&mut self) {
+        let mut left = STEP_MEMBERS;
+        for _ in 0..self.wide.lines.len() {
+            if left == 0 {
+                break;
+            }
+            // Out of the shard for as long as its frames are owed.
+            let Some(mut line) = self.wide.lines.pop_front() else { break };
+            let taken = self.step_line(&mut line, left);
+            left = left.saturating_sub(taken.max(1));
+            if line.walk.is_some() || !line.waiting.is_empty() {
+                self.wide.lines.push_back(line);
+            }
+        }
+        self.wide.step.clear();
+    }
+
+    /// Returns the members that it came to, `left` at the most; each counts more where the frames are long.
+    fn step_line(&mut self, line: &mut Line, left: usize) -> usize {
+        let mut taken = 0;
+        while taken < left {
+            if line.walk.is_none() && !self.begin_walk(line) {
+                break;
+            }
+            let Some(walk) = &mut line.walk else { break };
+            let by_bytes = (STEP_BYTES / walk.bytes.len().max(1)).clamp(STEP_MEMBERS_MIN, STEP_MEMBERS);
+            let weight = STEP_MEMBERS / by_bytes;
+            let members = ((left - taken) / weight).max(1);
+            let mut encoding = 0;
+            self.wide.step.clear();
+            for (bit, slots) in &mut walk.groups {
+                slots.take(members, &mut self.wide.step);
+                encoding = *bit;
+                if !self.wide.step.is_empty() {
+                    break;
+                }
+            }
+            taken += self.wide.step.len() * weight;
+            let is_over = walk.groups.iter_mut().all(|(_, slots)| slots.is_empty());
+            let mut frames = Vec::with_capacity(walk.frames.len());
+            for frame in walk.frames.iter().filter(|frame| frame.encodings & encoding != 0) {
+                let bytes = &walk.bytes[frame.range.clone()];
+                // Counted once, when the last member's write is due.
+                let accepted_us = is_over.then_some(frame.accepted_us);
+                let entry = self.palette.push(accepted_us, |out| out.extend_from_slice(bytes));
+                if frame.loss != Loss::Never
+                    && let Target::Room { local, id } = line.target
+                {
+                    self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));
+                }
+                frames.push((entry, frame.except));
+            }
+            self.owe_step(&frames);
+            if is_over {
+                line.walk = None;
+            }
+            if self.palette.is_full() {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Makes the members of the present step owe frames, given with whom each is not for: what fan-outs do one frame
+    /// after the other. Members that are owed the same before are owed the same after.
+    fn owe_step(&mut self, frames: &[(u32, u32)]) {
+        let Self { pending, dirty, palette, wide, .. } = self;
+        let excepts: Vec<u32> = frames.iter().map(|(_, except)| *except).filter(|it| *it != NOBODY).collect();
+        let mut blocked = Vec::new();
+        let (mut from, mut to) = (BLOCKED, EMPTY);
+        for &slot in &wide.step {
+            let list = pending[slot as usize];
+            if list == BLOCKED {
+                blocked.push(slot);
+                continue;
+            }
+            if list == EMPTY {
+                dirty.push(slot);
+            }
+            if !excepts.is_empty() && excepts.contains(&slot) {
+                let own = frames.iter().filter(|(_, except)| *except != slot);
+                pending[slot as usize] = own.fold(list, |list, (entry, _)| palette.extend(list, *entry));
+                continue;
+            }
+            if list != from {
+                to = frames.iter().fold(list, |list, (entry, _)| palette.extend(list, *entry));
+                from = list;
+            }
+            pending[slot as usize] = to;
+        }
+        for (entry, except) in frames.iter().filter(|_| !blocked.is_empty()) {
+            self.met.extend(blocked.iter().filter(|slot| *slot != except));
+            self.owe_blocked(*entry);
+        }
+    }
+
+    /// Takes what waits in a line. `false` if there is nothing for anybody.
+    fn begin_walk(&mut self, line: &mut Line) -> bool {
+        let mut walk = Walk::default();
+        // Members who know of the first publication already are left out, so it goes alone.
+        let (mut ahead_of, mut reached) = (None, None);
+        while let Some(next) = line.waiting.front() {
+            let (len, offset) = (next.content.len(), next.content.offset());
+            if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || ahead_of.is_some()) {
+                break;
+            }
+            let Some(Item { content, except }) = line.waiting.pop_front() else { break };
+            self.hub.waiting.fetch_sub(len, Ordering::Relaxed);
+            if let Some(room) = &line.room {
+                room.waiting.fetch_sub(len, Ordering::Relaxed);
+            }
+            match content {
+                Content::Frame { bytes, encodings, accepted_us, loss } => {
+                    walk.add(&bytes, encodings, except, accepted_us, loss);
+                }
+                Content::Ordered(frames) => {
+                    let Target::Room { local, id } = line.target else { continue };
+                    // All members may have come to know of it by their answers.
+                    if !self.rooms.awaits(local, id, offset) {
+                        continue;
+                    }
+                    if self.rooms.get(local).is_some_and(|room| room.has_ahead(offset)) {
+                        ahead_of = Some(offset);
+                    }
+                    reached = Some(offset);
+                    for (encodings, frame) in &frames.by_encoding {
+                        walk.add(frame, *encodings, except, frames.accepted_us, frames.loss);
+                    }
+                }
+            }
+        }
+        let encodings = walk.frames.iter().fold(0, |mask, frame| mask | frame.encodings);
+        let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| encodings & bit != 0);
+        for bit in bits {
+            let mut slots = Slots { words: vec![0; self.pending.len() / 64 + 1], next: 0 };
+            match line.target {
+                Target::Room { local, id } => {
+                    let room = self.rooms.get(local).filter(|room| room.shared.id == id);
+                    for slot in room.iter().flat_map(|room| room.members(bit)).flatten() {
+                        if ahead_of.is_none_or(|at| room.is_some_and(|room| !room.is_ahead(*slot, at))) {
+                            slots.insert(*slot);
+                        }
+                    }
+                }
+                Target::All => self
+                    .conns
+                    .iter()
+                    .filter(|(_, conn)| conn.is_open() && conn.encoding().bit() == bit && !conn.echo)
+                    .for_each(|(key, _)| slots.insert(key.slot)),
+            }
+            walk.groups.push((bit, slots));
+        }
+        if let (Target::Room { local, id }, Some(reached)) = (line.target, reached) {
+            self.rooms.set_reached(local, id, reached);
+        }
+        let found = !walk.frames.is_empty();
+        line.walk = found.then_some(walk);
+        found
+    }
+    /// Has a member that a walk has not come to yet told now what the walk has for it, or, with `drop`, not at all
+    /// because it is told in another way.
+    pub(super) fn leave_walk(&mut self, slot: u32, local: u32, drop: bool) {
+        let Self { wide, palette, .. } = self;
+        let mut owed = Vec::new();
+        for line in wide.lines.iter_mut() {
+            if !matches!(line.target, Target::Room { local: at, .. } if at == local) {
+                continue;
+            }
+            let Some(walk) = &mut line.walk else { continue };
+            for (bit, slots) in &mut walk.groups {
+                if slots.remove(slot) && !drop {
+                    let frames =
+                        walk.frames.iter().filter(|it| it.encodings & *bit != 0 && it.except != slot);
+                    owed.extend(frames.map(|frame| {
+                        let bytes = &walk.bytes[frame.range.clone()];
+                        palette.push(None, |out| out.extend_from_slice(bytes))
+                    }));
+                }
+            }
+        }
+        for entry in owed {
+            self.owe(slot, entry);
+        }
+    }
+}
