@@ -108,6 +108,8 @@ impl Fleet {
             return;
         }
         match peer.read(&mut self.tally, self.start) {
+            // Awake in time: it has read all that waited for it.
+            None if self.awake.remove(&place).is_some() => peer.stalled = false,
             None => {}
             Some(End::Left) => {
                 self.tally.left += 1;
@@ -183,7 +185,7 @@ impl Fleet {
                 None => self.open(place),
                 Some(peer) if peer.joining > 0 => {}
                 Some(peer) if !peer.stalled => {
-                    peer.stalled = true;
+                    (peer.stalled, peer.has_stalled) = (true, true);
                     self.awake.insert(place, Instant::now() + pause);
                 }
                 // Asleep, or awake now with something to read that makes no event any more.
