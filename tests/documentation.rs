@@ -1,4 +1,4 @@
-//! The documents name what there is: every flag they mention is one of the binary's or of the load tool's comparison,
+//! The documents name what there is: every flag they mention is one of the binary's or of the load tool's,
 //! every file is in the tree.
 
 mod common;
@@ -23,10 +23,11 @@ fn flags(text: &str) -> BTreeSet<&str> {
     all.filter(|flag| flag.len() > 3 && flag.as_bytes()[2].is_ascii_lowercase()).collect()
 }
 
-/// The flags of `loadtest compare`, from the fields that its parser is made of: its binary may not have been built.
-fn comparison_flags() -> BTreeSet<String> {
-    let source = std::fs::read_to_string(tests_path("../loadtest/src/compare/options.rs")).unwrap();
-    let fields = source.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+/// The flags of the load tool, from the fields that its parsers are made of: its binary may not have been built.
+fn load_tool_flags() -> BTreeSet<String> {
+    let sources = ["../loadtest/src/cli.rs", "../loadtest/src/compare/options.rs"];
+    let text: String = sources.map(|path| std::fs::read_to_string(tests_path(path)).unwrap()).concat();
+    let fields = text.lines().filter_map(|line| line.trim().trim_start_matches("pub ").split_once(": "));
     fields.map(|(field, _)| format!("--{}", field.replace('_', "-"))).collect()
 }
 
@@ -35,12 +36,12 @@ fn flags_that_documents_name_exist() {
     let (status, help) = Server::run_bare(&["--help"], &[]);
     assert!(status.success(), "{help}");
     let known = flags(&help);
-    let comparison = comparison_flags();
-    assert!(comparison.len() > 10, "{comparison:?}");
+    let load_tool = load_tool_flags();
+    assert!(load_tool.len() > 10, "{load_tool:?}");
     for document in DOCUMENTS {
         let text = std::fs::read_to_string(tests_path(document)).unwrap();
         let named = flags(&text);
-        let is_known = |f: &str| known.contains(f) || comparison.contains(f) || FOREIGN.contains(&f);
+        let is_known = |f: &str| known.contains(f) || load_tool.contains(f) || FOREIGN.contains(&f);
         let unknown: Vec<_> = named.iter().filter(|f| !is_known(f)).collect();
         assert!(unknown.is_empty(), "{document} names {unknown:?}");
     }
