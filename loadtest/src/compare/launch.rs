@@ -144,6 +144,15 @@ impl Places {
         let program = if program.contains('/') { self.absolute(&program) } else { program.into() };
         let mut command = Command::new(program);
         command.args(words);
+        // The tables alone say how a server is set; one of ours refuses variables that it does not know.
+        for (name, _) in std::env::vars_os() {
+            if name
+                .to_str()
+                .is_some_and(|name| name.starts_with("FANWIRE_") || name.starts_with("WEBSOCKET_"))
+            {
+                command.env_remove(name);
+            }
+        }
         // Ours need no directory of peers.
         if self.peers.is_dir() {
             command.current_dir(&self.peers);
