@@ -3,6 +3,7 @@
 mod field;
 mod gcra;
 mod json;
+mod json_scan;
 mod mutation;
 mod pattern;
 mod slab;
@@ -11,6 +12,7 @@ mod wheel;
 pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
 pub use json::json_depth_within;
+pub use json_scan::{JsonSlice, json_scan};
 #[cfg(all(feature = "mutations", debug_assertions))]
 pub use mutation::mutate;
 #[doc(hidden)]

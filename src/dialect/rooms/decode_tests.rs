@@ -217,3 +217,78 @@ proptest! {
         prop_assert!(is_object || text.contains("\\ud800") || read(&text).is_err());
     }
 }
+
+/// That the scan tells of `text` what serde does, or nothing; whether it told anything.
+fn scans_as_parsed(text: &str, limits: &DecodeLimits) -> bool {
+    let scanned = scanned(text, limits);
+    if let Some(fields) = &scanned {
+        assert_eq!(Ok(fields), parsed(text, limits).as_ref(), "{text}");
+    }
+    scanned.is_some()
+}
+
+#[test]
+fn plain_messages_are_read_by_the_scan_and_rare_ones_are_not() {
+    for text in [
+        "{}",
+        r#"{"type":"publish","room":"chat","data":{"a":["\u00e9",1.5e3,null]},"id":"q\n"}"#,
+        r#" { "room" : "é" , "x" : 1 , "x" : 2 , "data" : null , "type" : "publish" } "#,
+        r#"{"type":"subscribe","room":"r","recover":{"epoch":"x","offset":1}}"#,
+        r#"{"type":"presence","room":"r","limit":1,"limit":2}"#,
+        r#"{"type":"","room":"","id":{},"recover":1}"#,
+    ] {
+        assert!(scans_as_parsed(text, &LIMITS), "{text}");
+    }
+    for text in [
+        r#"{"type":"p\u0069ng"}"#,
+        r#"{"t\u0079pe":"ping"}"#,
+        r#"{"\u0078":1}"#,
+        r#"{"type":null}"#,
+        r#"{"type":1}"#,
+        r#"{"room":null}"#,
+        r#"{"room":["r"]}"#,
+        r#"{"id":null}"#,
+        r#"{"recover":null}"#,
+        r#"{"type":"a","type":"a"}"#,
+        r#"{"room":"a","room":"a"}"#,
+        r#"{"data":null,"data":1}"#,
+        r#"{"id":1,"id":1}"#,
+        r#"{"recover":1,"recover":1}"#,
+        r#"{"type":"ping"},"#,
+    ] {
+        assert!(!scans_as_parsed(text, &LIMITS), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_the_scan_reads_is_what_serde_does(
+        fields in prop::collection::vec(
+            (
+                prop::sample::select(vec![
+                    "type", "room", "data", "id", "recover", "limit", "x", "", "ty\\u0070e", "\\ud800", "Type",
+                ]),
+                prop::sample::select(vec![
+                    "\"publish\"", "\"subscribe\"", "\"presence\"", "\"chat\"", "\"\"", "\"\\u0061\"", "\"é😀\"",
+                    "\"\\ud800\"", "null", "true", "0", "-1.5e3", "01", "{}", "[]", "[[[]]]", "{\"a\":[{\"b\":\"[\"}]}",
+                    "{\"epoch\":\"1\",\"offset\":2}", "\"a text longer than a few words of eight bytes, at last\"",
+                ]),
+            ),
+            0..6,
+        ),
+        blank in prop::sample::select(vec!["", " ", "\r\n", "\t", "\u{c}"]),
+        cut in prop::option::weighted(0.5, (any::<prop::sample::Index>(), 0..3_usize)),
+        put in prop::sample::select(vec!["", "{", "}", "[", "]", ":", ",", "\"", "\\", "0", "e", " ", "\0", "é"]),
+        json_depth_max in 0..6_u32,
+    ) {
+        let fields: Vec<_> =
+            fields.iter().map(|(key, value)| format!("{blank}\"{key}\"{blank}:{blank}{value}{blank}")).collect();
+        let mut text = format!("{blank}{{{}}}{blank}", fields.join(","));
+        if let Some((at, len)) = cut {
+            let start = text.floor_char_boundary(at.index(text.len()));
+            let end = text.floor_char_boundary((start + len).min(text.len())).max(start);
+            text.replace_range(start..end, put);
+        }
+        scans_as_parsed(&text, &DecodeLimits { json_depth_max });
+    }
+}
