@@ -10,7 +10,7 @@ const DOCUMENTS: [&str; 5] =
     ["../README.md", "../tuning.md", "deploy/nginx.conf", "deploy/haproxy.cfg", "deploy/fanwire.service"];
 
 /// Flags of other programs.
-const FOREIGN: [&str; 4] = ["--release", "--workspace", "--features", "--test"];
+const FOREIGN: [&str; 5] = ["--release", "--workspace", "--features", "--test", "--bench"];
 
 /// The `--flags` in `text`.
 fn flags(text: &str) -> BTreeSet<&str> {
