@@ -12,15 +12,12 @@
 //! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, `form_urlencoded` |
 //! | [`config`] | `config`: file, environment, flags | itself by another way |
 //! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
+//! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
 //! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
 //!
-//! Deflate (permessage-deflate, RFC 7692) has no target, since the server does not offer it. With the codec comes a
-//! module `deflate` here, a line in [`TARGETS`], a binary and a corpus: what one side compresses the other must get
-//! back, what is no deflate stream must be refused, and nothing may grow past the bound of a message while it is
-//! inflated. Until then [`frames`] holds that a set RSV1 is an error, and [`upgrade`] asks for no extension.
-
 pub mod api;
 pub mod config;
+pub mod deflate;
 pub mod frames;
 mod json;
 pub mod mutate;
@@ -33,12 +30,13 @@ pub mod upgrade;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
     ("config", config::check),
     ("api", api::check),
     ("proxy", proxy::check),
+    ("deflate", deflate::check),
     ("receive", receive::check),
 ];

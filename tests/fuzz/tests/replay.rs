@@ -111,6 +111,11 @@ fn proxy() {
 }
 
 #[test]
+fn deflate() {
+    replay("deflate");
+}
+
+#[test]
 fn receive() {
     replay("receive");
 }
