@@ -22,7 +22,7 @@ impl Shard {
     pub(super) fn answer_of_kind(&mut self, now: Now, slot: u32, answer: &Answer<'_>, kind: Option<Kind>) {
         let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
-        let entry = self.palette.push(None, |out| {
+        let entry = self.palette.push_answer(|out| {
             wire::frame_in_place(out, wire::Opcode::Text, |out| {
                 dialect.encode_answer(answer, now.unix_ms, out)
             });
@@ -316,7 +316,7 @@ impl Shard {
             CloseReason::SlowConsumer => self.cut_backlog(slot, DropReason::Outbox),
             _ => self.cut_backlog(slot, DropReason::Closed),
         }
-        let entry = self.palette.push(None, |out| wire::write_close(out, code, text));
+        let entry = self.palette.push_answer(|out| wire::write_close(out, code, text));
         if self.pending[slot as usize] == BLOCKED {
             let frame = self.palette.keep(entry);
             self.force_budget(charge(frame.len()));

@@ -40,7 +40,7 @@ pub struct Palette {
 struct Entry {
     start: usize,
     end: usize,
-    /// When its publication was accepted, for the publish-to-write histogram; `None` for answers.
+    /// When its publication was accepted, for the publish-to-write histogram; `None` for what is not counted there.
     accepted_us: Option<u64>,
     /// A copy that outlives the tick, made when the first blocked connection needs it and shared by all that do.
     kept: Option<Rc<[u8]>>,
@@ -121,13 +121,26 @@ impl Palette {
         self.entries.is_empty()
     }
 
-    /// Appends the frame that `build` writes (header and payload) and returns its entry. It is an answer or a control
-    /// frame if no publication was accepted for it.
+    /// Appends the frame of a publication that `build` writes (header and payload) and returns its entry.
+    /// `accepted_us` is when it was accepted, `None` where that has been counted already.
     pub fn push(&mut self, accepted_us: Option<u64>, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        self.push_of_kind(Kind::Plain, accepted_us, build)
+    }
+
+    /// Appends an answer or a control frame, as [`Palette::push`] does.
+    pub fn push_answer(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        self.has_kinds = true;
+        self.push_of_kind(Kind::Answer, None, build)
+    }
+
+    fn push_of_kind(
+        &mut self,
+        kind: Kind,
+        accepted_us: Option<u64>,
+        build: impl FnOnce(&mut Vec<u8>),
+    ) -> u32 {
         let start = self.arena.len();
         build(&mut self.arena);
-        let kind = if accepted_us.is_some() { Kind::Plain } else { Kind::Answer };
-        self.has_kinds |= accepted_us.is_none();
         self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None, kind });
         self.entries.len() as u32 - 1
     }
@@ -143,7 +156,7 @@ impl Palette {
         &self.arena[start..end]
     }
 
-    /// Says what a frame is, if that is more than whether it is an answer.
+    /// Says what a frame is, if that is more than how it was pushed tells.
     pub fn set_kind(&mut self, entry: u32, kind: Kind) {
         self.entries[entry as usize].kind = kind;
         self.has_kinds = true;
@@ -312,7 +325,7 @@ mod tests {
     use super::*;
 
     fn push(palette: &mut Palette, text: &str) -> u32 {
-        palette.push(None, |out| out.extend_from_slice(text.as_bytes()))
+        palette.push_answer(|out| out.extend_from_slice(text.as_bytes()))
     }
 
     #[test]

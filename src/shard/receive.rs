@@ -176,7 +176,7 @@ impl Shard {
             }
             Event::Binary(_) => self.close(now, slot, CloseReason::Unsupported, sockets),
             Event::Ping(payload) => {
-                let entry = self.palette.push(None, |out| wire::write_pong(out, payload));
+                let entry = self.palette.push_answer(|out| wire::write_pong(out, payload));
                 self.owe(slot, entry);
             }
             Event::Close { code, .. } => {

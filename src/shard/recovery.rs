@@ -126,7 +126,7 @@ impl Shard {
         publications
             .map(|(offset, stored)| {
                 let publication = stored.publication(room, has_offsets.then_some(offset));
-                let entry = self.palette.push(None, |out| {
+                let entry = self.palette.push_answer(|out| {
                     wire::frame_in_place(out, wire::Opcode::Text, |out| {
                         dialect.encode_publication(&publication, out)
                     });

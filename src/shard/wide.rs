@@ -16,7 +16,7 @@
 
 use super::fanout::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, Target};
-use super::palette::{EMPTY, Kind, Tag};
+use super::palette::{EMPTY, Kind, Palette, Tag};
 use super::{BLOCKED, Shard};
 use crate::hub::{Loss, RoomShared};
 use std::collections::VecDeque;
@@ -164,6 +164,18 @@ impl Walk {
         self.bytes.extend_from_slice(bytes);
         self.frames.push(Frame { range: start..self.bytes.len(), encodings, except, accepted_us, loss });
     }
+
+    /// Puts one of its frames into the palette.
+    fn put(&self, frame: &Frame, target: Target, accepted_us: Option<u64>, palette: &mut Palette) -> u32 {
+        let bytes = &self.bytes[frame.range.clone()];
+        let entry = palette.push(accepted_us, |out| out.extend_from_slice(bytes));
+        if frame.loss != Loss::Never
+            && let Target::Room { local, id } = target
+        {
+            palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));
+        }
+        entry
+    }
 }
 
 impl Slots {
@@ -292,15 +304,9 @@ impl Shard {
             let is_over = walk.groups.iter_mut().all(|(_, slots)| slots.is_empty());
             let mut frames = Vec::with_capacity(walk.frames.len());
             for frame in walk.frames.iter().filter(|frame| frame.encodings & encoding != 0) {
-                let bytes = &walk.bytes[frame.range.clone()];
                 // Counted once, when the last member's write is due.
                 let accepted_us = is_over.then_some(frame.accepted_us);
-                let entry = self.palette.push(accepted_us, |out| out.extend_from_slice(bytes));
-                if frame.loss != Loss::Never
-                    && let Target::Room { local, id } = line.target
-                {
-                    self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));
-                }
+                let entry = walk.put(frame, line.target, accepted_us, &mut self.palette);
                 frames.push((entry, frame.except));
             }
             self.owe_step(&frames);
@@ -410,6 +416,7 @@ impl Shard {
         line.walk = found.then_some(walk);
         found
     }
+
     /// Has a member that a walk has not come to yet told now what the walk has for it, or, with `drop`, not at all
     /// because it is told in another way.
     pub(super) fn leave_walk(&mut self, slot: u32, local: u32, drop: bool) {
@@ -420,19 +427,18 @@ impl Shard {
                 continue;
             }
             let Some(walk) = &mut line.walk else { continue };
-            for (bit, slots) in &mut walk.groups {
-                if slots.remove(slot) && !drop {
-                    let frames =
-                        walk.frames.iter().filter(|it| it.encodings & *bit != 0 && it.except != slot);
-                    owed.extend(frames.map(|frame| {
-                        let bytes = &walk.bytes[frame.range.clone()];
-                        palette.push(None, |out| out.extend_from_slice(bytes))
-                    }));
-                }
+            let awaiting =
+                walk.groups.iter_mut().filter_map(|(bit, slots)| slots.remove(slot).then_some(*bit));
+            let encodings = awaiting.fold(0, |mask, bit| mask | bit);
+            if !drop {
+                let frames = walk.frames.iter().filter(|it| it.encodings & encodings != 0);
+                owed.extend(frames.map(|frame| (walk.put(frame, line.target, None, palette), frame.except)));
             }
         }
-        for entry in owed {
-            self.owe(slot, entry);
+        if !owed.is_empty() {
+            self.wide.step.push(slot);
+            self.owe_step(&owed);
+            self.wide.step.clear();
         }
     }
 }
