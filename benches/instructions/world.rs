@@ -2,18 +2,12 @@
 
 use fanwire::config::Config;
 use fanwire::hub::Hub;
-use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Newcomer, Now, Parts, Sent, Shard, Sockets};
+use fanwire::metrics::ShardMetrics;
+use fanwire::model::{Compression, DialectId};
+use fanwire::shard::{Handlers, LABELS, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
 /// What the shards count by.
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
-
 /// The time of every call.
 pub const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 

@@ -61,9 +61,9 @@ pub use turn::Reading;
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{
-    Answer, CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Locator,
+    Answer, CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Locator, Refusal,
 };
 use crate::wire::Inflater;
 use conn::{Conn, State};
@@ -76,6 +76,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use turn::Turn;
 use wide::Wide;
+
+/// The labels that a shard counts by.
+pub const LABELS: ShardLabels = ShardLabels {
+    close_reasons: &CloseReason::LABELS,
+    drop_reasons: &DropReason::LABELS,
+    refusals: &Refusal::LABELS,
+};
 
 /// Mark in `pending` of a connection with a backlog.
 const BLOCKED: ListId = 1 << 31;

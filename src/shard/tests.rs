@@ -1,19 +1,13 @@
 //! The shard between sockets that take as much as a test says. What `tests/simulation.rs` has found stands here once
 //! more, each by itself.
 
-use super::{Handlers, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets, To};
+use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets, To};
 use crate::config::Config;
 use crate::hub::Hub;
-use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
+use crate::metrics::ShardMetrics;
+use crate::model::{CloseReason, Compression, DialectId};
 use std::sync::Arc;
 use std::time::Duration;
-
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
 
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 

@@ -10,20 +10,14 @@ use super::random::Random;
 use super::trace::Trace;
 use fanwire::config::Config;
 use fanwire::hub::Hub;
-use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Inspection, Message, Newcomer, Now, Parts, Shard};
+use fanwire::metrics::ShardMetrics;
+use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId};
+use fanwire::shard::{Handlers, Inspection, LABELS, Message, Newcomer, Now, Parts, Shard};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 /// Wall clock at the start, in Unix ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
-
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
 
 /// One shard with what its thread has.
 pub struct Site {

@@ -6,9 +6,9 @@ use fanwire::base::Pattern;
 use fanwire::config::{Overflow, RoomPolicy, RoomRule};
 use fanwire::dialect::{Dialect, Rooms};
 use fanwire::hub::Hub;
-use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, Compression, ConnectionId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
+use fanwire::metrics::ShardMetrics;
+use fanwire::model::{Compression, ConnectionId};
+use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,12 +49,7 @@ impl World {
             policy: RoomPolicy { overflow: Overflow::DropOldest, ..RoomPolicy::default() },
         };
         let hub = Arc::new(Hub::new(1, 42, &[rule]));
-        let labels = ShardLabels {
-            close_reasons: &CloseReason::LABELS,
-            drop_reasons: &DropReason::LABELS,
-            refusals: &Refusal::LABELS,
-        };
-        let metrics = Arc::new(ShardMetrics::new(&labels));
+        let metrics = Arc::new(ShardMetrics::new(&LABELS));
         let config = script.config();
         let echo_bytes = if script.is_echo() { script.limits().message_bytes_max + 50 } else { 0 };
         let outbox_bytes_max = config.limits.outbox_bytes_max + echo_bytes;
