@@ -3,6 +3,7 @@
 mod close;
 mod command;
 mod connection_id;
+mod identity;
 mod position;
 mod publication;
 mod room;
@@ -10,6 +11,7 @@ mod room;
 pub use close::{CloseReason, DropReason};
 pub use command::{Answer, Changed, Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
 pub use connection_id::{ConnectionId, Locator};
+pub use identity::Identity;
 pub use position::{Epoch, Position};
 pub use publication::{Compression, DialectId, Encoding, Publication};
 pub use room::{RoomName, RoomNameError};
