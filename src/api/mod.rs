@@ -2,6 +2,8 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
+mod connection_routes;
+mod connections;
 mod cursor;
 mod error;
 mod query;
@@ -9,6 +11,11 @@ mod route;
 mod types;
 
 pub use body::{PublishRequest, parse_broadcast, parse_publish};
+pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
+pub use connections::{
+    BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, Put, ROOMS_SHOWN_MAX, Status, StatusCounts, Taken,
+    UserInfo, Which,
+};
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use query::percent_decode;

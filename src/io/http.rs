@@ -265,6 +265,15 @@ impl Http {
                 }
             }
             Route::Stats => Ok(json(&self.node.stats())),
+            route @ (Route::Connections { .. }
+            | Route::Connection { .. }
+            | Route::Disconnect { .. }
+            | Route::Join { .. }
+            | Route::Leave { .. }
+            | Route::User { .. }
+            | Route::DisconnectUser { .. }
+            | Route::Cleanup { .. }
+            | Route::Status) => super::connections::answer(&self.node, route).await,
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;
                 Ok(json(&api::SlowList { slow: slow.map_err(|_| ApiError::unavailable("shutting down"))? }))
