@@ -1,6 +1,8 @@
 use crate::api::{
-    ConnectionInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessages, SlowConsumer, Stats, Which,
+    ConnectionInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessages, RoomRemoved, SlowConsumer, Stats,
+    Which,
 };
+use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
 use crate::io::{Answer, Ended, NodeShared};
 use crate::model::{CloseReason, ConnectionId, Refusal, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
@@ -29,6 +31,12 @@ pub enum HandleError {
     /// The data cannot be written as JSON.
     #[error("data cannot be written as JSON: {0}")]
     Data(#[from] serde_json::Error),
+    /// The metadata is no object, or too long.
+    #[error("metadata must be an object of at most {METADATA_BYTES_MAX} bytes")]
+    Metadata,
+    /// There are too many registered rooms.
+    #[error(transparent)]
+    Registry(#[from] RegistryFull),
 }
 
 impl Handle {
@@ -151,6 +159,32 @@ impl Handle {
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
         self.shared.rooms(prefix, after, limit)
+    }
+
+    /// Registers a room, or says something else of one that is registered: `metadata` becomes a JSON object of at most
+    /// [`METADATA_BYTES_MAX`] bytes. `true` if it is new.
+    ///
+    /// # Errors
+    /// If the name is none, if the metadata is no such object, or if there are too many registered rooms.
+    pub fn create_room(&self, room: &str, metadata: &impl Serialize) -> Result<bool, HandleError> {
+        let (room, text) = (RoomName::new(room)?, serde_json::to_string(metadata)?);
+        if !text.starts_with('{') || text.len() > METADATA_BYTES_MAX {
+            return Err(HandleError::Metadata);
+        }
+        Ok(self.shared.register(&room, &text)?)
+    }
+
+    /// One room, if it has members, is registered, or is kept for its history.
+    pub fn room(&self, room: &str) -> Option<RoomInfo> {
+        self.shared.room(room)
+    }
+
+    /// Puts a room's members out and tells them, empties its history and forgets what was said of it.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn remove_room(&self, room: &RoomName) -> Result<RoomRemoved, Ended> {
+        self.shared.remove_room(room).await
     }
 
     /// Who is in a room: its members on this node, and the ids of up to `limit` (at least 1) of them from `cursor`

@@ -21,6 +21,9 @@ pub const SLOW_LIMIT_MAX: u32 = 1000;
 
 pub(super) const READ: &str = "GET, HEAD";
 
+/// What may be done with a room.
+const ROOM: &str = "GET, HEAD, PUT, DELETE";
+
 /// Longest cursor of a page of members: three numbers.
 const CURSOR_BYTES_MAX: usize = 20;
 
@@ -50,6 +53,16 @@ pub enum Route {
     },
     /// `GET /v1/rooms/{name}`, the name percent-encoded (a slash in it as `%2F`).
     Room {
+        /// The room.
+        name: RoomName,
+    },
+    /// `PUT /v1/rooms/{name}` with `{"metadata":{...}}`: register it, or say something else of it.
+    PutRoom {
+        /// The room.
+        name: RoomName,
+    },
+    /// `DELETE /v1/rooms/{name}`: put its members out, empty its history, forget what was said of it.
+    RemoveRoom {
         /// The room.
         name: RoomName,
     },
@@ -155,6 +168,8 @@ impl Route {
             | Self::Broadcast
             | Self::Rooms { .. }
             | Self::Room { .. }
+            | Self::PutRoom { .. }
+            | Self::RemoveRoom { .. }
             | Self::Members { .. }
             | Self::Messages { .. }
             | Self::Stats
@@ -187,7 +202,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
                 path.strip_prefix("/v1/rooms/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
             match below.filter(|(name, _)| !name.is_empty() && path.ends_with(|last| last != '/')) {
                 Some((name, "")) => {
-                    on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
+                    on(method, ROOM).and_then(|()| no_params(query)).and_then(|()| room(method, name))
                 }
                 Some((name, "members")) => on(method, READ).and_then(|()| members(name, query)),
                 Some((name, "messages")) => on(method, READ).and_then(|()| messages(name, query)),
@@ -225,8 +240,13 @@ fn rooms(query: Option<&str>) -> Result<Route, ApiError> {
     })
 }
 
-fn room(encoded: &str) -> Result<Route, ApiError> {
-    Ok(Route::Room { name: room_name(encoded)? })
+fn room(method: &str, encoded: &str) -> Result<Route, ApiError> {
+    let name = room_name(encoded)?;
+    Ok(match method {
+        "PUT" => Route::PutRoom { name },
+        "DELETE" => Route::RemoveRoom { name },
+        _ => Route::Room { name },
+    })
 }
 
 fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
@@ -308,6 +328,8 @@ mod tests {
             ("GET", "/v1/rooms/a%2Fb/messages", page("a/b", None, MESSAGES_LIMIT_DEFAULT), true),
             ("HEAD", "/v1/rooms/messages/messages?offset=0&limit=1", page("messages", Some(0), 1), true),
             ("GET", "/v1/rooms/messages", room("messages"), true),
+            ("PUT", "/v1/rooms/a%2Fb", Route::PutRoom { name: RoomName::new("a/b").unwrap() }, true),
+            ("DELETE", "/v1/rooms/a", Route::RemoveRoom { name: RoomName::new("a").unwrap() }, true),
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
@@ -354,9 +376,9 @@ mod tests {
             ("GET,", "/health", "GET, HEAD"),
             ("GET", "/v1/publish", "POST"),
             ("PUT", "/v1/broadcast", "POST"),
-            ("DELETE", "/v1/rooms/chat", "GET, HEAD"),
+            ("POST", "/v1/rooms/chat", "GET, HEAD, PUT, DELETE"),
             ("POST", "/v1/rooms/chat/messages", "GET, HEAD"),
-            ("DELETE", "/v1/rooms/%zz", "GET, HEAD"),
+            ("PATCH", "/v1/rooms/%zz", "GET, HEAD, PUT, DELETE"),
             ("OPTIONS", "/v1/rooms", "GET, HEAD"),
         ] {
             let error = found(method, target).unwrap_err();

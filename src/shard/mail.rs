@@ -181,6 +181,13 @@ pub enum Request {
         /// Told whether it was a member, if there is such an open connection.
         reply: Reply<Option<bool>>,
     },
+    /// End the memberships of some of the members of a room.
+    PutOut {
+        /// The room.
+        room: RoomName,
+        /// Told how many, and whether there are more.
+        reply: Reply<(u64, bool)>,
+    },
     /// Close the connections that fit, some thousands looked at in one go.
     CloseAll {
         /// Which.

@@ -66,6 +66,7 @@ impl Shard {
             }
             Request::Connection { of, reply } => reply(self.find(of).and_then(|slot| self.info(now, slot))),
             Request::Join { to, room, reply } => reply(self.join_for(now, to, &room)),
+            Request::PutOut { room, reply } => reply(self.put_out(now, &room)),
             Request::Leave { to, room, reply } => reply(self.leave_for(now, to, &room)),
             Request::Members { room, cursor, limit, reply } => {
                 reply(self.members_here(room.as_str(), cursor, limit));

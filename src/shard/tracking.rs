@@ -9,6 +9,9 @@ use crate::model::{CloseReason, ConnectionId, Refusal, RoomName};
 /// Slots that one request looks at.
 const SCAN_MAX: u32 = 4096;
 
+/// Members put out of a room by one request: each is sent something.
+const PUT_OUT_MAX: usize = 1024;
+
 /// A part of a list, and where to go on if there is more.
 pub type Page<T> = (Vec<T>, Option<MembersCursor>);
 
@@ -125,6 +128,17 @@ impl Shard {
             self.welcome(now, slot, room.as_str(), joined, None, None);
             members
         }))
+    }
+
+    /// Ends the memberships of some members of a room and tells them: how many, and whether there are more.
+    pub(super) fn put_out(&mut self, now: Now, room: &RoomName) -> (u64, bool) {
+        let (ids, next) = self.members_here(room.as_str(), MembersCursor::START, PUT_OUT_MAX);
+        for id in &ids {
+            if let Some(slot) = self.find(*id) {
+                self.leave_and_tell(now, slot, room.as_str(), None);
+            }
+        }
+        (ids.len() as u64, next.is_some())
     }
 
     /// Ends a connection's membership and tells it. Whether it was a member; `None` if there is no such connection.
