@@ -1,41 +1,46 @@
 /// Appends a time as ISO 8601 has it, in UTC with milliseconds: `2024-01-15T10:30:00.000Z`.
 ///
 /// `unix_ms` is Unix time in milliseconds, up to the year 9999; later times are told as that year's end.
-///
-/// The date comes from the days since 1970 as in Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// `civil_from_days`: years that begin in March, so that the leap day is the last.
 pub fn push_iso8601(unix_ms: u64, out: &mut Vec<u8>) {
     const YEAR_9999_ENDS_MS: u64 = 253_402_300_799_999;
     const DAY_MS: u64 = 86_400_000;
     let unix_ms = unix_ms.min(YEAR_9999_ENDS_MS);
-    let (days, of_day) = (unix_ms / DAY_MS, unix_ms % DAY_MS);
+    let (year, month, day) = date(unix_ms / DAY_MS);
+    // Both are small: publications of three dialects have a time, and 32 bits divide faster.
+    let of_day_ms = (unix_ms % DAY_MS) as u32;
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    digits(&mut text[..4], year);
+    digits(&mut text[5..7], month);
+    digits(&mut text[8..10], day);
+    digits(&mut text[11..13], of_day_ms / 3_600_000);
+    digits(&mut text[14..16], of_day_ms / 60_000 % 60);
+    digits(&mut text[17..19], of_day_ms / 1000 % 60);
+    digits(&mut text[20..23], of_day_ms % 1000);
+    out.extend_from_slice(&text);
+}
+
+/// Fills all of `place` with the last digits of a number.
+#[inline(always)]
+fn digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+/// Year, month and day of a number of days since 1970, at most those to the year 9999, as in Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: years that begin in March, so that the leap day is
+/// the last.
+fn date(days: u64) -> (u32, u32, u32) {
     // Days since 0000-03-01, in eras of 400 years.
-    let days = days + 719_468;
+    let days = days as u32 + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    for (number, digits, after) in [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (of_day / 3_600_000, 2, b':'),
-        (of_day / 60_000 % 60, 2, b':'),
-        (of_day / 1000 % 60, 2, b'.'),
-        (of_day % 1000, 3, b'Z'),
-    ] {
-        let start = out.len();
-        out.resize(start + digits, b'0');
-        let mut rest = number;
-        for digit in out[start..].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.push(after);
-    }
+    (era * 400 + year_of_era + u32::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

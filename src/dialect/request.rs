@@ -251,3 +251,7 @@ pub(super) fn checked_id(raw: &str) -> Option<&str> {
     let fits = raw.len() <= ID_BYTES_MAX && matches!(first, b'"' | b'-' | b'0'..=b'9');
     fits.then_some(raw)
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

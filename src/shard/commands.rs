@@ -167,12 +167,12 @@ impl Shard {
 
     fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        let Some(index) = self.membership(slot, room) else {
-            return self.refuse(now, asked, Refusal::NotSubscribed);
-        };
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
-        let shared = Arc::clone(&joined.shared);
+        let shared = match self.membership(slot, room) {
+            Some(index) => self.rooms.get(conn.memberships[index].room).map(|room| Arc::clone(&room.shared)),
+            None if dialect(conn.dialect).publishes_unjoined() => self.hub.directory.get_or_remember(room),
+            None => return self.refuse(now, asked, Refusal::NotSubscribed),
+        };
         let identity = conn.identity.clone();
         let publication = Publication {
             event,
@@ -184,9 +184,19 @@ impl Shard {
             offset: None,
         };
         let except = (!conn.hears_itself).then_some(slot);
-        let published = self.publish(now, &shared, &publication, except);
-        if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
-            self.hold(slot, Some(shared));
+        let mut published = None;
+        // None where nobody is in it and nothing is remembered.
+        if let Some(mut shared) = shared {
+            published = self.publish(now, &shared, &publication, except);
+            // A room that the sender is not in may have been forgotten meanwhile: then there is a new one, or none.
+            while published.is_none() {
+                let Some(other) = self.hub.directory.get_or_remember(room) else { break };
+                shared = other;
+                published = self.publish(now, &shared, &publication, except);
+            }
+            if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+                self.hold(slot, Some(shared));
+            }
         }
         if id.is_some() {
             let offset = published.and_then(|published| published.position).map(|position| position.offset);
