@@ -6,7 +6,7 @@ use crate::api::{
     ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionInfo, ConnectionList,
     MembersCursor, Put, Route, Status, StatusCounts, Taken, UserInfo, Which,
 };
-use crate::base::push_iso8601;
+use crate::base;
 use crate::model::CloseReason;
 use crate::shard::Request;
 use std::time::Duration;
@@ -65,9 +65,7 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
 }
 
 fn iso8601(unix_ms: u64) -> String {
-    let mut out = Vec::new();
-    push_iso8601(unix_ms, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&base::iso8601(unix_ms)).into_owned()
 }
 
 impl NodeShared {
