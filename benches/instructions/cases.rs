@@ -2,7 +2,11 @@
 
 use crate::measured;
 use crate::world::{World, frame, publish};
+use fanwire::auth::Access;
+use fanwire::base::Pattern;
+use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 use fanwire::io::mailbox::{Mailbox, Wake};
+use fanwire::model::Identity;
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
 
@@ -29,6 +33,9 @@ const TICK: u32 = 16;
 /// Items in one pass of the mailbox case.
 const ITEMS: u32 = 1000;
 
+/// Rules of the access case: a large table, all of whose rooms begin alike.
+const RULES: usize = 100;
+
 pub const CASES: &[Case] = &[
     case("parse_frame_16", FRAMES, "frame", || parse(16)),
     case("parse_frame_125", FRAMES, "frame", || parse(125)),
@@ -43,6 +50,15 @@ pub const CASES: &[Case] = &[
     case("join_leave", 100, "cycle", join_leave),
     case("outbox_append_flush", TICK * 100, "frame", outbox),
     case("connect_disconnect", 100, "cycle", connect_disconnect),
+    case("access_own_tenant", 100, "check", || {
+        access(&AccessTable::protected(), "tenant:acme-corporation:general")
+    }),
+    case("access_no_rule", 100, "check", || {
+        access(&AccessTable::protected(), "chat:acme-corporation:general")
+    }),
+    case("access_last_of_100", 100, "check", || {
+        access(&many_rules(), "app:service-99:acme-corporation:general")
+    }),
 ];
 
 fn parse(payload_bytes: usize) {
@@ -157,4 +173,30 @@ fn connect_disconnect() {
     };
     pass(&mut world);
     measured(|| pass(&mut world));
+}
+
+fn many_rules() -> AccessTable {
+    let rule = |number| {
+        let text = format!("app:service-{number}:{{tenant}}:**");
+        let pattern = Pattern::parse_capturing(&text, &AccessRule::CAPTURES).expect("a pattern");
+        AccessRule { pattern, who: vec![Who::Any], allow: Actions::ALL, text: None }
+    };
+    AccessTable { rules: (0..RULES).map(rule).collect(), default: AccessDefault::Deny }
+}
+
+fn access(table: &AccessTable, room: &str) {
+    let access = Access::new(table);
+    let identity = Identity {
+        user: Some("a-user".into()),
+        tenant: Some("acme-corporation".into()),
+        ..Identity::default()
+    };
+    let pass = || {
+        for _ in 0..100 {
+            let checked = access.check(black_box(Some(&identity)), black_box(room), Action::Subscribe);
+            black_box(checked).expect("allowed");
+        }
+    };
+    pass();
+    measured(pass);
 }

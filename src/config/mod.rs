@@ -3,6 +3,7 @@
 //! One table, `keys`, tells each key's name, type, range and meaning. The names in the file, in the environment and
 //! on the command line, the help, the checks and what a reload may change all come from it.
 
+mod access;
 mod args;
 mod error;
 mod file;
@@ -14,6 +15,7 @@ mod rule;
 mod settings;
 mod value;
 
+pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use args::{Command, Invocation, parse_args};
 pub use error::ConfigError;
 pub use file::read_file;

@@ -1,3 +1,4 @@
+use super::access::AccessTable;
 use super::rule::RoomRule;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -40,6 +41,8 @@ pub struct Config {
     pub api_keys: Vec<String>,
     /// What holds for rooms, by the patterns of their names; the first that matches counts.
     pub room_rules: Vec<RoomRule>,
+    /// Who may do what in which rooms.
+    pub access: AccessTable,
     /// Whether clients may broadcast to all connections.
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
@@ -200,6 +203,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
             room_rules: Vec::new(),
+            access: AccessTable::open(),
             client_broadcast: true,
             deliver_to_sender: true,
             echo: false,
