@@ -1,6 +1,6 @@
 use crate::api::{MembersCursor, RoomInfo, RoomMembers, RoomMessages, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{ConnectionId, RoomName, RoomNameError};
+use crate::model::{ConnectionId, Identity, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
 use serde::Serialize;
 use std::hash::{BuildHasher, RandomState};
@@ -87,6 +87,14 @@ impl Handle {
     /// Closes one connection with code 4440. The answer says whether there was such an open connection.
     pub fn disconnect(&self, to: ConnectionId) -> Answer<bool> {
         self.shared.ask(self.shared.shard_of(to), |reply| Request::Disconnect { to, reply })
+    }
+
+    /// Says to one connection who it is from now on, or with `None` that it is nobody known. What it may do follows
+    /// from that at once, and memberships that the rules for access do not allow to it any more end. The answer says
+    /// whether there is such an open connection.
+    pub fn identify(&self, to: ConnectionId, identity: Option<Identity>) -> Answer<bool> {
+        let identity = identity.map(Arc::new);
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Identify { to, identity, reply })
     }
 
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.

@@ -4,11 +4,13 @@ use crate::measured;
 use crate::world::{World, frame, publish};
 use fanwire::auth::Access;
 use fanwire::base::Pattern;
-use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
+use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Config, Who};
 use fanwire::io::mailbox::{Mailbox, Wake};
 use fanwire::model::Identity;
+use fanwire::shard::Newcomer;
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// One thing to count.
 pub struct Case {
@@ -48,6 +50,8 @@ pub const CASES: &[Case] = &[
     case("publish_to_10000", TICK * 10_000, "delivery", || publish_to(10_000)),
     case("mailbox_push_drain", ITEMS, "item", mailbox),
     case("join_leave", 100, "cycle", join_leave),
+    case("join_without_rules", 100, "join", || join(AccessTable::open())),
+    case("join_with_rules", 100, "join", || join(AccessTable::protected())),
     case("outbox_append_flush", TICK * 100, "frame", outbox),
     case("connect_disconnect", 100, "cycle", connect_disconnect),
     case("access_own_tenant", 100, "check", || {
@@ -142,6 +146,30 @@ fn join_leave() {
     };
     pass(&mut world, bytes.clone());
     measured(|| pass(&mut world, bytes));
+}
+
+/// Joins of a tenant's room by its own users.
+fn join(access: AccessTable) {
+    let mut world = World::of(Config { access, ..Config::default() });
+    let subscribe = frame(r#"{"type":"subscribe","room":"tenant:acme:general"}"#);
+    let identity = Arc::new(Identity { tenant: Some("acme".into()), ..Identity::default() });
+    let newcomer = || Newcomer { identity: Some(identity.clone()), ..Newcomer::default() };
+    let pass = |world: &mut World, slots: &[u32], frames: &mut [Vec<u8>]| {
+        for (slot, frame) in slots.iter().zip(frames) {
+            world.receive(*slot, frame);
+        }
+        world.flush();
+    };
+    let mut slots = || -> Vec<u32> {
+        (0..100).map(|_| world.shard.open(crate::world::NOW, newcomer()).expect("a slot").slot).collect()
+    };
+    let (first, second) = (slots(), slots());
+    world.flush();
+    pass(&mut world, &first, &mut vec![subscribe.clone(); 100]);
+    let mut frames = vec![subscribe; 100];
+    measured(|| pass(&mut world, &second, &mut frames));
+    let joined = world.shard.inspect(second[0]).expect("it is connected").rooms;
+    assert_eq!(joined, 1);
 }
 
 fn outbox() {

@@ -214,7 +214,7 @@ impl Default for Config {
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
             room_rules: Vec::new(),
-            access: AccessTable::open(),
+            access: AccessTable::protected(),
             client_broadcast: true,
             deliver_to_sender: true,
             echo: false,

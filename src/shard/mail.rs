@@ -1,7 +1,7 @@
 use crate::api::{MembersCursor, SlowConsumer};
 use crate::config::Config;
 use crate::hub::Loss;
-use crate::model::{ConnectionId, Position, RoomName};
+use crate::model::{ConnectionId, Identity, Position, RoomName};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,6 +149,15 @@ pub enum Request {
     Disconnect {
         /// The connection.
         to: ConnectionId,
+        /// Told whether the connection exists.
+        reply: Reply<bool>,
+    },
+    /// Say to one connection who it is from now on.
+    Identify {
+        /// The connection.
+        to: ConnectionId,
+        /// Who; `None`: nobody known.
+        identity: Option<Arc<Identity>>,
         /// Told whether the connection exists.
         reply: Reply<bool>,
     },

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Config, Sources, load};
+use crate::config::{Config, Preset, Sources, load};
 use proptest::prelude::*;
 
 #[path = "naive.rs"]
@@ -321,6 +321,9 @@ proptest! {
 }
 
 #[test]
-fn the_default_configuration_has_a_table() {
-    assert_eq!(Config::default().access, AccessTable::open());
+fn every_preset_has_its_table() {
+    let of = |preset| Config::of_preset(preset).access;
+    assert_eq!(Config::default().access, AccessTable::protected());
+    assert_eq!([of(Preset::Rooms), of(Preset::Channels)], [AccessTable::open(), AccessTable::open()]);
+    assert_eq!([of(Preset::Topics), of(Preset::Tenants)], [AccessTable::topics(), AccessTable::tenants()]);
 }
