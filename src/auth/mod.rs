@@ -5,6 +5,6 @@ mod api_key;
 mod host;
 mod origin;
 
-pub use access::{Access, Refused};
+pub use access::{Access, Found, Refused};
 pub use api_key::{Denied, PeerFacts, authorize};
 pub use origin::allowed;

@@ -7,7 +7,7 @@
 
 use super::palette::Kind;
 use super::{Now, Shard};
-use crate::auth::{self, Access};
+use crate::auth::{self, Access, Found};
 use crate::config::{Action, Config};
 use crate::model::{Answer, Identity, Refusal, RoomName};
 use std::sync::Arc;
@@ -47,13 +47,15 @@ impl Denial {
 /// The rules, and how far memberships have been compared with them.
 pub(super) struct Gate {
     access: Access,
+    /// Counts the changes of the rules, from 1 on: what a room's note says of older rules does not hold.
+    generation: u32,
     /// The next slot to look at after a change; `None`: all memberships are such as the rules allow.
     review: Option<u32>,
 }
 
 impl Gate {
     pub fn new(config: &Config) -> Self {
-        Self { access: Access::new(&config.access), review: None }
+        Self { access: Access::new(&config.access), generation: 1, review: None }
     }
 
     /// Whether memberships wait to be looked at.
@@ -71,6 +73,19 @@ impl Shard {
         checked.map_err(|refused| Denial::new(refused, action))
     }
 
+    /// The same for what a member does in its room, where the rules that speak of it are found once for all members.
+    pub(super) fn member_allowed(&mut self, slot: u32, local: u32, action: Action) -> Result<(), Denial> {
+        let Self { conns, rooms, gate, .. } = self;
+        let conn = conns.at(slot).ok_or(Refusal::Internal)?;
+        let room = rooms.get_mut(local).ok_or(Refusal::Internal)?;
+        let name = room.shared.name.as_str();
+        let (generation, found) = ((room.note >> 32) as u32, Found(room.note as u32));
+        let found = if generation == gate.generation { found } else { gate.access.find(name) };
+        room.note = u64::from(gate.generation) << 32 | u64::from(found.0);
+        let checked = gate.access.check_found(found, conn.identity.as_deref(), name, action);
+        checked.map_err(|refused| Denial::new(refused, action))
+    }
+
     /// Says to a connection who it is from now on. Memberships that it could not begin as such end.
     pub(super) fn identify(&mut self, now: Now, slot: u32, identity: Option<Arc<Identity>>) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
@@ -81,7 +96,8 @@ impl Shard {
     /// Takes the rules of a new configuration over, if they are others.
     pub(super) fn change_access(&mut self, old: &Config) {
         if old.access != self.config.access {
-            self.gate = Gate { access: Access::new(&self.config.access), review: Some(0) };
+            let generation = self.gate.generation + 1;
+            self.gate = Gate { access: Access::new(&self.config.access), generation, review: Some(0) };
         }
     }
 

@@ -170,14 +170,18 @@ impl Shard {
 
     fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        if let Err(denial) = self.allowed(slot, room, Action::Publish) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(index) = self.membership(slot, room) else {
+            // Who may not publish is told that alone.
+            let denial = self.allowed(slot, room, Action::Publish).err();
+            return self.deny(now, asked, denial.unwrap_or_else(|| Refusal::NotSubscribed.into()));
+        };
+        let local = conn.memberships[index].room;
+        if let Err(denial) = self.member_allowed(slot, local, Action::Publish) {
             return self.deny(now, asked, denial);
         }
-        let Some(index) = self.membership(slot, room) else {
-            return self.refuse(now, asked, Refusal::NotSubscribed);
-        };
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
+        let Some(joined) = self.rooms.get(local) else { return };
         let shared = Arc::clone(&joined.shared);
         let identity = conn.identity.clone();
         let publication = Publication {

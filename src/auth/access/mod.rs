@@ -29,6 +29,15 @@ pub struct Access {
     default: AccessDefault,
 }
 
+/// Which rules of one [`Access`] speak of a room: the number of the first of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found(pub u32);
+
+impl Found {
+    /// None of them.
+    const NOTHING: Self = Self(tree::NONE);
+}
+
 /// An act that the rules do not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused<'a> {
@@ -70,23 +79,46 @@ impl Access {
         Self { tree: Tree::new(patterns), rules: rules.collect(), default: table.default }
     }
 
+    /// Which rules speak of a room. This is the dearer half of a check, and depends on the room's name alone.
+    pub fn find(&self, room: &str) -> Found {
+        Found(self.tree.first(room))
+    }
+
     /// Whether who asks may do this in a room. The answer does not depend on whether there is such a room.
     ///
     /// # Errors
     /// If not; with what the rule says about it.
     #[inline]
     pub fn check(&self, identity: Option<&Identity>, room: &str, action: Action) -> Result<(), Refused<'_>> {
-        // Without rules, as the preset `rooms` has it, nothing is looked at.
-        if self.rules.is_empty() && self.default == AccessDefault::Allow {
-            return Ok(());
-        }
-        self.ask(identity, room, action)
+        self.check_found(self.find(room), identity, room, action)
     }
 
-    fn ask(&self, identity: Option<&Identity>, room: &str, action: Action) -> Result<(), Refused<'_>> {
-        let Some((first, others)) =
-            self.rules.get(self.tree.first(room) as usize..).and_then(<[_]>::split_first)
-        else {
+    /// The same, where it has been found out which rules speak of the room.
+    ///
+    /// # Errors
+    /// As [`Access::check`].
+    #[inline]
+    pub fn check_found(
+        &self,
+        found: Found,
+        identity: Option<&Identity>,
+        room: &str,
+        action: Action,
+    ) -> Result<(), Refused<'_>> {
+        if found == Found::NOTHING && self.default == AccessDefault::Allow {
+            return Ok(());
+        }
+        self.ask(found, identity, room, action)
+    }
+
+    fn ask(
+        &self,
+        Found(first): Found,
+        identity: Option<&Identity>,
+        room: &str,
+        action: Action,
+    ) -> Result<(), Refused<'_>> {
+        let Some((first, others)) = self.rules.get(first as usize..).and_then(<[_]>::split_first) else {
             return match self.default {
                 AccessDefault::Allow => Ok(()),
                 AccessDefault::Deny => Err(Refused { text: None }),
