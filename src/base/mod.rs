@@ -19,6 +19,6 @@ pub use json_scan::{JsonSlice, json_scan};
 pub use mutation::mutate;
 #[doc(hidden)]
 pub use mutation::{Mutation, mutated};
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, Segment};
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

@@ -39,7 +39,7 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
         Route::Join { id, room } => {
             let asked = node.ask(node.shard_of(id), |reply| Request::Join { to: id, room, reply });
             let joined = asked.await.map_err(ended)?.ok_or_else(none)?;
-            let members = joined.map_err(|refusal| ApiError::new(409, "refused", refusal.text()))?;
+            let members = joined.map_err(|text| ApiError::new(409, "refused", text))?;
             json(&Put { members: members.into() })
         }
         Route::Leave { id, room } => {
