@@ -1,6 +1,7 @@
 //! What the dialects that speak JSON share when they write.
 
-use crate::base::push_iso8601;
+use crate::base::iso8601;
+
 use crate::model::ConnectionId;
 
 /// Appends `text` as a JSON string, quotes included.
@@ -69,11 +70,10 @@ pub(super) fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Appends a time, given as Unix time in milliseconds, as a string: ISO 8601 in UTC, as JavaScript's `toISOString` has
-/// it.
+/// Appends a time, given as Unix time in milliseconds, as a string in ISO 8601.
 pub(super) fn push_time(unix_ms: u64, out: &mut Vec<u8>) {
     out.push(b'"');
-    push_iso8601(unix_ms, out);
+    out.extend_from_slice(&iso8601(unix_ms));
     out.push(b'"');
 }
 

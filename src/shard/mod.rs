@@ -25,6 +25,7 @@
 //!   gets what came before the gap, and then the close frame.
 
 mod about;
+mod access;
 mod agents;
 mod backlog;
 mod budget;
@@ -195,6 +196,7 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
     /// Publications to very many members.
@@ -231,6 +233,7 @@ impl Shard {
         Self {
             index,
             hub,
+            gate: access::Gate::new(&config),
             config,
             metrics,
             handlers,
