@@ -10,7 +10,7 @@ use crate::api::MembersCursor;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal, RequestId};
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ pub(super) struct Changes {
 #[derive(Debug)]
 struct Change {
     room: Arc<RoomShared>,
-    /// Whether each connection came (or went); not empty.
-    came: HashMap<ConnectionId, bool, RandomState>,
+    /// Whether each connection came (or went); not empty. The ids are random already, and nobody chooses them.
+    came: HashMap<ConnectionId, bool, FixedState>,
     /// When the notice is due, in ms of the shard's clock; 0 in the tick in which it began.
     due_ms: u64,
 }
