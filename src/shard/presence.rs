@@ -7,6 +7,7 @@
 use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
+use crate::base::{Mutation, mutated};
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal, RequestId};
@@ -108,6 +109,9 @@ impl Shard {
         let Some(presence) = &room.shared.presence else { return };
         let Some(id) = presence.leave(self.index, encoding, membership.position) else { return };
         let room = Arc::clone(&room.shared);
+        if mutated(Mutation::ForgetLeaveNotice) {
+            return;
+        }
         self.changes.note(room, id, false);
     }
 

@@ -10,6 +10,8 @@ use crate::model::{Compression, DialectId};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod notices;
+
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
 /// Takes everything, but for the slots that are jammed; keeps what the slots that are listened to get.
