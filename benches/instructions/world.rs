@@ -3,7 +3,6 @@
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{Compression, DialectId};
 use fanwire::shard::{Handlers, LABELS, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
@@ -42,7 +41,11 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let config = Arc::new(Config::default());
+        Self::of(Config::default())
+    }
+
+    pub fn of(config: Config) -> Self {
+        let config = Arc::new(config);
         let parts = Parts {
             index: 0,
             shards: 1,
@@ -69,8 +72,7 @@ impl World {
     }
 
     pub fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.shard.open(NOW, newcomer).expect("a slot").slot
     }
 

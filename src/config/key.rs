@@ -1,3 +1,6 @@
+use super::access::{self, AccessDefault, AccessRule};
+use super::endpoint::{self, Endpoint};
+use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
 use super::value;
@@ -55,6 +58,8 @@ pub(super) enum Kind {
     /// Never shown.
     Secrets(Place<Vec<String>>),
     Rules(Place<Vec<RoomRule>>),
+    Access(Place<Vec<AccessRule>>),
+    AccessDefault(Place<AccessDefault>),
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
@@ -62,8 +67,10 @@ pub(super) enum Kind {
     Ignored {
         default: &'static str,
     },
-    /// The preset: `rooms` is the one there is.
-    Preset,
+    Preset(Place<Preset>),
+    Endpoints(Place<Vec<Endpoint>>),
+    /// Short texts.
+    Texts(Place<Vec<String>>),
 }
 
 /// One key of the configuration.
@@ -174,6 +181,8 @@ impl Kind {
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
+            Self::Access(at) => put(at(config), access::parse_rules(text).ok()),
+            Self::AccessDefault(at) => put(at(config), by_name(&ACCESS_DEFAULTS, text)),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
                 put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
@@ -181,7 +190,9 @@ impl Kind {
             Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
             Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
             Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
-            Self::Preset => (text == PRESET).then_some(()),
+            Self::Preset(at) => put(at(config), by_name(&PRESETS, text)),
+            Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints(text).ok()),
+            Self::Texts(at) => put(at(config), list(text, parse_text)),
         }
     }
 
@@ -201,12 +212,15 @@ impl Kind {
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
             Self::Prefix(at) | Self::Level(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
-            Self::Origins(at) | Self::Secrets(at) => at(config).join(","),
+            Self::Origins(at) | Self::Secrets(at) | Self::Texts(at) => at(config).join(","),
             Self::Rules(at) => rule::show_rules(at(config)),
+            Self::Access(at) => access::show_rules(at(config)),
+            Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
             Self::Ignored { default } => default.to_owned(),
-            Self::Preset => PRESET.to_owned(),
+            Self::Preset(at) => name_of(&PRESETS, at(config)),
+            Self::Endpoints(at) => endpoint::show_endpoints(at(config)),
         }
     }
 
@@ -214,6 +228,8 @@ impl Kind {
     fn why_not(self, text: &str) -> Option<String> {
         match self {
             Self::Rules(_) => rule::parse_rules(text).err(),
+            Self::Access(_) => access::parse_rules(text).err(),
+            Self::Endpoints(_) => endpoint::parse_endpoints(text).err(),
             _ => None,
         }
     }
@@ -248,12 +264,19 @@ impl Kind {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
             }
-            Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
+            Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
+            Self::Rules(_) | Self::Access(_) => {
+                "a list of rules, in the file or as JSON, see README.md".to_owned()
+            }
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
             Self::Ignored { .. } => "a size in bytes".to_owned(),
-            Self::Preset => PRESET.to_owned(),
+            Self::Preset(_) => PRESETS.map(|(name, _)| name).join(", "),
+            Self::Endpoints(_) => "a list of endpoints, in the file or as JSON, see README.md".to_owned(),
+            Self::Texts(_) => {
+                "texts of 1 to 255 bytes without control characters, separated by commas".to_owned()
+            }
         }
     }
 }
@@ -261,12 +284,12 @@ impl Kind {
 /// A bound that no machine comes near: interest in rooms is held by shard number.
 const SHARDS_MAX: usize = 1024;
 
-/// The preset there is.
-const PRESET: &str = "rooms";
-
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
+    [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];
@@ -301,6 +324,10 @@ fn parse_origin(text: &str) -> Option<String> {
         None => text == "null" || text == "*",
     };
     (fine && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+fn parse_text(text: &str) -> Option<String> {
+    ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 fn parse_secret(text: &str) -> Option<String> {

@@ -1,6 +1,8 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod connections;
 mod driver;
+mod endpoint;
 mod http;
 mod listener;
 mod log;

@@ -1,12 +1,16 @@
 //! What clients ask for.
 
+use super::access::Denial;
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
-use crate::dialect::{DecodeLimits, dialect};
-use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
+use crate::config::Action;
+use crate::dialect::{DecodeLimits, Rejected, dialect};
+use crate::model::{
+    Answer, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId, Sender,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,17 +18,27 @@ use std::sync::atomic::Ordering;
 /// Requests refused in a row by a rate limit after which the connection is closed with 4429.
 const STRIKES_MAX: u8 = 32;
 
+/// What a client has asked: enough to refuse it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub slot: u32,
+    /// The message as it came.
+    pub text: &'a str,
+    /// Echoed.
+    pub id: RequestId<'a>,
+}
+
 impl Shard {
     /// One text message of an open connection.
     pub(super) fn text(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
         if !self.within_rates(now, slot, text.len()) {
-            return self.strike(now, slot, sockets);
+            return self.strike(now, slot, text, sockets);
         }
         let Some(conn) = self.conns.at(slot) else { return };
         let limits = DecodeLimits { json_depth_max: self.config.limits.json_depth_max };
         match dialect(conn.dialect).decode(text, &limits) {
-            Ok(command) => self.command(now, slot, command),
-            Err(rejected) => self.refuse(now, slot, rejected.refusal, rejected.id),
+            Ok(command) => self.command(now, slot, text, command),
+            Err(Rejected { refusal, id }) => self.refuse(now, Asked { slot, text, id }, refusal),
         }
     }
 
@@ -43,48 +57,67 @@ impl Shard {
             && conn.bytes.check_since(&volume, bytes, now_ns, since_ns)
     }
 
-    fn strike(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+    fn strike(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
         self.metrics.rate_limited.add(1);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.strikes += 1;
         if conn.strikes >= STRIKES_MAX {
             self.close(now, slot, CloseReason::RateLimited, sockets);
         } else {
-            self.refuse(now, slot, Refusal::RateLimited, None);
+            self.refuse(now, Asked { slot, text, id: None }, Refusal::RateLimited);
         }
     }
 
-    pub(super) fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
-        self.metrics.refusals.inc(refusal.index());
-        let id = if mutated(Mutation::ForgetId) { None } else { id };
-        self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
+    pub(super) fn refuse(&mut self, now: Now, asked: Asked<'_>, refusal: Refusal) {
+        self.deny(now, asked, refusal.into());
     }
 
-    fn command(&mut self, now: Now, slot: u32, command: Command<'_>) {
+    /// Refuses a request, in the words of the rule that speaks against it where it has some.
+    pub(super) fn deny(&mut self, now: Now, asked: Asked<'_>, denial: Denial) {
+        self.metrics.refusals.inc(denial.refusal.index());
+        let Asked { slot, text, id } = asked;
+        let id = if mutated(Mutation::ForgetId) { None } else { id };
+        let original = Some(&text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
+        let (refusal, text) = denial.words();
+        self.answer(now, slot, &Answer::Error { refusal, text, original, id });
+    }
+
+    fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
-                Err(refusal) => self.refuse(now, slot, refusal, id),
+                Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
             },
             Command::Unsubscribe { room, id } => {
-                let kind = self.unsubscribe(slot, &room).map(Kind::After);
-                self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
+                self.leave_and_tell(now, slot, &room, id);
             }
             Command::Publish { room, event, data, id } => {
-                self.client_publish(now, slot, &room, &event, data, id);
+                self.client_publish(now, Asked { slot, text, id }, &room, &event, data);
             }
-            Command::Broadcast { event, data, id } => self.client_broadcast(now, slot, &event, data, id),
-            Command::Presence { room, limit, id } => self.presence(now, slot, &room, limit, id),
+            Command::Broadcast { event, data, id } => {
+                self.client_broadcast(now, Asked { slot, text, id }, &event, data);
+            }
+            Command::Presence { room, limit, id } => {
+                self.presence(now, Asked { slot, text, id }, &room, limit);
+            }
             Command::Ping { id } => self.answer(now, slot, &Answer::Pong { id }),
-            Command::Custom { event, data, id } => self.custom(now, slot, &event, data, id),
+            Command::Status { id } => self.status(now, slot, id),
+            Command::Notifications { types, raw } => {
+                self.notifications(now, Asked { slot, text, id: None }, &types, raw);
+            }
+            Command::Authenticate { id, .. } => {
+                self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
+            }
+            Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
         }
     }
 
-    /// Makes a connection a member. Joining twice counts once.
-    fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
+    /// Makes a connection a member, if the rules let it. Joining twice counts once.
+    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Denial> {
+        self.allowed(slot, room, Action::Subscribe)?;
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
             let local = conn.memberships[joined].room;
@@ -95,7 +128,7 @@ impl Shard {
         if limits.rooms_per_connection_max != 0
             && conn.memberships.len() >= limits.rooms_per_connection_max as usize
         {
-            return Err(Refusal::TooManyRooms);
+            return Err(Refusal::TooManyRooms.into());
         }
         let back = conn.memberships.len() as u32;
         let (membership, client_count) = self
@@ -110,7 +143,7 @@ impl Shard {
     }
 
     /// Ends a membership, if there is one. Returns the room's id.
-    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
+    pub(super) fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
         let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
         let conn = self.conns.at_mut(slot)?;
@@ -127,36 +160,45 @@ impl Shard {
         Some(id)
     }
 
+    /// Ends a membership, if there is one, and tells that it has ended. Whether there was one.
+    pub(super) fn leave_and_tell(&mut self, now: Now, slot: u32, room: &str, id: RequestId<'_>) -> bool {
+        let left = self.unsubscribe(slot, room);
+        self.answer_of_kind(now, slot, &Answer::Unsubscribed { room, id }, left.map(Kind::After));
+        left.is_some()
+    }
+
     /// Index of a connection's membership of a room.
     pub(super) fn membership(&self, slot: u32, room: &str) -> Option<usize> {
         let room = self.rooms.find(room)?;
         self.conns.at(slot)?.memberships.iter().position(|membership| membership.room == room)
     }
 
-    fn client_publish(
-        &mut self,
-        now: Now,
-        slot: u32,
-        room: &str,
-        event: &str,
-        data: Option<&str>,
-        id: RequestId<'_>,
-    ) {
-        let Some(index) = self.membership(slot, room) else {
-            return self.refuse(now, slot, Refusal::NotSubscribed, id);
-        };
+    fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
+        let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
+        let Some(index) = self.membership(slot, room) else {
+            // Who may not publish is told that alone.
+            let denial = self.allowed(slot, room, Action::Publish).err();
+            return self.deny(now, asked, denial.unwrap_or_else(|| Refusal::NotSubscribed.into()));
+        };
+        let local = conn.memberships[index].room;
+        if let Err(denial) = self.member_allowed(slot, local, Action::Publish) {
+            return self.deny(now, asked, denial);
+        }
+        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(joined) = self.rooms.get(local) else { return };
         let shared = Arc::clone(&joined.shared);
+        let identity = conn.identity.clone();
         let publication = Publication {
             event,
             room: Some(room),
             data,
-            sender: Some(conn.id),
+            whole: None,
+            sender: Some(Sender { id: conn.id, user: user_of(&identity) }),
             unix_ms: now.unix_ms,
             offset: None,
         };
-        let except = (!self.config.deliver_to_sender).then_some(slot);
+        let except = (!conn.hears_itself).then_some(slot);
         let published = self.publish(now, &shared, &publication, except);
         if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, Some(shared));
@@ -167,20 +209,23 @@ impl Shard {
         }
     }
 
-    fn client_broadcast(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+    fn client_broadcast(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         if !self.config.client_broadcast {
-            return self.refuse(now, slot, Refusal::BroadcastDisabled, id);
+            return self.refuse(now, asked, Refusal::BroadcastDisabled);
         }
+        let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
+        let identity = conn.identity.clone();
         let publication = Publication {
             event,
             room: None,
             data,
-            sender: Some(conn.id),
+            whole: None,
+            sender: Some(Sender { id: conn.id, user: user_of(&identity) }),
             unix_ms: now.unix_ms,
             offset: None,
         };
-        let except = (!self.config.deliver_to_sender).then_some(slot);
+        let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
         if self.hub.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, None);
@@ -190,17 +235,23 @@ impl Shard {
         }
     }
 
-    fn custom(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+    fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+        let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(handler) = self.handlers.get(event).cloned() else {
-            return self.refuse(now, slot, Refusal::UnknownType, id);
+            return self.refuse(now, asked, Refusal::UnknownType);
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
             tracing::error!(event, connection = %conn.id, "a custom handler panicked");
-            self.refuse(now, slot, Refusal::Internal, id);
+            self.refuse(now, asked, Refusal::Internal);
         }
     }
+}
+
+/// The user of a connection, where it is known.
+pub(super) fn user_of(identity: &Option<Arc<Identity>>) -> Option<&str> {
+    identity.as_ref()?.user.as_deref()
 }
 
 /// The rate of two settings; a burst of 0 stands for one second's worth.

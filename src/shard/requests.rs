@@ -1,5 +1,6 @@
 //! What the embedding program, the API and the node ask of a shard.
 
+use super::commands::user_of;
 use super::mail::{Mail, Message, Published, Request, To};
 use super::{Now, Shard, Sockets};
 use crate::api::SlowConsumer;
@@ -48,10 +49,29 @@ impl Shard {
                 }
                 reply(slot.is_some());
             }
-            Request::Disconnect { to, reply } => {
+            Request::Disconnect { to, reason, reply } => {
                 let slot = self.find(to);
                 if let Some(slot) = slot {
-                    self.close(now, slot, CloseReason::Disconnected, sockets);
+                    let kind = CloseReason::Disconnected;
+                    let text = reason.as_deref().unwrap_or(kind.text());
+                    self.close_with(now, slot, kind, kind.code(), text, sockets);
+                }
+                reply(slot.is_some());
+            }
+            Request::CloseAll { which, cursor, reason, text, reply } => {
+                reply(self.close_connections(now, &which, cursor, reason, text.as_deref(), sockets));
+            }
+            Request::Connections { which, cursor, limit, reply } => {
+                reply(self.find_connections(now, &which, cursor, limit));
+            }
+            Request::Connection { of, reply } => reply(self.find(of).and_then(|slot| self.info(now, slot))),
+            Request::Join { to, room, reply } => reply(self.join_for(now, to, &room)),
+            Request::PutOut { room, reply } => reply(self.put_out(now, &room)),
+            Request::Leave { to, room, reply } => reply(self.leave_for(now, to, &room)),
+            Request::Identify { to, identity, reply } => {
+                let slot = self.find(to);
+                if let Some(slot) = slot {
+                    self.identify(now, slot, identity);
                 }
                 reply(slot.is_some());
             }
@@ -68,7 +88,8 @@ impl Shard {
                 }
             }
             Request::Reconfigure(config) => {
-                self.config = config;
+                let old = std::mem::replace(&mut self.config, config);
+                self.change_access(&old);
                 self.hub.directory.set_history_bytes_max(self.config.limits.history_bytes_max);
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
                 for slot in slots {
@@ -81,8 +102,15 @@ impl Shard {
 
     /// Publishes for someone who is no connection.
     pub fn outside_publish(&mut self, now: Now, to: &To, event: &str, data: Option<&str>) -> Published {
-        let publication =
-            |room| Publication { event, room, data, sender: None, unix_ms: now.unix_ms, offset: None };
+        let publication = |room| Publication {
+            event,
+            room,
+            data,
+            whole: None,
+            sender: None,
+            unix_ms: now.unix_ms,
+            offset: None,
+        };
         let To::Room(room) = to else {
             let delivered = self.publish_to_all(now, &publication(None), None);
             return Published { delivered, position: None };
@@ -97,7 +125,7 @@ impl Shard {
     }
 
     /// The slot of an open connection of this shard.
-    fn find(&self, id: ConnectionId) -> Option<u32> {
+    pub(super) fn find(&self, id: ConnectionId) -> Option<u32> {
         let slot = id.locator(self.hub.connection_key).slot;
         self.conns.at(slot).filter(|conn| conn.id == id && conn.is_open()).map(|_| slot)
     }
@@ -117,7 +145,9 @@ impl Shard {
                 SlowConsumer {
                     client_id: conn.id.to_string(),
                     ip: conn.ip(),
-                    dialect: if conn.echo { "echo" } else { crate::dialect::dialect(conn.dialect).name() },
+                    dialect: if conn.echo { "echo" } else { conn.dialect.name() },
+                    user: user_of(&conn.identity).map(str::to_owned),
+                    user_agent: self.agents.name(conn.agent).map(str::to_owned),
                     rooms: conn
                         .memberships
                         .iter()
@@ -144,7 +174,9 @@ impl Message {
             Self::Event { event, data, id } => {
                 Answer::Event { event, data: data.as_deref(), id: id.as_deref() }
             }
-            Self::Error { text, id } => Answer::Error { text, id: id.as_deref() },
+            Self::Error { text, id } => {
+                Answer::Error { refusal: None, text, original: None, id: id.as_deref() }
+            }
         }
     }
 }

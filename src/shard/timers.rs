@@ -84,6 +84,7 @@ impl Shard {
             }
             self.arm(now, slot);
         }
+        self.review_step(now);
         self.tell_changes(now);
         // Whoever had no place for a notice is told so, not that the node goes down.
         self.evict_doomed(now, sockets);

@@ -6,7 +6,6 @@ use crate::base::{Key, Pattern};
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::{Compression, DialectId};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -86,8 +85,7 @@ impl World {
     }
 
     fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.hub.admission.admit(None, 0, 0).unwrap();
         self.shard.open(NOW, newcomer).unwrap().slot
     }
@@ -334,7 +332,7 @@ fn everybody_gets_what_is_for_all_in_steps_too() {
     let to = world.shard.inspect(left).unwrap().id;
     world.shard.mail(
         NOW,
-        Mail::Request(Request::Disconnect { to, reply: Box::new(|_| {}) }),
+        Mail::Request(Request::Disconnect { to, reason: None, reply: Box::new(|_| {}) }),
         &mut world.wires,
     );
     world.settle();

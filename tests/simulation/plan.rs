@@ -106,7 +106,7 @@ impl Plan {
             true => rules::policy(random),
             false => RoomPolicy::default(),
         });
-        let wide = random.percent(25).then(|| wide_limits(random));
+        let wide = random.percent(35).then(|| wide_limits(random));
         config.limits.history_bytes_max = random.pick(&[3000, 20_000, 1 << 28, 1 << 28]);
         config.times.presence_interval = Duration::from_millis(random.pick(&[0, 100, 1000]));
         config.deflate.min_bytes = random.pick(&[0, 100, 1000]);
@@ -148,7 +148,7 @@ impl Plan {
                 random.below(4),
             ],
             asks: [
-                random.between(5, 25),
+                if streams { random.between(10, 45) } else { random.between(5, 25) },
                 random.between(0, 12),
                 random.between(10, 60),
                 random.below(8),

@@ -13,7 +13,7 @@ use super::{rules, speech};
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId};
+use fanwire::model::{CloseReason, Compression, ConnectionId};
 use fanwire::shard::{Handlers, Inspection, LABELS, Mail, Message, Newcomer, Now, Parts, Shard};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -344,8 +344,9 @@ impl World {
             false => Compression::None,
         };
         let echo = self.random.percent(self.plan.echo_percent);
-        let newcomer = Newcomer { peer, dialect: DialectId(0), compression, echo };
-        let key = here.shard.open(now, newcomer).expect("the shard has room");
+        let hears_itself = self.plan.config.deliver_to_sender;
+        let newcomer = Newcomer { peer, compression, echo, hears_itself, ..Newcomer::default() };
+        let key = here.shard.open(now, newcomer.clone()).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;
         here.table.resize(here.table.len().max(slot + 1), None);
