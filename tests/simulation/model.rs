@@ -125,6 +125,8 @@ pub struct Model {
     pub lines: Vec<Vec<Line>>,
     pub changes: Vec<Changes>,
     pub serial: u64,
+    /// Several connections are ended by the call that is being told, nobody knows in which order.
+    pub several_end: bool,
 }
 
 impl Model {
@@ -142,6 +144,7 @@ impl Model {
             lines: (0..sites).map(|_| (0..SOURCES).map(|_| Line::default()).collect()).collect(),
             changes: (0..sites).map(|_| Changes::default()).collect(),
             serial: 0,
+            several_end: false,
         }
     }
 

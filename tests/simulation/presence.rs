@@ -3,6 +3,7 @@
 
 use super::model::{Frame, Model, Moment, Target};
 use super::peer::{Peer, What};
+use super::runner::Undecided;
 use super::speech;
 use super::stream::{self, Said};
 use std::collections::BTreeMap;
@@ -45,6 +46,10 @@ impl Model {
         // Who comes and goes, or goes and comes, has done nothing.
         if change.came.remove(&peer) != Some(!came) {
             change.came.insert(peer, came);
+        } else if self.several_end {
+            // Whether this was the last that was kept back, and what comes next so begins anew, is a matter of which
+            // of them was first.
+            std::panic::panic_any(Undecided);
         } else if change.came.is_empty() {
             changes.remove(&(room, life));
         }

@@ -240,6 +240,7 @@ impl World {
         for index in self.sites[site].live.clone() {
             self.model.peers[index].pressed |= self.plan.streams && self.may_be_over(index);
         }
+        self.model.several_end = ends.closed.len() > 1;
         for (index, reason) in std::mem::take(&mut ends.closed) {
             let blocked = self.pipes[index].before.full;
             let refused = ends.refused.contains(&index);
@@ -263,6 +264,7 @@ impl World {
             self.model.peers[index].limbo = false;
             self.model.peers[index].cut = reason != CloseReason::ShuttingDown && (blocked || refused);
         }
+        self.model.several_end = false;
         for index in ends.refused {
             // Even what an orderly end lets out first has its bound.
             if matches!(self.model.peers[index].state, peer::State::Closing(_)) && self.may_be_over(index) {
