@@ -176,7 +176,7 @@ pub fn publication(
 pub fn gap(text: &str) -> Option<(usize, u64)> {
     let rest = text.strip_prefix("{\"type\":\"gap\",\"room\":")?;
     let is_of = |room: &&str| rest.starts_with(&quoted(room)) && rest[quoted(room).len()..].starts_with(',');
-    let room = ROOMS.iter().position(|room| is_of(room))?;
+    let room = ROOMS.iter().position(is_of)?;
     let rest = rest[quoted(ROOMS[room]).len()..].strip_prefix(",\"data\":{\"lost\":")?;
     let (lost, rest) = rest.split_once("},\"timestamp\":")?;
     rest.strip_suffix('}')?.parse::<u64>().ok()?;
