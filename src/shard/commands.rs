@@ -4,7 +4,6 @@ use super::access::Denial;
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
-use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::config::Action;
@@ -215,7 +214,7 @@ impl Shard {
                 shared = other;
                 published = self.publish(now, &shared, &publication, except);
             }
-            if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+            if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
                 self.hold(slot, Some(shared));
             }
         }
@@ -243,7 +242,7 @@ impl Shard {
         };
         let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
-        if self.hub.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+        if self.hub.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, None);
         }
         if id.is_some() {
@@ -254,7 +253,7 @@ impl Shard {
     fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(handler) = self.handlers.get(event).cloned() else {
+        let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
             return self.refuse(now, asked, Refusal::UnknownType);
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
