@@ -95,7 +95,7 @@ fn expected(text: &str, depth_max: u32) -> Result<Command<'_>, Rejected<'_>> {
 }
 
 /// The `id` of an object, or that it is none.
-fn id<'a>(pairs: &Pairs<'a>) -> Result<RequestId<'a>, ()> {
+pub(crate) fn id<'a>(pairs: &Pairs<'a>) -> Result<RequestId<'a>, ()> {
     match pairs.get("id") {
         Field::Absent | Field::Once("null") => Ok(None),
         Field::Once(raw) => {
@@ -107,7 +107,7 @@ fn id<'a>(pairs: &Pairs<'a>) -> Result<RequestId<'a>, ()> {
 }
 
 /// The position that a `recover` tells: an object with a text `epoch` and a whole number `offset`.
-fn position(raw: &str) -> Result<Position, ()> {
+pub(crate) fn position(raw: &str) -> Result<Position, ()> {
     let pairs = json::pairs(raw).ok_or(())?;
     let epoch = json::text_or_null(&pairs.get("epoch"))?.ok_or(())?;
     let Field::Once(offset) = pairs.get("offset") else { return Err(()) };
@@ -115,7 +115,7 @@ fn position(raw: &str) -> Result<Position, ()> {
 }
 
 /// How many members a `presence` is to name: the most where it does not say.
-fn limit(field: &Field<'_>) -> Result<u32, ()> {
+pub(crate) fn limit(field: &Field<'_>) -> Result<u32, ()> {
     let limit = match field {
         Field::Absent | Field::Once("null") => LIMIT_MAX,
         Field::Once(raw) => whole_number(raw)?,
@@ -139,13 +139,24 @@ fn encode(command: &Command<'_>, text: &str) {
         Command::Subscribe { room, id, .. }
         | Command::Unsubscribe { room, id }
         | Command::Presence { room, id, .. } => (Some(&**room), "message", None, *id),
+        Command::Status { .. } | Command::Notifications { .. } | Command::Authenticate { .. } => {
+            panic!("this protocol cannot say that: {command:?}")
+        }
         Command::Ping { id } => (None, "message", None, *id),
     };
     let position = if let Command::Subscribe { recover, .. } = command { *recover } else { None };
     let offset = position.map(|position| position.offset);
     data.into_iter().chain(id).for_each(|raw| json::assert_within(raw, text));
     for sender in [None, Some(client(2))] {
-        let publication = Publication { event, room, data, whole: None, sender: sender.map(Into::into), unix_ms: 7, offset };
+        let publication = Publication {
+            event,
+            room,
+            data,
+            whole: None,
+            sender: sender.map(Into::into),
+            unix_ms: 7,
+            offset,
+        };
         let mut out = b"before".to_vec();
         Rooms.encode_publication(&publication, &mut out);
         let sender = sender.map(|sender| sender.to_string());
@@ -194,7 +205,10 @@ fn answers(word: &str, id: RequestId<'_>, text: &str) {
     answer(&Answer::Published { room: Some(word), offset: None, id }, Fields::of("published", word, id));
     answer(&Answer::Published { room: None, offset: None, id }, bare("published"));
     answer(&Answer::Pong { id }, bare("pong"));
-    answer(&Answer::Error { refusal: None, text: word, original: None, id }, Fields { error: Some(word), ..bare("error") });
+    answer(
+        &Answer::Error { refusal: None, text: word, original: None, id },
+        Fields { error: Some(word), ..bare("error") },
+    );
     answer(
         &Answer::Connected { client_id: client(2), user: None, available: &[] },
         Fields {
@@ -235,7 +249,7 @@ fn answer(answer: &Answer<'_>, fields: Fields<'_>) {
     fields.assert(&out);
 }
 
-fn client(slot: u32) -> ConnectionId {
+pub(crate) fn client(slot: u32) -> ConnectionId {
     ConnectionId::new(Locator { shard: 1, slot }, [0xA5; 16], 3)
 }
 

@@ -124,3 +124,18 @@ fn receive() {
 fn access() {
     replay("access");
 }
+
+#[test]
+fn channels() {
+    replay("channels");
+}
+
+#[test]
+fn topics() {
+    replay("topics");
+}
+
+#[test]
+fn tenants() {
+    replay("tenants");
+}
