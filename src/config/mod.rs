@@ -12,6 +12,7 @@ mod load;
 mod reload;
 mod rule;
 mod settings;
+mod tokens;
 mod value;
 
 pub use args::{Command, Invocation, parse_args};
@@ -21,3 +22,4 @@ pub use load::{Sources, load};
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use tokens::{Secret, TokenAlgorithm, Tokens};

@@ -1,4 +1,5 @@
 use super::rule::RoomRule;
+use super::tokens::Tokens;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// How clients say who they are.
+    pub tokens: Tokens,
     /// What holds for rooms, by the patterns of their names; the first that matches counts.
     pub room_rules: Vec<RoomRule>,
     /// Whether clients may broadcast to all connections.
@@ -199,6 +202,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            tokens: Tokens::default(),
             room_rules: Vec::new(),
             client_broadcast: true,
             deliver_to_sender: true,
