@@ -57,8 +57,8 @@ impl ClaimRules {
     }
 
     /// Who the claims say somebody is, if they hold at `now_unix_s`.
-    pub fn read(&self, json: &[u8], now_unix_s: u64) -> Result<Identity, TokenError> {
-        let mut from = serde_json::Deserializer::from_slice(json);
+    pub fn read(&self, json: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
+        let mut from = serde_json::Deserializer::from_str(json);
         let read = from.deserialize_map(Claims(&self.names)).and_then(|slots| from.end().map(|()| slots));
         let slots = read.map_err(|_| TokenError::Claims)?;
         let expires_unix_s = self.in_time(&slots, now_unix_s)?;

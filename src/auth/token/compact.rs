@@ -33,12 +33,12 @@ impl<'t> Compact<'t> {
         Ok(Self { header, claims, signature, message: message.as_bytes() })
     }
 
-    pub fn header(&self) -> Result<Vec<u8>, TokenError> {
-        decode(self.header)
+    pub fn header(&self) -> Result<String, TokenError> {
+        String::from_utf8(decode(self.header)?).map_err(|_| TokenError::Header)
     }
 
-    pub fn claims(&self) -> Result<Vec<u8>, TokenError> {
-        decode(self.claims)
+    pub fn claims(&self) -> Result<String, TokenError> {
+        String::from_utf8(decode(self.claims)?).map_err(|_| TokenError::Claims)
     }
 
     pub fn signature(&self) -> Result<Vec<u8>, TokenError> {
@@ -87,8 +87,8 @@ fn text<'de: 'h, 'h, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'h, str
 }
 
 impl<'h> Header<'h> {
-    pub fn read(json: &'h [u8]) -> Result<Self, TokenError> {
-        let header: Written<'h> = serde_json::from_slice(json).map_err(|_| TokenError::Header)?;
+    pub fn read(json: &'h str) -> Result<Self, TokenError> {
+        let header: Written<'h> = serde_json::from_str(json).map_err(|_| TokenError::Header)?;
         if header.crit || header.b64 {
             return Err(TokenError::Critical);
         }
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn headers_are_read_strictly() {
-        let header = Header::read(br#"{"typ":"JWT","alg":"ES256","kid":"a\u0062","x":[1]}"#).unwrap();
+        let header = Header::read(r#"{"typ":"JWT","alg":"ES256","kid":"a\u0062","x":[1]}"#).unwrap();
         assert_eq!((header.algorithm, header.kid.as_deref()), (TokenAlgorithm::Es256, Some("ab")));
-        let refused = |json: &str| Header::read(json.as_bytes()).unwrap_err();
+        let refused = |json: &str| Header::read(json).unwrap_err();
         for json in [
             "",
             "{",

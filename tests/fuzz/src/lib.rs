@@ -13,6 +13,7 @@
 //! | [`config`] | `config`: file, environment, flags | itself by another way |
 //! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
 //! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
+//! | [`token`] | `auth`: tokens, from their bytes to who it is | tokens of PyJWT, a plain reading of the claims |
 //! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
 //!
 pub mod api;
@@ -24,13 +25,14 @@ pub mod mutate;
 pub mod proxy;
 pub mod receive;
 pub mod rooms;
+pub mod token;
 pub mod upgrade;
 
 /// A property: panics where it does not hold of these bytes.
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
@@ -39,4 +41,5 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("proxy", proxy::check),
     ("deflate", deflate::check),
     ("receive", receive::check),
+    ("token", token::check),
 ];
