@@ -1,6 +1,7 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
 mod driver;
+mod endpoint;
 mod http;
 mod listener;
 mod log;
