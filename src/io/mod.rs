@@ -3,6 +3,8 @@
 mod driver;
 mod endpoint;
 mod http;
+mod identity;
+mod keys;
 mod listener;
 mod log;
 pub mod mailbox;
@@ -18,6 +20,7 @@ mod sync;
 mod sys;
 
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use keys::{KeysError, start_fetching, token_policy};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
 pub use serve::ShardThread;

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use std::fmt;
 
 /// What claims (RFC 7519 section 4) must say, and which of them tell who somebody is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ClaimRules {
     /// Every claim that is read, once; the lists below are places in here.
     names: Vec<Box<str>>,

@@ -94,6 +94,17 @@ impl TokenError {
         Self::IdentityChanged,
     ];
 
+    /// Their names in metrics, in the same order.
+    pub const LABELS: [&'static str; Self::ALL.len()] = {
+        let mut labels = [""; Self::ALL.len()];
+        let mut index = 0;
+        while index < labels.len() {
+            labels[index] = Self::ALL[index].label();
+            index += 1;
+        }
+        labels
+    };
+
     /// Its place in [`TokenError::ALL`].
     pub const fn index(self) -> usize {
         self as usize

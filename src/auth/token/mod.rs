@@ -6,6 +6,7 @@
 
 mod claims;
 mod compact;
+mod desk;
 mod error;
 mod jwks;
 mod keys;
@@ -14,6 +15,7 @@ mod pem;
 mod tests;
 
 pub use compact::TOKEN_BYTES_MAX;
+pub use desk::TokenDesk;
 pub use error::TokenError;
 pub use keys::{KeyError, KeySet};
 
@@ -43,8 +45,9 @@ pub struct PolicyError {
     pub error: KeyError,
 }
 
-/// How tokens are checked: compiled once from the configuration, then only read. Clones share all of it.
-#[derive(Debug, Clone)]
+/// How tokens are checked: compiled once from the configuration, then only read. Clones share all of it. The default
+/// has no keys and refuses all.
+#[derive(Debug, Clone, Default)]
 pub struct TokenPolicy {
     rules: Arc<Rules>,
     /// Keys of the configuration.
@@ -53,11 +56,13 @@ pub struct TokenPolicy {
     fetched: Arc<KeySet>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Rules {
     claims: ClaimRules,
     algorithms: Vec<TokenAlgorithm>,
     tenants: HashSet<Box<str>>,
+    /// Whether keys are fetched.
+    fetches: bool,
 }
 
 impl TokenPolicy {
@@ -90,6 +95,7 @@ impl TokenPolicy {
             claims: ClaimRules::new(tokens),
             algorithms: tokens.algorithms.clone(),
             tenants: tokens.tenants.iter().map(|tenant| tenant.as_str().into()).collect(),
+            fetches: tokens.jwks_url.is_some(),
         };
         Ok(Self { rules: Arc::new(rules), fixed: Arc::new(fixed), fetched: Arc::default() })
     }
@@ -117,6 +123,11 @@ impl TokenPolicy {
     /// The keys that were fetched.
     pub fn fetched(&self) -> &KeySet {
         &self.fetched
+    }
+
+    /// Whether there is a place to fetch keys from.
+    pub fn fetches(&self) -> bool {
+        self.rules.fetches
     }
 
     /// The keys of the configuration itself.
