@@ -1,3 +1,4 @@
+use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
@@ -67,6 +68,8 @@ pub(super) enum Kind {
     Algorithms(Place<Vec<TokenAlgorithm>>),
     Url(Place<Option<String>>),
     Rules(Place<Vec<RoomRule>>),
+    Access(Place<Vec<AccessRule>>),
+    AccessDefault(Place<AccessDefault>),
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
@@ -197,6 +200,8 @@ impl Kind {
                 put(at(config), none.or_else(|| parse_url(text).map(Some)))
             }
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
+            Self::Access(at) => put(at(config), access::parse_rules(text).ok()),
+            Self::AccessDefault(at) => put(at(config), by_name(&ACCESS_DEFAULTS, text)),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
                 put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
@@ -233,6 +238,8 @@ impl Kind {
                 at(config).join(",")
             }
             Self::Rules(at) => rule::show_rules(at(config)),
+            Self::Access(at) => access::show_rules(at(config)),
+            Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
             Self::Ignored { default } => default.to_owned(),
@@ -245,6 +252,7 @@ impl Kind {
     fn why_not(self, text: &str) -> Option<String> {
         match self {
             Self::Rules(_) => rule::parse_rules(text).err(),
+            Self::Access(_) => access::parse_rules(text).err(),
             Self::Endpoints(_) => endpoint::parse_endpoints(text).err(),
             _ => None,
         }
@@ -291,7 +299,10 @@ impl Kind {
             Self::Url(_) => {
                 "an address such as https://id.example.com/jwks.json, without user or password".to_owned()
             }
-            Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
+            Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
+            Self::Rules(_) | Self::Access(_) => {
+                "a list of rules, in the file or as JSON, see README.md".to_owned()
+            }
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
@@ -311,6 +322,9 @@ const SHARDS_MAX: usize = 1024;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
+    [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];

@@ -78,6 +78,7 @@ impl Entrance<'_> {
         Newcomer {
             hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
             rooms: endpoint.rooms.iter().filter_map(|template| room(template, &known)).collect(),
+            admin: endpoint.admin,
             may_authenticate: endpoint.auth != Auth::Off,
             ..newcomer
         }

@@ -45,9 +45,10 @@ impl Shard {
 
     /// A connection is somebody from now on.
     fn set_identity(&mut self, now: Now, slot: u32, identity: Arc<Identity>) {
-        let Some(conn) = self.conns.at_mut(slot) else { return };
-        conn.identity = Some(identity);
-        conn.warned = false;
+        self.identify(now, slot, Some(identity));
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.warned = false;
+        }
         self.arm(now, slot);
     }
 

@@ -25,6 +25,7 @@
 //!   gets what came before the gap, and then the close frame.
 
 mod about;
+mod access;
 mod agents;
 mod backlog;
 mod budget;
@@ -137,6 +138,8 @@ pub struct Newcomer {
     pub agent: Option<Box<str>>,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Rooms that it is put into, after its greeting.
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
@@ -157,6 +160,7 @@ impl Default for Newcomer {
             identity: None,
             agent: None,
             hears_itself: true,
+            admin: false,
             rooms: Vec::new(),
             echo: false,
             may_authenticate: false,
@@ -206,6 +210,7 @@ pub struct Shard {
     rooms: Rooms,
     /// By what tokens are checked.
     tokens: Arc<TokenDesk>,
+    gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
     /// Publications to very many members.
@@ -242,6 +247,7 @@ impl Shard {
         Self {
             index,
             hub,
+            gate: access::Gate::new(&config),
             config,
             metrics,
             handlers,
@@ -293,7 +299,7 @@ impl Shard {
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
         let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
-        let Newcomer { echo, may_authenticate, turned_away, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, turned_away, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -312,6 +318,7 @@ impl Shard {
             hears_itself,
             may_authenticate,
             warned: false,
+            admin,
             state: State::Open,
             strikes: 0,
             reading: Reading::On,

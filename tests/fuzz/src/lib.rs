@@ -15,7 +15,9 @@
 //! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
 //! | [`token`] | `auth`: tokens, from their bytes to who it is | tokens of PyJWT, a plain reading of the claims |
 //! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
+//! | [`access`] | `auth`: names of rooms against the rules for access | a plain reading of the rules |
 //!
+pub mod access;
 pub mod api;
 pub mod config;
 pub mod deflate;
@@ -32,7 +34,7 @@ pub mod upgrade;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
@@ -42,4 +44,5 @@ pub const TARGETS: [(&str, Check); 9] = [
     ("deflate", deflate::check),
     ("receive", receive::check),
     ("token", token::check),
+    ("access", access::check),
 ];

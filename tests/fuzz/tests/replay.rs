@@ -124,3 +124,8 @@ fn receive() {
 fn token() {
     replay("token");
 }
+
+#[test]
+fn access() {
+    replay("access");
+}
