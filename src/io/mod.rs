@@ -1,8 +1,10 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod door;
 mod driver;
 mod http;
 mod listener;
+mod listening;
 mod log;
 pub mod mailbox;
 mod proxy;
@@ -15,6 +17,7 @@ mod stalled;
 mod stream;
 mod sync;
 mod sys;
+mod upgrade;
 
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use listener::{bind_tcp, bind_unix};
