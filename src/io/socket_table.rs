@@ -16,16 +16,25 @@ pub(super) struct SocketTable {
     sockets: Vec<Option<Socket>>,
     /// Tokens carry the slot's generation, so that an event of a closed socket is not taken for its successor's.
     tokens: Vec<Token>,
-    /// What goes out before anything else, by slot: the answers to handshakes. Each waits for the first frame of its
-    /// connection, to go with it in one call, but not beyond the turn.
-    greetings: HashMap<u32, Vec<u8>, RandomState>,
+    /// How the next send differs from others, by slot. All of it is over by the end of a turn, but for sockets that
+    /// take nothing.
+    special: HashMap<u32, Special, RandomState>,
     registry: Registry,
     epoch: Instant,
 }
 
+/// How a send differs from others.
+#[derive(Default)]
+struct Special {
+    /// The answer to the handshake, which goes before anything else: with the first frame in one call.
+    greeting: Vec<u8>,
+    /// The bytes are the last ones, to go in one packet with the end of our side.
+    last: bool,
+}
+
 impl SocketTable {
     pub fn new(registry: Registry, epoch: Instant) -> Self {
-        Self { sockets: Vec::new(), tokens: Vec::new(), greetings: HashMap::default(), registry, epoch }
+        Self { sockets: Vec::new(), tokens: Vec::new(), special: HashMap::default(), registry, epoch }
     }
 
     /// Takes a socket over and watches it for input; it may have been `watched` by the same poll before. Writability
@@ -49,32 +58,40 @@ impl SocketTable {
 
     /// Has `bytes` go out before all else that is sent to a slot.
     pub fn greet(&mut self, slot: u32, bytes: Vec<u8>) {
-        self.greetings.insert(slot, bytes);
+        self.special.insert(slot, Special { greeting: bytes, last: false });
     }
 
     /// Sends the greetings that no frame has taken along.
     pub fn send_greetings(&mut self) {
-        if self.greetings.is_empty() {
+        if self.special.is_empty() {
             return;
         }
-        let slots: SmallVec<[u32; 16]> = self.greetings.keys().copied().collect();
+        let slots: SmallVec<[u32; 16]> = self.special.keys().copied().collect();
         for slot in slots {
-            // An error is also told by the poll.
-            self.send_after_greeting(slot, &[]);
-            if self.greetings.contains_key(&slot) {
+            self.send_greeting(slot);
+            if self.special.get(&slot).is_some_and(|special| !special.greeting.is_empty()) {
                 // The turn after it can be written to comes here again.
                 self.watch_writable(slot, true);
             }
         }
     }
 
-    /// Sends a greeting and what follows it. What is not sent of the greeting is kept.
-    fn send_after_greeting(&mut self, slot: u32, bytes: &[u8]) -> Sent {
-        let Some(mut greeting) = self.greetings.remove(&slot) else { return self.send(slot, bytes) };
+    fn send_greeting(&mut self, slot: u32) {
+        if self.special.get(&slot).is_some_and(|special| !special.greeting.is_empty()) {
+            // An error is also told by the poll.
+            self.send_special(slot, &[]);
+        }
+    }
+
+    /// Sends where there is something special about it. What is not sent of a greeting is kept.
+    fn send_special(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        let Some(mut special) = self.special.remove(&slot) else { return self.send(slot, bytes) };
         let Some(socket) = self.get(slot) else { return Sent::Lost };
+        // The kernel holds these bytes back for the end that follows: see `close`.
+        let flags = libc::MSG_NOSIGNAL | if special.last { libc::MSG_MORE } else { 0 };
         loop {
-            let slices = [IoSlice::new(&greeting), IoSlice::new(bytes)];
-            let taken = match socket.send_vectored_with_flags(&slices, libc::MSG_NOSIGNAL) {
+            let slices = [IoSlice::new(&special.greeting), IoSlice::new(bytes)];
+            let taken = match socket.send_vectored_with_flags(&slices, flags) {
                 Ok(taken) => taken,
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,
@@ -82,12 +99,12 @@ impl SocketTable {
                     _ => return Sent::Lost,
                 },
             };
-            if taken >= greeting.len() {
-                return Sent::Taken(taken - greeting.len());
+            let greeted = taken.min(special.greeting.len());
+            special.greeting.drain(..greeted);
+            if special.last || !special.greeting.is_empty() {
+                self.special.insert(slot, special);
             }
-            greeting.drain(..taken);
-            self.greetings.insert(slot, greeting);
-            return Sent::Taken(0);
+            return Sent::Taken(taken - greeted);
         }
     }
 
@@ -98,8 +115,8 @@ impl SocketTable {
 
 impl Sockets for SocketTable {
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
-        if !self.greetings.is_empty() && self.greetings.contains_key(&slot) {
-            return self.send_after_greeting(slot, bytes);
+        if !self.special.is_empty() && self.special.contains_key(&slot) {
+            return self.send_special(slot, bytes);
         }
         let Some(socket) = self.get(slot) else { return Sent::Lost };
         loop {
@@ -131,10 +148,12 @@ impl Sockets for SocketTable {
         }
     }
 
+    fn closes_after(&mut self, slot: u32) {
+        self.special.entry(slot).or_default().last = true;
+    }
+
     fn finish(&mut self, slot: u32) {
-        if self.greetings.contains_key(&slot) {
-            self.send_after_greeting(slot, &[]);
-        }
+        self.send_greeting(slot);
         if let Some(socket) = self.get(slot) {
             // Fails when the peer is gone already.
             let _ = socket.shutdown(std::net::Shutdown::Write);
@@ -142,13 +161,12 @@ impl Sockets for SocketTable {
     }
 
     fn close(&mut self, slot: u32) {
-        if self.greetings.contains_key(&slot) {
-            self.send_after_greeting(slot, &[]);
-            self.greetings.remove(&slot);
-        }
-        // Closing ends our side, as nobody holds a copy, and takes the socket out of the poll.
-        if let Some(socket) = self.sockets.get_mut(slot as usize) {
-            *socket = None;
+        self.send_greeting(slot);
+        self.special.remove(&slot);
+        if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
+            // Closing alone would end it with a reset, ahead of what was sent last, if there is input that nobody has
+            // read.
+            let _ = socket.shutdown(std::net::Shutdown::Write);
         }
     }
 
