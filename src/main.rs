@@ -9,14 +9,10 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::reload;
-
-/// How long the end of the process waits for what the log still has to write.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type LevelHandle = reload::Handle<LevelFilter, tracing_subscriber::Registry>;
 
@@ -78,7 +74,7 @@ fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
 fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
     let (log, level) = start_log(&config)?;
     let result = serve(invocation, config, &log, &level);
-    log.flush(LAST_WORDS);
+    log.flush(LogWriter::LAST_WORDS);
     result
 }
 
@@ -207,7 +203,7 @@ fn start_log(config: &Config) -> std::io::Result<(LogWriter, LevelHandle)> {
         tracing::error!(thread, backtrace = backtrace.map(tracing::field::display), "{panic}");
         if thread == "main" {
             // The process ends with it.
-            of_hook.flush(LAST_WORDS);
+            of_hook.flush(LogWriter::LAST_WORDS);
         }
     }));
     Ok((log, handle))

@@ -2,29 +2,17 @@ use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::io::{self, Clock, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
-use crate::metrics::{NodeMetrics, ShardLabels};
-use crate::model::{CloseReason, DropReason, Refusal};
-use crate::shard::{CustomRequest, Handlers, Message, Parts, Request, Respond};
+use crate::metrics::NodeMetrics;
+use crate::shard::{CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// Exit status of a process whose shard failed: `EX_SOFTWARE` of sysexits(3).
 const SHARD_FAILED: i32 = 70;
-
-/// How long the last words of a process may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What the shards count by.
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
 
 /// Makes a server.
 #[derive(Debug, Default)]
@@ -241,7 +229,7 @@ fn run_shard(
         "a shard failed; the process ends"
     );
     if let Some(log) = &node.log {
-        log.flush(LAST_WORDS);
+        log.flush(LogWriter::LAST_WORDS);
     }
     std::process::exit(SHARD_FAILED)
 }

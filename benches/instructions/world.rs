@@ -2,18 +2,11 @@
 
 use fanwire::config::Config;
 use fanwire::hub::Hub;
-use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Newcomer, Now, Parts, Sent, Shard, Sockets};
+use fanwire::metrics::ShardMetrics;
+use fanwire::shard::{Handlers, LABELS, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
 /// What the shards count by.
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
-
 /// The time of every call.
 pub const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
@@ -75,8 +68,7 @@ impl World {
     }
 
     pub fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.shard.open(NOW, newcomer).expect("a slot").slot
     }
 

@@ -2,6 +2,7 @@ use super::error::ConfigError;
 use super::file;
 use super::key::Key;
 use super::keys::{self, KEYS};
+use super::preset::{PRESETS, Preset};
 use super::settings::Config;
 
 /// Where a configuration comes from; the later wins: file, environment, flags.
@@ -32,7 +33,7 @@ const EDITS_MAX: usize = 4;
 /// # Errors
 /// All mistakes: unknown keys, values out of range, values that do not fit together; each with where it was read.
 pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
-    let mut config = Config::default();
+    let mut config = Config::of_preset(preset(sources));
     let mut errors = Vec::new();
     let mut set = |key: &Key, text: &str, origin: String| {
         if let Err(what) = key.set(&mut config, text) {
@@ -87,6 +88,22 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
     errors.extend(unknown_variables(sources.env));
     errors.extend(config.contradictions().into_iter().map(|what| ConfigError::new("configuration", what)));
     if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+/// The preset that the sources name, if they do; it gives the defaults of all other keys. What is no preset is told
+/// when its key is set.
+fn preset(sources: &Sources<'_>) -> Preset {
+    let named = |pairs: &[(String, String)], name: &str| {
+        pairs.iter().rev().find(|(known, _)| known == name).map(|(_, text)| text.clone())
+    };
+    let in_file = || {
+        let entries = file::entries(sources.file?.1).ok()?;
+        entries.into_iter().find(|entry| entry.path == "preset").map(|entry| entry.text)
+    };
+    let text =
+        named(sources.flags, "preset").or_else(|| named(sources.env, "FANWIRE_PRESET")).or_else(in_file);
+    let known = |text: String| PRESETS.iter().find(|(name, _)| *name == text.trim());
+    text.and_then(known).map_or_else(Preset::default, |(_, preset)| *preset)
 }
 
 impl Config {

@@ -9,8 +9,7 @@ use super::listening::Listening;
 use super::reply::HTTP_FULL;
 use super::shared::NodeShared;
 use super::socket_table::SocketTable;
-use super::upgrade::{self, Admitted, Asked};
-use crate::api::Route;
+use super::upgrade::{self, Admitted, Asked, For};
 use crate::base::{Key, Slab};
 use crate::config::Config;
 use crate::metrics::{HandshakeFailure, ShardMetrics};
@@ -298,7 +297,7 @@ impl Door {
         inside: &mut Inside<'_>,
     ) {
         if let Some((admitted, used)) = self.may_upgrade(config, arrival.peer, &inside.scratch[..len]) {
-            return self.open_one(now, arrival.socket, &admitted, watched, used..len, inside);
+            return self.open_one(now, arrival.socket, admitted, watched, used..len, inside);
         }
         let Arrival { socket, peer, deadline_us } = arrival;
         if watched {
@@ -331,13 +330,8 @@ impl Door {
             target: &head.target,
             headers: &head.headers,
         };
-        let (route, host) = upgrade::route(config, &asked).ok()?;
-        let echo = match route {
-            Route::Upgrade => false,
-            Route::Echo => true,
-            _ => return None,
-        };
-        let admitted = upgrade::decide(&self.node, config, &asked, host, peer, echo).ok()?;
+        let (For::Entrance(entrance), host) = upgrade::route(config, &asked).ok()? else { return None };
+        let admitted = upgrade::decide(&self.node, config, &asked, host, peer, &entrance).ok()?;
         Some((admitted, start + head.len))
     }
 
@@ -346,21 +340,23 @@ impl Door {
         &mut self,
         now: Now,
         socket: Socket,
-        admitted: &Admitted,
+        admitted: Admitted,
         watched: bool,
         rest: std::ops::Range<usize>,
         inside: &mut Inside<'_>,
     ) {
         let Inside { shard, sockets, scratch } = inside;
+        let answer = admitted.bytes();
+        let ip = admitted.newcomer.peer.map(|peer| peer.ip());
         let Some(key) = shard.open(now, admitted.newcomer) else {
-            self.node.hub.admission.release(admitted.newcomer.peer.map(|peer| peer.ip()));
+            self.node.hub.admission.release(ip);
             return self.failed(HandshakeFailure::Disconnected);
         };
         if let Err(error) = sockets.insert(key, socket, watched) {
             tracing::error!(%error, "cannot watch a new socket");
             return shard.lost(key.slot, *sockets);
         }
-        sockets.greet(key.slot, admitted.bytes());
+        sockets.greet(key.slot, answer);
         if !rest.is_empty() {
             shard.receive(now, key.slot, &mut scratch[rest], *sockets);
         }

@@ -2,11 +2,12 @@
 //! what a request is; this carries it out.
 
 use super::driver::Driver;
+use super::endpoint::Entrance;
 use super::reply::{Reply, error_reply, json, not_ready, reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::{Rewound, ShardStream};
-use super::upgrade::{self, Asked};
+use super::upgrade::{self, Asked, For};
 use crate::api::{self, ApiError, Route};
 use crate::auth;
 use crate::config::Config;
@@ -197,12 +198,18 @@ impl Http {
         let (route, host) = upgrade::route(config, &asked)?;
         let host = host.map(str::to_owned);
         let host = host.as_deref();
+        let route = match route {
+            For::Entrance(entrance) => {
+                return Ok(self.upgrade(&asked, host, peer, config, exchange, &entrance));
+            }
+            For::Api(route) => route,
+        };
         if route.needs_key() {
             self.check_key(request.headers(), host, peer, config)?;
         }
         match route {
-            Route::Upgrade => Ok(self.upgrade(&asked, host, peer, config, exchange, false)),
-            Route::Echo => Ok(self.upgrade(&asked, host, peer, config, exchange, true)),
+            // A way in, which is found above.
+            Route::Echo => Err(ApiError::not_found("no such path")),
             Route::Health => {
                 let hub = &self.node.hub;
                 let clients = u64::from(hub.admission.connections());
@@ -325,9 +332,9 @@ impl Http {
         peer: Option<SocketAddr>,
         config: &Config,
         exchange: &Exchange,
-        echo: bool,
+        entrance: &Entrance<'_>,
     ) -> Reply {
-        match upgrade::decide(&self.node, config, request, host, peer, echo) {
+        match upgrade::decide(&self.node, config, request, host, peer, entrance) {
             Ok(admitted) => {
                 let reply = admitted.reply();
                 exchange.newcomer.set(Some(admitted.newcomer));

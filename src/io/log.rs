@@ -35,6 +35,9 @@ struct State {
 }
 
 impl LogWriter {
+    /// How long the end of a process waits for what is still to be written.
+    pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
     /// Starts the thread that writes to `output`.
     ///
     /// # Errors

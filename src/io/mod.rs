@@ -2,6 +2,7 @@
 
 mod door;
 mod driver;
+mod endpoint;
 mod http;
 mod listener;
 mod listening;

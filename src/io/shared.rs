@@ -240,8 +240,11 @@ fn message(room: &str, offset: u64, stored: &Stored) -> RoomMessage {
         offset,
         event: publication.event.to_owned(),
         // It was JSON when it came in, so this does not fail.
-        data: publication.data.and_then(|data| RawValue::from_string(data.to_owned()).ok()),
-        client_id: publication.sender.map(|sender| sender.to_string()),
+        data: publication
+            .data
+            .or(publication.whole)
+            .and_then(|data| RawValue::from_string(data.to_owned()).ok()),
+        client_id: publication.sender.map(|sender| sender.id.to_string()),
         timestamp: publication.unix_ms,
     }
 }

@@ -6,6 +6,7 @@
 //! the answer is yes. A decision that has to be waited for belongs into the task that serves the request by hyper,
 //! before it calls [`decide`], and must make the loop leave such requests to it.
 
+use super::endpoint::{self, Entrance};
 use super::reply::{Reply, full_reply, text_reply};
 use super::shared::NodeShared;
 use crate::api::{self, ApiError, Route};
@@ -13,7 +14,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::hub::Refused;
 use crate::metrics::HandshakeFailure;
-use crate::model::{Compression, DialectId, Refusal};
+use crate::model::{Compression, Refusal};
 use crate::shard::Newcomer;
 use crate::wire;
 use http_body_util::Full;
@@ -53,24 +54,42 @@ pub(super) fn has_proxy_header(config: &Config, peer: Option<SocketAddr>) -> boo
     config.proxy_protocol && peer.is_none_or(trusted)
 }
 
+/// What a request is for.
+pub(super) enum For<'r> {
+    /// An upgrade to WebSocket, by this way in.
+    Entrance(Entrance<'r>),
+    /// Anything else.
+    Api(Route),
+}
+
 /// What a request is for, and the host that it addresses.
 ///
 /// # Errors
 /// How a request is answered that is for nothing, or whose head is wrong.
-pub(super) fn route<'r>(config: &Config, asked: &Asked<'r>) -> Result<(Route, Option<&'r str>), ApiError> {
+pub(super) fn route<'r>(
+    config: &'r Config,
+    asked: &Asked<'r>,
+) -> Result<(For<'r>, Option<&'r str>), ApiError> {
     let host = wire::check_request(asked.version, asked.target, asked.headers)
         .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))?;
     let path = match asked.target.path().strip_prefix(config.path_prefix.as_str()) {
         Some(rest) if rest.starts_with('/') => rest,
         _ => return Err(ApiError::not_found("no such path")),
     };
+    if let Some(entrance) = endpoint::find(&config.endpoints, path)? {
+        if asked.method != Method::GET {
+            return Err(ApiError::method_not_allowed("GET"));
+        }
+        return Ok((For::Entrance(entrance), host));
+    }
     match api::route(asked.method.as_str(), path, asked.target.query())? {
         Route::Echo if !config.echo => Err(ApiError::not_found("no such path")),
-        route => Ok((route, host)),
+        Route::Echo => Ok((For::Entrance(Entrance::Echo), host)),
+        route => Ok((For::Api(route), host)),
     }
 }
 
-/// Decides whether a request for [`Route::Upgrade`] or [`Route::Echo`] of `peer` may upgrade. Whoever may is counted
+/// Decides whether a request of `peer` may upgrade that comes by `entrance`. Whoever may is counted
 /// as a connection from here on: the caller opens it, or gives the admission back.
 ///
 /// # Errors
@@ -81,7 +100,7 @@ pub(super) fn decide(
     asked: &Asked<'_>,
     host: Option<&str>,
     peer: Option<SocketAddr>,
-    echo: bool,
+    entrance: &Entrance<'_>,
 ) -> Result<Admitted, Box<Refused101>> {
     let refused = |failure, reply| Err(Box::new(Refused101 { failure, reply }));
     let bad = |text| refused(HandshakeFailure::BadRequest, text_reply(StatusCode::BAD_REQUEST, text));
@@ -109,9 +128,7 @@ pub(super) fn decide(
         let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
         if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
     });
-    // An echo speaks no protocol, so it chooses none.
-    let protocols = if echo { &[] } else { handshake.protocols.as_slice() };
-    let (dialect, protocol) = match subprotocol(protocols) {
+    let (dialect, protocol) = match entrance.dialect(&handshake.protocols) {
         Ok(found) => found,
         Err(text) => {
             return refused(HandshakeFailure::Subprotocol, text_reply(StatusCode::BAD_REQUEST, text));
@@ -135,7 +152,8 @@ pub(super) fn decide(
             return refused(HandshakeFailure::IpFull, full_reply("too many connections from this address"));
         }
     }
-    let newcomer = Newcomer { peer, dialect, compression, echo };
+    let agent = user_agent(headers).map(Box::from);
+    let newcomer = entrance.newcomer(config, peer, dialect, compression, agent);
     Ok(Admitted { newcomer, accept_key: handshake.accept_key, protocol, extensions })
 }
 
@@ -179,19 +197,9 @@ impl Admitted {
     }
 }
 
-/// The dialect that a client asks for: the first of its subprotocols that is one of ours, else the default when it
-/// names none of ours.
-fn subprotocol(asked: &[String]) -> Result<(DialectId, Option<String>), String> {
-    const PREFIX: &str = "fanwire.";
-    for name in asked {
-        if let Some(dialect) = name.strip_prefix(PREFIX).and_then(crate::dialect::by_name) {
-            return Ok((dialect.id(), Some(name.clone())));
-        }
-    }
-    if let Some(unknown) = asked.iter().find(|name| name.starts_with(PREFIX)) {
-        return Err(format!("unknown subprotocol {unknown:.64?}"));
-    }
-    Ok((crate::dialect::DIALECTS[0].id(), None))
+/// What the client calls itself.
+fn user_agent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok())
 }
 
 /// What a client and the configuration agree on of permessage-deflate, and the header that says so.
@@ -200,8 +208,7 @@ fn negotiate_deflate(
     config: &Config,
 ) -> Result<(Compression, Option<HeaderValue>), wire::MalformedExtensions> {
     let offer = wire::deflate_offer(headers)?;
-    let name = || headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default();
-    let broken = || wire::has_broken_deflate(name());
+    let broken = || wire::has_broken_deflate(user_agent(headers).unwrap_or_default());
     let accepted = offer.filter(|_| config.deflate.enabled && !broken()).and_then(|offer| {
         let compression = Compression::within(offer.window_bits_max());
         let response = HeaderValue::from_str(&offer.response(compression.window_bits())).ok()?;

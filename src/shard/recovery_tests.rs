@@ -4,9 +4,9 @@ use super::*;
 use crate::base::Pattern;
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
-use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{CloseReason, Compression, ConnectionId, DialectId, DropReason, Refusal};
-use crate::shard::{Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
+use crate::metrics::ShardMetrics;
+use crate::model::ConnectionId;
+use crate::shard::{LABELS, Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -145,11 +145,6 @@ impl World {
         };
         let hub = Arc::new(Hub::new(SHARDS, 7, &[rule]));
         let mailboxes = Mailboxes::new(Mutex::new((0..SHARDS).map(|_| VecDeque::new()).collect()));
-        let labels = ShardLabels {
-            close_reasons: &CloseReason::LABELS,
-            drop_reasons: &DropReason::LABELS,
-            refusals: &Refusal::LABELS,
-        };
         let shard = |index| {
             let to = mailboxes.clone();
             let post: Post = Arc::new(move |shard, mail| to.lock().unwrap()[shard].push_back(mail));
@@ -158,7 +153,7 @@ impl World {
                 shards: SHARDS,
                 hub: hub.clone(),
                 config: Arc::new(Config::default()),
-                metrics: Arc::new(ShardMetrics::new(&labels)),
+                metrics: Arc::new(ShardMetrics::new(&LABELS)),
                 handlers: Default::default(),
                 respond: Arc::new(|_: ConnectionId, _: Message| {}),
                 post,
@@ -198,13 +193,7 @@ impl World {
         match *step {
             Step::Connect { client, shard } if self.clients[client].at.is_none() => {
                 self.hub.admission.admit(None, 0, 0).unwrap();
-                let newcomer = Newcomer {
-                    peer: None,
-                    dialect: DialectId(0),
-                    compression: Compression::None,
-                    echo: false,
-                };
-                let key = self.shards[shard].0.open(now, newcomer).unwrap();
+                let key = self.shards[shard].0.open(now, Newcomer::default()).unwrap();
                 self.clients[client].at = Some((shard, key.slot));
             }
             Step::Lose { client } => {

@@ -1,19 +1,13 @@
 //! The shard between sockets that take as much as a test says. What `tests/simulation.rs` has found stands here once
 //! more, each by itself.
 
-use super::{Handlers, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets, To};
+use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets, To};
 use crate::config::Config;
 use crate::hub::Hub;
-use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
+use crate::metrics::ShardMetrics;
+use crate::model::CloseReason;
 use std::sync::Arc;
 use std::time::Duration;
-
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
 
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
@@ -94,8 +88,7 @@ impl World {
     }
 
     fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.hub.admission.admit(None, 0, 0).unwrap();
         let slot = self.shard.open(NOW, newcomer).unwrap().slot;
         self.wires.0.resize_with(self.wires.0.len().max(slot as usize + 1), Wire::default);

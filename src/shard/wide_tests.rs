@@ -1,20 +1,13 @@
 //! Wide rooms and full turns, between sockets that count the calls. Nothing here is measured in time.
 
 use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
-use super::{Handlers, Mail, Newcomer, Now, Parts, Reading, Request, Sent, Shard, Sockets, To};
+use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Reading, Request, Sent, Shard, Sockets, To};
 use crate::base::{Key, Pattern};
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
-use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{CloseReason, Compression, DialectId, DropReason, Refusal};
+use crate::metrics::ShardMetrics;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
 
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
@@ -90,8 +83,7 @@ impl World {
     }
 
     fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.hub.admission.admit(None, 0, 0).unwrap();
         self.shard.open(NOW, newcomer).unwrap().slot
     }

@@ -10,20 +10,14 @@ use super::random::Random;
 use super::trace::Trace;
 use fanwire::config::Config;
 use fanwire::hub::Hub;
-use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Inspection, Message, Newcomer, Now, Parts, Shard};
+use fanwire::metrics::ShardMetrics;
+use fanwire::model::{CloseReason, ConnectionId};
+use fanwire::shard::{Handlers, Inspection, LABELS, Message, Newcomer, Now, Parts, Shard};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 /// Wall clock at the start, in Unix ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
-
-const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
-};
 
 /// One shard with what its thread has.
 pub struct Site {
@@ -269,7 +263,7 @@ impl World {
         let peer = ip.map(|ip| SocketAddr::new(ip, 40_000));
         let now = self.now();
         let here = &mut self.sites[site];
-        let newcomer = Newcomer { peer, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer { peer, ..Newcomer::default() };
         let key = here.shard.open(now, newcomer).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;

@@ -1,6 +1,6 @@
 //! The backlog compared with a model that is too simple to be wrong.
 
-use super::tests::{key, name, stamped, texts, told};
+use super::tests::{key, name, stamped, take_all, texts, told};
 use super::*;
 use proptest::prelude::*;
 
@@ -211,17 +211,7 @@ proptest! {
         }
         model.take(usize::MAX);
         let begun = model.stream.len() - stream.len();
-        let mut rest = Vec::new();
-        loop {
-            if let Some((name, lost)) = backlog.notice() {
-                let bytes = told(name, lost);
-                backlog.tell(bytes);
-            }
-            let Some(bytes) = backlog.front() else { break };
-            let len = bytes.len();
-            rest.extend_from_slice(bytes);
-            backlog.advance(len, 0);
-        }
+        let rest = take_all(&mut backlog);
         prop_assert_eq!(rest.len(), begun);
         stream.extend_from_slice(&rest);
         prop_assert_eq!(texts(&stream), texts(&model.stream));

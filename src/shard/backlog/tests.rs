@@ -36,6 +36,13 @@ const WIDE: Bounds = Bounds { bytes_max: usize::MAX, frames_max: u32::MAX };
 
 /// Takes everything, telling losses; the texts of the frames.
 fn drain(backlog: &mut Backlog) -> Vec<String> {
+    let stream = take_all(backlog);
+    assert!(backlog.is_empty() && backlog.bytes() == 0 && backlog.frames() == 0, "{backlog:?}");
+    texts(&stream)
+}
+
+/// Takes everything, telling losses; the bytes.
+pub(super) fn take_all(backlog: &mut Backlog) -> Vec<u8> {
     let mut stream = Vec::new();
     loop {
         if let Some((name, lost)) = backlog.notice() {
@@ -47,8 +54,7 @@ fn drain(backlog: &mut Backlog) -> Vec<String> {
         stream.extend_from_slice(bytes);
         backlog.advance(len, 0);
     }
-    assert!(backlog.is_empty() && backlog.bytes() == 0 && backlog.frames() == 0, "{backlog:?}");
-    texts(&stream)
+    stream
 }
 
 pub(super) fn texts(mut stream: &[u8]) -> Vec<String> {

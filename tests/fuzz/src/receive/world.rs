@@ -6,9 +6,9 @@ use fanwire::base::Pattern;
 use fanwire::config::{Overflow, RoomPolicy, RoomRule};
 use fanwire::dialect::{Dialect, Rooms};
 use fanwire::hub::Hub;
-use fanwire::metrics::{ShardLabels, ShardMetrics};
-use fanwire::model::{CloseReason, Compression, ConnectionId, DropReason, Refusal};
-use fanwire::shard::{Handlers, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
+use fanwire::metrics::ShardMetrics;
+use fanwire::model::{Compression, ConnectionId};
+use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,12 +49,7 @@ impl World {
             policy: RoomPolicy { overflow: Overflow::DropOldest, ..RoomPolicy::default() },
         };
         let hub = Arc::new(Hub::new(1, 42, &[rule]));
-        let labels = ShardLabels {
-            close_reasons: &CloseReason::LABELS,
-            drop_reasons: &DropReason::LABELS,
-            refusals: &Refusal::LABELS,
-        };
-        let metrics = Arc::new(ShardMetrics::new(&labels));
+        let metrics = Arc::new(ShardMetrics::new(&LABELS));
         let config = script.config();
         let echo_bytes = if script.is_echo() { script.limits().message_bytes_max + 50 } else { 0 };
         let outbox_bytes_max = config.limits.outbox_bytes_max + echo_bytes;
@@ -85,12 +80,7 @@ impl World {
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
         let mut world = Self { shard, hub, metrics, outside, now, replies, outbox_bytes_max };
         world.hub.admission.admit(None, 0, 0).expect("no limit");
-        let newcomer = Newcomer {
-            peer: None,
-            dialect: Rooms.id(),
-            compression: Compression::None,
-            echo: script.is_echo(),
-        };
+        let newcomer = Newcomer { echo: script.is_echo(), ..Newcomer::default() };
         let key = world.shard.open(world.now, newcomer).expect("an empty shard");
         assert_eq!(key.slot, SLOT);
         world.end_tick();
