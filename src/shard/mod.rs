@@ -48,6 +48,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tracking;
 mod turn;
 mod wide;
 #[cfg(test)]
