@@ -4,12 +4,16 @@ mod common;
 
 use common::{Client, Crowd, Server, crowd_size, round_trips};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a machine that others keep busy may take off a thread for a while: far above the bound of a tick, far below
 /// what a turn without bounds would come to.
 const SLACK: Duration = Duration::from_millis(500);
+
+/// Held by a test with a crowd: two crowds may be more descriptors than a process may have.
+static CROWD: Mutex<()> = Mutex::new(());
 
 const ONE_SHARD: [&str; 3] = ["--shards=1", "--connections-per-ip-max=0", "--connections-per-room-max=0"];
 
@@ -35,6 +39,7 @@ fn flood(server: &Server, room: &str, under_way: usize, bytes: usize, stop: &Ato
 
 #[test]
 fn a_flooded_room_does_not_delay_another() {
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start(&ONE_SHARD);
     let crowd = Crowd::connect(server.addr(), crowd_size(10_000), None, |_| "wide".to_owned());
     let size = crowd.streams().len();
@@ -119,6 +124,7 @@ fn a_flat_out_publisher_leaves_others_their_share() {
 #[test]
 fn a_storm_of_connects_does_not_stall_deliveries() {
     const EVERY: Duration = Duration::from_millis(5);
+    let _alone = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start(&ONE_SHARD);
     let (mut publisher, mut member) = (server.connect(), server.connect());
     member.subscribe("room");

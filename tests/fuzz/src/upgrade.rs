@@ -115,6 +115,10 @@ fn fault(method: &Method, version: Version, headers: &HeaderMap) -> Option<Hands
         Some(HandshakeError::Upgrade)
     } else if !list(headers, "connection").contains(&"upgrade".to_owned()) {
         Some(HandshakeError::Connection)
+    } else if headers.contains_key("transfer-encoding")
+        || headers.get("content-length").is_some_and(|length| length != "0")
+    {
+        Some(HandshakeError::Body)
     } else if one("sec-websocket-version").is_none_or(|value| value != "13") {
         Some(HandshakeError::Version)
     } else if one("sec-websocket-key").is_none_or(|key| !is_key(&key)) {
