@@ -174,3 +174,67 @@ impl Sockets for SocketTable {
         self.epoch.elapsed().as_micros() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn table() -> (mio::Poll, SocketTable, Key, UnixStream) {
+        let poll = mio::Poll::new().unwrap();
+        let mut table = SocketTable::new(poll.registry().try_clone().unwrap(), Instant::now());
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let key = Key::from_token(3);
+        table.insert(key, ours.into(), false).unwrap();
+        (poll, table, key, theirs)
+    }
+
+    fn read(mut stream: &UnixStream) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let len = stream.read(&mut bytes).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+
+    #[test]
+    fn a_greeting_goes_with_the_first_frame_or_at_the_end_of_the_turn() {
+        let (_poll, mut table, key, theirs) = table();
+        table.greet(key.slot, b"101 ".to_vec());
+        assert_eq!(table.send(key.slot, b"frame"), Sent::Taken(5));
+        assert_eq!(read(&theirs), b"101 frame");
+        table.greet(key.slot, b"101 ".to_vec());
+        table.send_greetings();
+        assert_eq!(read(&theirs), b"101 ");
+        assert_eq!(table.send(key.slot, b"frame"), Sent::Taken(5));
+        assert_eq!(read(&theirs), b"frame");
+        table.greet(key.slot, b"101 ".to_vec());
+        table.closes_after(key.slot);
+        table.close(key.slot);
+        assert_eq!(read(&theirs), b"101 ");
+        assert_eq!(read(&theirs), b"", "the end");
+        assert!(table.special.is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_greeting_goes_before_all_else() {
+        let (_poll, mut table, key, theirs) = table();
+        let greeting: Vec<u8> = (0..1 << 20).map(|number: u32| number as u8).collect();
+        table.greet(key.slot, greeting.clone());
+        let mut received = Vec::new();
+        let sent = loop {
+            match table.send(key.slot, b"frame") {
+                Sent::Taken(0) => received.extend(read(&theirs)),
+                sent => break sent,
+            }
+        };
+        assert_eq!(sent, Sent::Taken(5));
+        while received.len() < greeting.len() + 5 {
+            received.extend(read(&theirs));
+        }
+        assert!(received[..greeting.len()] == greeting && received.ends_with(b"frame"));
+        assert!(table.special.is_empty());
+    }
+}
