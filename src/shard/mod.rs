@@ -61,6 +61,8 @@ pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 pub use turn::Reading;
+#[doc(hidden)]
+pub use wide::WideLimits;
 
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
