@@ -62,6 +62,8 @@ pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 pub use turn::Reading;
+#[doc(hidden)]
+pub use wide::WideLimits;
 
 use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};

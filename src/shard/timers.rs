@@ -89,6 +89,8 @@ impl Shard {
         }
         self.review_step(now);
         self.tell_changes(now);
+        // Whoever had no place for a notice is told so, not that the node goes down.
+        self.evict_doomed(now, sockets);
         self.drain_step(now, sockets);
         if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
             self.sweep_ms = Some(self.hub.directory.sweep(now.ms()));
@@ -99,6 +101,9 @@ impl Shard {
     /// silence counts from now on, and input that piled up is no haste. Whoever lives answers the pings that are due
     /// now; a shard that slept cannot know who was silent.
     pub fn slept(&mut self, from: Now, now: Now) {
+        if mutated(Mutation::ForgetSleep) {
+            return;
+        }
         self.sleep = Sleep { from_us: from.us, to_us: now.us };
     }
 
