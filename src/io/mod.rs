@@ -2,12 +2,14 @@
 
 mod admin;
 mod connections;
+mod door;
 mod driver;
 mod endpoint;
 mod http;
 mod identity;
 mod keys;
 mod listener;
+mod listening;
 mod log;
 pub mod mailbox;
 mod proxy;
@@ -20,6 +22,7 @@ mod stalled;
 mod stream;
 mod sync;
 mod sys;
+mod upgrade;
 
 pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
