@@ -75,7 +75,7 @@ impl Server {
         Builder::default()
     }
 
-    fn start(config: Config, handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
+    fn start(config: Config, mut handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
         if let Err(error) = io::raise_open_files() {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
@@ -106,6 +106,7 @@ impl Server {
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
         let config = Arc::new(config);
+        io::handle_admins(&shared, &mut handlers);
         let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
         let cores =

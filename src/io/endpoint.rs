@@ -67,6 +67,7 @@ impl Entrance<'_> {
                 let by_dialect = || config.deliver_to_sender && dialect(dialect_id).delivers_to_sender();
                 let rooms = endpoint.rooms.iter().filter_map(|template| room(template, parameters));
                 Newcomer {
+                    admin: endpoint.admin,
                     hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
                     rooms: rooms.collect(),
                     ..newcomer

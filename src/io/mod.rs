@@ -1,5 +1,6 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod admin;
 mod connections;
 mod driver;
 mod endpoint;
@@ -18,6 +19,7 @@ mod stream;
 mod sync;
 mod sys;
 
+pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
