@@ -263,7 +263,8 @@ impl World {
         let peer = ip.map(|ip| SocketAddr::new(ip, 40_000));
         let now = self.now();
         let here = &mut self.sites[site];
-        let newcomer = Newcomer { peer, ..Newcomer::default() };
+        let hears_itself = here.config.deliver_to_sender;
+        let newcomer = Newcomer { peer, hears_itself, ..Newcomer::default() };
         let key = here.shard.open(now, newcomer).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;

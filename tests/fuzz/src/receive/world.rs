@@ -51,6 +51,7 @@ impl World {
         let hub = Arc::new(Hub::new(1, 42, &[rule]));
         let metrics = Arc::new(ShardMetrics::new(&LABELS));
         let config = script.config();
+        let hears_itself = config.deliver_to_sender;
         let echo_bytes = if script.is_echo() { script.limits().message_bytes_max + 50 } else { 0 };
         let outbox_bytes_max = config.limits.outbox_bytes_max + echo_bytes;
         let replies = Arc::new(Mutex::new(Vec::new()));
@@ -80,7 +81,7 @@ impl World {
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
         let mut world = Self { shard, hub, metrics, outside, now, replies, outbox_bytes_max };
         world.hub.admission.admit(None, 0, 0).expect("no limit");
-        let newcomer = Newcomer { echo: script.is_echo(), ..Newcomer::default() };
+        let newcomer = Newcomer { echo: script.is_echo(), hears_itself, ..Newcomer::default() };
         let key = world.shard.open(world.now, newcomer).expect("an empty shard");
         assert_eq!(key.slot, SLOT);
         world.end_tick();
