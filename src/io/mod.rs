@@ -5,6 +5,8 @@ mod connections;
 mod driver;
 mod endpoint;
 mod http;
+mod identity;
+mod keys;
 mod listener;
 mod log;
 pub mod mailbox;
@@ -21,6 +23,7 @@ mod sys;
 
 pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use keys::{KeysError, start_fetching, token_policy};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
 pub use serve::ShardThread;
