@@ -5,7 +5,6 @@
 //! connections in steps, so that a change of the rules stalls nobody. Until its step has come a member still hears the
 //! room, but can do nothing there.
 
-use super::palette::Kind;
 use super::{Now, Shard};
 use crate::auth::{self, Access, Found};
 use crate::config::{Action, Config};
@@ -90,7 +89,10 @@ impl Shard {
     pub(super) fn identify(&mut self, now: Now, slot: u32, identity: Option<Arc<Identity>>) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.identity = identity;
+        conn.warned = false;
         self.review_connection(now, slot);
+        // It may end at another time than the one before.
+        self.arm(now, slot);
     }
 
     /// Takes the rules of a new configuration over, if they are others.
@@ -133,8 +135,7 @@ impl Shard {
 
     /// Ends a membership against the client's will, and says so: as if it had left, and why.
     fn expel(&mut self, now: Now, slot: u32, room: &str) {
-        let kind = self.unsubscribe(slot, room).map(Kind::After);
-        self.answer_of_kind(now, slot, &Answer::Unsubscribed { room, id: None }, kind);
+        self.leave_and_tell(now, slot, room, None);
         if let Err(denial) = self.allowed(slot, room, Action::Subscribe) {
             let (refusal, text) = denial.words();
             self.answer(now, slot, &Answer::Error { refusal, text, original: None, id: None });

@@ -108,8 +108,13 @@ impl Shard {
             Command::Notifications { types, raw } => {
                 self.notifications(now, Asked { slot, text, id: None }, &types, raw);
             }
-            Command::Authenticate { id, .. } => {
-                self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
+            Command::Authenticate { token, id } => {
+                let asked = Asked { slot, text, id };
+                match self.conns.at(slot) {
+                    Some(conn) if conn.may_authenticate => self.authenticate(now, asked, &token),
+                    // Shown to its sender alone, but a token all the same.
+                    _ => self.refuse(now, Asked { text: "", ..asked }, Refusal::UnknownType),
+                }
             }
             Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
         }
@@ -143,7 +148,7 @@ impl Shard {
     }
 
     /// Ends a membership, if there is one. Returns the room's id.
-    pub(super) fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
+    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
         let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
         let conn = self.conns.at_mut(slot)?;

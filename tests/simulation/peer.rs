@@ -186,5 +186,7 @@ pub fn code(reason: CloseReason) -> u16 {
         CloseReason::RateLimited => 4429,
         CloseReason::SlowConsumer => 4430,
         CloseReason::Disconnected => 4440,
+        CloseReason::Unauthenticated => 4401,
+        CloseReason::Forbidden => 4403,
     }
 }
