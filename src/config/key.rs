@@ -6,6 +6,7 @@ use super::settings::{Config, FlowAffinity, LogFormat};
 use super::tokens::{Secret, TokenAlgorithm};
 use super::value;
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,7 +74,7 @@ pub(super) enum Kind {
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
-    /// Accepted for the sake of the document, without effect. In bytes.
+    /// Accepted for the sake of a document, without effect. In bytes or ms.
     Ignored {
         default: &'static str,
     },
@@ -111,6 +112,18 @@ impl Key {
             self.document.map(|path| format!("WEBSOCKET_{}", path.replace('.', "_").to_uppercase()));
         let own = format!("FANWIRE_{}", self.name.to_uppercase());
         document.into_iter().chain(self.variable.map(str::to_owned)).chain([own])
+    }
+
+    /// A value of one of the documents' variables as the file has it: a time there may be a bare number of ms.
+    pub fn of_variable<'t>(&self, variable: &str, text: &'t str) -> Cow<'t, str> {
+        let is_time = matches!(self.kind, Kind::Time { .. } | Kind::TimeOrOff { .. });
+        let number = text.trim();
+        let is_bare = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_time && is_bare && number != "0" && variable.starts_with("WEBSOCKET_") {
+            Cow::Owned(format!("{number}ms"))
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 
     /// Sets it from text.
@@ -306,7 +319,7 @@ impl Kind {
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
-            Self::Ignored { .. } => "a size in bytes".to_owned(),
+            Self::Ignored { .. } => "a number, of bytes or ms".to_owned(),
             Self::Preset(_) => PRESETS.map(|(name, _)| name).join(", "),
             Self::Endpoints(_) => "a list of endpoints, in the file or as JSON, see README.md".to_owned(),
             Self::Texts(_) => {

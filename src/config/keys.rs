@@ -231,6 +231,7 @@ pub(super) const KEYS: &[Key] = &[
         "One message of a client, its fragments together",
     )
     .document("max_message_size")
+    .variable("WEBSOCKET_MAX_PAYLOAD")
     .reloaded(),
     key(
         "fragments_max",
@@ -324,6 +325,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::TimeOrOff { at: |c| &mut c.times.idle_timeout, min: SECOND, max: DAY },
         "Time without a message after which a connection is closed; 0: never",
     )
+    .variable("WEBSOCKET_CONNECTION_TIMEOUT")
     .reloaded(),
     key(
         "handshake_timeout",
@@ -410,6 +412,12 @@ pub(super) const KEYS: &[Key] = &[
         "Accepted and without effect: no connection has a write buffer of its own",
     )
     .document("write_buffer_size"),
+    key(
+        "cleanup_interval",
+        Kind::Ignored { default: "300000" },
+        "Accepted and without effect: idle connections are closed when idle_timeout is over, not by a look at all",
+    )
+    .variable("WEBSOCKET_CLEANUP_INTERVAL"),
 ];
 
 /// The key of that name in the file.

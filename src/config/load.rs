@@ -71,7 +71,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
     for key in KEYS {
         for variable in key.variables() {
             if let Some((_, text)) = sources.env.iter().find(|(name, _)| *name == variable) {
-                set(key, text, format!("variable {variable}"));
+                set(key, &key.of_variable(&variable, text), format!("variable {variable}"));
             }
         }
     }

@@ -72,6 +72,43 @@ fn the_documents_variables_are_understood() {
 }
 
 #[test]
+fn the_variables_of_the_topics_document_are_understood() {
+    let of = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        load(&Sources { file: None, env: &pairs, flags: &[] })
+    };
+    let preset = ("FANWIRE_PRESET", "topics");
+    let defaults = of(&[preset]).unwrap();
+    let same = of(&[
+        preset,
+        ("WEBSOCKET_MAX_PAYLOAD", "1048576"),
+        ("WEBSOCKET_CLEANUP_INTERVAL", "300000"),
+        ("WEBSOCKET_CONNECTION_TIMEOUT", "300000"),
+        ("WEBSOCKET_PING_INTERVAL", "30000"),
+    ]);
+    assert_eq!(same.unwrap(), defaults);
+    let other = of(&[
+        preset,
+        ("WEBSOCKET_MAX_PAYLOAD", "2048"),
+        ("WEBSOCKET_CONNECTION_TIMEOUT", "61000"),
+        ("WEBSOCKET_PING_INTERVAL", "31000"),
+    ]);
+    let other = other.unwrap();
+    assert_eq!(other.limits.message_bytes_max, 2048);
+    assert_eq!(other.times.idle_timeout.as_secs(), 61);
+    assert_eq!(other.times.ping_interval.as_secs(), 31);
+    for (variable, value) in [
+        ("WEBSOCKET_PING_INTERVAL", "999"),
+        ("WEBSOCKET_MAX_PAYLOAD", "1MiB more"),
+        ("WEBSOCKET_CLEANUP_INTERVAL", "often"),
+        ("FANWIRE_PING_INTERVAL", "31000"),
+    ] {
+        let errors = of(&[(variable, value)]).unwrap_err();
+        assert!(errors[0].to_string().contains(variable), "{errors:?}");
+    }
+}
+
+#[test]
 fn every_key_is_understood_by_file_variable_and_flag() {
     let default = Config::default();
     for key in KEYS {
