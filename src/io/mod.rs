@@ -2,6 +2,7 @@
 
 mod driver;
 mod http;
+mod http_client;
 mod listener;
 mod log;
 pub mod mailbox;
@@ -17,6 +18,7 @@ mod sync;
 mod sys;
 
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
 pub use serve::ShardThread;
