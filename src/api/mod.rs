@@ -4,6 +4,7 @@
 mod body;
 mod cursor;
 mod error;
+pub mod hook;
 mod query;
 mod route;
 mod types;

@@ -1,3 +1,4 @@
+use super::hook::{self, HookEvent, HookEvents, OnFailure};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
 use super::value;
@@ -54,6 +55,11 @@ pub(super) enum Kind {
     Origins(Place<Vec<String>>),
     /// Never shown.
     Secrets(Place<Vec<String>>),
+    /// Never shown: its query may be a secret.
+    Url(Place<String>),
+    Headers(Place<Vec<String>>),
+    HookEvents(Place<HookEvents>),
+    OnFailure(Place<OnFailure>),
     Rules(Place<Vec<RoomRule>>),
     Level(Place<String>),
     Format(Place<LogFormat>),
@@ -104,7 +110,7 @@ impl Key {
         self.kind.set(config, text.trim()).ok_or_else(|| {
             let name = self.name;
             let allowed = self.kind.allowed();
-            if matches!(self.kind, Kind::Secrets(_)) {
+            if matches!(self.kind, Kind::Secrets(_) | Kind::Url(_)) {
                 format!("{name}: the value is not allowed, allowed is {allowed}")
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
@@ -173,6 +179,13 @@ impl Kind {
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
+            Self::Url(at) => {
+                let fine = text.is_empty() || hook::is_url(text);
+                put(at(config), fine.then(|| text.to_owned()))
+            }
+            Self::Headers(at) => put(at(config), list(text, hook::parse_header)),
+            Self::HookEvents(at) => put(at(config), HookEvents::parse(value::split_list(text))),
+            Self::OnFailure(at) => put(at(config), by_name(&ON_FAILURE, text)),
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
@@ -199,9 +212,11 @@ impl Kind {
             Self::Time { at, .. } | Self::TimeOrOff { at, .. } => value::show_duration(*at(config)),
             Self::Address(at) => at(config).to_string(),
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
-            Self::Prefix(at) | Self::Level(at) => at(config).clone(),
+            Self::Prefix(at) | Self::Level(at) | Self::Url(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
-            Self::Origins(at) | Self::Secrets(at) => at(config).join(","),
+            Self::Origins(at) | Self::Secrets(at) | Self::Headers(at) => at(config).join(","),
+            Self::HookEvents(at) => at(config).show(),
+            Self::OnFailure(at) => name_of(&ON_FAILURE, at(config)),
             Self::Rules(at) => rule::show_rules(at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
@@ -248,6 +263,13 @@ impl Kind {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
             }
+            Self::Url(_) => {
+                "http:// or https:// with a host and a path, without user and password, at most 2048 bytes"
+                    .to_owned()
+            }
+            Self::Headers(_) => "names of header fields, separated by commas".to_owned(),
+            Self::HookEvents(_) => format!("{}, separated by commas", HookEvent::LABELS.join(", ")),
+            Self::OnFailure(_) => ON_FAILURE.map(|(name, _)| name).join(", "),
             Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
@@ -267,6 +289,8 @@ const PRESET: &str = "rooms";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const ON_FAILURE: [(&str, OnFailure); 2] = [("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)];
 
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];

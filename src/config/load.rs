@@ -140,6 +140,10 @@ impl Config {
                 ));
             }
         }
+        if !self.hook.url.is_empty() && self.hook.secrets.is_empty() {
+            wrong
+                .push("hook_url: it needs hook_secret (FANWIRE_HOOK_SECRET): requests are signed".to_owned());
+        }
         if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
             wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
         }

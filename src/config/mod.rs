@@ -6,6 +6,7 @@
 mod args;
 mod error;
 mod file;
+mod hook;
 mod key;
 mod keys;
 mod load;
@@ -17,6 +18,7 @@ mod value;
 pub use args::{Command, Invocation, parse_args};
 pub use error::ConfigError;
 pub use file::read_file;
+pub use hook::{HookEvent, HookEvents, HookSettings, OnFailure};
 pub use load::{Sources, load};
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};

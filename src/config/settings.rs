@@ -1,3 +1,4 @@
+use super::hook::HookSettings;
 use super::rule::RoomRule;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,6 +61,8 @@ pub struct Config {
     pub http: HttpLimits,
     /// Options of the sockets.
     pub socket: SocketOptions,
+    /// What the backend is asked and told.
+    pub hook: HookSettings,
 }
 
 /// How the kernel chooses the shard of a new TCP connection.
@@ -210,6 +213,7 @@ impl Default for Config {
             times: Times::default(),
             http: HttpLimits::default(),
             socket: SocketOptions::default(),
+            hook: HookSettings::default(),
         }
     }
 }

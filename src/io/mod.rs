@@ -1,6 +1,7 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
 mod driver;
+mod hook;
 mod http;
 mod http_client;
 mod listener;
@@ -18,6 +19,7 @@ mod sync;
 mod sys;
 
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use hook::Hook;
 pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
