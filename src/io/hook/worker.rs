@@ -114,9 +114,14 @@ impl Worker {
                 Step::Wait(wake) => break wake,
             }
         };
+        self.show();
+        wake
+    }
+
+    /// Brings the gauges up to date.
+    fn show(&self) {
         self.metrics.under_way.store(self.line.under_way() as u64, Ordering::Relaxed);
         self.metrics.breaker.store(self.line.breaker() as u64, Ordering::Relaxed);
-        wake
     }
 
     fn send(&mut self, mut job: Job) {
@@ -230,6 +235,8 @@ impl Worker {
         if before != BreakerState::Open && self.line.breaker() == BreakerState::Open {
             self.metrics.breaker_opened.fetch_add(1, Ordering::Relaxed);
         }
+        // Before anybody is answered, so that who looks then sees it.
+        self.show();
     }
 
     /// Counts what is left at the end. Dropping the rest answers whoever waits.
