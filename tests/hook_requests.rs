@@ -32,7 +32,7 @@ fn start(backend: &Backend) -> Arc<Hook> {
 }
 
 fn question(what: What) -> Question {
-    Question { subject: Subject { dialect: "rooms", ..Subject::default() }, what, unix_ms: 1 }
+    Question { subject: Subject { dialect: "rooms", ..Subject::default() }, what }
 }
 
 fn join(room: &str) -> Question {
@@ -40,7 +40,7 @@ fn join(room: &str) -> Question {
 }
 
 fn notice() -> Question {
-    question(What::Disconnect { reason: "idle", rooms: Vec::new() })
+    question(What::Disconnect { reason: "idle" })
 }
 
 /// Asks, and gives what comes of it.

@@ -100,11 +100,15 @@ pub enum Refusal {
     PresenceDisabled,
     /// A handler of the embedding program failed.
     Internal,
+    /// The backend says no; usually in words of its own.
+    Backend,
+    /// The backend was to be asked or told, and could not be.
+    BackendFailed,
 }
 
 impl Refusal {
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 15] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -118,6 +122,8 @@ impl Refusal {
         "broadcast_disabled",
         "presence_disabled",
         "internal",
+        "backend",
+        "backend_failed",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -141,6 +147,8 @@ impl Refusal {
             Self::BroadcastDisabled => "broadcast is disabled",
             Self::PresenceDisabled => "presence is not enabled for this room",
             Self::Internal => "internal error",
+            Self::Backend => "refused by the backend",
+            Self::BackendFailed => "the backend cannot be asked: try again later",
         }
     }
 }

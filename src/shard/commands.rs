@@ -56,15 +56,36 @@ impl Shard {
     }
 
     pub(super) fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
+        self.refuse_with(now, slot, refusal, refusal.text(), id);
+    }
+
+    /// Refuses in other words than the usual.
+    pub(super) fn refuse_with(
+        &mut self,
+        now: Now,
+        slot: u32,
+        refusal: Refusal,
+        text: &str,
+        id: RequestId<'_>,
+    ) {
         self.metrics.refusals.inc(refusal.index());
         let id = if mutated(Mutation::ForgetId) { None } else { id };
-        self.answer(now, slot, &Answer::Error { text: refusal.text(), id });
+        self.answer(now, slot, &Answer::Error { text, id });
     }
 
     fn command(&mut self, now: Now, slot: u32, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
+        if self.handlers.backend().is_some() && self.put_aside(now, slot, &command) {
+            return;
+        }
+        self.allowed_command(now, slot, command);
+    }
+
+    /// Carries out what nobody else has to be asked about any more.
+    #[inline]
+    pub(super) fn allowed_command(&mut self, now: Now, slot: u32, command: Command<'_>) {
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),

@@ -1,8 +1,10 @@
 use super::Reading;
 use super::backlog::Backlog;
+use crate::api::hook::Subject;
 use crate::base::Gcra;
+use crate::dialect::dialect;
 use crate::hub::Membership;
-use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding};
+use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
 use crate::wire::Assembler;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,8 @@ pub(super) struct Conn {
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
+    /// Messages of it that are on their way to the backend.
+    pub forwarded: u8,
     /// Whether what it sends is taken in.
     pub reading: Reading,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
@@ -84,6 +88,16 @@ impl Conn {
     /// The form in which it gets publications.
     pub fn encoding(&self) -> Encoding {
         Encoding::new(self.dialect, self.compression)
+    }
+
+    /// Who it is, for the backend.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            connection: Some(self.id),
+            identity: Identity::default(),
+            ip: self.ip(),
+            dialect: dialect(self.dialect).name(),
+        }
     }
 
     pub fn ip(&self) -> Option<IpAddr> {

@@ -1,3 +1,4 @@
+use super::hook::Backend;
 use super::mail::Message;
 use crate::model::ConnectionId;
 use hashbrown::HashMap;
@@ -5,10 +6,12 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
-/// Handlers of the embedding program for message types that no dialect defines.
+/// Who outside the shards has a say: handlers of the embedding program for message types that no dialect defines, and
+/// the backend.
 #[derive(Default, Clone)]
 pub struct Handlers {
     by_type: HashMap<String, Handler>,
+    backend: Option<Backend>,
 }
 
 /// A handler. It runs on the shard's thread and so must be quick and not block: for anything longer, move the
@@ -19,6 +22,17 @@ impl Handlers {
     /// Sets the handler of a type; the last one set counts.
     pub fn set(&mut self, event: &str, handler: Handler) {
         self.by_type.insert(event.to_owned(), handler);
+    }
+
+    /// Sets the backend that is asked and told.
+    pub fn set_backend(&mut self, backend: Backend) {
+        self.backend = Some(backend);
+    }
+
+    /// The backend, if there is one.
+    #[inline]
+    pub fn backend(&self) -> Option<&Backend> {
+        self.backend.as_ref()
     }
 
     /// The handler of a type.

@@ -209,7 +209,7 @@ fn perform(stream: &mut TcpStream, reader: &mut impl Read, act: Act) -> bool {
         }
         Act::Silence => {
             // Until the other side gives up.
-            reader.read(&mut [0]).ok();
+            reader.read_to_end(&mut Vec::new()).ok();
             false
         }
         Act::HangUp => false,

@@ -36,8 +36,6 @@ pub struct Question {
     pub subject: Subject,
     /// What happens.
     pub what: What,
-    /// When, in Unix milliseconds.
-    pub unix_ms: u64,
 }
 
 /// What happens.
@@ -70,8 +68,6 @@ pub enum What {
     Disconnect {
         /// Label of the reason.
         reason: &'static str,
-        /// Rooms that it was in, some of them.
-        rooms: Vec<String>,
     },
     /// A message that only the backend knows.
     Message {
@@ -109,7 +105,7 @@ impl Question {
             What::Connect { path, query, headers } => path.len() + data(query) + pairs(headers),
             What::Join { room } => room.len(),
             What::Publish { room, event, data: raw } => data(room) + event.len() + data(raw),
-            What::Disconnect { rooms: all, .. } => rooms(all),
+            What::Disconnect { .. } => 0,
             What::Message { event, data: raw, rooms: all, params } => {
                 event.len() + data(raw) + rooms(all) + pairs(params)
             }
@@ -117,13 +113,14 @@ impl Question {
         size_of::<Self>() + BYTES_FIXED + 2 * varies
     }
 
-    /// The body of the request. `id` names the delivery: it is the same each time that a notice is sent.
-    pub fn body(&self, id: &str) -> String {
+    /// The body of the request. `id` names the delivery, `unix_ms` is when it happened, in Unix milliseconds: both are
+    /// the same each time that a notice is sent.
+    pub fn body(&self, id: &str, unix_ms: u64) -> String {
         let Subject { connection, identity, ip, dialect } = &self.subject;
         let mut body = Body {
             event: self.what.event().name(),
             id,
-            time: self.unix_ms,
+            time: unix_ms,
             connection_id: connection.map(|id| id.to_string()),
             user_id: identity.user.as_deref(),
             tenant_id: identity.tenant.as_deref(),
@@ -152,10 +149,7 @@ impl Question {
                 body.kind = Some(event);
                 body.data = raw(data.as_deref());
             }
-            What::Disconnect { reason, rooms } => {
-                body.reason = Some(reason);
-                body.rooms = Some(rooms);
-            }
+            What::Disconnect { reason } => body.reason = Some(reason),
             What::Message { event, data, rooms, params } => {
                 body.kind = Some(event);
                 body.data = raw(data.as_deref());
@@ -233,7 +227,7 @@ mod tests {
         };
         let subject =
             Subject { connection: None, identity, ip: Some([127, 0, 0, 1].into()), dialect: "rooms" };
-        Question { subject, what, unix_ms: 5 }
+        Question { subject, what }
     }
 
     const WHO: &str =
@@ -257,10 +251,7 @@ mod tests {
                 r#""room":"r","type":"m","data":{"n": 1}"#,
             ),
             (What::Publish { room: None, event: "m".into(), data: None }, r#""type":"m""#),
-            (
-                What::Disconnect { reason: "idle", rooms: vec!["r".into()] },
-                r#""reason":"idle","rooms":["r"]"#,
-            ),
+            (What::Disconnect { reason: "idle" }, r#""reason":"idle""#),
             (
                 What::Message {
                     event: "cancel_report".into(),
@@ -274,7 +265,7 @@ mod tests {
         for (what, fields) in cases {
             let question = question(what);
             let name = question.what.event().name();
-            let body = question.body("d");
+            let body = question.body("d", 5);
             assert_eq!(body, format!(r#"{{"event":"{name}","id":"d","time":5,{WHO},{fields}}}"#));
             assert!(question.len_bytes() > body.len());
         }
@@ -283,8 +274,11 @@ mod tests {
     #[test]
     fn who_is_not_known_has_no_fields() {
         let subject = Subject { dialect: "rooms", ..Subject::default() };
-        let question = Question { subject, what: What::Join { room: "r".into() }, unix_ms: 5 };
-        assert_eq!(question.body("d"), r#"{"event":"join","id":"d","time":5,"dialect":"rooms","room":"r"}"#);
+        let question = Question { subject, what: What::Join { room: "r".into() } };
+        assert_eq!(
+            question.body("d", 5),
+            r#"{"event":"join","id":"d","time":5,"dialect":"rooms","room":"r"}"#
+        );
     }
 
     #[test]

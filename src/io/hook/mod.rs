@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
 /// The way to the backend, for any thread.
@@ -36,6 +36,8 @@ struct Job {
     /// The request's body, once it was sent; its time and signature are new each time.
     body: bytes::Bytes,
     delivery: String,
+    /// When it happened.
+    unix_ms: u64,
     /// How often it was sent.
     sent: u32,
     _charge: Charge,
@@ -49,12 +51,21 @@ struct Charge {
 
 impl Charge {
     /// Takes what a question needs. `None` if there is no room for it.
-    fn take(metrics: &Arc<HookMetrics>, bytes: u64, settings: &HookSettings) -> Option<Self> {
+    ///
+    /// Notices have half of the room: clients can make as many as they like, and shall not keep others from joining.
+    fn take(
+        metrics: &Arc<HookMetrics>,
+        bytes: u64,
+        settings: &HookSettings,
+        is_decision: bool,
+    ) -> Option<Self> {
+        let share = if is_decision { 1 } else { 2 };
         let items = metrics.items.fetch_add(1, Ordering::Relaxed) + 1;
         let all_bytes = metrics.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // Given back by being dropped where it is too much.
         let charge = Self { metrics: metrics.clone(), bytes };
-        let fits = items <= u64::from(settings.queue_max) && all_bytes <= settings.queue_bytes_max as u64;
+        let fits = items <= u64::from(settings.queue_max.div_ceil(share))
+            && all_bytes <= settings.queue_bytes_max as u64 / u64::from(share);
         fits.then_some(charge)
     }
 }
@@ -152,7 +163,8 @@ impl Hook {
     pub fn ask(&self, question: Question, answer: HookAnswer) {
         let event = question.what.event();
         let on_failure = self.settings.on_failure;
-        let Some(charge) = Charge::take(&self.metrics, question.len_bytes() as u64, &self.settings) else {
+        let bytes = question.len_bytes() as u64;
+        let Some(charge) = Charge::take(&self.metrics, bytes, &self.settings, event.is_decision()) else {
             self.metrics.count(event.index(), HookOutcome::QueueFull);
             return answer(question, failure(event, on_failure));
         };
@@ -164,6 +176,7 @@ impl Hook {
             deadline: Instant::now() + self.settings.timeout,
             body: bytes::Bytes::new(),
             delivery: uuid::Uuid::new_v4().to_string(),
+            unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             sent: 0,
             _charge: charge,
         };

@@ -126,7 +126,7 @@ impl Worker {
 
     fn send(&mut self, mut job: Job) {
         if let (0, Some(question)) = (job.sent, &job.question) {
-            job.body = question.body(&job.delivery).into();
+            job.body = question.body(&job.delivery, job.unix_ms).into();
         }
         job.sent += 1;
         let headers = self.headers(&job);
