@@ -1,9 +1,9 @@
 use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
-use crate::io::{self, Clock, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
+use crate::io::{self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
 use crate::metrics::NodeMetrics;
-use crate::shard::{CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
+use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -75,7 +75,7 @@ impl Server {
         Builder::default()
     }
 
-    fn start(config: Config, handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
+    fn start(config: Config, mut handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
         if let Err(error) = io::raise_open_files() {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
@@ -94,11 +94,22 @@ impl Server {
             .collect::<std::io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
+        let hook = (!config.hook.url.is_empty()).then(|| Hook::start(&config.hook)).transpose()?;
+        if let Some(hook) = hook.clone() {
+            let events = config.hook.events;
+            handlers.set_backend(Backend {
+                events,
+                ask: Arc::new(move |question, answer| hook.ask(question, answer)),
+            });
+        }
+        let mut metrics = NodeMetrics::new(shards, &LABELS);
+        metrics.hook = hook.as_ref().map(|hook| hook.metrics().clone());
         let random = RandomState::new();
         let shared = Arc::new(NodeShared {
             hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
-            metrics: NodeMetrics::new(shards, &LABELS),
+            hook,
+            metrics,
             rate: Default::default(),
             clock: Clock::start(),
             log,
@@ -183,6 +194,10 @@ impl Server {
         for thread in self.threads {
             // A shard that panics has ended the process, so that every join is of a thread that returned.
             result = result.and(thread.join().unwrap_or(Ok(())));
+        }
+        // The last connections' ends are told too.
+        if let Some(hook) = &self.shared.hook {
+            hook.finish();
         }
         if let Some(path) = self.unix_socket {
             let _ = std::fs::remove_file(path);

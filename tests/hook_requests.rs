@@ -289,8 +289,7 @@ fn a_notice_that_is_not_wanted_is_not_sent_again_and_one_that_never_arrives_is_g
     let hook = Hook::start(&HookSettings { retries: 1, ..settings(backend.url()) }).unwrap();
     assert_eq!(verdict(&hook, notice()), Verdict::Failed);
     assert_eq!(counted(&hook, "disconnect", "refused"), 1);
-    let message =
-        || What::Message { event: "x".to_owned(), data: None, rooms: Vec::new(), params: Vec::new() };
+    let message = || What::Message { event: "x".to_owned(), data: None, rooms: Vec::new() };
     assert_eq!(verdict(&hook, question(message())), Verdict::Failed);
     assert_eq!(counted(&hook, "message", "status"), 1);
     assert_eq!((backend.heard_of("disconnect").len(), backend.heard_of("message").len()), (1, 2));
@@ -306,14 +305,13 @@ fn a_message_may_be_answered_with_messages() {
         event: "cancel_report".to_owned(),
         data: Some(r#"{"why": "late"}"#.to_owned()),
         rooms: vec!["reports:progress:7".to_owned()],
-        params: vec![("reportId".to_owned(), "7".to_owned())],
     };
     let Verdict::Replied(reply) = verdict(&hook, question(what)) else { panic!("a reply") };
     let data = Some(r#"{"id": 7}"#.to_owned());
     assert_eq!(reply.messages, [HookMessage { event: "report_cancelled".to_owned(), data }]);
     let body = backend.heard()[0].json();
     assert_eq!(body["data"], serde_json::json!({ "why": "late" }));
-    assert_eq!(body["params"], serde_json::json!({ "reportId": "7" }));
+    assert_eq!(body["rooms"], serde_json::json!(["reports:progress:7"]));
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn values_of_the_wrong_kind_are_named_with_their_line_and_what_is_allowed() {
         ("allowed_origins: https://a.example/path", "origins such as https://example.com"),
         ("path_prefix: realtime", "a path such as /realtime"),
         ("path_prefix: /a b", "a path such as /realtime"),
-        ("preset: sockets", "allowed is rooms"),
+        ("preset: sockets", "allowed is none, rooms"),
         ("unix_socket: \"a\\0b\"", "allowed is a path"),
         ("prot: 1", "prot: unknown key, did you mean port?"),
         ("\"a\\e[31m\": 1", r"a\u{1b}[31m: unknown key"),

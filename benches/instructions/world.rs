@@ -3,7 +3,6 @@
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{Compression, DialectId};
 use fanwire::shard::{Handlers, LABELS, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
@@ -69,8 +68,7 @@ impl World {
     }
 
     pub fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.shard.open(NOW, newcomer).expect("a slot").slot
     }
 

@@ -12,6 +12,7 @@ mod types;
 pub use body::{PublishRequest, parse_broadcast, parse_publish};
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
+pub use query::percent_decode;
 pub use route::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
     ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,

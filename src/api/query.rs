@@ -4,7 +4,7 @@ use super::ApiError;
 ///
 /// In a query `+` is a space (the form encoding of the URL standard), in a path it is itself. `what` names the
 /// value in the refusal.
-pub(super) fn percent_decode(
+pub fn percent_decode(
     text: &str,
     plus_is_space: bool,
     bytes_max: usize,

@@ -27,8 +27,6 @@ const CURSOR_BYTES_MAX: usize = 20;
 /// What a request is for. An answer to `HEAD` is that to `GET` without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// `GET /ws`: upgrade to a WebSocket. Its query belongs to the endpoint.
-    Upgrade,
     /// `GET /echo`: upgrade to a WebSocket that sends everything back, where the configuration has it.
     Echo,
     /// `GET /health`: the process lives.
@@ -87,7 +85,7 @@ impl Route {
     /// know no key; an upgrade has the rules of its endpoint.
     pub fn needs_key(&self) -> bool {
         match self {
-            Self::Upgrade | Self::Echo | Self::Health | Self::Ready | Self::Metrics => false,
+            Self::Echo | Self::Health | Self::Ready | Self::Metrics => false,
             Self::Publish
             | Self::Broadcast
             | Self::Rooms { .. }
@@ -106,7 +104,6 @@ impl Route {
 /// misspelt one does not pass for a default, and ignored elsewhere.
 pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, ApiError> {
     match path {
-        "/ws" => on(method, "GET").map(|()| Route::Upgrade),
         "/echo" => on(method, "GET").map(|()| Route::Echo),
         "/health" => on(method, READ).map(|()| Route::Health),
         "/ready" => on(method, READ).map(|()| Route::Ready),
@@ -212,7 +209,6 @@ mod tests {
             |name: &str, offset, limit| Route::Messages { name: RoomName::new(name).unwrap(), offset, limit };
         let all = Route::Rooms { prefix: None, cursor: None, limit: ROOMS_LIMIT_DEFAULT };
         for (method, target, expected, key) in [
-            ("GET", "/ws?token=x&token=y", Route::Upgrade, false),
             ("GET", "/echo?x=1", Route::Echo, false),
             ("GET", "/health", Route::Health, false),
             ("HEAD", "/health?probe=1", Route::Health, false),
@@ -280,8 +276,6 @@ mod tests {
     #[test]
     fn wrong_methods_are_405_and_name_the_right_ones() {
         for (method, target, allow) in [
-            ("POST", "/ws", "GET"),
-            ("HEAD", "/ws", "GET"),
             ("POST", "/echo", "GET"),
             ("POST", "/health", "GET, HEAD"),
             ("get", "/health", "GET, HEAD"),

@@ -187,6 +187,12 @@ pub struct SlowConsumer {
     pub ip: Option<IpAddr>,
     /// Name of its dialect.
     pub dialect: &'static str,
+    /// Its user, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What its client calls itself, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
     /// The first of the rooms that it is a member of.
     pub rooms: Vec<String>,
     /// Bytes waiting for it.
@@ -267,6 +273,8 @@ mod tests {
             client_id: "c".into(),
             ip: Some("2001:db8::1".parse().unwrap()),
             dialect: "rooms",
+            user: Some("u".into()),
+            user_agent: None,
             rooms: vec!["chat".to_owned()],
             backlog_bytes: 4096,
             backlog_messages: 9,
@@ -276,7 +284,7 @@ mod tests {
         let local = SlowConsumer { ip: None, ..slow.clone() };
         let text = to_json(&SlowList { slow: vec![slow, local] });
         assert!(text.starts_with(concat!(
-            r#"{"slow":[{"client_id":"c","ip":"2001:db8::1","dialect":"rooms","rooms":["chat"],"backlog_bytes":4096,"#,
+            r#"{"slow":[{"client_id":"c","ip":"2001:db8::1","dialect":"rooms","user":"u","rooms":["chat"],"backlog_bytes":4096,"#,
             r#""backlog_messages":9,"since_unix_ms":1000,"age_ms":250},{"client_id":"c","ip":null,"#
         )));
     }

@@ -1,4 +1,6 @@
+use super::endpoint::{self, Endpoint};
 use super::hook::{self, HookEvent, HookEvents, OnFailure};
+use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
 use super::value;
@@ -68,8 +70,10 @@ pub(super) enum Kind {
     Ignored {
         default: &'static str,
     },
-    /// The preset: `rooms` is the one there is.
-    Preset,
+    Preset(Place<Preset>),
+    Endpoints(Place<Vec<Endpoint>>),
+    /// Short texts.
+    Texts(Place<Vec<String>>),
 }
 
 /// One key of the configuration.
@@ -194,7 +198,9 @@ impl Kind {
             Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
             Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
             Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
-            Self::Preset => (text == PRESET).then_some(()),
+            Self::Preset(at) => put(at(config), by_name(&PRESETS, text)),
+            Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints(text).ok()),
+            Self::Texts(at) => put(at(config), list(text, parse_text)),
         }
     }
 
@@ -214,14 +220,17 @@ impl Kind {
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
             Self::Prefix(at) | Self::Level(at) | Self::Url(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
-            Self::Origins(at) | Self::Secrets(at) | Self::Headers(at) => at(config).join(","),
+            Self::Origins(at) | Self::Secrets(at) | Self::Headers(at) | Self::Texts(at) => {
+                at(config).join(",")
+            }
             Self::HookEvents(at) => at(config).show(),
             Self::OnFailure(at) => name_of(&ON_FAILURE, at(config)),
             Self::Rules(at) => rule::show_rules(at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
             Self::Ignored { default } => default.to_owned(),
-            Self::Preset => PRESET.to_owned(),
+            Self::Preset(at) => name_of(&PRESETS, at(config)),
+            Self::Endpoints(at) => endpoint::show_endpoints(at(config)),
         }
     }
 
@@ -229,6 +238,7 @@ impl Kind {
     fn why_not(self, text: &str) -> Option<String> {
         match self {
             Self::Rules(_) => rule::parse_rules(text).err(),
+            Self::Endpoints(_) => endpoint::parse_endpoints(text).err(),
             _ => None,
         }
     }
@@ -275,16 +285,17 @@ impl Kind {
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
             Self::Ignored { .. } => "a size in bytes".to_owned(),
-            Self::Preset => PRESET.to_owned(),
+            Self::Preset(_) => PRESETS.map(|(name, _)| name).join(", "),
+            Self::Endpoints(_) => "a list of endpoints, in the file or as JSON, see README.md".to_owned(),
+            Self::Texts(_) => {
+                "texts of 1 to 255 bytes without control characters, separated by commas".to_owned()
+            }
         }
     }
 }
 
 /// A bound that no machine comes near: interest in rooms is held by shard number.
 const SHARDS_MAX: usize = 1024;
-
-/// The preset there is.
-const PRESET: &str = "rooms";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -325,6 +336,10 @@ fn parse_origin(text: &str) -> Option<String> {
         None => text == "null" || text == "*",
     };
     (fine && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+fn parse_text(text: &str) -> Option<String> {
+    ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 fn parse_secret(text: &str) -> Option<String> {

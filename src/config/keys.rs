@@ -30,7 +30,7 @@ impl Key {
 
 /// Every key, in the order of the help.
 pub(super) const KEYS: &[Key] = &[
-    key("preset", Kind::Preset, "Protocol document whose ports, paths and limits are the defaults"),
+    key("preset", Kind::Preset(|c| &mut c.preset), "Protocol document whose ports, paths and limits are the defaults"),
     key("enabled", Kind::Bool(|c| &mut c.enabled), "Whether to serve at all").document("enabled"),
     key("host", Kind::Address(|c| &mut c.host), "Address to listen on").document("host"),
     key("port", Kind::Port(|c| &mut c.port), "TCP port to listen on; 0: the system chooses").document("port"),
@@ -71,6 +71,12 @@ pub(super) const KEYS: &[Key] = &[
     )
     .variable("FANWIRE_API_KEY")
     .reloaded(),
+    key("endpoints", Kind::Endpoints(|c| &mut c.endpoints), "Paths at which clients connect, and what holds there"),
+    key(
+        "available_rooms",
+        Kind::Texts(|c| &mut c.available_rooms),
+        "Rooms that the greeting of topics names to clients",
+    ),
     key(
         "room_rules",
         Kind::Rules(|c| &mut c.room_rules),

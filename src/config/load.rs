@@ -2,6 +2,7 @@ use super::error::ConfigError;
 use super::file;
 use super::key::Key;
 use super::keys::{self, KEYS};
+use super::preset::{PRESETS, Preset};
 use super::settings::Config;
 
 /// Where a configuration comes from; the later wins: file, environment, flags.
@@ -32,7 +33,7 @@ const EDITS_MAX: usize = 4;
 /// # Errors
 /// All mistakes: unknown keys, values out of range, values that do not fit together; each with where it was read.
 pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
-    let mut config = Config::default();
+    let mut config = Config::of_preset(preset(sources));
     let mut errors = Vec::new();
     let mut set = |key: &Key, text: &str, origin: String| {
         if let Err(what) = key.set(&mut config, text) {
@@ -89,6 +90,22 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
+/// The preset that the sources name, if they do; it gives the defaults of all other keys. What is no preset is told
+/// when its key is set.
+fn preset(sources: &Sources<'_>) -> Preset {
+    let named = |pairs: &[(String, String)], name: &str| {
+        pairs.iter().rev().find(|(known, _)| known == name).map(|(_, text)| text.clone())
+    };
+    let in_file = || {
+        let entries = file::entries(sources.file?.1).ok()?;
+        entries.into_iter().find(|entry| entry.path == "preset").map(|entry| entry.text)
+    };
+    let text =
+        named(sources.flags, "preset").or_else(|| named(sources.env, "FANWIRE_PRESET")).or_else(in_file);
+    let known = |text: String| PRESETS.iter().find(|(name, _)| *name == text.trim());
+    text.and_then(known).map_or_else(Preset::default, |(_, preset)| *preset)
+}
+
 impl Config {
     /// Checks a configuration that a program put together by the rules of [`load`].
     ///
@@ -143,6 +160,12 @@ impl Config {
         if !self.hook.url.is_empty() && self.hook.secrets.is_empty() {
             wrong
                 .push("hook_url: it needs hook_secret (FANWIRE_HOOK_SECRET): requests are signed".to_owned());
+        }
+        if !self.hook.url.is_empty() && self.hook.timeout > self.http.request_timeout {
+            wrong.push(format!(
+                "hook_timeout: {:?} must be at most http_request_timeout, which is {:?}: clients wait for it",
+                self.hook.timeout, self.http.request_timeout
+            ));
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
             wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());

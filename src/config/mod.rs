@@ -4,22 +4,26 @@
 //! on the command line, the help, the checks and what a reload may change all come from it.
 
 mod args;
+mod endpoint;
 mod error;
 mod file;
 mod hook;
 mod key;
 mod keys;
 mod load;
+mod preset;
 mod reload;
 mod rule;
 mod settings;
 mod value;
 
 pub use args::{Command, Invocation, parse_args};
+pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
 pub use error::ConfigError;
 pub use file::read_file;
 pub use hook::{HookEvent, HookEvents, HookSettings, OnFailure};
 pub use load::{Sources, load};
+pub use preset::Preset;
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};

@@ -1,4 +1,6 @@
+use super::endpoint::Endpoint;
 use super::hook::HookSettings;
+use super::preset::{self, Preset};
 use super::rule::RoomRule;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,6 +15,8 @@ const MIB: usize = 1024 * KIB;
 /// Fields that a program sets itself are checked by [`crate::Builder::start`], by the same rules as a file's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The document whose defaults hold for what is not configured otherwise.
+    pub preset: Preset,
     /// Whether to serve at all (`WEBSOCKET_ENABLED` of the document).
     pub enabled: bool,
     /// Address to listen on.
@@ -39,6 +43,10 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// Where clients connect.
+    pub endpoints: Vec<Endpoint>,
+    /// Rooms that the greeting of `topics` names.
+    pub available_rooms: Vec<String>,
     /// What holds for rooms, by the patterns of their names; the first that matches counts.
     pub room_rules: Vec<RoomRule>,
     /// Whether clients may broadcast to all connections.
@@ -189,6 +197,7 @@ pub struct SocketOptions {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            preset: Preset::None,
             enabled: true,
             host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 8081,
@@ -202,6 +211,8 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            endpoints: preset::endpoints(Preset::None),
+            available_rooms: preset::available_rooms(),
             room_rules: Vec::new(),
             client_broadcast: true,
             deliver_to_sender: true,

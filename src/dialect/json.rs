@@ -34,6 +34,18 @@ fn push_escape(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends an array of strings.
+pub(super) fn push_strings<'a>(texts: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, text) in texts.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_string(text, out);
+    }
+    out.push(b']');
+}
+
 /// Appends a number in decimal.
 pub(super) fn push_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());

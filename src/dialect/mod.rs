@@ -34,19 +34,20 @@ pub trait Dialect: Sync {
     /// Place in [`DIALECTS`].
     fn id(&self) -> DialectId;
 
-    /// Name in configuration, in `Sec-WebSocket-Protocol` (after `fanwire.`), and in reports.
-    fn name(&self) -> &'static str;
-
     /// Reads one text message.
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>>;
 
     /// Whether binary messages mean anything here. Where not, they end the connection with close code 1003.
     fn accepts_binary(&self) -> bool;
 
+    /// Whether a client's own messages come back to it, where the endpoint does not say.
+    fn delivers_to_sender(&self) -> bool;
+
     /// Appends the text that members receive for `publication`.
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);
 
-    /// Appends the text of an answer given at `unix_ms` (Unix time in milliseconds).
+    /// Appends the text of an answer given at `unix_ms` (Unix time in milliseconds); nothing where the dialect says
+    /// nothing.
     fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>);
 }
 
@@ -61,11 +62,6 @@ pub fn dialect(id: DialectId) -> &'static dyn Dialect {
     DIALECTS[usize::from(id.0)]
 }
 
-/// The dialect called `name`, in exactly this spelling.
-pub fn by_name(name: &str) -> Option<&'static dyn Dialect> {
-    DIALECTS.into_iter().find(|dialect| dialect.name() == name)
-}
-
 // A mask of encodings has bits for so many dialects.
 const _: () = assert!(DIALECTS.len() * crate::model::Compression::ALL.len() <= crate::model::Encoding::COUNT);
 
@@ -77,10 +73,9 @@ mod tests {
     fn every_dialect_stands_at_its_id_and_is_found_by_name() {
         for (index, entry) in DIALECTS.into_iter().enumerate() {
             assert_eq!(usize::from(entry.id().0), index);
-            assert_eq!(dialect(entry.id()).name(), entry.name());
-            assert_eq!(by_name(entry.name()).unwrap().id(), entry.id());
+            assert_eq!(DialectId::by_name(entry.id().name()), Some(entry.id()));
         }
-        assert!(by_name("Rooms").is_none());
-        assert!(by_name("").is_none());
+        assert_eq!(DialectId::NAMES, crate::config::DIALECTS);
+        assert_eq!([DialectId::by_name("Rooms"), DialectId::by_name("")], [None; 2]);
     }
 }

@@ -29,8 +29,15 @@ fn directory(bytes_max: usize) -> Directory {
 /// Publishes as a shard does.
 fn publish(directory: &Directory, name: &str, data: &str, now_ms: u64) -> Option<u64> {
     let room = directory.get_or_remember(name)?;
-    let publication =
-        Publication { event: "", room: Some(name), data: Some(data), sender: None, unix_ms: 0, offset: None };
+    let publication = Publication {
+        event: "",
+        room: Some(name),
+        data: Some(data),
+        whole: None,
+        sender: None,
+        unix_ms: 0,
+        offset: None,
+    };
     let (history, offset) = directory.append(room.log.as_ref()?, &publication, now_ms)?;
     drop(history);
     directory.look_after(&room);

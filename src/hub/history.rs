@@ -1,5 +1,6 @@
+use crate::base::json_field;
 use crate::config::{HistoryLimits, RoomPolicy};
-use crate::model::{ConnectionId, Epoch, Position, Publication};
+use crate::model::{ConnectionId, Epoch, Position, Publication, Sender};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -31,26 +32,53 @@ pub struct History {
 /// One kept publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The type name and then the data: one allocation for both.
+    /// The type name, the data or whole object, and the sender's user: one allocation for all.
     text: Box<str>,
     event_bytes: u32,
-    has_data: bool,
+    content: Content,
+    /// `u8::MAX`: it is not known.
+    user_bytes: u8,
     sender: Option<ConnectionId>,
     unix_ms: u64,
     /// When it was accepted by the node's clock, which does not jump.
     at_ms: u64,
 }
 
+/// What a publication has beside its type name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Nothing,
+    Data,
+    Whole,
+}
+
+const _: () = assert!(crate::model::Identity::NAME_BYTES_MAX < u8::MAX as usize);
+
 impl Stored {
     fn new(publication: &Publication<'_>, at_ms: u64) -> Self {
-        let Publication { event, data, sender, unix_ms, .. } = *publication;
-        let text = [event, data.unwrap_or("")].concat().into_boxed_str();
-        Self { text, event_bytes: event.len() as u32, has_data: data.is_some(), sender, unix_ms, at_ms }
+        let Publication { event, data, whole, sender, unix_ms, .. } = *publication;
+        let content = match (whole, data) {
+            (Some(_), _) => Content::Whole,
+            (None, Some(_)) => Content::Data,
+            (None, None) => Content::Nothing,
+        };
+        let user = sender.and_then(|sender| sender.user);
+        Self {
+            text: [event, whole.or(data).unwrap_or(""), user.unwrap_or("")].concat().into_boxed_str(),
+            event_bytes: event.len() as u32,
+            content,
+            user_bytes: user.map_or(u8::MAX, |user| user.len() as u8),
+            sender: sender.map(|sender| sender.id),
+            unix_ms,
+            at_ms,
+        }
     }
 
     /// What keeping a publication costs, in bytes.
     pub fn charge_of(publication: &Publication<'_>) -> usize {
-        ENTRY_BYTES + publication.event.len() + publication.data.map_or(0, str::len)
+        let user = publication.sender.and_then(|sender| sender.user);
+        let content = publication.whole.or(publication.data);
+        ENTRY_BYTES + publication.event.len() + content.map_or(0, str::len) + user.map_or(0, str::len)
     }
 
     fn charge(&self) -> usize {
@@ -64,12 +92,20 @@ impl Stored {
 
     /// It again, as it was.
     pub fn publication<'a>(&'a self, room: &'a str, offset: Option<u64>) -> Publication<'a> {
-        let (event, data) = self.text.split_at(self.event_bytes as usize);
+        let (event, rest) = self.text.split_at(self.event_bytes as usize);
+        let user_bytes = (self.user_bytes != u8::MAX).then_some(usize::from(self.user_bytes));
+        let (content, user) = rest.split_at(rest.len() - user_bytes.unwrap_or(0));
+        let (data, whole) = match self.content {
+            Content::Nothing => (None, None),
+            Content::Data => (Some(content), None),
+            Content::Whole => (json_field(content, "data"), Some(content)),
+        };
         Publication {
             event,
             room: Some(room),
-            data: self.has_data.then_some(data),
-            sender: self.sender,
+            data,
+            whole,
+            sender: self.sender.map(|id| Sender { id, user: user_bytes.map(|_| user) }),
             unix_ms: self.unix_ms,
             offset,
         }

@@ -7,7 +7,15 @@ fn policy(messages_max: u32, age_ms: u64, bytes_max: usize) -> RoomPolicy {
 }
 
 fn said(data: &str) -> Publication<'_> {
-    Publication { event: "e", room: Some("r"), data: Some(data), sender: None, unix_ms: 7, offset: None }
+    Publication {
+        event: "e",
+        room: Some("r"),
+        data: Some(data),
+        whole: None,
+        sender: None,
+        unix_ms: 7,
+        offset: None,
+    }
 }
 
 fn history(messages_max: u32, age_ms: u64, bytes_max: usize) -> History {
@@ -25,9 +33,15 @@ fn offsets<'a>(items: impl Iterator<Item = (u64, &'a Stored)>) -> Vec<u64> {
 #[test]
 fn what_is_kept_comes_back_as_it_was() {
     let mut history = history(2, 1000, 10_000);
-    let sender = ConnectionId::parse("5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617");
-    for data in [Some("[1]"), Some(""), None] {
-        let given = Publication { event: "né", room: Some("r"), data, sender, unix_ms: 9, offset: Some(3) };
+    let id = ConnectionId::parse("5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617").unwrap();
+    let whole = r#"{"type":"né","data":[2],"more":1}"#;
+    let senders = [None, Some(Sender { id, user: None }), Some(Sender { id, user: Some("ü1") })];
+    let contents = [(Some("[1]"), None), (Some(""), None), (None, None), (Some("[2]"), Some(whole))];
+    for (sender, (data, whole)) in
+        senders.into_iter().flat_map(|sender| contents.map(|content| (sender, content)))
+    {
+        let given =
+            Publication { event: "né", room: Some("r"), data, whole, sender, unix_ms: 9, offset: Some(3) };
         history.append(&given, 0);
         let (offset, stored) = history.last().unwrap();
         assert_eq!(offset, history.position().offset);

@@ -1,11 +1,14 @@
 //! HTTP on a shard: health, metrics, the API, and the upgrade to WebSocket. hyper parses; [`crate::api`] decides
 //! what a request is; this carries it out.
 
+use super::connect::{self, Admitted};
 use super::driver::Driver;
+use super::endpoint::{self, Entrance};
 use super::reply::{HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::ShardStream;
+use crate::api::hook::Subject;
 use crate::api::{self, ApiError, Route};
 use crate::auth;
 use crate::config::Config;
@@ -207,6 +210,12 @@ impl Http {
             Some(rest) if rest.starts_with('/') => rest,
             _ => return Err(ApiError::not_found("no such path")),
         };
+        if let Some(entrance) = endpoint::find(&config.endpoints, path)? {
+            if request.method() != hyper::Method::GET {
+                return Err(ApiError::method_not_allowed("GET"));
+            }
+            return Ok(self.upgrade(&request, host, peer, config, exchange, &entrance).await);
+        }
         let route = match api::route(request.method().as_str(), path, request.uri().query())? {
             Route::Echo if !config.echo => return Err(ApiError::not_found("no such path")),
             route => route,
@@ -215,8 +224,7 @@ impl Http {
             self.check_key(request.headers(), host, peer, config)?;
         }
         match route {
-            Route::Upgrade => Ok(self.upgrade(&request, host, peer, config, exchange, false)),
-            Route::Echo => Ok(self.upgrade(&request, host, peer, config, exchange, true)),
+            Route::Echo => Ok(self.upgrade(&request, host, peer, config, exchange, &Entrance::Echo).await),
             Route::Health => {
                 let hub = &self.node.hub;
                 let clients = u64::from(hub.admission.connections());
@@ -332,14 +340,14 @@ impl Http {
     }
 
     /// Admits a newcomer and answers with 101, or says why not.
-    fn upgrade(
+    async fn upgrade(
         &self,
         request: &Request<Incoming>,
         host: Option<&str>,
         peer: Option<SocketAddr>,
         config: &Config,
         exchange: &Exchange,
-        echo: bool,
+        entrance: &Entrance<'_>,
     ) -> Reply {
         let headers = request.headers();
         let handshake = match wire::check_handshake(request.method(), request.version(), headers) {
@@ -369,9 +377,7 @@ impl Http {
             let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
             if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
         });
-        // An echo speaks no protocol, so it chooses none.
-        let asked = if echo { &[] } else { handshake.protocols.as_slice() };
-        let (dialect, chosen) = match subprotocol(asked) {
+        let (dialect, chosen) = match entrance.dialect(&handshake.protocols) {
             Ok(found) => found,
             Err(text) => {
                 self.failed(HandshakeFailure::Subprotocol);
@@ -390,6 +396,26 @@ impl Http {
             self.failed(HandshakeFailure::Draining);
             return full_reply("server is shutting down");
         }
+        // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
+        let subject = Subject {
+            connection: None,
+            identity: None,
+            ip: peer.map(|peer| peer.ip()),
+            dialect: dialect.name(),
+        };
+        let hook = self.node.hook.as_deref().filter(|_| !matches!(entrance, Entrance::Echo));
+        let admitted = connect::ask(hook, subject, request.uri(), &config.path_prefix, headers).await;
+        let identity = match admitted {
+            Admitted::As(identity) => identity,
+            Admitted::Refused(reason) => {
+                self.failed(HandshakeFailure::Backend);
+                return text_reply(StatusCode::FORBIDDEN, reason);
+            }
+            Admitted::Failed => {
+                self.failed(HandshakeFailure::BackendFailed);
+                return full_reply(Refusal::BackendFailed.text());
+            }
+        };
         let limits = &config.limits;
         let ip = peer.map(|peer| peer.ip());
         if let Err(refused) = hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
@@ -417,7 +443,8 @@ impl Http {
         if let Some(extensions) = extensions {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
-        exchange.newcomer.set(Some(Newcomer { peer, dialect, compression, echo }));
+        let agent = text(request.headers(), &header::USER_AGENT).map(Box::from);
+        exchange.newcomer.set(Some(entrance.newcomer(config, peer, dialect, compression, agent, identity)));
         reply
     }
 
@@ -431,21 +458,6 @@ impl Http {
             self.failed(HandshakeFailure::Disconnected);
         }
     }
-}
-
-/// The dialect that a client asks for: the first of its subprotocols that is one of ours, else the default when it
-/// names none of ours.
-fn subprotocol(asked: &[String]) -> Result<(crate::model::DialectId, Option<String>), String> {
-    const PREFIX: &str = "fanwire.";
-    for name in asked {
-        if let Some(dialect) = name.strip_prefix(PREFIX).and_then(crate::dialect::by_name) {
-            return Ok((dialect.id(), Some(name.clone())));
-        }
-    }
-    if let Some(unknown) = asked.iter().find(|name| name.starts_with(PREFIX)) {
-        return Err(format!("unknown subprotocol {unknown:.64?}"));
-    }
-    Ok((crate::dialect::DIALECTS[0].id(), None))
 }
 
 /// What a client and the configuration agree on of permessage-deflate, and the header that says so.

@@ -1,6 +1,8 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod connect;
 mod driver;
+mod endpoint;
 mod hook;
 mod http;
 mod http_client;

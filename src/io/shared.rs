@@ -1,4 +1,5 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
+use super::hook::Hook;
 use super::log::LogWriter;
 use crate::api::{
     HistoryInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, ShardStats, SlowConsumer,
@@ -24,6 +25,8 @@ pub struct NodeShared {
     pub hub: Arc<Hub>,
     /// One mailbox per shard.
     pub mailboxes: Arc<[ShardMailbox]>,
+    /// The backend hook, where one is configured.
+    pub hook: Option<Arc<Hook>>,
     /// Every shard's counters.
     pub metrics: NodeMetrics,
     /// The time all agree on.
@@ -240,8 +243,11 @@ fn message(room: &str, offset: u64, stored: &Stored) -> RoomMessage {
         offset,
         event: publication.event.to_owned(),
         // It was JSON when it came in, so this does not fail.
-        data: publication.data.and_then(|data| RawValue::from_string(data.to_owned()).ok()),
-        client_id: publication.sender.map(|sender| sender.to_string()),
+        data: publication
+            .data
+            .or(publication.whole)
+            .and_then(|data| RawValue::from_string(data.to_owned()).ok()),
+        client_id: publication.sender.map(|sender| sender.id.to_string()),
         timestamp: publication.unix_ms,
     }
 }

@@ -30,12 +30,16 @@ pub enum HandshakeFailure {
     TooLarge,
     /// A trusted proxy sent no or a wrong PROXY header.
     ProxyHeader,
+    /// The backend said no.
+    Backend,
+    /// The backend could not be asked.
+    BackendFailed,
     /// The peer took nothing of an HTTP answer for `write_wait`.
     Unread,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 14] = [
+pub const HANDSHAKE_FAILURES: [&str; 16] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -49,6 +53,8 @@ pub const HANDSHAKE_FAILURES: [&str; 14] = [
     "disconnected",
     "too_large",
     "proxy_header",
+    "backend",
+    "backend_failed",
     "unread",
 ];
 

@@ -1,8 +1,11 @@
-use super::{ConnectionId, Position};
+use super::{ConnectionId, Position, RoomName};
 use std::borrow::Cow;
 
 /// A client's own mark on a request (`id`), echoed in the answer: a raw JSON string or number.
 pub type RequestId<'a> = Option<&'a str>;
+
+/// Most notification types that one request names: each is a room.
+pub const NOTIFICATION_TYPES_MAX: usize = 64;
 
 /// Most members that one answer names: 1,000 ids are some 40 KB of JSON.
 pub const PRESENCE_LIMIT_MAX: u32 = 1000;
@@ -60,6 +63,25 @@ pub enum Command<'a> {
         /// Echoed.
         id: RequestId<'a>,
     },
+    /// What the server knows of the connection.
+    Status {
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Join the rooms of the client's own notifications.
+    Notifications {
+        /// Which of them: names, at most [`NOTIFICATION_TYPES_MAX`], each the last segment of a room's name.
+        types: Vec<Cow<'a, str>>,
+        /// The list as it came: valid JSON.
+        raw: &'a str,
+    },
+    /// Who the client is, said after it connected.
+    Authenticate {
+        /// A token as a connection may bring it.
+        token: Cow<'a, str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
     /// A type the dialect does not define: for a handler of the embedding program.
     Custom {
         /// The message's type.
@@ -70,6 +92,9 @@ pub enum Command<'a> {
         id: RequestId<'a>,
     },
 }
+
+/// Bytes of a refused message that an error shows.
+pub const ORIGINAL_BYTES_MAX: usize = 1024;
 
 /// Why a request was refused. Each dialect has its own words for it; [`Refusal::text`] are the default ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +123,12 @@ pub enum Refusal {
     BroadcastDisabled,
     /// The room's members are not told.
     PresenceDisabled,
+    /// The rules let the client not join the room.
+    JoinDenied,
+    /// The rules let the client not publish to the room, or not know of it.
+    Denied,
+    /// The message means something only to a client that is known.
+    Unauthenticated,
     /// A handler of the embedding program failed.
     Internal,
     /// The backend says no; usually in words of its own.
@@ -108,7 +139,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 18] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -121,6 +152,9 @@ impl Refusal {
         "rate_limited",
         "broadcast_disabled",
         "presence_disabled",
+        "join_denied",
+        "denied",
+        "unauthenticated",
         "internal",
         "backend",
         "backend_failed",
@@ -146,6 +180,9 @@ impl Refusal {
             Self::RateLimited => "rate limit exceeded",
             Self::BroadcastDisabled => "broadcast is disabled",
             Self::PresenceDisabled => "presence is not enabled for this room",
+            Self::JoinDenied => "access denied to this room",
+            Self::Denied => "permission denied",
+            Self::Unauthenticated => "authentication required",
             Self::Internal => "internal error",
             Self::Backend => "refused by the backend",
             Self::BackendFailed => "the backend cannot be asked: try again later",
@@ -169,6 +206,42 @@ pub enum Answer<'a> {
     Connected {
         /// The connection's own id.
         client_id: ConnectionId,
+        /// Its user, where it is known.
+        user: Option<&'a str>,
+        /// Rooms that the server offers to everybody, as configured.
+        available: &'a [String],
+    },
+    /// Answer to [`Command::Status`].
+    Status {
+        /// The connection's own id.
+        client_id: ConnectionId,
+        /// Its user, where it is known.
+        user: Option<&'a str>,
+        /// The rooms that it is in.
+        rooms: &'a [RoomName],
+        /// When its last message came, Unix time in milliseconds.
+        active_unix_ms: u64,
+        /// When it connected, Unix time in milliseconds.
+        connected_unix_ms: u64,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// Answer to [`Command::Notifications`].
+    NotificationsJoined {
+        /// The list as it was asked: valid JSON.
+        types: &'a str,
+    },
+    /// Answer to [`Command::Authenticate`].
+    Authenticated {
+        /// The user, where the token names one.
+        user: Option<&'a str>,
+        /// Echoed.
+        id: RequestId<'a>,
+    },
+    /// The connection's identity ends soon: a new token is asked for.
+    IdentityEnds {
+        /// When, Unix time in seconds.
+        at_unix_s: u64,
     },
     /// Joined (or already a member).
     Subscribed {
@@ -235,8 +308,12 @@ pub enum Answer<'a> {
     },
     /// A request was refused.
     Error {
-        /// The text for the client.
+        /// Why; `None` where a program outside has given its own words.
+        refusal: Option<Refusal>,
+        /// The text for the client, where its dialect has no other.
         text: &'a str,
+        /// The message that was refused, as it came (any text), at most [`ORIGINAL_BYTES_MAX`] of it.
+        original: Option<&'a str>,
         /// Echoed.
         id: RequestId<'a>,
     },

@@ -9,9 +9,12 @@ mod publication;
 mod room;
 
 pub use close::{CloseReason, DropReason};
-pub use command::{Answer, Changed, Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
+pub use command::{
+    Answer, Changed, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal,
+    RequestId,
+};
 pub use connection_id::{ConnectionId, Locator};
 pub use identity::Identity;
 pub use position::{Epoch, Position};
-pub use publication::{Compression, DialectId, Encoding, Publication};
+pub use publication::{Compression, DialectId, Encoding, Publication, Sender};
 pub use room::{RoomName, RoomNameError};

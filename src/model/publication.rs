@@ -5,6 +5,31 @@ use super::ConnectionId;
 pub struct DialectId(pub u8);
 
 impl DialectId {
+    /// The native protocol.
+    pub const ROOMS: Self = Self(0);
+    /// The protocol of the Fastify channels document.
+    pub const CHANNELS: Self = Self(1);
+    /// The protocol of the AegisX service document.
+    pub const TOPICS: Self = Self(2);
+    /// The protocol of the AegisX platform document.
+    pub const TENANTS: Self = Self(3);
+
+    /// The names of all, each at its index.
+    pub const NAMES: [&str; 4] = ["rooms", "channels", "topics", "tenants"];
+
+    /// The dialect called `name`, in exactly this spelling.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().position(|known| *known == name).map(|index| Self(index as u8))
+    }
+
+    /// Its name in configuration, in `Sec-WebSocket-Protocol` (after `fanwire.`), and in reports.
+    ///
+    /// # Panics
+    /// If the id is none of these.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[usize::from(self.0)]
+    }
+
     /// The bits of all encodings of this dialect in a mask of encodings.
     pub const fn encodings(self) -> u32 {
         Encoding::new(self, Compression::None).bit() * ((1 << Compression::ALL.len()) - 1)
@@ -83,6 +108,22 @@ impl Encoding {
     }
 }
 
+/// The connection that published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender<'a> {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Its user, where it is known.
+    pub user: Option<&'a str>,
+}
+
+impl From<ConnectionId> for Sender<'_> {
+    /// A connection of which nobody knows the user.
+    fn from(id: ConnectionId) -> Self {
+        Self { id, user: None }
+    }
+}
+
 /// One message on its way to the members of a room, or to everybody.
 #[derive(Debug, Clone, Copy)]
 pub struct Publication<'a> {
@@ -92,8 +133,11 @@ pub struct Publication<'a> {
     pub room: Option<&'a str>,
     /// One valid JSON value, passed through byte for byte; `None` where the publisher gave no data.
     pub data: Option<&'a str>,
-    /// The publishing connection; `None` for publications by the API or the embedding program.
-    pub sender: Option<ConnectionId>,
+    /// The object that a backend gave to be delivered as it is: one valid JSON object. Its `type` is `event`, and
+    /// its `data`, if it has one, is `data`. Dialects whose members get objects as they are give this.
+    pub whole: Option<&'a str>,
+    /// Who published; `None` for publications by the API or the embedding program.
+    pub sender: Option<Sender<'a>>,
     /// When it was accepted, Unix time in milliseconds.
     pub unix_ms: u64,
     /// Its place in the order of a room with history.

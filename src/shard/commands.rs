@@ -6,8 +6,10 @@ use super::recovery::Joined;
 use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
-use crate::dialect::{DecodeLimits, dialect};
-use crate::model::{Answer, CloseReason, Command, Publication, Refusal, RequestId};
+use crate::dialect::{DecodeLimits, Rejected, dialect};
+use crate::model::{
+    Answer, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId, Sender,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,17 +17,27 @@ use std::sync::atomic::Ordering;
 /// Requests refused in a row by a rate limit after which the connection is closed with 4429.
 const STRIKES_MAX: u8 = 32;
 
+/// What a client has asked: enough to refuse it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub slot: u32,
+    /// The message as it came.
+    pub text: &'a str,
+    /// Echoed.
+    pub id: RequestId<'a>,
+}
+
 impl Shard {
     /// One text message of an open connection.
     pub(super) fn text(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
         if !self.within_rates(now, slot, text.len()) {
-            return self.strike(now, slot, sockets);
+            return self.strike(now, slot, text, sockets);
         }
         let Some(conn) = self.conns.at(slot) else { return };
         let limits = DecodeLimits { json_depth_max: self.config.limits.json_depth_max };
         match dialect(conn.dialect).decode(text, &limits) {
-            Ok(command) => self.command(now, slot, command),
-            Err(rejected) => self.refuse(now, slot, rejected.refusal, rejected.id),
+            Ok(command) => self.command(now, slot, text, command),
+            Err(Rejected { refusal, id }) => self.refuse(now, Asked { slot, text, id }, refusal),
         }
     }
 
@@ -44,69 +56,75 @@ impl Shard {
             && conn.bytes.check_since(&volume, bytes, now_ns, since_ns)
     }
 
-    fn strike(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+    fn strike(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
         self.metrics.rate_limited.add(1);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.strikes += 1;
         if conn.strikes >= STRIKES_MAX {
             self.close(now, slot, CloseReason::RateLimited, sockets);
         } else {
-            self.refuse(now, slot, Refusal::RateLimited, None);
+            self.refuse(now, Asked { slot, text, id: None }, Refusal::RateLimited);
         }
     }
 
-    pub(super) fn refuse(&mut self, now: Now, slot: u32, refusal: Refusal, id: RequestId<'_>) {
-        self.refuse_with(now, slot, refusal, refusal.text(), id);
-    }
-
-    /// Refuses in other words than the usual.
-    pub(super) fn refuse_with(
-        &mut self,
-        now: Now,
-        slot: u32,
-        refusal: Refusal,
-        text: &str,
-        id: RequestId<'_>,
-    ) {
+    pub(super) fn refuse(&mut self, now: Now, asked: Asked<'_>, refusal: Refusal) {
         self.metrics.refusals.inc(refusal.index());
-        let id = if mutated(Mutation::ForgetId) { None } else { id };
-        self.answer(now, slot, &Answer::Error { text, id });
+        self.error(now, asked, Some(refusal), refusal.text());
     }
 
-    fn command(&mut self, now: Now, slot: u32, command: Command<'_>) {
+    /// Tells a client of an error.
+    pub(super) fn error(&mut self, now: Now, asked: Asked<'_>, refusal: Option<Refusal>, words: &str) {
+        let Asked { slot, text, id } = asked;
+        let id = if mutated(Mutation::ForgetId) { None } else { id };
+        let original = Some(&text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
+        self.answer(now, slot, &Answer::Error { refusal, text: words, original, id });
+    }
+
+    fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
-        if self.handlers.backend().is_some() && self.put_aside(now, slot, &command) {
+        if self.handlers.backend().is_some() && self.put_aside(now, slot, text, &command) {
             return;
         }
-        self.allowed_command(now, slot, command);
+        self.allowed_command(now, slot, text, command);
     }
 
     /// Carries out what nobody else has to be asked about any more.
     #[inline]
-    pub(super) fn allowed_command(&mut self, now: Now, slot: u32, command: Command<'_>) {
+    pub(super) fn allowed_command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
-                Err(refusal) => self.refuse(now, slot, refusal, id),
+                Err(refusal) => self.refuse(now, Asked { slot, text, id }, refusal),
             },
             Command::Unsubscribe { room, id } => {
                 let kind = self.unsubscribe(slot, &room).map(Kind::After);
                 self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
             }
             Command::Publish { room, event, data, id } => {
-                self.client_publish(now, slot, &room, &event, data, id);
+                self.client_publish(now, Asked { slot, text, id }, &room, &event, data);
             }
-            Command::Broadcast { event, data, id } => self.client_broadcast(now, slot, &event, data, id),
-            Command::Presence { room, limit, id } => self.presence(now, slot, &room, limit, id),
+            Command::Broadcast { event, data, id } => {
+                self.client_broadcast(now, Asked { slot, text, id }, &event, data);
+            }
+            Command::Presence { room, limit, id } => {
+                self.presence(now, Asked { slot, text, id }, &room, limit);
+            }
             Command::Ping { id } => self.answer(now, slot, &Answer::Pong { id }),
-            Command::Custom { event, data, id } => self.custom(now, slot, &event, data, id),
+            Command::Status { id } => self.status(now, slot, id),
+            Command::Notifications { types, raw } => {
+                self.notifications(now, Asked { slot, text, id: None }, &types, raw);
+            }
+            Command::Authenticate { id, .. } => {
+                self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
+            }
+            Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
         }
     }
 
     /// Makes a connection a member. Joining twice counts once.
-    fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
+    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
             let local = conn.memberships[joined].room;
@@ -155,30 +173,25 @@ impl Shard {
         self.conns.at(slot)?.memberships.iter().position(|membership| membership.room == room)
     }
 
-    fn client_publish(
-        &mut self,
-        now: Now,
-        slot: u32,
-        room: &str,
-        event: &str,
-        data: Option<&str>,
-        id: RequestId<'_>,
-    ) {
+    fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
+        let Asked { slot, id, .. } = asked;
         let Some(index) = self.membership(slot, room) else {
-            return self.refuse(now, slot, Refusal::NotSubscribed, id);
+            return self.refuse(now, asked, Refusal::NotSubscribed);
         };
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
         let shared = Arc::clone(&joined.shared);
+        let identity = conn.identity.clone();
         let publication = Publication {
             event,
             room: Some(room),
             data,
-            sender: Some(conn.id),
+            whole: None,
+            sender: Some(Sender { id: conn.id, user: user_of(&identity) }),
             unix_ms: now.unix_ms,
             offset: None,
         };
-        let except = (!self.config.deliver_to_sender).then_some(slot);
+        let except = (!conn.hears_itself).then_some(slot);
         let published = self.publish(now, &shared, &publication, except);
         if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
             self.hold(slot, Some(shared));
@@ -189,20 +202,23 @@ impl Shard {
         }
     }
 
-    fn client_broadcast(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+    fn client_broadcast(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         if !self.config.client_broadcast {
-            return self.refuse(now, slot, Refusal::BroadcastDisabled, id);
+            return self.refuse(now, asked, Refusal::BroadcastDisabled);
         }
+        let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
+        let identity = conn.identity.clone();
         let publication = Publication {
             event,
             room: None,
             data,
-            sender: Some(conn.id),
+            whole: None,
+            sender: Some(Sender { id: conn.id, user: user_of(&identity) }),
             unix_ms: now.unix_ms,
             offset: None,
         };
-        let except = (!self.config.deliver_to_sender).then_some(slot);
+        let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
         if self.hub.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
             self.hold(slot, None);
@@ -212,17 +228,23 @@ impl Shard {
         }
     }
 
-    fn custom(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+    fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+        let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(handler) = self.handlers.get(event).cloned() else {
-            return self.refuse(now, slot, Refusal::UnknownType, id);
+            return self.refuse(now, asked, Refusal::UnknownType);
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
             tracing::error!(event, connection = %conn.id, "a custom handler panicked");
-            self.refuse(now, slot, Refusal::Internal, id);
+            self.refuse(now, asked, Refusal::Internal);
         }
     }
+}
+
+/// The user of a connection, where it is known.
+pub(super) fn user_of(identity: &Option<Arc<Identity>>) -> Option<&str> {
+    identity.as_ref()?.user.as_deref()
 }
 
 /// The rate of two settings; a burst of 0 stands for one second's worth.

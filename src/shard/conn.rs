@@ -1,13 +1,14 @@
 use super::Reading;
+use super::agents::AgentId;
 use super::backlog::Backlog;
 use crate::api::hook::Subject;
 use crate::base::Gcra;
-use crate::dialect::dialect;
 use crate::hub::Membership;
 use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
 use crate::wire::Assembler;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// One connection, as its shard holds it. An idle one costs this entry and nothing else: buffers exist only while
 /// something is in them.
@@ -19,8 +20,16 @@ pub(super) struct Conn {
     pub dialect: DialectId,
     /// Whether and how permessage-deflate was negotiated.
     pub compression: Compression,
+    /// Who it is; `None`: nobody known.
+    pub identity: Option<Arc<Identity>>,
+    /// What its client calls itself.
+    pub agent: AgentId,
+    /// When it came, in tenths of a second of the shard's clock.
+    pub opened_ds: u32,
     /// Sends every message back (see `echo`) and is told nothing else.
     pub echo: bool,
+    /// Whether what it publishes comes back to it.
+    pub hears_itself: bool,
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
@@ -94,9 +103,9 @@ impl Conn {
     pub fn subject(&self) -> Subject {
         Subject {
             connection: Some(self.id),
-            identity: Identity::default(),
+            identity: self.identity.clone(),
             ip: self.ip(),
-            dialect: dialect(self.dialect).name(),
+            dialect: self.dialect.name(),
         }
     }
 

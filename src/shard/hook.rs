@@ -2,11 +2,12 @@
 //! question is out, so that the order of its messages is kept and each connection has one such command at the most.
 //! The command travels with the question and comes back with the verdict; the shard keeps nothing of it.
 
+use super::commands::Asked;
 use super::mail::{Mail, Request};
 use super::{Now, Reading, Shard, Sockets};
 use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Verdict, What};
 use crate::config::{HookEvent, HookEvents};
-use crate::model::{Answer, CloseReason, Command, ConnectionId, Position, Refusal, RequestId};
+use crate::model::{Answer, CloseReason, Command, ConnectionId, ORIGINAL_BYTES_MAX, Position, Refusal};
 use std::fmt;
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub struct Decided {
     question: Question,
     verdict: Verdict,
     recover: Option<Position>,
+    /// The message as it came, as much of it as an error shows.
+    text: String,
     id: Option<String>,
 }
 
@@ -47,7 +50,7 @@ impl Shard {
     ///
     /// What would be refused anyway is not asked about.
     #[cold]
-    pub(super) fn put_aside(&mut self, now: Now, slot: u32, command: &Command<'_>) -> bool {
+    pub(super) fn put_aside(&mut self, now: Now, slot: u32, text: &str, command: &Command<'_>) -> bool {
         let Some(events) = self.handlers.backend().map(|backend| backend.events) else { return false };
         let owned = |text: &str| text.to_owned();
         let (what, recover, id) = match command {
@@ -70,34 +73,37 @@ impl Shard {
             Command::Custom { event, data, id }
                 if events.has(HookEvent::Message) && self.handlers.get(event).is_none() =>
             {
-                self.forward(now, slot, event, *data, *id);
+                self.forward(now, Asked { slot, text, id: *id }, event, *data);
                 return true;
             }
             _ => return false,
         };
-        self.ask(slot, what, recover, id);
+        self.ask(Asked { slot, text, id }, what, recover);
         self.hold_for_verdict(slot);
         true
     }
 
     /// Hands a message to the backend that nobody here knows.
-    fn forward(&mut self, now: Now, slot: u32, event: &str, data: Option<&str>, id: RequestId<'_>) {
+    fn forward(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+        let slot = asked.slot;
         let rooms = self.rooms_of(slot);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         if conn.forwarded >= FORWARDED_MAX {
-            return self.refuse(now, slot, Refusal::RateLimited, id);
+            return self.refuse(now, asked, Refusal::RateLimited);
         }
         conn.forwarded += 1;
         let (event, data) = (event.to_owned(), data.map(str::to_owned));
-        self.ask(slot, What::Message { event, data, rooms, params: Vec::new() }, None, id);
+        self.ask(asked, What::Message { event, data, rooms }, None);
     }
 
-    fn ask(&mut self, slot: u32, what: What, recover: Option<Position>, id: RequestId<'_>) {
+    fn ask(&mut self, asked: Asked<'_>, what: What, recover: Option<Position>) {
+        let Asked { slot, text, id } = asked;
         let Some((to, subject)) = self.conns.at(slot).map(|conn| (conn.id, conn.subject())) else { return };
         let Some(backend) = self.handlers.backend() else { return };
         let (post, index, id) = (self.post.clone(), self.index, id.map(str::to_owned));
+        let text = text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)].to_owned();
         let answer: HookAnswer = Box::new(move |question, verdict| {
-            let decided = Decided { to, question, verdict, recover, id };
+            let decided = Decided { to, question, verdict, recover, text, id };
             post(index, Mail::Request(Request::Decided(Box::new(decided))));
         });
         (backend.ask)(Question { subject, what }, answer);
@@ -120,7 +126,7 @@ impl Shard {
 
     /// What the backend was asked about is carried out, or refused; then its connection is read again.
     pub(super) fn decided(&mut self, now: Now, decided: Decided, sockets: &mut impl Sockets) {
-        let Decided { to, question, verdict, recover, id } = decided;
+        let Decided { to, question, verdict, recover, text, id } = decided;
         let slot = to.locator(self.hub.connection_key).slot;
         // Closing ones too: their close frame is still to be read.
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.id == to) else { return };
@@ -133,41 +139,40 @@ impl Shard {
         if !is_open {
             return;
         }
-        let id = id.as_deref();
+        let asked = Asked { slot, text: &text, id: id.as_deref() };
         match verdict {
-            Verdict::Decided(Decision::Allow { .. }) => self.carry_out(now, slot, question.what, recover, id),
+            Verdict::Decided(Decision::Allow { .. }) => self.carry_out(now, asked, question.what, recover),
             Verdict::Decided(Decision::Refuse { reason }) => {
-                self.refuse_with(now, slot, Refusal::Backend, &reason, id);
+                self.metrics.refusals.inc(Refusal::Backend.index());
+                self.error(now, asked, None, &reason);
             }
             Verdict::Replied(reply) => {
                 for message in &reply.messages {
                     let (event, data) = (message.event.as_str(), message.data.as_deref());
-                    self.answer(now, slot, &Answer::Event { event, data, id });
+                    self.answer(now, slot, &Answer::Event { event, data, id: asked.id });
                 }
                 if let Some(text) = &reply.error {
-                    self.refuse_with(now, slot, Refusal::Backend, text, id);
+                    self.error(now, asked, None, text);
                 }
             }
-            Verdict::Failed => self.refuse(now, slot, Refusal::BackendFailed, id),
+            Verdict::Failed => self.refuse(now, asked, Refusal::BackendFailed),
         }
         self.evict_doomed(now, sockets);
     }
 
-    fn carry_out(&mut self, now: Now, slot: u32, what: What, recover: Option<Position>, id: RequestId<'_>) {
-        match what {
-            What::Join { room } => {
-                self.allowed_command(now, slot, Command::Subscribe { room: room.into(), recover, id });
-            }
+    fn carry_out(&mut self, now: Now, asked: Asked<'_>, what: What, recover: Option<Position>) {
+        let Asked { slot, text, id } = asked;
+        let command = match &what {
+            What::Join { room } => Command::Subscribe { room: room.into(), recover, id },
             What::Publish { room: Some(room), event, data } => {
-                let (room, event, data) = (room.into(), event.into(), data.as_deref());
-                self.allowed_command(now, slot, Command::Publish { room, event, data, id });
+                Command::Publish { room: room.into(), event: event.into(), data: data.as_deref(), id }
             }
             What::Publish { room: None, event, data } => {
-                let command = Command::Broadcast { event: event.into(), data: data.as_deref(), id };
-                self.allowed_command(now, slot, command);
+                Command::Broadcast { event: event.into(), data: data.as_deref(), id }
             }
-            What::Connect { .. } | What::Disconnect { .. } | What::Message { .. } => {}
-        }
+            What::Connect { .. } | What::Disconnect { .. } | What::Message { .. } => return,
+        };
+        self.allowed_command(now, slot, text, command);
     }
 
     fn hold_for_verdict(&mut self, slot: u32) {

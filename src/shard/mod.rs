@@ -24,6 +24,8 @@
 //! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
 //!   gets what came before the gap, and then the close frame.
 
+mod about;
+mod agents;
 mod backlog;
 mod budget;
 mod commands;
@@ -65,9 +67,11 @@ use crate::config::Config;
 use crate::hub::{Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{
-    Answer, CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Locator, Refusal,
+    CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Identity, Locator, Refusal,
+    RoomName,
 };
 use crate::wire::Inflater;
+use agents::Agents;
 use conn::{Conn, State};
 use encode::Encoder;
 use palette::{EMPTY, ListId, Palette};
@@ -117,7 +121,7 @@ impl Now {
 }
 
 /// A connection that has been admitted and upgraded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Newcomer {
     /// The client's address as the proxy rules find it.
     pub peer: Option<SocketAddr>,
@@ -125,8 +129,32 @@ pub struct Newcomer {
     pub dialect: DialectId,
     /// What was negotiated of permessage-deflate.
     pub compression: Compression,
+    /// Who it is, as far as is known.
+    pub identity: Option<Arc<Identity>>,
+    /// What its client calls itself (`User-Agent`); only its first bytes are kept.
+    pub agent: Option<Box<str>>,
+    /// Whether what it publishes comes back to it.
+    pub hears_itself: bool,
+    /// Rooms that it is put into, after its greeting.
+    pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
+}
+
+impl Default for Newcomer {
+    /// An anonymous connection of the native protocol.
+    fn default() -> Self {
+        Self {
+            peer: None,
+            dialect: DialectId::ROOMS,
+            compression: Compression::None,
+            identity: None,
+            agent: None,
+            hears_itself: true,
+            rooms: Vec::new(),
+            echo: false,
+        }
+    }
 }
 
 /// What a shard is made of.
@@ -168,6 +196,7 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    agents: Agents,
     wheel: Wheel,
     /// Publications to very many members.
     wide: Wide,
@@ -215,6 +244,7 @@ impl Shard {
             encoder: Encoder::default(),
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
+            agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
             wide: Wide::default(),
             turn: Turn::default(),
@@ -251,7 +281,7 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, compression, echo } = newcomer;
+        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, echo } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -263,7 +293,11 @@ impl Shard {
             peer,
             dialect,
             compression,
+            identity,
+            agent: self.agents.take(agent.as_deref()),
+            opened_ds: now.ds(),
             echo,
+            hears_itself,
             state: State::Open,
             strikes: 0,
             forwarded: 0,
@@ -290,7 +324,10 @@ impl Shard {
             self.hub.encodings.add(Encoding::new(dialect, compression));
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        self.answer(now, slot, &Answer::Connected { client_id: id });
+        self.greet(now, slot);
+        for room in &rooms {
+            self.put_into(now, slot, room);
+        }
         self.arm(now, slot);
         if let Some(drain) = &mut self.drain {
             drain.queue.push(slot);
@@ -316,6 +353,7 @@ impl Shard {
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
+        self.agents.give(conn.agent);
         if !mutated(Mutation::KeepAdmission) {
             self.hub.admission.release(conn.ip());
         }

@@ -27,6 +27,10 @@ impl Shard {
                 dialect.encode_answer(answer, now.unix_ms, out)
             });
         });
+        // The dialect says nothing.
+        if self.palette.frame(entry).len() <= wire::EMPTY_FRAME_BYTES {
+            return self.palette.pop(entry);
+        }
         if let Some(kind) = kind {
             self.palette.set_kind(entry, kind);
             if let (Kind::After(room), BLOCKED) = (kind, self.pending[slot as usize]) {

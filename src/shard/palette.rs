@@ -145,6 +145,14 @@ impl Palette {
         self.entries.len() as u32 - 1
     }
 
+    /// Takes the last entry out again, which no list has.
+    pub fn pop(&mut self, entry: u32) {
+        debug_assert_eq!(entry as usize + 1, self.entries.len());
+        if let Some(Entry { start, .. }) = self.entries.pop() {
+            self.arena.truncate(start);
+        }
+    }
+
     /// When the publication of an entry was accepted, in microseconds; 0 for what is none.
     pub fn entry_accepted_us(&self, entry: u32) -> u64 {
         self.entries[entry as usize].accepted_us.unwrap_or(0)

@@ -4,12 +4,13 @@
 //! join. What is kept is bounded by the memberships that were there at its begin and those that are there now, as who
 //! comes and goes meanwhile is not kept.
 
+use super::commands::Asked;
 use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
-use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal, RequestId};
+use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -146,14 +147,15 @@ impl Shard {
     }
 
     /// Answers a member that asks who is in a room.
-    pub(super) fn presence(&mut self, now: Now, slot: u32, room: &str, limit: u32, id: RequestId<'_>) {
+    pub(super) fn presence(&mut self, now: Now, asked: Asked<'_>, room: &str, limit: u32) {
+        let Asked { slot, id, .. } = asked;
         let shared = self.membership(slot, room).and_then(|_| {
             let local = self.rooms.find(room)?;
             Some(Arc::clone(&self.rooms.get(local)?.shared))
         });
-        let Some(shared) = shared else { return self.refuse(now, slot, Refusal::NotSubscribed, id) };
+        let Some(shared) = shared else { return self.refuse(now, asked, Refusal::NotSubscribed) };
         let Some(presence) = &shared.presence else {
-            return self.refuse(now, slot, Refusal::PresenceDisabled, id);
+            return self.refuse(now, asked, Refusal::PresenceDisabled);
         };
         let clients = presence.members(limit as usize);
         let client_count = shared.members();

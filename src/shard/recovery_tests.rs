@@ -5,7 +5,7 @@ use crate::base::Pattern;
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::{Compression, ConnectionId, DialectId};
+use crate::model::ConnectionId;
 use crate::shard::{LABELS, Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -193,13 +193,7 @@ impl World {
         match *step {
             Step::Connect { client, shard } if self.clients[client].at.is_none() => {
                 self.hub.admission.admit(None, 0, 0).unwrap();
-                let newcomer = Newcomer {
-                    peer: None,
-                    dialect: DialectId(0),
-                    compression: Compression::None,
-                    echo: false,
-                };
-                let key = self.shards[shard].0.open(now, newcomer).unwrap();
+                let key = self.shards[shard].0.open(now, Newcomer::default()).unwrap();
                 self.clients[client].at = Some((shard, key.slot));
             }
             Step::Lose { client } => {

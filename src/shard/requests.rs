@@ -1,5 +1,6 @@
 //! What the embedding program, the API and the node ask of a shard.
 
+use super::commands::user_of;
 use super::mail::{Mail, Message, Published, Request, To};
 use super::{Now, Shard, Sockets};
 use crate::api::SlowConsumer;
@@ -82,8 +83,15 @@ impl Shard {
 
     /// Publishes for someone who is no connection.
     pub fn outside_publish(&mut self, now: Now, to: &To, event: &str, data: Option<&str>) -> Published {
-        let publication =
-            |room| Publication { event, room, data, sender: None, unix_ms: now.unix_ms, offset: None };
+        let publication = |room| Publication {
+            event,
+            room,
+            data,
+            whole: None,
+            sender: None,
+            unix_ms: now.unix_ms,
+            offset: None,
+        };
         let To::Room(room) = to else {
             let delivered = self.publish_to_all(now, &publication(None), None);
             return Published { delivered, position: None };
@@ -118,7 +126,9 @@ impl Shard {
                 SlowConsumer {
                     client_id: conn.id.to_string(),
                     ip: conn.ip(),
-                    dialect: if conn.echo { "echo" } else { crate::dialect::dialect(conn.dialect).name() },
+                    dialect: if conn.echo { "echo" } else { conn.dialect.name() },
+                    user: user_of(&conn.identity).map(str::to_owned),
+                    user_agent: self.agents.name(conn.agent).map(str::to_owned),
                     rooms: conn
                         .memberships
                         .iter()
@@ -145,7 +155,9 @@ impl Message {
             Self::Event { event, data, id } => {
                 Answer::Event { event, data: data.as_deref(), id: id.as_deref() }
             }
-            Self::Error { text, id } => Answer::Error { text, id: id.as_deref() },
+            Self::Error { text, id } => {
+                Answer::Error { refusal: None, text, original: None, id: id.as_deref() }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, 
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::{CloseReason, Compression, DialectId};
+use crate::model::CloseReason;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,8 +88,7 @@ impl World {
     }
 
     fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.hub.admission.admit(None, 0, 0).unwrap();
         let slot = self.shard.open(NOW, newcomer).unwrap().slot;
         self.wires.0.resize_with(self.wires.0.len().max(slot as usize + 1), Wire::default);

@@ -6,7 +6,6 @@ use crate::base::{Key, Pattern};
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::{Compression, DialectId};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -84,8 +83,7 @@ impl World {
     }
 
     fn connect(&mut self) -> u32 {
-        let newcomer =
-            Newcomer { peer: None, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer::default();
         self.hub.admission.admit(None, 0, 0).unwrap();
         self.shard.open(NOW, newcomer).unwrap().slot
     }

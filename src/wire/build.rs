@@ -16,6 +16,9 @@ const RESERVED: usize = 4;
 /// Longest reason in a close frame: a control frame has 125 bytes and the code takes two.
 const REASON_BYTES_MAX: usize = 123;
 
+/// Bytes of a frame without a payload.
+pub const EMPTY_FRAME_BYTES: usize = 2;
+
 /// Appends a frame whose payload `body` writes. Returns where it lies.
 pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
     let start = out.len();

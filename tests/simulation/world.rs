@@ -11,7 +11,7 @@ use super::trace::Trace;
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId};
+use fanwire::model::{CloseReason, ConnectionId};
 use fanwire::shard::{Handlers, Inspection, LABELS, Message, Newcomer, Now, Parts, Shard};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -263,7 +263,7 @@ impl World {
         let peer = ip.map(|ip| SocketAddr::new(ip, 40_000));
         let now = self.now();
         let here = &mut self.sites[site];
-        let newcomer = Newcomer { peer, dialect: DialectId(0), compression: Compression::None, echo: false };
+        let newcomer = Newcomer { peer, ..Newcomer::default() };
         let key = here.shard.open(now, newcomer).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;

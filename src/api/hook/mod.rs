@@ -14,7 +14,7 @@ pub use answer::{
 };
 pub use breaker::{Breaker, BreakerState};
 pub use line::{Line, LineLimits, NotAsked, Step};
-pub use question::{PARAMS_MAX, Question, ROOMS_MAX, Subject, What};
+pub use question::{Question, ROOMS_MAX, Subject, What};
 pub use retry::{Fate, backoff, fate_of_notice};
 pub use sign::{SIGNATURE_HEADER, signature};
 

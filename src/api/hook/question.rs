@@ -6,12 +6,10 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Rooms of a connection that a request names: enough for what a backend decides by, few enough to be small.
 pub const ROOMS_MAX: usize = 64;
-
-/// Parameters of an endpoint that a request names.
-pub const PARAMS_MAX: usize = 16;
 
 /// Bytes of a request beside what varies: names of fields, ids, times.
 const BYTES_FIXED: usize = 512;
@@ -22,7 +20,7 @@ pub struct Subject {
     /// The connection, once there is one.
     pub connection: Option<ConnectionId>,
     /// Who that is, as far as is known.
-    pub identity: Identity,
+    pub identity: Option<Arc<Identity>>,
     /// Where it comes from.
     pub ip: Option<IpAddr>,
     /// Name of what it speaks.
@@ -77,8 +75,6 @@ pub enum What {
         data: Option<String>,
         /// Rooms that the sender is in, some of them.
         rooms: Vec<String>,
-        /// Parameters of its endpoint.
-        params: Vec<(String, String)>,
     },
 }
 
@@ -106,9 +102,7 @@ impl Question {
             What::Join { room } => room.len(),
             What::Publish { room, event, data: raw } => data(room) + event.len() + data(raw),
             What::Disconnect { .. } => 0,
-            What::Message { event, data: raw, rooms: all, params } => {
-                event.len() + data(raw) + rooms(all) + pairs(params)
-            }
+            What::Message { event, data: raw, rooms: all } => event.len() + data(raw) + rooms(all),
         };
         size_of::<Self>() + BYTES_FIXED + 2 * varies
     }
@@ -117,14 +111,15 @@ impl Question {
     /// the same each time that a notice is sent.
     pub fn body(&self, id: &str, unix_ms: u64) -> String {
         let Subject { connection, identity, ip, dialect } = &self.subject;
+        let identity = identity.as_deref();
         let mut body = Body {
             event: self.what.event().name(),
             id,
             time: unix_ms,
             connection_id: connection.map(|id| id.to_string()),
-            user_id: identity.user.as_deref(),
-            tenant_id: identity.tenant.as_deref(),
-            roles: identity.roles.iter().map(AsRef::as_ref).collect(),
+            user_id: identity.and_then(|identity| identity.user.as_deref()),
+            tenant_id: identity.and_then(|identity| identity.tenant.as_deref()),
+            roles: identity.into_iter().flat_map(|i| &i.roles).map(AsRef::as_ref).collect(),
             ip: *ip,
             dialect,
             path: None,
@@ -135,7 +130,6 @@ impl Question {
             data: None,
             reason: None,
             rooms: None,
-            params: None,
         };
         match &self.what {
             What::Connect { path, query, headers } => {
@@ -150,11 +144,10 @@ impl Question {
                 body.data = raw(data.as_deref());
             }
             What::Disconnect { reason } => body.reason = Some(reason),
-            What::Message { event, data, rooms, params } => {
+            What::Message { event, data, rooms } => {
                 body.kind = Some(event);
                 body.data = raw(data.as_deref());
                 body.rooms = Some(rooms);
-                body.params = Some(map(params));
             }
         }
         to_json(&body)
@@ -210,8 +203,6 @@ struct Body<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rooms: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    params: Option<BTreeMap<&'a str, Cow<'a, str>>>,
 }
 
 #[cfg(test)]
@@ -219,12 +210,12 @@ mod tests {
     use super::*;
 
     fn question(what: What) -> Question {
-        let identity = Identity {
+        let identity = Some(Arc::new(Identity {
             user: Some("ann \"a\"".into()),
             tenant: Some("t".into()),
             roles: ["admin".into()].into_iter().collect(),
             expires_unix_s: Some(1),
-        };
+        }));
         let subject =
             Subject { connection: None, identity, ip: Some([127, 0, 0, 1].into()), dialect: "rooms" };
         Question { subject, what }
@@ -253,13 +244,8 @@ mod tests {
             (What::Publish { room: None, event: "m".into(), data: None }, r#""type":"m""#),
             (What::Disconnect { reason: "idle" }, r#""reason":"idle""#),
             (
-                What::Message {
-                    event: "cancel_report".into(),
-                    data: Some("1".into()),
-                    rooms: Vec::new(),
-                    params: vec![pair("reportId", "7")],
-                },
-                r#""type":"cancel_report","data":1,"rooms":[],"params":{"reportId":"7"}"#,
+                What::Message { event: "cancel_report".into(), data: Some("1".into()), rooms: Vec::new() },
+                r#""type":"cancel_report","data":1,"rooms":[]"#,
             ),
         ];
         for (what, fields) in cases {

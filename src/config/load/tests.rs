@@ -175,12 +175,32 @@ fn wrong_values_of_each_kind_are_refused() {
         "write_wait: 0",
         "enabled: maybe",
         "shards: 99999",
-        "preset: channels",
+        "preset: channel",
+        "endpoints: 7",
         "read_buffer_size: big",
         "port: {a: 1}",
         "rooms_per_connection_max: 0",
     ] {
         assert!(from(file, &[], &[]).is_err(), "{file}");
+    }
+}
+
+#[test]
+fn a_preset_gives_defaults_that_any_source_overrides() {
+    let preset = |text: &str| from("", &[], &[("preset", text)]).unwrap();
+    assert_eq!([preset("none").port, preset("rooms").port, preset("tenants").port], [8081, 8081, 3000]);
+    for (file, env, flags) in [
+        ("preset: topics\nport: 1\n", vec![], vec![]),
+        ("port: 1", vec![("FANWIRE_PRESET", "topics")], vec![]),
+        ("preset: rooms", vec![("WEBSOCKET_PORT", "1")], vec![("preset", "topics")]),
+    ] {
+        let config = from(file, &env, &flags).unwrap();
+        assert_eq!((config.preset, config.port), (Preset::Topics, 1));
+        assert_eq!(config.times.ping_interval, Duration::from_secs(30));
+        assert_eq!(config.endpoints[0].dialect, "topics");
+    }
+    for (_, preset) in PRESETS {
+        assert_eq!(Config::of_preset(preset).validate(), Ok(()));
     }
 }
 

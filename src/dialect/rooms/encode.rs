@@ -1,5 +1,5 @@
-use super::super::json::{push_number, push_string};
-use crate::model::{Answer, ConnectionId, Publication, RequestId};
+use super::super::json::{push_number, push_string, push_strings};
+use crate::model::{Answer, ConnectionId, Publication, RequestId, RoomName};
 
 /// The greeting that the document shows.
 const CONNECTED: &str = "Connected to WebSocket server";
@@ -11,10 +11,10 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
     if let Some(room) = publication.room {
         room_field(room, out);
     }
-    data_field(publication.data, out);
+    data_field(publication.data.or(publication.whole), out);
     if let Some(sender) = publication.sender {
         out.extend_from_slice(b",\"client_id\":");
-        push_id(sender, out);
+        push_id(sender.id, out);
     }
     offset_field(publication.offset, out);
     end(publication.unix_ms, out);
@@ -23,7 +23,7 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
 /// Appends an answer. Its `id`, where there is one, stands before the timestamp.
 pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
     match *answer {
-        Answer::Connected { client_id } => {
+        Answer::Connected { client_id, .. } => {
             begin("connected", out);
             out.extend_from_slice(b",\"data\":{\"client_id\":");
             push_id(client_id, out);
@@ -107,11 +107,42 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             begin("pong", out);
             id_field(id, out);
         }
-        Answer::Error { text, id } => {
+        Answer::Error { text, id, .. } => {
             begin("error", out);
             out.extend_from_slice(b",\"error\":");
             push_string(text, out);
             id_field(id, out);
+        }
+        Answer::Status { client_id, user, rooms, active_unix_ms, connected_unix_ms, id } => {
+            begin("status", out);
+            out.extend_from_slice(b",\"data\":{\"client_id\":");
+            push_id(client_id, out);
+            user_field(user, out);
+            out.extend_from_slice(b",\"rooms\":");
+            push_strings(rooms.iter().map(RoomName::as_str), out);
+            for (name, number) in [("last_activity", active_unix_ms), ("connected_at", connected_unix_ms)] {
+                out.push(b',');
+                push_string(name, out);
+                out.push(b':');
+                push_number(number, out);
+            }
+            out.push(b'}');
+            id_field(id, out);
+        }
+        Answer::NotificationsJoined { types } => {
+            begin("notifications_subscribed", out);
+            data_field(Some(types), out);
+        }
+        Answer::Authenticated { user, id } => {
+            begin("authenticated", out);
+            user_field(user, out);
+            id_field(id, out);
+        }
+        Answer::IdentityEnds { at_unix_s } => {
+            begin("identity_ends", out);
+            out.extend_from_slice(b",\"data\":{\"at\":");
+            push_number(at_unix_s * 1000, out);
+            out.push(b'}');
         }
         Answer::Event { event, data, id } => {
             begin(event, out);
@@ -136,6 +167,13 @@ fn data_field(data: Option<&str>, out: &mut Vec<u8>) {
     if let Some(data) = data {
         out.extend_from_slice(b",\"data\":");
         out.extend_from_slice(data.as_bytes());
+    }
+}
+
+fn user_field(user: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(user) = user {
+        out.extend_from_slice(b",\"user_id\":");
+        push_string(user, out);
     }
 }
 

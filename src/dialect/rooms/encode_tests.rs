@@ -34,7 +34,7 @@ fn answers_are_the_documents() {
     let room = "room-name";
     let cases = [
         (
-            Answer::Connected { client_id: uuid() },
+            Answer::Connected { client_id: uuid(), user: None, available: &[] },
             r#"{
               "type": "connected",
               "data": {
@@ -63,7 +63,7 @@ fn answers_are_the_documents() {
             }"#,
         ),
         (
-            Answer::Error { text: "error description", id: None },
+            Answer::Error { refusal: None, text: "error description", original: None, id: None },
             r#"{ "type": "error", "error": "error~description", "timestamp": 1234567890123 }"#,
         ),
         (Answer::Pong { id: None }, r#"{ "type": "pong", "timestamp": 1234567890123 }"#),
@@ -82,7 +82,8 @@ fn a_message_is_the_documents() {
         event: "message",
         room: Some("room-name"),
         data: Some(r#"{ "any": "payload" }"#),
-        sender: Some(uuid()),
+        whole: None,
+        sender: Some(uuid().into()),
         unix_ms: MS,
         offset: None,
     };
@@ -97,8 +98,15 @@ fn a_message_is_the_documents() {
         json!({"type": "message", "room": "room-name", "data": {"any": "payload"},
                "client_id": UUID, "timestamp": MS})
     );
-    let bare =
-        Publication { event: "notice", room: None, data: None, sender: None, unix_ms: 7, offset: None };
+    let bare = Publication {
+        event: "notice",
+        room: None,
+        data: None,
+        whole: None,
+        sender: None,
+        unix_ms: 7,
+        offset: None,
+    };
     assert_eq!(published(&bare), r#"{"type":"notice","timestamp":7}"#);
 }
 
@@ -124,7 +132,7 @@ fn an_id_stands_before_the_timestamp() {
         ),
         (Answer::Pong { id: Some("7") }, r#"{"type":"pong","id":7,"timestamp":1234567890123}"#),
         (
-            Answer::Error { text: "no \"x\"", id },
+            Answer::Error { refusal: None, text: "no \"x\"", original: None, id },
             r#"{"type":"error","error":"no \"x\"","id":"q-1","timestamp":1234567890123}"#,
         ),
         (
@@ -212,7 +220,8 @@ proptest! {
         let command = Rooms.decode(&request, &DecodeLimits { json_depth_max: 32 }).unwrap();
         let Command::Publish { room: read, event, data: passed, .. } = command else { panic!("{request}") };
         let given =
-            Publication { event: &event, room: Some(&read), data: passed, sender: Some(uuid()), unix_ms: MS, offset: None };
+            Publication { event: &event, room: Some(&read), data: passed, whole: None,
+                sender: Some(uuid().into()), unix_ms: MS, offset: None };
         let text = published(&given);
         let received = serde_json::from_str::<Value>(&text).unwrap();
         prop_assert_eq!(&received["data"], &data);

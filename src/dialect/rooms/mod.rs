@@ -19,11 +19,7 @@ pub struct Rooms;
 
 impl Dialect for Rooms {
     fn id(&self) -> DialectId {
-        DialectId(0)
-    }
-
-    fn name(&self) -> &'static str {
-        "rooms"
+        DialectId::ROOMS
     }
 
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
@@ -32,6 +28,10 @@ impl Dialect for Rooms {
 
     fn accepts_binary(&self) -> bool {
         false
+    }
+
+    fn delivers_to_sender(&self) -> bool {
+        true
     }
 
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {

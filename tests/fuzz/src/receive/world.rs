@@ -80,12 +80,7 @@ impl World {
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
         let mut world = Self { shard, hub, metrics, outside, now, replies, outbox_bytes_max };
         world.hub.admission.admit(None, 0, 0).expect("no limit");
-        let newcomer = Newcomer {
-            peer: None,
-            dialect: Rooms.id(),
-            compression: Compression::None,
-            echo: script.is_echo(),
-        };
+        let newcomer = Newcomer { echo: script.is_echo(), ..Newcomer::default() };
         let key = world.shard.open(world.now, newcomer).expect("an empty shard");
         assert_eq!(key.slot, SLOT);
         world.end_tick();

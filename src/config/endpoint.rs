@@ -1,0 +1,283 @@
+//! Endpoints: the paths at which clients connect, and what holds for those that come by each.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Most endpoints: each request is compared with all of them.
+const ENDPOINTS_MAX: usize = 100;
+
+/// Most segments of a path.
+const SEGMENTS_MAX: usize = 16;
+
+/// Most rooms that an endpoint puts a connection into.
+const ROOMS_MAX: usize = 16;
+
+/// The dialects that an endpoint may speak.
+pub const DIALECTS: [&str; 4] = ["rooms", "channels", "topics", "tenants"];
+
+/// A path at which clients connect. The first whose path fits counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The path.
+    pub path: PathTemplate,
+    /// What is spoken where the client does not ask for a dialect by `Sec-WebSocket-Protocol`: one of [`DIALECTS`].
+    pub dialect: String,
+    /// Whether clients say who they are.
+    pub auth: Auth,
+    /// What becomes of those who may not come in.
+    pub auth_failure: AuthFailure,
+    /// The role that is asked for.
+    pub role: Option<String>,
+    /// Whether a client's own messages come back to it; none: as the dialect has it.
+    pub deliver_to_sender: Option<bool>,
+    /// Rooms that a connection is put into, with `{parameter}` of the path, `{user}` and `{tenant}`; those with a
+    /// name that is not known are left out.
+    pub rooms: Vec<String>,
+}
+
+/// Whether clients of an endpoint say who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auth {
+    /// Nobody is asked, and no token is looked at.
+    Off,
+    /// Who brings no token is anonymous; a bad token is refused.
+    #[default]
+    Optional,
+    /// Only who brings a good token comes in.
+    Required,
+}
+
+/// What becomes of a client that may not come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthFailure {
+    /// 401 or 403 in place of the upgrade.
+    #[default]
+    Refuse,
+    /// The upgrade and then a close with 4401 or 4403, which browsers can see.
+    Close,
+}
+
+/// A path with parameters, such as `/reports/{id}`: each is one segment that is not empty.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PathTemplate {
+    text: Box<str>,
+}
+
+impl PathTemplate {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        let segments = text.strip_prefix('/').ok_or("a path begins with a slash")?.split('/');
+        let mut names = Vec::new();
+        for (index, segment) in segments.enumerate() {
+            if index == SEGMENTS_MAX {
+                return Err(format!("a path has at most {SEGMENTS_MAX} segments"));
+            }
+            let inner = parameter(segment).unwrap_or(segment);
+            if inner.is_empty() || !inner.bytes().all(allowed) {
+                return Err(
+                    "a path has segments of letters, digits and -._~, or of such in braces".to_owned()
+                );
+            }
+            if let Some(name) = parameter(segment) {
+                if names.contains(&name) || ["user", "tenant"].contains(&name) {
+                    return Err(format!("{{{name}}} stands for something else already"));
+                }
+                names.push(name);
+            }
+        }
+        Ok(Self { text: text.into() })
+    }
+
+    /// The parameters of `path`, still percent-encoded, in their order; `None` if it does not fit.
+    pub fn parameters<'p>(&'p self, path: &'p str) -> Option<Vec<(&'p str, &'p str)>> {
+        let mut parts = path.split('/');
+        let mut found = Vec::new();
+        for segment in self.text.split('/') {
+            let part = parts.next()?;
+            match parameter(segment) {
+                Some(name) if !part.is_empty() => found.push((name, part)),
+                None if segment == part => {}
+                _ => return None,
+            }
+        }
+        parts.next().is_none().then_some(found)
+    }
+
+    /// The names of its parameters.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.text.split('/').filter_map(parameter)
+    }
+}
+
+/// The name of a segment in braces.
+fn parameter(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl Endpoint {
+    /// An endpoint that anybody may use, with or without a token.
+    ///
+    /// # Panics
+    /// If `path` is no path.
+    pub fn new(path: &str, dialect: &str) -> Self {
+        Self {
+            path: PathTemplate::parse(path).expect("a path"),
+            dialect: dialect.to_owned(),
+            auth: Auth::Optional,
+            auth_failure: AuthFailure::Refuse,
+            role: None,
+            deliver_to_sender: None,
+            rooms: Vec::new(),
+        }
+    }
+}
+
+/// An endpoint as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    path: String,
+    dialect: String,
+    #[serde(default)]
+    auth: Auth,
+    #[serde(default)]
+    auth_failure: AuthFailure,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deliver_to_sender: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rooms: Vec<String>,
+}
+
+impl Written {
+    fn check(self) -> Result<Endpoint, String> {
+        let Self { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms } = self;
+        let path = PathTemplate::parse(&path)?;
+        if !DIALECTS.contains(&dialect.as_str()) {
+            return Err(format!("dialect must be one of {}", DIALECTS.join(", ")));
+        }
+        if role.is_some() && auth != Auth::Required {
+            return Err("a role asks for auth: required".to_owned());
+        }
+        if rooms.len() > ROOMS_MAX {
+            return Err(format!("there are more than {ROOMS_MAX} rooms"));
+        }
+        for room in &rooms {
+            let mut rest = room.as_str();
+            while let Some((_, after)) = rest.split_once('{') {
+                let (name, after) = after.split_once('}').ok_or("a brace is not closed")?;
+                if !["user", "tenant"].contains(&name) && !path.names().any(|known| known == name) {
+                    return Err(format!("{{{name}}} in {room} is no parameter of the path"));
+                }
+                rest = after;
+            }
+        }
+        Ok(Endpoint { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms })
+    }
+}
+
+/// Reads endpoints from YAML or JSON.
+///
+/// # Errors
+/// What is wrong, with the number of the endpoint.
+pub(super) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let written: Vec<Written> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    if written.len() > ENDPOINTS_MAX {
+        return Err(format!("there are more than {ENDPOINTS_MAX} endpoints"));
+    }
+    let numbered = written.into_iter().enumerate();
+    numbered
+        .map(|(index, endpoint)| endpoint.check().map_err(|what| format!("endpoint {}: {what}", index + 1)))
+        .collect()
+}
+
+/// Writes endpoints so that [`parse_endpoints`] reads them back.
+pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
+    let written = endpoints.iter().cloned().map(|endpoint| {
+        let Endpoint { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms } = endpoint;
+        Written { path: path.to_string(), dialect, auth, auth_failure, role, deliver_to_sender, rooms }
+    });
+    serde_json::to_string(&written.collect::<Vec<_>>()).expect("text and booleans are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_gives_its_parameters() {
+        let path = PathTemplate::parse("/reports/{id}/of/{year}").unwrap();
+        assert_eq!(path.parameters("/reports/a%2Fb/of/7"), Some(vec![("id", "a%2Fb"), ("year", "7")]));
+        for other in
+            ["/reports//of/7", "/reports/a/of", "/reports/a/of/7/", "/reports/a/of/7/8", "reports/a/of/7"]
+        {
+            assert_eq!(path.parameters(other), None, "{other}");
+        }
+        assert_eq!(PathTemplate::parse("/ws").unwrap().parameters("/ws"), Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused() {
+        for text in ["", "ws", "/", "/ws/", "//", "/a b", "/{}", "/{a", "/{a}/{a}", "/{user}", "/a{b}"] {
+            assert!(PathTemplate::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_come_back_as_they_were_written() {
+        let text = r#"
+- path: /ws
+  dialect: topics
+- path: /api/{report}
+  dialect: tenants
+  auth: required
+  auth_failure: close
+  role: admin
+  deliver_to_sender: false
+  rooms: ["reports:{report}", "user:{user}:reports"]
+"#;
+        let read = parse_endpoints(text).unwrap();
+        assert_eq!(read[0], Endpoint::new("/ws", "topics"));
+        assert_eq!((read[1].auth, read[1].auth_failure), (Auth::Required, AuthFailure::Close));
+        assert_eq!(parse_endpoints(&show_endpoints(&read)).unwrap(), read);
+        assert_eq!(parse_endpoints(" ").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, what) in [
+            (r#"[{"path":"/ws","dialect":"Rooms"}]"#, "dialect must be one of"),
+            (r#"[{"path":"/ws"}]"#, "dialect"),
+            (r#"[{"path":"/ws","dialect":"rooms","x":1}]"#, "unknown field"),
+            (r#"[{"path":"/ws","dialect":"rooms","role":"admin"}]"#, "auth: required"),
+            (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b}"]}]"#, "{b} in a:{b}"),
+            (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b"]}]"#, "not closed"),
+            (r#"[{"path":"ws","dialect":"rooms"}]"#, "endpoint 1: a path begins"),
+        ] {
+            let error = parse_endpoints(text).unwrap_err();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! By which path a client comes, and as what.
+
+use crate::api::{self, ApiError};
+use crate::config::{Config, Endpoint};
+use crate::dialect::{DIALECTS, dialect};
+use crate::model::{Compression, DialectId, Identity, RoomName};
+use crate::shard::Newcomer;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What stands before a dialect's name in `Sec-WebSocket-Protocol`.
+const SUBPROTOCOL_PREFIX: &str = "fanwire.";
+
+/// Names and values of a path's parameters.
+type Parameters<'a> = Vec<(&'a str, String)>;
+
+/// Where a client came in.
+pub(super) enum Entrance<'a> {
+    /// The diagnostic echo.
+    Echo,
+    /// An endpoint, with the parameters of its path.
+    At { endpoint: &'a Endpoint, parameters: Parameters<'a> },
+}
+
+/// The endpoint of a path, if it is one's.
+///
+/// # Errors
+/// A 400 if a parameter is no text.
+pub(super) fn find<'a>(endpoints: &'a [Endpoint], path: &'a str) -> Result<Option<Entrance<'a>>, ApiError> {
+    let found = endpoints.iter().find_map(|endpoint| Some((endpoint, endpoint.path.parameters(path)?)));
+    let Some((endpoint, raw)) = found else { return Ok(None) };
+    let decoded = raw
+        .into_iter()
+        .map(|(name, value)| Ok((name, api::percent_decode(value, false, RoomName::BYTES_MAX, name)?)));
+    Ok(Some(Entrance::At { endpoint, parameters: decoded.collect::<Result<_, ApiError>>()? }))
+}
+
+impl Entrance<'_> {
+    /// The dialect that is spoken, and the subprotocol that says so if the client asked for one: the first of those it
+    /// asked for that is a dialect, else the endpoint's own when it names none of ours.
+    pub fn dialect(&self, asked: &[String]) -> Result<(DialectId, Option<String>), String> {
+        // An echo speaks no protocol, so it chooses none.
+        let Self::At { endpoint, .. } = self else { return Ok((DialectId::ROOMS, None)) };
+        for name in asked {
+            if let Some(dialect) = name.strip_prefix(SUBPROTOCOL_PREFIX).and_then(DialectId::by_name) {
+                return Ok((dialect, Some(name.clone())));
+            }
+        }
+        if let Some(unknown) = asked.iter().find(|name| name.starts_with(SUBPROTOCOL_PREFIX)) {
+            return Err(format!("unknown subprotocol {unknown:.64?}"));
+        }
+        Ok((DialectId::by_name(&endpoint.dialect).unwrap_or(DIALECTS[0].id()), None))
+    }
+
+    /// The connection that comes in.
+    pub fn newcomer(
+        &self,
+        config: &Config,
+        peer: Option<SocketAddr>,
+        dialect_id: DialectId,
+        compression: Compression,
+        agent: Option<Box<str>>,
+        identity: Option<Arc<Identity>>,
+    ) -> Newcomer {
+        let newcomer = Newcomer { peer, dialect: dialect_id, compression, agent, ..Newcomer::default() };
+        match self {
+            Self::Echo => Newcomer { echo: true, ..newcomer },
+            Self::At { endpoint, parameters } => {
+                let by_dialect = || config.deliver_to_sender && dialect(dialect_id).delivers_to_sender();
+                let rooms = endpoint
+                    .rooms
+                    .iter()
+                    .filter_map(|template| room(template, parameters, identity.as_deref()));
+                Newcomer {
+                    hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
+                    rooms: rooms.collect(),
+                    identity,
+                    ..newcomer
+                }
+            }
+        }
+    }
+}
+
+/// The room that a template names, if all its names are known.
+fn room(template: &str, parameters: &[(&str, String)], identity: Option<&Identity>) -> Option<RoomName> {
+    let value = |key: &str| match key {
+        "user" => identity?.user.as_deref(),
+        "tenant" => identity?.tenant.as_deref(),
+        _ => parameters.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str()),
+    };
+    let mut name = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (key, after) = after.split_once('}')?;
+        name.push_str(before);
+        name.push_str(value(key)?);
+        rest = after;
+    }
+    name.push_str(rest);
+    RoomName::new(&name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_rooms() {
+        let templates = ["reports:{id}", "all", "user:{user}", "{id}{id}"].map(str::to_owned);
+        let endpoint = Endpoint { rooms: templates.into(), ..Endpoint::new("/reports/{id}", "topics") };
+        let endpoints = [Endpoint::new("/ws", "rooms"), endpoint];
+        let rooms_of = |path: &str, identity: Option<Identity>| {
+            let entrance = find(&endpoints, path).unwrap().unwrap();
+            let newcomer = entrance.newcomer(
+                &Config::default(),
+                None,
+                DialectId::ROOMS,
+                Compression::None,
+                None,
+                identity.map(Arc::new),
+            );
+            newcomer.rooms.iter().map(|room| room.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let rooms = |path: &str| rooms_of(path, None);
+        assert_eq!(rooms("/reports/a%3Ab"), ["reports:a:b", "all", "a:ba:b"]);
+        let ann = Identity { user: Some("ann".into()), ..Identity::default() };
+        assert_eq!(rooms_of("/reports/1", Some(ann)), ["reports:1", "all", "user:ann", "11"]);
+        // What would be no name is left out.
+        assert_eq!(rooms("/reports/%0A"), ["all"]);
+        assert!(find(&endpoints, "/other").unwrap().is_none());
+        assert_eq!(find(&endpoints, "/reports/%ff").err().unwrap().status, 400);
+    }
+}

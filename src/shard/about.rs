@@ -1,0 +1,69 @@
+//! What a connection is told about itself, and the rooms that are its own.
+
+use super::commands::{Asked, user_of};
+use super::{Now, Shard};
+use crate::model::{Answer, Refusal, RequestId, RoomName};
+
+impl Shard {
+    /// The first message of a connection.
+    pub(super) fn greet(&mut self, now: Now, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let (client_id, identity, config) = (conn.id, conn.identity.clone(), self.config.clone());
+        let user = user_of(&identity);
+        self.answer(now, slot, &Answer::Connected { client_id, user, available: &config.available_rooms });
+    }
+
+    /// Makes a connection a member without being asked, and without an answer.
+    pub(super) fn put_into(&mut self, _now: Now, slot: u32, room: &RoomName) {
+        if let Err(refusal) = self.subscribe(slot, room.as_str()) {
+            self.metrics.refusals.inc(refusal.index());
+        }
+    }
+
+    /// What is known of a connection.
+    pub(super) fn status(&mut self, now: Now, slot: u32, id: RequestId<'_>) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        let rooms: Vec<RoomName> = conn
+            .memberships
+            .iter()
+            .filter_map(|membership| Some(self.rooms.get(membership.room)?.shared.name.clone()))
+            .collect();
+        let (client_id, identity) = (conn.id, conn.identity.clone());
+        let unix_ms = |ds: u32| now.unix_ms.saturating_sub(u64::from(now.ds().saturating_sub(ds)) * 100);
+        let (active_unix_ms, connected_unix_ms) = (unix_ms(conn.message_ds), unix_ms(conn.opened_ds));
+        let user = user_of(&identity);
+        let rooms = &rooms;
+        let answer = Answer::Status { client_id, user, rooms, active_unix_ms, connected_unix_ms, id };
+        self.answer(now, slot, &answer);
+    }
+
+    /// Joins the rooms `notifications:TENANT:USER:TYPE` of a connection's own user, as the AegisX platform document has
+    /// it.
+    pub(super) fn notifications<T: AsRef<str>>(
+        &mut self,
+        now: Now,
+        asked: Asked<'_>,
+        types: &[T],
+        raw: &str,
+    ) {
+        let Some(conn) = self.conns.at(asked.slot) else { return };
+        let identity = conn.identity.clone();
+        let own = identity.as_ref().and_then(|own| Some((own.tenant.as_deref()?, own.user.as_deref()?)));
+        let Some((tenant, user)) = own else {
+            return self.refuse(now, asked, Refusal::Unauthenticated);
+        };
+        let mut rooms = Vec::with_capacity(types.len());
+        for kind in types {
+            match RoomName::new(&format!("notifications:{tenant}:{user}:{}", kind.as_ref())) {
+                Ok(room) => rooms.push(room),
+                Err(_) => return self.refuse(now, asked, Refusal::RoomInvalid),
+            }
+        }
+        for room in &rooms {
+            if let Err(refusal) = self.subscribe(asked.slot, room.as_str()) {
+                return self.refuse(now, asked, refusal);
+            }
+        }
+        self.answer(now, asked.slot, &Answer::NotificationsJoined { types: raw });
+    }
+}
