@@ -118,6 +118,13 @@ impl Shard {
         }
     }
 
+    /// Tells the backend of the connections that are left when the shard ends: nothing else will.
+    pub fn tell_ends(&self) {
+        for (_, conn) in self.conns.iter().filter(|(_, conn)| !conn.echo) {
+            self.tell_end(conn.subject(), conn.closing().unwrap_or(CloseReason::ShuttingDown));
+        }
+    }
+
     fn rooms_of(&self, slot: u32) -> Vec<String> {
         let memberships = self.conns.at(slot).into_iter().flat_map(|conn| &conn.memberships);
         let rooms = memberships.take(ROOMS_MAX).filter_map(|membership| self.rooms.get(membership.room));
