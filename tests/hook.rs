@@ -3,7 +3,12 @@
 
 mod common;
 
-use common::{Act, Backend, Client, Heard, PATIENCE, SILENCE, Server, eventually, exchange};
+use common::{
+    Act, Backend, Client, Heard, PATIENCE, Program, SILENCE, Server, eventually, exchange, find_program,
+    free_port, left_out, tests_path,
+};
+use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Condvar, Mutex};
 
@@ -361,4 +366,91 @@ fn without_a_hook_there_is_no_trace_of_one() {
     client.send_text(r#"{"type":"cancel_report"}"#);
     client.expect_json(|error| assert_eq!(error["error"], "unknown message type"));
     assert!(!server.get("/metrics").body.contains("fanwire_hook"));
+}
+
+/// The backend of the README on a port, with `more` done to its server before it starts.
+fn readme_backend(port: u16, more: &str) -> String {
+    let readme = std::fs::read_to_string(tests_path("../README.md")).unwrap();
+    let examples = readme.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let example = examples.into_iter().find(|text| text.contains("Fanwire-Signature")).expect("an example");
+    let (before, _) = example.split_once("http.server.HTTPServer(").expect("its last line");
+    assert!(example.contains("9000"));
+    let server = "server = http.server.HTTPServer((\"127.0.0.1\", PORT), Backend)";
+    let server = server.replace("PORT", &port.to_string());
+    format!("{before}{server}\n{more}\nserver.serve_forever()\n")
+}
+
+fn start_python(script: &str, port: u16, secret: &str) -> Program {
+    let mut command = Command::new("python3");
+    let program = Program::start(command.args(["-c", script]).env("FANWIRE_HOOK_SECRET", secret));
+    eventually("the backend listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    program
+}
+
+fn assert_staff_only(server: &Server) {
+    let mut client = server.connect();
+    client.subscribe("chat");
+    client.send_text(r#"{"type":"subscribe","room":"staff"}"#);
+    client.expect_json(|error| assert_eq!(error["error"], "staff only", "{}", server.output()));
+}
+
+#[test]
+fn the_backend_of_the_readme_works() {
+    if find_program("python3").is_none() {
+        return left_out("the backend of the README", "python3");
+    }
+    let port = free_port();
+    let url = format!("--hook-url=http://127.0.0.1:{port}/");
+    let _backend = start_python(&readme_backend(port, ""), port, SECRET);
+    let flags = [url.as_str(), "--hook-events=connect,join"];
+    assert_staff_only(&Server::start_with(&flags, &[("FANWIRE_HOOK_SECRET", SECRET)]));
+    // It believes nobody who has another secret.
+    let stranger = Server::start_with(&flags, &[("FANWIRE_HOOK_SECRET", "another-secret")]);
+    assert_eq!(upgrade(&stranger, "/ws", &[]).status, 503);
+}
+
+/// A key and a certificate for 127.0.0.1.
+fn certificate(folder: &Path) -> bool {
+    let request = [
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=backend",
+        "-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE",
+        "-keyout key.pem -out certificate.pem",
+    ];
+    let arguments = request.join(" ");
+    let made = Command::new("openssl").current_dir(folder).args(arguments.split(' ')).output();
+    made.is_ok_and(|made| made.status.success())
+}
+
+#[test]
+fn over_https_the_certificate_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    if find_program("python3").is_none() || !certificate(folder.path()) {
+        return left_out("a backend over https", "python3 and openssl 1.1.1 or later");
+    }
+    let port = free_port();
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path in UTF-8").to_owned();
+    let tls = [
+        "import ssl".to_owned(),
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)".to_owned(),
+        format!("context.load_cert_chain({:?}, {:?})", path("certificate.pem"), path("key.pem")),
+        "server.socket = context.wrap_socket(server.socket, server_side=True)".to_owned(),
+    ];
+    let _backend = start_python(&readme_backend(port, &tls.join("\n")), port, SECRET);
+    let url = format!("--hook-url=https://127.0.0.1:{port}/");
+    let flags = [url.as_str(), "--hook-events=connect,join"];
+    let certificates = path("certificate.pem");
+    let trusting = [("FANWIRE_HOOK_SECRET", SECRET), ("SSL_CERT_FILE", &certificates)];
+    assert_staff_only(&Server::start_with(&flags, &trusting));
+
+    // Another name, by which the certificate is not known.
+    let other = url.replace("127.0.0.1", "localhost");
+    let server = Server::start_with(&[&other, "--hook-events=connect"], &trusting);
+    assert_eq!(upgrade(&server, "/ws", &[]).status, 503);
+    // Nobody vouches for it.
+    let strangers = tempfile::tempdir().expect("a folder");
+    assert!(certificate(strangers.path()));
+    let strange = strangers.path().join("certificate.pem");
+    let wary = [("FANWIRE_HOOK_SECRET", SECRET), ("SSL_CERT_FILE", strange.to_str().expect("UTF-8"))];
+    let server = Server::start_with(&flags, &wary);
+    assert_eq!(upgrade(&server, "/ws", &[]).status, 503);
 }
