@@ -2,6 +2,7 @@
 
 mod field;
 mod gcra;
+mod iso8601;
 mod json;
 mod json_scan;
 mod mutation;
@@ -11,6 +12,7 @@ mod wheel;
 
 pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
+pub use iso8601::push_iso8601;
 pub use json::json_depth_within;
 pub use json_scan::{JsonSlice, json_scan};
 #[cfg(all(feature = "mutations", debug_assertions))]

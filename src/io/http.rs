@@ -1,9 +1,9 @@
 //! HTTP on a shard: health, metrics, the API, and the upgrade to WebSocket. hyper parses; [`crate::api`] decides
 //! what a request is; this carries it out.
 
-use super::connect::{self, Admitted};
 use super::driver::Driver;
 use super::endpoint::{self, Entrance};
+use super::hook::connect::{self, Admitted};
 use super::reply::{HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
@@ -12,7 +12,7 @@ use crate::api::hook::Subject;
 use crate::api::{self, ApiError, Route};
 use crate::auth;
 use crate::config::Config;
-use crate::hub::Refused;
+use crate::hub::{METADATA_BYTES_MAX, Refused};
 use crate::metrics::{self, HandshakeFailure};
 use crate::model::{Compression, Refusal};
 use crate::shard::{Newcomer, To};
@@ -253,6 +253,21 @@ impl Http {
                 Some(room) => Ok(json(&room)),
                 None => Err(ApiError::not_found("no such room")),
             },
+            Route::PutRoom { name } => {
+                let body = self.body(request, config).await?;
+                let metadata = api::parse_room(&body, config.limits.json_depth_max, METADATA_BYTES_MAX)?;
+                let created = self.node.register(&name, metadata);
+                let created = created.map_err(|full| ApiError::new(507, "full", full.to_string()))?;
+                let mut reply = json(&api::RoomPut { created });
+                if created {
+                    *reply.status_mut() = StatusCode::CREATED;
+                }
+                Ok(reply)
+            }
+            Route::RemoveRoom { name } => match self.node.remove_room(&name).await {
+                Ok(removed) => Ok(json(&removed)),
+                Err(_) => Err(ApiError::unavailable("shutting down")),
+            },
             Route::Members { name, cursor, limit } => {
                 let members = self.node.members(&name, cursor, limit as usize).await;
                 match members.map_err(|_| ApiError::unavailable("shutting down"))? {
@@ -267,6 +282,15 @@ impl Http {
                 }
             }
             Route::Stats => Ok(json(&self.node.stats())),
+            route @ (Route::Connections { .. }
+            | Route::Connection { .. }
+            | Route::Disconnect { .. }
+            | Route::Join { .. }
+            | Route::Leave { .. }
+            | Route::User { .. }
+            | Route::DisconnectUser { .. }
+            | Route::Cleanup { .. }
+            | Route::Status) => super::connections::answer(&self.node, route).await,
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;
                 Ok(json(&api::SlowList { slow: slow.map_err(|_| ApiError::unavailable("shutting down"))? }))

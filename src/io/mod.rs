@@ -1,6 +1,6 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
-mod connect;
+mod connections;
 mod driver;
 mod endpoint;
 mod hook;

@@ -99,8 +99,7 @@ impl Shard {
                 Err(refusal) => self.refuse(now, Asked { slot, text, id }, refusal),
             },
             Command::Unsubscribe { room, id } => {
-                let kind = self.unsubscribe(slot, &room).map(Kind::After);
-                self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
+                self.leave_and_tell(now, slot, &room, id);
             }
             Command::Publish { room, event, data, id } => {
                 self.client_publish(now, Asked { slot, text, id }, &room, &event, data);
@@ -165,6 +164,13 @@ impl Shard {
         self.wide.leave(left.room, slot);
         self.leave_room(encoding, left);
         Some(id)
+    }
+
+    /// Ends a membership, if there is one, and tells that it has ended. Whether there was one.
+    pub(super) fn leave_and_tell(&mut self, now: Now, slot: u32, room: &str, id: RequestId<'_>) -> bool {
+        let left = self.unsubscribe(slot, room);
+        self.answer_of_kind(now, slot, &Answer::Unsubscribed { room, id }, left.map(Kind::After));
+        left.is_some()
     }
 
     /// Index of a connection's membership of a room.

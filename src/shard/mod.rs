@@ -49,6 +49,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tracking;
 mod turn;
 mod wide;
 #[cfg(test)]

@@ -49,13 +49,25 @@ impl Shard {
                 }
                 reply(slot.is_some());
             }
-            Request::Disconnect { to, reply } => {
+            Request::Disconnect { to, reason, reply } => {
                 let slot = self.find(to);
                 if let Some(slot) = slot {
-                    self.close(now, slot, CloseReason::Disconnected, sockets);
+                    let kind = CloseReason::Disconnected;
+                    let text = reason.as_deref().unwrap_or(kind.text());
+                    self.close_with(now, slot, kind, kind.code(), text, sockets);
                 }
                 reply(slot.is_some());
             }
+            Request::CloseAll { which, cursor, reason, text, reply } => {
+                reply(self.close_connections(now, &which, cursor, reason, text.as_deref(), sockets));
+            }
+            Request::Connections { which, cursor, limit, reply } => {
+                reply(self.find_connections(now, &which, cursor, limit));
+            }
+            Request::Connection { of, reply } => reply(self.find(of).and_then(|slot| self.info(now, slot))),
+            Request::Join { to, room, reply } => reply(self.join_for(now, to, &room)),
+            Request::PutOut { room, reply } => reply(self.put_out(now, &room)),
+            Request::Leave { to, room, reply } => reply(self.leave_for(now, to, &room)),
             Request::Members { room, cursor, limit, reply } => {
                 reply(self.members_here(room.as_str(), cursor, limit));
             }
@@ -106,7 +118,7 @@ impl Shard {
     }
 
     /// The slot of an open connection of this shard.
-    fn find(&self, id: ConnectionId) -> Option<u32> {
+    pub(super) fn find(&self, id: ConnectionId) -> Option<u32> {
         let slot = id.locator(self.hub.connection_key).slot;
         self.conns.at(slot).filter(|conn| conn.id == id && conn.is_open()).map(|_| slot)
     }

@@ -264,7 +264,7 @@ fn the_close_frame_of_a_peer_is_found_behind_a_message_under_way() {
     let (mut begin, mut rest) = (message[..20].to_vec(), message[20..].to_vec());
     world.receive(member, &mut begin);
     let to = world.shard.inspect(member).unwrap().id;
-    world.mail(Request::Disconnect { to, reply: Box::new(|found| assert!(found)) });
+    world.mail(Request::Disconnect { to, reason: None, reply: Box::new(|found| assert!(found)) });
     world.flush();
     world.receive(member, &mut rest);
     assert_eq!(world.closing(member), Some(CloseReason::Disconnected));

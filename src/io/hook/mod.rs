@@ -3,6 +3,7 @@
 //! A thread of its own, so that no shard waits for JSON, TLS or names, and so that the bounds (requests at once, what
 //! waits, the breaker) are the node's and not a shard's. What goes when is decided by [`crate::api::hook::Line`].
 
+pub(super) mod connect;
 mod worker;
 
 use super::http_client::{ClientLimits, ClientUrlError, HttpClient};

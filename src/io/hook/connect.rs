@@ -1,6 +1,6 @@
 //! The backend's say in who may connect.
 
-use super::hook::Hook;
+use super::Hook;
 use crate::api::hook::{Decision, Question, Subject, Verdict, What};
 use crate::config::HookEvent;
 use crate::model::Identity;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// What the backend says to a client that wants to connect.
-pub(super) enum Admitted {
+pub(in super::super) enum Admitted {
     /// It may, as this.
     As(Option<Arc<Identity>>),
     /// It may not; the text for it.
@@ -20,7 +20,7 @@ pub(super) enum Admitted {
 }
 
 /// Asks the backend, where there is one that wants to be asked. Whom it does not name stays who it was.
-pub(super) async fn ask(
+pub(in super::super) async fn ask(
     hook: Option<&Hook>,
     subject: Subject,
     uri: &Uri,
