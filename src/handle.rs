@@ -4,7 +4,7 @@ use crate::api::{
 };
 use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{CloseReason, ConnectionId, Refusal, RoomName, RoomNameError};
+use crate::model::{CloseReason, ConnectionId, Identity, RoomName, RoomNameError};
 use crate::shard::{Message, Request, To};
 use serde::Serialize;
 use std::hash::{BuildHasher, RandomState};
@@ -142,9 +142,9 @@ impl Handle {
         self.shared.cleanup(idle).await
     }
 
-    /// Makes a connection a member of a room and tells it, whatever the access rules say. The answer is the number of
-    /// the room's members on this node or why not; `None` if there is no such open connection.
-    pub fn join(&self, to: ConnectionId, room: &RoomName) -> Answer<Option<Result<u32, Refusal>>> {
+    /// Makes a connection a member of a room and tells it, as if it had asked: the rules for access hold. The answer is
+    /// the number of the room's members on this node, or why it may not; `None` if there is no such open connection.
+    pub fn join(&self, to: ConnectionId, room: &RoomName) -> Answer<Option<Result<u32, String>>> {
         let room = room.clone();
         self.shared.ask(self.shared.shard_of(to), |reply| Request::Join { to, room, reply })
     }
@@ -154,6 +154,14 @@ impl Handle {
     pub fn leave(&self, to: ConnectionId, room: &RoomName) -> Answer<Option<bool>> {
         let room = room.clone();
         self.shared.ask(self.shared.shard_of(to), |reply| Request::Leave { to, room, reply })
+    }
+
+    /// Says to one connection who it is from now on, or with `None` that it is nobody known. What it may do follows
+    /// from that at once, and memberships that the rules for access do not allow to it any more end. The answer says
+    /// whether there is such an open connection.
+    pub fn identify(&self, to: ConnectionId, identity: Option<Identity>) -> Answer<bool> {
+        let identity = identity.map(Arc::new);
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Identify { to, identity, reply })
     }
 
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.

@@ -1,3 +1,4 @@
+use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
 use super::hook::{self, HookEvent, HookEvents, OnFailure};
 use super::preset::{PRESETS, Preset};
@@ -63,6 +64,8 @@ pub(super) enum Kind {
     HookEvents(Place<HookEvents>),
     OnFailure(Place<OnFailure>),
     Rules(Place<Vec<RoomRule>>),
+    Access(Place<Vec<AccessRule>>),
+    AccessDefault(Place<AccessDefault>),
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
@@ -191,6 +194,8 @@ impl Kind {
             Self::HookEvents(at) => put(at(config), HookEvents::parse(value::split_list(text))),
             Self::OnFailure(at) => put(at(config), by_name(&ON_FAILURE, text)),
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
+            Self::Access(at) => put(at(config), access::parse_rules(text).ok()),
+            Self::AccessDefault(at) => put(at(config), by_name(&ACCESS_DEFAULTS, text)),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
                 put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
@@ -226,6 +231,8 @@ impl Kind {
             Self::HookEvents(at) => at(config).show(),
             Self::OnFailure(at) => name_of(&ON_FAILURE, at(config)),
             Self::Rules(at) => rule::show_rules(at(config)),
+            Self::Access(at) => access::show_rules(at(config)),
+            Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
             Self::Ignored { default } => default.to_owned(),
@@ -238,6 +245,7 @@ impl Kind {
     fn why_not(self, text: &str) -> Option<String> {
         match self {
             Self::Rules(_) => rule::parse_rules(text).err(),
+            Self::Access(_) => access::parse_rules(text).err(),
             Self::Endpoints(_) => endpoint::parse_endpoints(text).err(),
             _ => None,
         }
@@ -280,7 +288,10 @@ impl Kind {
             Self::Headers(_) => "names of header fields, separated by commas".to_owned(),
             Self::HookEvents(_) => format!("{}, separated by commas", HookEvent::LABELS.join(", ")),
             Self::OnFailure(_) => ON_FAILURE.map(|(name, _)| name).join(", "),
-            Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
+            Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
+            Self::Rules(_) | Self::Access(_) => {
+                "a list of rules, in the file or as JSON, see README.md".to_owned()
+            }
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
@@ -302,6 +313,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 const ON_FAILURE: [(&str, OnFailure); 2] = [("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)];
+const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
+    [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];

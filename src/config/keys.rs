@@ -82,6 +82,18 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Rules(|c| &mut c.room_rules),
         "History, last value, presence and overflow of rooms, by patterns of their names; the first match counts",
     ),
+    key(
+        "access_rules",
+        Kind::Access(|c| &mut c.access.rules),
+        "Who may join, publish, see who is present and get what is past, by patterns of rooms' names; the first match counts",
+    )
+    .reloaded(),
+    key(
+        "access_default",
+        Kind::AccessDefault(|c| &mut c.access.default),
+        "Whether clients may do everything or nothing in rooms that no access rule matches",
+    )
+    .reloaded(),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
     key(

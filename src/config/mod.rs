@@ -3,6 +3,7 @@
 //! One table, `keys`, tells each key's name, type, range and meaning. The names in the file, in the environment and
 //! on the command line, the help, the checks and what a reload may change all come from it.
 
+mod access;
 mod args;
 mod endpoint;
 mod error;
@@ -17,6 +18,7 @@ mod rule;
 mod settings;
 mod value;
 
+pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use args::{Command, Invocation, parse_args};
 pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
 pub use error::ConfigError;

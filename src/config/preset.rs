@@ -1,5 +1,6 @@
 //! Presets: the ports, paths and limits of the protocol documents.
 
+use super::access::AccessTable;
 use super::endpoint::{Auth, Endpoint};
 use super::settings::Config;
 use std::time::Duration;
@@ -36,16 +37,24 @@ impl Config {
     pub fn of_preset(preset: Preset) -> Self {
         let mut config = Self { preset, endpoints: endpoints(preset), ..Self::default() };
         match preset {
-            Preset::None | Preset::Rooms => {}
-            Preset::Channels => config.port = 3000,
+            Preset::None => {}
+            Preset::Rooms => config.access = AccessTable::open(),
+            Preset::Channels => {
+                config.port = 3000;
+                config.access = AccessTable::open();
+            }
             Preset::Topics => {
                 config.port = 3000;
+                config.access = AccessTable::topics();
                 config.limits.message_bytes_max = MIB;
                 config.times.ping_interval = Duration::from_secs(30);
                 config.times.idle_timeout = Duration::from_secs(300);
             }
             Preset::Tenants => {
                 config.port = 3000;
+                config.access = AccessTable::tenants();
+                // Its document has none, and no tenant is to reach another by the broadcast of another dialect.
+                config.client_broadcast = false;
                 config.limits.message_bytes_max = MIB;
                 config.times.idle_timeout = Duration::from_secs(120);
             }

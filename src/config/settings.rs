@@ -1,3 +1,4 @@
+use super::access::AccessTable;
 use super::endpoint::Endpoint;
 use super::hook::HookSettings;
 use super::preset::{self, Preset};
@@ -49,6 +50,8 @@ pub struct Config {
     pub available_rooms: Vec<String>,
     /// What holds for rooms, by the patterns of their names; the first that matches counts.
     pub room_rules: Vec<RoomRule>,
+    /// Who may do what in which rooms.
+    pub access: AccessTable,
     /// Whether clients may broadcast to all connections.
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
@@ -214,6 +217,7 @@ impl Default for Config {
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
             room_rules: Vec::new(),
+            access: AccessTable::protected(),
             client_broadcast: true,
             deliver_to_sender: true,
             echo: false,

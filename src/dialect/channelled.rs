@@ -1,7 +1,7 @@
 //! The shape of publications that `channels` and `topics` share.
 
+use super::json::push_time;
 use super::json::{push_number, push_string};
-use super::time::push_time;
 use super::whole::{Missing, push_whole};
 use crate::model::Publication;
 

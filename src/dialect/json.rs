@@ -1,5 +1,7 @@
 //! What the dialects that speak JSON share when they write.
 
+use crate::base::iso8601;
+
 use crate::model::ConnectionId;
 
 /// Appends `text` as a JSON string, quotes included.
@@ -66,6 +68,13 @@ pub(super) fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
         push_id(*id, out);
     }
     out.push(b']');
+}
+
+/// Appends a time, given as Unix time in milliseconds, as a string in ISO 8601.
+pub(super) fn push_time(unix_ms: u64, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(&iso8601(unix_ms));
+    out.push(b'"');
 }
 
 /// Appends a number in decimal.

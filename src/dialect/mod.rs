@@ -10,7 +10,6 @@ mod object;
 mod request;
 mod rooms;
 mod tenants;
-mod time;
 mod topics;
 mod whole;
 

@@ -1,7 +1,7 @@
 //! The objects that answers are: fields one after another.
 
+use super::json::push_time;
 use super::json::{push_id, push_ids, push_number, push_string, push_strings};
-use super::time::push_time;
 use crate::base::{json_depth_within, json_field, json_text};
 use crate::model::{Changed, ConnectionId, Position, RequestId, RoomName};
 use serde_json::Value;

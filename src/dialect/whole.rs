@@ -1,7 +1,7 @@
 //! Objects of a backend that are passed on as they are, but for what they lack.
 
+use super::json::push_time;
 use super::json::{push_number, push_string};
-use super::time::push_time;
 use crate::base::{json_field, json_scan};
 
 /// A field that is added where an object does not have it.

@@ -6,7 +6,7 @@ use crate::api::{
     ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionInfo, ConnectionList,
     MembersCursor, Put, Route, Status, StatusCounts, Taken, UserInfo, Which,
 };
-use crate::base::push_iso8601;
+use crate::base;
 use crate::model::CloseReason;
 use crate::shard::Request;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
         Route::Join { id, room } => {
             let asked = node.ask(node.shard_of(id), |reply| Request::Join { to: id, room, reply });
             let joined = asked.await.map_err(ended)?.ok_or_else(none)?;
-            let members = joined.map_err(|refusal| ApiError::new(409, "refused", refusal.text()))?;
+            let members = joined.map_err(|text| ApiError::new(409, "refused", text))?;
             json(&Put { members: members.into() })
         }
         Route::Leave { id, room } => {
@@ -65,9 +65,7 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
 }
 
 fn iso8601(unix_ms: u64) -> String {
-    let mut out = Vec::new();
-    push_iso8601(unix_ms, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&base::iso8601(unix_ms)).into_owned()
 }
 
 impl NodeShared {

@@ -2,11 +2,12 @@
 //! question is out, so that the order of its messages is kept and each connection has one such command at the most.
 //! The command travels with the question and comes back with the verdict; the shard keeps nothing of it.
 
+use super::access::Denial;
 use super::commands::Asked;
 use super::mail::{Mail, Request};
 use super::{Now, Reading, Shard, Sockets};
 use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Verdict, What};
-use crate::config::{HookEvent, HookEvents};
+use crate::config::{Action, HookEvent, HookEvents};
 use crate::model::{Answer, CloseReason, Command, ConnectionId, ORIGINAL_BYTES_MAX, Position, Refusal};
 use std::fmt;
 use std::sync::Arc;
@@ -55,12 +56,16 @@ impl Shard {
         let owned = |text: &str| text.to_owned();
         let (what, recover, id) = match command {
             Command::Subscribe { room, recover, id }
-                if events.has(HookEvent::Join) && self.membership(slot, room).is_none() =>
+                if events.has(HookEvent::Join)
+                    && self.membership(slot, room).is_none()
+                    && self.allowed(slot, room, Action::Subscribe).is_ok() =>
             {
                 (What::Join { room: owned(room) }, *recover, *id)
             }
             Command::Publish { room, event, data, id }
-                if events.has(HookEvent::Publish) && self.membership(slot, room).is_some() =>
+                if events.has(HookEvent::Publish)
+                    && self.membership(slot, room).is_some()
+                    && self.allowed(slot, room, Action::Publish).is_ok() =>
             {
                 let (room, event, data) = (Some(owned(room)), owned(event), data.map(owned));
                 (What::Publish { room, event, data }, None, *id)
@@ -150,16 +155,15 @@ impl Shard {
         match verdict {
             Verdict::Decided(Decision::Allow { .. }) => self.carry_out(now, asked, question.what, recover),
             Verdict::Decided(Decision::Refuse { reason }) => {
-                self.metrics.refusals.inc(Refusal::Backend.index());
-                self.error(now, asked, None, &reason);
+                self.deny(now, asked, Denial { refusal: Refusal::Backend, text: Some(reason.into()) });
             }
             Verdict::Replied(reply) => {
                 for message in &reply.messages {
                     let (event, data) = (message.event.as_str(), message.data.as_deref());
                     self.answer(now, slot, &Answer::Event { event, data, id: asked.id });
                 }
-                if let Some(text) = &reply.error {
-                    self.error(now, asked, None, text);
+                if let Some(text) = reply.error {
+                    self.deny(now, asked, Denial { refusal: Refusal::Backend, text: Some(text.into()) });
                 }
             }
             Verdict::Failed => self.refuse(now, asked, Refusal::BackendFailed),

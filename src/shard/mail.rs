@@ -2,7 +2,7 @@ use super::hook::Decided;
 use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::Loss;
-use crate::model::{CloseReason, ConnectionId, Position, Refusal, RoomName};
+use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +171,7 @@ pub enum Request {
         /// The room.
         room: RoomName,
         /// Told the members of the room or why not, if there is such an open connection.
-        reply: Reply<Option<Result<u32, Refusal>>>,
+        reply: Reply<Option<Result<u32, String>>>,
     },
     /// End one connection's membership of a room.
     Leave {
@@ -208,6 +208,15 @@ pub enum Request {
         to: ConnectionId,
         /// What it is told in place of the usual text, at most 123 bytes of it.
         reason: Option<String>,
+        /// Told whether the connection exists.
+        reply: Reply<bool>,
+    },
+    /// Say to one connection who it is from now on.
+    Identify {
+        /// The connection.
+        to: ConnectionId,
+        /// Who; `None`: nobody known.
+        identity: Option<Arc<Identity>>,
         /// Told whether the connection exists.
         reply: Reply<bool>,
     },

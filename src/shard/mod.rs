@@ -25,6 +25,7 @@
 //!   gets what came before the gap, and then the close frame.
 
 mod about;
+mod access;
 mod agents;
 mod backlog;
 mod budget;
@@ -197,6 +198,7 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
     /// Publications to very many members.
@@ -233,6 +235,7 @@ impl Shard {
         Self {
             index,
             hub,
+            gate: access::Gate::new(&config),
             config,
             metrics,
             handlers,

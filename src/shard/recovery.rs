@@ -8,6 +8,7 @@
 use super::backlog::charge;
 use super::palette::{EMPTY, Kind};
 use super::{BLOCKED, Now, Shard};
+use crate::config::Action;
 use crate::dialect::dialect;
 use crate::hub::{History, Room, Stored};
 use crate::model::{Answer, DialectId, Position, RequestId};
@@ -55,7 +56,11 @@ impl Shard {
         else {
             return;
         };
+        // Who may join but not have the past is answered as if there were none.
+        let has_past = (recover.is_some() || shared.policy.last_value)
+            && self.allowed(slot, room, Action::History).is_ok();
         let replay = match recover {
+            _ if !has_past => None,
             Some(seen) if log.has_offsets() => self.replay(slot, room, &history, seen),
             None if shared.policy.last_value && !was_member => {
                 let last = history.last().into_iter();

@@ -68,6 +68,13 @@ impl Shard {
             Request::Join { to, room, reply } => reply(self.join_for(now, to, &room)),
             Request::PutOut { room, reply } => reply(self.put_out(now, &room)),
             Request::Leave { to, room, reply } => reply(self.leave_for(now, to, &room)),
+            Request::Identify { to, identity, reply } => {
+                let slot = self.find(to);
+                if let Some(slot) = slot {
+                    self.identify(now, slot, identity);
+                }
+                reply(slot.is_some());
+            }
             Request::Members { room, cursor, limit, reply } => {
                 reply(self.members_here(room.as_str(), cursor, limit));
             }
@@ -81,7 +88,8 @@ impl Shard {
                 }
             }
             Request::Reconfigure(config) => {
-                self.config = config;
+                let old = std::mem::replace(&mut self.config, config);
+                self.change_access(&old);
                 self.hub.directory.set_history_bytes_max(self.config.limits.history_bytes_max);
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
                 for slot in slots {

@@ -4,7 +4,7 @@
 
 use super::{Now, Shard, Sockets};
 use crate::api::{ConnectionInfo, MembersCursor, ROOMS_SHOWN_MAX, Which};
-use crate::model::{CloseReason, ConnectionId, Refusal, RoomName};
+use crate::model::{CloseReason, ConnectionId, RoomName};
 
 /// Slots that one request looks at.
 const SCAN_MAX: u32 = 4096;
@@ -121,9 +121,10 @@ impl Shard {
         now: Now,
         to: ConnectionId,
         room: &RoomName,
-    ) -> Option<Result<u32, Refusal>> {
+    ) -> Option<Result<u32, String>> {
         let slot = self.find(to).filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.echo))?;
-        Some(self.subscribe(slot, room.as_str()).map(|joined| {
+        let joined = self.subscribe(slot, room.as_str()).map_err(|denial| denial.words().1.to_owned());
+        Some(joined.map(|joined| {
             let members = joined.client_count;
             self.welcome(now, slot, room.as_str(), joined, None, None);
             members

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::{AccessDefault, AccessTable, Actions};
 use std::time::Duration;
 
 /// The document's own example.
@@ -211,6 +212,17 @@ fn a_preset_gives_defaults_that_any_source_overrides() {
     for (_, preset) in PRESETS {
         assert_eq!(Config::of_preset(preset).validate(), Ok(()));
     }
+}
+
+#[test]
+fn no_rules_are_other_than_those_of_the_preset() {
+    let access = |file: &str| from(file, &[], &[]).unwrap().access;
+    assert_eq!(access("preset: topics"), AccessTable::topics());
+    assert_eq!(access("preset: topics\naccess_rules: []\n"), AccessTable::open());
+    let none_allowed = access("preset: tenants\naccess_rules:\n");
+    assert_eq!((none_allowed.rules.len(), none_allowed.default), (0, AccessDefault::Deny));
+    let one = access("access_rules:\n  - {room: \"user:{user}\", allow: []}\naccess_default: deny\n");
+    assert_eq!((one.rules.len(), one.rules[0].allow, one.default), (1, Actions::NONE, AccessDefault::Deny));
 }
 
 #[test]

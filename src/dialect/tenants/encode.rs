@@ -1,6 +1,6 @@
+use super::super::json::push_time;
 use super::super::json::{push_id, push_number, push_string};
 use super::super::object::{Object, unknown_type};
-use super::super::time::push_time;
 use super::super::whole::{Missing, push_whole};
 use crate::model::{Answer, Publication, Refusal, RequestId};
 
