@@ -117,6 +117,7 @@ impl Server {
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
         let config = Arc::new(config);
+        io::handle_admins(&shared, &mut handlers);
         let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
         let cores =

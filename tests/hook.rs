@@ -348,6 +348,7 @@ fn the_secret_is_in_no_log_and_needed() {
     let mut client = Client::connect_with(server.addr(), "/ws?token=abcdefgh", &[]);
     client.send_text(r#"{"type":"subscribe","room":"chat"}"#);
     client.expect_json(|error| assert_eq!(error["type"], "error"));
+    eventually("it is logged", || server.output().contains("did not want to answer"));
     let said = server.output();
     assert!(said.contains("connected"), "{said}");
     assert!(!said.contains(SECRET) && !said.contains("abcdefgh"), "{said}");

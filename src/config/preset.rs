@@ -75,6 +75,7 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
     let admin = || Endpoint {
         auth: Auth::Required,
         role: Some("admin".to_owned()),
+        admin: true,
         ..Endpoint::new("/ws/admin", "tenants")
     };
     match preset {

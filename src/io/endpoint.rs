@@ -72,6 +72,7 @@ impl Entrance<'_> {
                     .iter()
                     .filter_map(|template| room(template, parameters, identity.as_deref()));
                 Newcomer {
+                    admin: endpoint.admin,
                     hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
                     rooms: rooms.collect(),
                     identity,

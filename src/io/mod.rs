@@ -1,5 +1,6 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod admin;
 mod connections;
 mod driver;
 mod endpoint;
@@ -20,6 +21,7 @@ mod stream;
 mod sync;
 mod sys;
 
+pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use hook::Hook;
 pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};

@@ -248,7 +248,7 @@ impl Shard {
     fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(handler) = self.handlers.get(event).cloned() else {
+        let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
             return self.refuse(now, asked, Refusal::UnknownType);
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());

@@ -28,6 +28,8 @@ pub(super) struct Conn {
     pub opened_ds: u32,
     /// Sends every message back (see `echo`) and is told nothing else.
     pub echo: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
     pub state: State,

@@ -76,7 +76,7 @@ impl Shard {
                 (What::Publish { room: None, event: owned(event), data: data.map(owned) }, None, *id)
             }
             Command::Custom { event, data, id }
-                if events.has(HookEvent::Message) && self.handlers.get(event).is_none() =>
+                if events.has(HookEvent::Message) && !self.has_handler(slot, event) =>
             {
                 self.forward(now, Asked { slot, text, id: *id }, event, *data);
                 return true;
@@ -112,6 +112,10 @@ impl Shard {
             post(index, Mail::Request(Request::Decided(Box::new(decided))));
         });
         (backend.ask)(Question { subject, what }, answer);
+    }
+
+    fn has_handler(&self, slot: u32, event: &str) -> bool {
+        self.conns.at(slot).is_some_and(|conn| self.handlers.get(event, conn.admin).is_some())
     }
 
     /// Tells the backend that a connection has ended.

@@ -137,6 +137,8 @@ pub struct Newcomer {
     pub agent: Option<Box<str>>,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Rooms that it is put into, after its greeting.
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
@@ -153,6 +155,7 @@ impl Default for Newcomer {
             identity: None,
             agent: None,
             hears_itself: true,
+            admin: false,
             rooms: Vec::new(),
             echo: false,
         }
@@ -285,7 +288,8 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, echo } = newcomer;
+        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, admin, rooms, echo } =
+            newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -302,6 +306,7 @@ impl Shard {
             opened_ds: now.ds(),
             echo,
             hears_itself,
+            admin,
             state: State::Open,
             strikes: 0,
             forwarded: 0,

@@ -171,8 +171,12 @@ impl Worker {
             Err(ClientError::TooLarge(_)) => HookOutcome::Garbage,
             Err(_) => HookOutcome::Unreachable,
         };
-        if let Err(error) = &result {
-            tracing::debug!(event = job.event.name(), %error, "the backend did not answer");
+        match &result {
+            Err(error) => tracing::debug!(event = job.event.name(), %error, "the backend did not answer"),
+            Ok(answer) if !answer.status.is_success() => {
+                tracing::debug!(event = job.event.name(), status, "the backend did not want to answer");
+            }
+            Ok(_) => {}
         }
         let is_decision = job.event.is_decision();
         if is_decision {
