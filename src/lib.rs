@@ -97,10 +97,12 @@
 //! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real
 //! shards, hub and dialect, clients that join, publish, stall, break the rules, vanish and come back at random, a
 //! network of byte pipes, a clock that jumps, and an oracle that knows what each client must hear and what each
-//! counter must say. All of a run follows from its seed; what fails says which.
+//! counter must say. Some worlds have rooms with rules (history and recovery, overflow, presence), compression, echoes,
+//! rooms that are walked in steps from few members on, or shards that do not run for a while. All of a run follows from
+//! its seed; what fails says which.
 //!
 //! ```text
-//! cargo test --test simulation                                        # 3,000 seeds, about ten seconds
+//! cargo test --test simulation                                        # 3,000 seeds, a quarter of a minute
 //! FANWIRE_SIMULATION_SEED=7 cargo test --test simulation every_seed   # one seed again
 //! FANWIRE_SIMULATION_SEEDS=100000 cargo test --test simulation every_seed
 //! FANWIRE_SIMULATION_SECONDS=28800 cargo test --test simulation every_seed   # a night of seeds never run before

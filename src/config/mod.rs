@@ -16,6 +16,7 @@ mod preset;
 mod reload;
 mod rule;
 mod settings;
+mod tokens;
 mod value;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
@@ -29,3 +30,4 @@ pub use preset::Preset;
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use tokens::{Secret, TokenAlgorithm, Tokens};

@@ -3,6 +3,7 @@ use super::endpoint::Endpoint;
 use super::hook::HookSettings;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
+use super::tokens::Tokens;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// How clients say who they are.
+    pub tokens: Tokens,
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
     /// Rooms that the greeting of `topics` names.
@@ -214,6 +217,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            tokens: Tokens::default(),
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
             room_rules: Vec::new(),

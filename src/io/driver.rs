@@ -189,11 +189,15 @@ impl Driver {
     }
 
     fn adopt_now(&mut self, now: Now, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
+        let turned_away = newcomer.turned_away;
         let Some(key) = self.shard.open(now, newcomer) else { return false };
         if let Err(error) = self.sockets.insert(key, socket) {
             tracing::error!(%error, "cannot watch a new socket");
             self.shard.lost(key.slot, &mut self.sockets);
             return true;
+        }
+        if let Some(error) = turned_away {
+            self.shard.turn_away(now, key.slot, error, &mut self.sockets);
         }
         if !read.is_empty() {
             self.shard.receive(now, key.slot, read, &mut self.sockets);

@@ -4,17 +4,21 @@
 use super::driver::Driver;
 use super::endpoint::{self, Entrance};
 use super::hook::connect::{self, Admitted};
-use super::reply::{HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply};
+use super::identity;
+use super::reply::{
+    HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply, token_reply,
+};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::ShardStream;
 use crate::api::hook::Subject;
 use crate::api::{self, ApiError, Route};
 use crate::auth;
+use crate::auth::token::TokenError;
 use crate::config::Config;
 use crate::hub::{METADATA_BYTES_MAX, Refused};
 use crate::metrics::{self, HandshakeFailure};
-use crate::model::{Compression, Refusal};
+use crate::model::{Compression, Identity, Refusal};
 use crate::shard::{Newcomer, To};
 use crate::wire;
 use bytes::Bytes;
@@ -401,6 +405,11 @@ impl Http {
             let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
             if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
         });
+        let (identity, turned_away) = match self.identify(request, entrance) {
+            Ok(identity) => (identity, None),
+            Err(error) if entrance.tells_by_closing() => (None, Some(error)),
+            Err(error) => return token_reply(error),
+        };
         let (dialect, chosen) = match entrance.dialect(&handshake.protocols) {
             Ok(found) => found,
             Err(text) => {
@@ -421,13 +430,10 @@ impl Http {
             return full_reply("server is shutting down");
         }
         // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
-        let subject = Subject {
-            connection: None,
-            identity: None,
-            ip: peer.map(|peer| peer.ip()),
-            dialect: dialect.name(),
-        };
-        let hook = self.node.hook.as_deref().filter(|_| !matches!(entrance, Entrance::Echo));
+        let subject =
+            Subject { connection: None, identity, ip: peer.map(|peer| peer.ip()), dialect: dialect.name() };
+        let asks = turned_away.is_none() && !matches!(entrance, Entrance::Echo);
+        let hook = self.node.hook.as_deref().filter(|_| asks);
         let admitted = connect::ask(hook, subject, request.uri(), &config.path_prefix, headers).await;
         let identity = match admitted {
             Admitted::As(identity) => identity,
@@ -468,8 +474,30 @@ impl Http {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         let agent = text(request.headers(), &header::USER_AGENT).map(Box::from);
-        exchange.newcomer.set(Some(entrance.newcomer(config, peer, dialect, compression, agent, identity)));
+        let newcomer = Newcomer { peer, dialect, compression, identity, agent, ..Newcomer::default() };
+        exchange.newcomer.set(Some(Newcomer { turned_away, ..entrance.newcomer(config, newcomer) }));
         reply
+    }
+
+    /// Who wants to come in.
+    fn identify(
+        &self,
+        request: &Request<Incoming>,
+        entrance: &Entrance<'_>,
+    ) -> Result<Option<Arc<Identity>>, TokenError> {
+        let Some(endpoint) = entrance.endpoint() else { return Ok(None) };
+        let now_unix_s = self.node.clock.now().unix_ms / 1000;
+        let query = request.uri().query();
+        let who = identity::who(&self.node.tokens, endpoint, query, request.headers(), now_unix_s);
+        who.inspect_err(|error| {
+            self.metrics().token_failures.inc(error.index());
+            self.failed(if error.is_forbidden() {
+                HandshakeFailure::Forbidden
+            } else {
+                HandshakeFailure::Unauthorized
+            });
+            tracing::debug!(reason = error.label(), "token refused");
+        })
     }
 
     /// Moves an admitted connection from HTTP to the shard, with what was `read` beyond the handshake.

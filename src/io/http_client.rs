@@ -252,7 +252,7 @@ fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), ClientUrlError
         let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
         return Err(ClientUrlError::Certificates(why));
     }
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| ClientUrlError::Certificates(error.to_string()))?

@@ -59,8 +59,9 @@ impl ShardThread {
     async fn serve(self) -> io::Result<()> {
         let Self { parts, poll, node, metrics, tcp, unix, ready } = self;
         let shard = parts.index;
-        let driver =
-            Driver::new(Shard::new(parts), shard, poll, node.mailboxes.clone(), metrics.clone(), node.clock)?;
+        let mut machine = Shard::new(parts);
+        machine.set_tokens(node.tokens.clone());
+        let driver = Driver::new(machine, shard, poll, node.mailboxes.clone(), metrics.clone(), node.clock)?;
         let poll = driver::watch(&driver)?;
         let driver = Rc::new(RefCell::new(driver));
         let http = Http { driver: driver.clone(), node: node.clone(), shard, open: Rc::new(Cell::new(0)) };

@@ -4,7 +4,6 @@ use super::access::Denial;
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
-use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::config::Action;
@@ -118,8 +117,13 @@ impl Shard {
             Command::Notifications { types, raw } => {
                 self.notifications(now, Asked { slot, text, id: None }, &types, raw);
             }
-            Command::Authenticate { id, .. } => {
-                self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
+            Command::Authenticate { token, id } => {
+                let asked = Asked { slot, text, id };
+                match self.conns.at(slot) {
+                    Some(conn) if conn.may_authenticate => self.authenticate(now, asked, &token),
+                    // Shown to its sender alone, but a token all the same.
+                    _ => self.refuse(now, Asked { text: "", ..asked }, Refusal::UnknownType),
+                }
             }
             Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
         }
@@ -210,7 +214,7 @@ impl Shard {
         };
         let except = (!conn.hears_itself).then_some(slot);
         let published = self.publish(now, &shared, &publication, except);
-        if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+        if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, Some(shared));
         }
         if id.is_some() {
@@ -237,7 +241,7 @@ impl Shard {
         };
         let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
-        if self.hub.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+        if self.hub.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, None);
         }
         if id.is_some() {

@@ -36,6 +36,7 @@ mod encode;
 mod fanout;
 mod handlers;
 mod hook;
+mod identity;
 mod inspect;
 mod mail;
 mod ordered;
@@ -63,7 +64,10 @@ pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
 pub use sockets::{Sent, Sockets};
 pub use turn::Reading;
+#[doc(hidden)]
+pub use wide::WideLimits;
 
+use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
@@ -90,6 +94,7 @@ pub const LABELS: ShardLabels = ShardLabels {
     close_reasons: &CloseReason::LABELS,
     drop_reasons: &DropReason::LABELS,
     refusals: &Refusal::LABELS,
+    token_failures: &TokenError::LABELS,
 };
 
 /// Mark in `pending` of a connection with a backlog.
@@ -143,6 +148,10 @@ pub struct Newcomer {
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
+    /// Whether it may say who it is once it is connected.
+    pub may_authenticate: bool,
+    /// Why it is only told that it may not come in; see [`Shard::turn_away`].
+    pub turned_away: Option<TokenError>,
 }
 
 impl Default for Newcomer {
@@ -158,6 +167,8 @@ impl Default for Newcomer {
             admin: false,
             rooms: Vec::new(),
             echo: false,
+            may_authenticate: false,
+            turned_away: None,
         }
     }
 }
@@ -201,6 +212,8 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    /// By what tokens are checked.
+    tokens: Arc<TokenDesk>,
     gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
@@ -251,6 +264,7 @@ impl Shard {
             encoder: Encoder::default(),
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
+            tokens: Arc::default(),
             agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
             wide: Wide::default(),
@@ -288,8 +302,8 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, admin, rooms, echo } =
-            newcomer;
+        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, turned_away, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -306,6 +320,8 @@ impl Shard {
             opened_ds: now.ds(),
             echo,
             hears_itself,
+            may_authenticate,
+            warned: false,
             admin,
             state: State::Open,
             strikes: 0,
@@ -333,9 +349,11 @@ impl Shard {
             self.hub.encodings.add(Encoding::new(dialect, compression));
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        self.greet(now, slot);
-        for room in &rooms {
-            self.put_into(now, slot, room);
+        if turned_away.is_none() {
+            self.greet(now, slot);
+            for room in &rooms {
+                self.put_into(now, slot, room);
+            }
         }
         self.arm(now, slot);
         if let Some(drain) = &mut self.drain {

@@ -42,7 +42,10 @@ pub(in super::super) async fn ask(
     hook.ask(Question { subject, what }, Box::new(move |_, verdict| drop(sender.send(verdict))));
     match receiver.await {
         Ok(Verdict::Decided(Decision::Allow { identity: named })) => {
-            Admitted::As(named.map(Arc::new).or(identity))
+            let expires_unix_s = identity.as_ref().and_then(|known| known.expires_unix_s);
+            // Who says more of a client does not make its token last longer.
+            let named = named.map(|named| Arc::new(Identity { expires_unix_s, ..named }));
+            Admitted::As(named.or(identity))
         }
         Ok(Verdict::Decided(Decision::Refuse { reason })) => Admitted::Refused(reason),
         Ok(Verdict::Replied(_) | Verdict::Failed) | Err(_) => Admitted::Failed,
