@@ -62,6 +62,9 @@
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
+//! Who comes is let in by the same turns (`io/door.rs`): accepted, read, and opened where the first bytes are a plain
+//! request for WebSocket that is granted; all other HTTP goes to hyper. Both ways ask `io/upgrade.rs` who may come in.
+//!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
 //! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. A room with
 //! thousands of members on a shard gets its publications in steps: they wait in a line of the room's own, each turn

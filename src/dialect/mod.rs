@@ -7,6 +7,8 @@ mod channelled;
 mod channels;
 mod json;
 mod object;
+#[cfg(test)]
+mod properties;
 mod request;
 mod rooms;
 mod tenants;
@@ -52,6 +54,9 @@ pub trait Dialect: Sync {
 
     /// Whether a client's own messages come back to it, where the endpoint does not say.
     fn delivers_to_sender(&self) -> bool;
+
+    /// Whether clients may publish to rooms that they are no members of.
+    fn publishes_unjoined(&self) -> bool;
 
     /// Appends the text that members receive for `publication`.
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);

@@ -2,6 +2,7 @@
 
 mod admin;
 mod connections;
+mod door;
 mod driver;
 mod endpoint;
 mod hook;
@@ -10,6 +11,7 @@ mod http_client;
 mod identity;
 mod keys;
 mod listener;
+mod listening;
 mod log;
 pub mod mailbox;
 mod proxy;
@@ -22,6 +24,7 @@ mod stalled;
 mod stream;
 mod sync;
 mod sys;
+mod upgrade;
 
 pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};

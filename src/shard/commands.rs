@@ -189,19 +189,24 @@ impl Shard {
 
     fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        let Some(conn) = self.conns.at(slot) else { return };
-        let Some(index) = self.membership(slot, room) else {
+        let member_of = self.membership(slot, room).and_then(|index| {
+            let conn = self.conns.at(slot)?;
+            Some(conn.memberships[index].room)
+        });
+        let allowed = match member_of {
+            Some(local) => self.member_allowed(slot, local, Action::Publish),
             // Who may not publish is told that alone.
-            let denial = self.allowed(slot, room, Action::Publish).err();
-            return self.deny(now, asked, denial.unwrap_or_else(|| Refusal::NotSubscribed.into()));
+            None => self.allowed(slot, room, Action::Publish),
         };
-        let local = conn.memberships[index].room;
-        if let Err(denial) = self.member_allowed(slot, local, Action::Publish) {
+        if let Err(denial) = allowed {
             return self.deny(now, asked, denial);
         }
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(local) else { return };
-        let shared = Arc::clone(&joined.shared);
+        let shared = match member_of {
+            Some(local) => self.rooms.get(local).map(|room| Arc::clone(&room.shared)),
+            None if dialect(conn.dialect).publishes_unjoined() => self.hub.directory.get_or_remember(room),
+            None => return self.refuse(now, asked, Refusal::NotSubscribed),
+        };
         let identity = conn.identity.clone();
         let publication = Publication {
             event,
@@ -213,9 +218,19 @@ impl Shard {
             offset: None,
         };
         let except = (!conn.hears_itself).then_some(slot);
-        let published = self.publish(now, &shared, &publication, except);
-        if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
-            self.hold(slot, Some(shared));
+        let mut published = None;
+        // None where nobody is in it and nothing is remembered.
+        if let Some(mut shared) = shared {
+            published = self.publish(now, &shared, &publication, except);
+            // A room that the sender is not in may have been forgotten meanwhile: then there is a new one, or none.
+            while published.is_none() {
+                let Some(other) = self.hub.directory.get_or_remember(room) else { break };
+                shared = other;
+                published = self.publish(now, &shared, &publication, except);
+            }
+            if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
+                self.hold(slot, Some(shared));
+            }
         }
         if id.is_some() {
             let offset = published.and_then(|published| published.position).map(|position| position.offset);

@@ -31,7 +31,7 @@ impl Shard {
             Ok(identity) => {
                 let identity = Arc::new(identity);
                 self.answer(now, slot, &Answer::Authenticated { user: identity.user.as_deref(), id });
-                self.set_identity(now, slot, identity);
+                self.identify(now, slot, Some(identity));
             }
             Err(error) => {
                 self.metrics.token_failures.inc(error.index());
@@ -41,15 +41,6 @@ impl Shard {
                 self.answer(now, slot, &Answer::Error { refusal: None, text: error.told(), original, id });
             }
         }
-    }
-
-    /// A connection is somebody from now on.
-    fn set_identity(&mut self, now: Now, slot: u32, identity: Arc<Identity>) {
-        self.identify(now, slot, Some(identity));
-        if let Some(conn) = self.conns.at_mut(slot) {
-            conn.warned = false;
-        }
-        self.arm(now, slot);
     }
 
     /// Tells a client that its identity ends soon.

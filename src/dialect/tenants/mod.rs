@@ -36,6 +36,10 @@ impl Dialect for Tenants {
         false
     }
 
+    fn publishes_unjoined(&self) -> bool {
+        true
+    }
+
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
         encode::publication(publication, out);
     }

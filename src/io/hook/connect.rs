@@ -1,55 +1,62 @@
 //! The backend's say in who may connect.
 
+use super::super::reply::{full_reply, text_reply};
+use super::super::upgrade::{Asked, Candidate, Refused101};
 use super::Hook;
 use crate::api::hook::{Decision, Question, Subject, Verdict, What};
-use crate::config::HookEvent;
-use crate::model::Identity;
-use hyper::Uri;
+use crate::metrics::HandshakeFailure;
+use crate::model::{Identity, Refusal};
+use hyper::StatusCode;
 use hyper::header::HeaderMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What the backend says to a client that wants to connect.
-pub(in super::super) enum Admitted {
-    /// It may, as this.
-    As(Option<Arc<Identity>>),
-    /// It may not; the text for it.
-    Refused(String),
-    /// The backend cannot be asked, and that is a no.
-    Failed,
-}
-
-/// Asks the backend, where there is one that wants to be asked. Whom it does not name stays who it was.
+/// Asks the backend about a candidate, and who that is. Whom it does not name stays who it was.
+///
+/// # Errors
+/// That it says no, or cannot be asked.
 pub(in super::super) async fn ask(
-    hook: Option<&Hook>,
-    subject: Subject,
-    uri: &Uri,
+    hook: &Hook,
     path_prefix: &str,
-    headers: &HeaderMap,
-) -> Admitted {
-    let identity = subject.identity.clone();
-    let Some(hook) = hook.filter(|hook| hook.wants(HookEvent::Connect)) else {
-        return Admitted::As(identity);
+    asked: &Asked<'_>,
+    candidate: &mut Candidate,
+) -> Result<(), Box<Refused101>> {
+    let newcomer = &mut candidate.newcomer;
+    if newcomer.turned_away.is_some() {
+        return Ok(());
+    }
+    let subject = Subject {
+        connection: None,
+        identity: newcomer.identity.clone(),
+        ip: newcomer.peer.map(|peer| peer.ip()),
+        dialect: newcomer.dialect.name(),
     };
-    let path = uri.path();
+    let path = asked.target.path();
     let what = What::Connect {
         path: path.strip_prefix(path_prefix).unwrap_or(path).to_owned(),
-        query: uri.query().map(str::to_owned),
-        headers: shown(&hook.settings().headers, headers),
+        query: asked.target.query().map(str::to_owned),
+        headers: shown(&hook.settings().headers, asked.headers),
     };
     let (sender, receiver) = oneshot::channel();
     // A client that does not wait for the answer is no fault.
     hook.ask(Question { subject, what }, Box::new(move |_, verdict| drop(sender.send(verdict))));
-    match receiver.await {
+    let (failure, reply) = match receiver.await {
         Ok(Verdict::Decided(Decision::Allow { identity: named })) => {
-            let expires_unix_s = identity.as_ref().and_then(|known| known.expires_unix_s);
-            // Who says more of a client does not make its token last longer.
-            let named = named.map(|named| Arc::new(Identity { expires_unix_s, ..named }));
-            Admitted::As(named.or(identity))
+            if let Some(named) = named {
+                // Who says more of a client does not make its token last longer.
+                let expires_unix_s = newcomer.identity.as_ref().and_then(|known| known.expires_unix_s);
+                newcomer.identity = Some(Arc::new(Identity { expires_unix_s, ..named }));
+            }
+            return Ok(());
         }
-        Ok(Verdict::Decided(Decision::Refuse { reason })) => Admitted::Refused(reason),
-        Ok(Verdict::Replied(_) | Verdict::Failed) | Err(_) => Admitted::Failed,
-    }
+        Ok(Verdict::Decided(Decision::Refuse { reason })) => {
+            (HandshakeFailure::Backend, text_reply(StatusCode::FORBIDDEN, reason))
+        }
+        Ok(Verdict::Replied(_) | Verdict::Failed) | Err(_) => {
+            (HandshakeFailure::BackendFailed, full_reply(Refusal::BackendFailed.text()))
+        }
+    };
+    Err(Box::new(Refused101 { failure, token: None, reply }))
 }
 
 /// The fields of a head that the backend sees, as far as they are text.

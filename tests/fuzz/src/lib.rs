@@ -7,7 +7,7 @@
 //! | target | what reads | what it is held against |
 //! |---|---|---|
 //! | [`frames`] | `wire`: frames and messages | tungstenite, and itself in smaller pieces |
-//! | [`upgrade`] | `wire`, `auth`: handshake, origin, client address | tungstenite, the `url` crate, a plain reading of the RFC |
+//! | [`upgrade`] | `wire`, `auth`: request, handshake, origin, client address | hyper, tungstenite, the `url` crate, a plain reading of the RFC |
 //! | [`rooms`] | `dialect`: the native protocol | a grammar of JSON, `serde_json::Value` |
 //! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, `form_urlencoded` |
 //! | [`config`] | `config`: file, environment, flags | itself by another way |
