@@ -86,6 +86,15 @@ impl Shard {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
+        if self.handlers.backend().is_some() && self.put_aside(now, slot, text, &command) {
+            return;
+        }
+        self.allowed_command(now, slot, text, command);
+    }
+
+    /// Carries out what nobody else has to be asked about any more.
+    #[inline]
+    pub(super) fn allowed_command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),

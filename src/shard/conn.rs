@@ -1,6 +1,7 @@
 use super::Reading;
 use super::agents::AgentId;
 use super::backlog::Backlog;
+use crate::api::hook::Subject;
 use crate::base::Gcra;
 use crate::hub::Membership;
 use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
@@ -38,6 +39,8 @@ pub(super) struct Conn {
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
+    /// Messages of it that are on their way to the backend.
+    pub forwarded: u8,
     /// Whether what it sends is taken in.
     pub reading: Reading,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
@@ -100,6 +103,16 @@ impl Conn {
     /// The form in which it gets publications.
     pub fn encoding(&self) -> Encoding {
         Encoding::new(self.dialect, self.compression)
+    }
+
+    /// Who it is, for the backend.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            connection: Some(self.id),
+            identity: self.identity.clone(),
+            ip: self.ip(),
+            dialect: self.dialect.name(),
+        }
     }
 
     pub fn ip(&self) -> Option<IpAddr> {
