@@ -6,6 +6,7 @@
 mod json;
 mod rooms;
 
+use crate::base::json_field;
 use crate::model::{Answer, Command, DialectId, Publication, Refusal, RequestId};
 
 pub use rooms::Rooms;
@@ -42,6 +43,11 @@ pub trait Dialect: Sync {
 
     /// Whether a client's own messages come back to it, where the endpoint does not say.
     fn delivers_to_sender(&self) -> bool;
+
+    /// The `data` of a publication in the text that members receive for it: one JSON value, if it has any.
+    fn data_in<'t>(&self, text: &'t str) -> Option<&'t str> {
+        json_field(text, "data")
+    }
 
     /// Appends the text that members receive for `publication`.
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);
