@@ -38,7 +38,7 @@
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node | I/O, ask for the time |
 //! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
-//! | [`auth`] | origins, keys of the API | |
+//! | [`auth`] | origins, keys of the API, rules for access | keep a connection's state |
 //! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
 //! | [`shard`] | connections, outboxes, ticks, timers: the state machine | a system call, ask for the time |
 //! | [`io`] | sockets, poll, mailboxes, HTTP, clock | decide anything about rooms |
@@ -50,7 +50,7 @@
 //! 2. [`wire`] parses frames in that buffer and unmasks them there. Only the start of a frame that has not come whole
 //!    is copied, into a buffer that A has for that long.
 //! 3. The connection's [`dialect`] turns the text into `Command::Publish`. `data` stays a slice of what A sent.
-//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members, and
+//! 4. The shard checks A's rate, the rules for access and A's membership, then encodes the publication once for each dialect with members, and
 //!    compresses it once for each window that members keep, frame header and payload together, into the tick's palette.
 //! 5. The room's shared part tells which shards have members, by one atomic word each. For each of those the frame is
 //!    added to the batch that goes to its mailbox at the end of the turn; a mailbox wakes its shard only if it may sleep.
@@ -80,6 +80,8 @@
 //! - Members of a room that remembers all see its publications in the order of their offsets, without gaps but those that
 //!   a notice tells, from where the answer to their joining says. A recovery tells exactly what was missed, or says that
 //!   it cannot.
+//! - What a client does in a room is allowed by the rules for access at the time, and refused in the same words whether
+//!   the room exists or not. Memberships that they do not allow any more end.
 //! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
 //!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
 //! - Locks are taken in one order: a stripe of the directory, a room's history. Nothing blocks under them.

@@ -37,6 +37,13 @@ struct PublishBody<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RoomBody<'a> {
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BroadcastBody<'a> {
     #[serde(borrow, default)]
     event: Option<Text<'a>>,
@@ -72,6 +79,23 @@ pub fn parse_publish(body: &[u8], json_depth_max: u32) -> Result<PublishRequest<
 pub fn parse_broadcast(body: &[u8], json_depth_max: u32) -> Result<PublishRequest<'_>, ApiError> {
     let body: BroadcastBody<'_> = parse(body, json_depth_max)?;
     Ok(PublishRequest { room: None, event: event(body.event)?, data: data(body.data)? })
+}
+
+/// Reads the body of `PUT /v1/rooms/{name}`: `{"metadata":{...}}`, an object of at most `bytes_max` bytes; nothing at
+/// all is an empty one.
+pub fn parse_room(body: &[u8], json_depth_max: u32, bytes_max: usize) -> Result<&str, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok("{}");
+    }
+    let body: RoomBody<'_> = parse(body, json_depth_max)?;
+    let metadata = body.metadata.map_or("{}", RawValue::get);
+    if !metadata.starts_with('{') {
+        return Err(ApiError::bad_request("metadata must be an object"));
+    }
+    if metadata.len() > bytes_max {
+        return Err(ApiError::bad_request(format!("metadata is longer than {bytes_max} bytes")));
+    }
+    Ok(metadata)
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], json_depth_max: u32) -> Result<T, ApiError> {

@@ -2,13 +2,20 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
+mod connection_routes;
+mod connections;
 mod cursor;
 mod error;
 mod query;
 mod route;
 mod types;
 
-pub use body::{PublishRequest, parse_broadcast, parse_publish};
+pub use body::{PublishRequest, parse_broadcast, parse_publish, parse_room};
+pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
+pub use connections::{
+    BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, Put, ROOMS_SHOWN_MAX, Status, StatusCounts, Taken,
+    UserInfo, Which,
+};
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use query::percent_decode;
@@ -18,7 +25,7 @@ pub use route::{
 };
 pub use types::{
     Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage, RoomMessages,
-    ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,
 };
 
 /// Media type of every answer but the metrics.

@@ -1,3 +1,4 @@
+use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
@@ -57,12 +58,20 @@ pub(super) enum Kind {
     /// Never shown.
     Secrets(Place<Vec<String>>),
     Rules(Place<Vec<RoomRule>>),
+    Access(Place<Vec<AccessRule>>),
+    AccessDefault(Place<AccessDefault>),
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
     /// Accepted for the sake of the document, without effect. In bytes.
     Ignored {
         default: &'static str,
+    },
+    /// The same, a time; zero is allowed.
+    IgnoredTime {
+        default: &'static str,
+        min: Duration,
+        max: Duration,
     },
     Preset(Place<Preset>),
     Endpoints(Place<Vec<Endpoint>>),
@@ -178,6 +187,8 @@ impl Kind {
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
+            Self::Access(at) => put(at(config), access::parse_rules(text).ok()),
+            Self::AccessDefault(at) => put(at(config), by_name(&ACCESS_DEFAULTS, text)),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
                 put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
@@ -185,6 +196,10 @@ impl Kind {
             Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
             Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
             Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
+            Self::IgnoredTime { min, max, .. } => {
+                let time = value::parse_duration(text)?;
+                (time.is_zero() || (min..=max).contains(&time)).then_some(())
+            }
             Self::Preset(at) => put(at(config), by_name(&PRESETS, text)),
             Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints(text).ok()),
             Self::Texts(at) => put(at(config), list(text, parse_text)),
@@ -209,9 +224,11 @@ impl Kind {
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
             Self::Origins(at) | Self::Secrets(at) | Self::Texts(at) => at(config).join(","),
             Self::Rules(at) => rule::show_rules(at(config)),
+            Self::Access(at) => access::show_rules(at(config)),
+            Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
-            Self::Ignored { default } => default.to_owned(),
+            Self::Ignored { default } | Self::IgnoredTime { default, .. } => default.to_owned(),
             Self::Preset(at) => name_of(&PRESETS, at(config)),
             Self::Endpoints(at) => endpoint::show_endpoints(at(config)),
         }
@@ -221,6 +238,7 @@ impl Kind {
     fn why_not(self, text: &str) -> Option<String> {
         match self {
             Self::Rules(_) => rule::parse_rules(text).err(),
+            Self::Access(_) => access::parse_rules(text).err(),
             Self::Endpoints(_) => endpoint::parse_endpoints(text).err(),
             _ => None,
         }
@@ -242,7 +260,7 @@ impl Kind {
                 format!("0, or {} to {} (bytes, or with KiB, MiB)", size(min.into()), size(max.into()))
             }
             Self::Time { min, max, .. } => format!("{} to {} (such as 54s or 500ms)", time(min), time(max)),
-            Self::TimeOrOff { min, max, .. } => {
+            Self::TimeOrOff { min, max, .. } | Self::IgnoredTime { min, max, .. } => {
                 format!("0, or {} to {} (such as 54s or 500ms)", time(min), time(max))
             }
             Self::Address(_) => "an IPv4 or IPv6 address, or localhost".to_owned(),
@@ -256,7 +274,10 @@ impl Kind {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
             }
-            Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
+            Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
+            Self::Rules(_) | Self::Access(_) => {
+                "a list of rules, in the file or as JSON, see README.md".to_owned()
+            }
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
@@ -276,6 +297,9 @@ const SHARDS_MAX: usize = 1024;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
+    [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];

@@ -82,6 +82,18 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Rules(|c| &mut c.room_rules),
         "History, last value, presence and overflow of rooms, by patterns of their names; the first match counts",
     ),
+    key(
+        "access_rules",
+        Kind::Access(|c| &mut c.access.rules),
+        "Who may join, publish, see who is present and get what is past, by patterns of rooms' names; the first match counts",
+    )
+    .reloaded(),
+    key(
+        "access_default",
+        Kind::AccessDefault(|c| &mut c.access.default),
+        "Whether clients may do everything or nothing in rooms that no access rule matches",
+    )
+    .reloaded(),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
     key(
@@ -142,6 +154,7 @@ pub(super) const KEYS: &[Key] = &[
         "One message of a client, its fragments together",
     )
     .document("max_message_size")
+    .variable("WEBSOCKET_MAX_PAYLOAD")
     .reloaded(),
     key(
         "fragments_max",
@@ -235,7 +248,14 @@ pub(super) const KEYS: &[Key] = &[
         Kind::TimeOrOff { at: |c| &mut c.times.idle_timeout, min: SECOND, max: DAY },
         "Time without a message after which a connection is closed; 0: never",
     )
+    .variable("WEBSOCKET_CONNECTION_TIMEOUT")
     .reloaded(),
+    key(
+        "cleanup_interval",
+        Kind::IgnoredTime { default: "300s", min: SECOND, max: DAY },
+        "Accepted and without effect: an idle connection is closed when idle_timeout is over, without a sweep",
+    )
+    .variable("WEBSOCKET_CLEANUP_INTERVAL"),
     key(
         "handshake_timeout",
         Kind::Time { at: |c| &mut c.times.handshake_timeout, min: SECOND, max: Duration::from_secs(600) },

@@ -3,6 +3,7 @@
 //! One table, `keys`, tells each key's name, type, range and meaning. The names in the file, in the environment and
 //! on the command line, the help, the checks and what a reload may change all come from it.
 
+mod access;
 mod args;
 mod endpoint;
 mod error;
@@ -13,9 +14,11 @@ mod load;
 mod preset;
 mod reload;
 mod rule;
+mod service;
 mod settings;
 mod value;
 
+pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use args::{Command, Invocation, parse_args};
 pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
 pub use error::ConfigError;
@@ -24,4 +27,5 @@ pub use load::{Sources, load};
 pub use preset::Preset;
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
+pub use service::{Act, Messages, Past, Snapshot};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};

@@ -1,3 +1,4 @@
+use super::access::AccessTable;
 use super::endpoint::Endpoint;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
@@ -48,6 +49,8 @@ pub struct Config {
     pub available_rooms: Vec<String>,
     /// What holds for rooms, by the patterns of their names; the first that matches counts.
     pub room_rules: Vec<RoomRule>,
+    /// Who may do what in which rooms.
+    pub access: AccessTable,
     /// Whether clients may broadcast to all connections.
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
@@ -210,7 +213,8 @@ impl Default for Config {
             api_keys: Vec::new(),
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
-            room_rules: Vec::new(),
+            room_rules: preset::report_rules(),
+            access: AccessTable::protected(),
             client_broadcast: true,
             deliver_to_sender: true,
             echo: false,

@@ -3,13 +3,23 @@
 //!
 //! A further protocol is one more folder here and one more line in [`DIALECTS`].
 
+mod channelled;
+mod channels;
 mod json;
+mod object;
+mod request;
 mod rooms;
+mod tenants;
+mod topics;
+mod whole;
 
 use crate::base::json_field;
 use crate::model::{Answer, Command, DialectId, Publication, Refusal, RequestId};
 
+pub use channels::Channels;
 pub use rooms::Rooms;
+pub use tenants::Tenants;
+pub use topics::Topics;
 
 /// Bounds on what is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +68,7 @@ pub trait Dialect: Sync {
 }
 
 /// Every dialect, each at the index that is its id.
-pub static DIALECTS: [&dyn Dialect; 1] = [&Rooms];
+pub static DIALECTS: [&dyn Dialect; 4] = [&Rooms, &Channels, &Topics, &Tenants];
 
 /// The dialect of an id.
 ///

@@ -10,7 +10,7 @@ use super::stream::ShardStream;
 use crate::api::{self, ApiError, Route};
 use crate::auth;
 use crate::config::Config;
-use crate::hub::Refused;
+use crate::hub::{METADATA_BYTES_MAX, Refused};
 use crate::metrics::{self, HandshakeFailure};
 use crate::model::{Compression, Refusal};
 use crate::shard::{Newcomer, To};
@@ -29,6 +29,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -251,6 +252,21 @@ impl Http {
                 Some(room) => Ok(json(&room)),
                 None => Err(ApiError::not_found("no such room")),
             },
+            Route::PutRoom { name } => {
+                let body = self.body(request, config).await?;
+                let metadata = api::parse_room(&body, config.limits.json_depth_max, METADATA_BYTES_MAX)?;
+                let created = self.node.register(&name, metadata);
+                let created = created.map_err(|full| ApiError::new(507, "full", full.to_string()))?;
+                let mut reply = json(&api::RoomPut { created });
+                if created {
+                    *reply.status_mut() = StatusCode::CREATED;
+                }
+                Ok(reply)
+            }
+            Route::RemoveRoom { name } => match self.node.remove_room(&name).await {
+                Ok(removed) => Ok(json(&removed)),
+                Err(_) => Err(ApiError::unavailable("shutting down")),
+            },
             Route::Members { name, cursor, limit } => {
                 let members = self.node.members(&name, cursor, limit as usize).await;
                 match members.map_err(|_| ApiError::unavailable("shutting down"))? {
@@ -265,6 +281,15 @@ impl Http {
                 }
             }
             Route::Stats => Ok(json(&self.node.stats())),
+            route @ (Route::Connections { .. }
+            | Route::Connection { .. }
+            | Route::Disconnect { .. }
+            | Route::Join { .. }
+            | Route::Leave { .. }
+            | Route::User { .. }
+            | Route::DisconnectUser { .. }
+            | Route::Cleanup { .. }
+            | Route::Status) => super::connections::answer(&self.node, route).await,
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;
                 Ok(json(&api::SlowList { slow: slow.map_err(|_| ApiError::unavailable("shutting down"))? }))
@@ -389,6 +414,13 @@ impl Http {
                 return text_reply(StatusCode::BAD_REQUEST, error.to_string());
             }
         };
+        let batch = match endpoint::batch(request.uri().query()) {
+            Ok(batch) => batch,
+            Err(text) => {
+                self.failed(HandshakeFailure::BadRequest);
+                return text_reply(StatusCode::BAD_REQUEST, text);
+            }
+        };
         let hub = &self.node.hub;
         if hub.is_draining() {
             self.failed(HandshakeFailure::Draining);
@@ -422,7 +454,9 @@ impl Http {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
         }
         let agent = text(request.headers(), &header::USER_AGENT).map(Box::from);
-        exchange.newcomer.set(Some(entrance.newcomer(config, peer, dialect, compression, agent)));
+        let newcomer = entrance.newcomer(config, peer, dialect, compression, agent);
+        let batch = if newcomer.echo || newcomer.health { Duration::ZERO } else { batch };
+        exchange.newcomer.set(Some(Newcomer { batch, ..newcomer }));
         reply
     }
 

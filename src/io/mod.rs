@@ -1,5 +1,6 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod connections;
 mod driver;
 mod endpoint;
 mod http;

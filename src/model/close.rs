@@ -30,11 +30,13 @@ pub enum CloseReason {
     SlowConsumer,
     /// Disconnected by the API or the embedding program.
     Disconnected,
+    /// All is said: a health check has been answered.
+    Done,
 }
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
@@ -48,10 +50,11 @@ impl CloseReason {
         Self::RateLimited,
         Self::SlowConsumer,
         Self::Disconnected,
+        Self::Done,
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "peer_closed",
         "transport_lost",
         "protocol_error",
@@ -65,6 +68,7 @@ impl CloseReason {
         "rate_limited",
         "slow_consumer",
         "disconnected",
+        "done",
     ];
 
     /// Position in [`CloseReason::ALL`], for counters.
@@ -75,7 +79,7 @@ impl CloseReason {
     /// Close code sent to the peer.
     pub const fn code(self) -> u16 {
         match self {
-            Self::PeerClosed => 1000,
+            Self::PeerClosed | Self::Done => 1000,
             Self::TransportLost => 1006,
             Self::ProtocolError => 1002,
             Self::Unsupported => 1003,
@@ -94,7 +98,7 @@ impl CloseReason {
     /// Default reason text: says what to do. At most 123 bytes (RFC 6455 section 5.5).
     pub const fn text(self) -> &'static str {
         match self {
-            Self::PeerClosed | Self::TransportLost => "",
+            Self::PeerClosed | Self::TransportLost | Self::Done => "",
             Self::ProtocolError => "protocol error: send frames as RFC 6455 says",
             Self::Unsupported => "binary messages are not supported here: send text",
             Self::InvalidUtf8 => "text is not valid UTF-8",

@@ -1,11 +1,13 @@
 //! What clients ask for.
 
+use super::access::Denial;
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
 use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
+use crate::config::Action;
 use crate::dialect::{DecodeLimits, Rejected, dialect};
 use crate::model::{
     Answer, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId, Sender,
@@ -68,11 +70,17 @@ impl Shard {
     }
 
     pub(super) fn refuse(&mut self, now: Now, asked: Asked<'_>, refusal: Refusal) {
-        self.metrics.refusals.inc(refusal.index());
+        self.deny(now, asked, refusal.into());
+    }
+
+    /// Refuses a request, in the words of the rule that speaks against it where it has some.
+    pub(super) fn deny(&mut self, now: Now, asked: Asked<'_>, denial: Denial) {
+        self.metrics.refusals.inc(denial.refusal.index());
         let Asked { slot, text, id } = asked;
         let id = if mutated(Mutation::ForgetId) { None } else { id };
         let original = Some(&text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
-        self.answer(now, slot, &Answer::Error { refusal: Some(refusal), text: refusal.text(), original, id });
+        let (refusal, text) = denial.words();
+        self.answer(now, slot, &Answer::Error { refusal, text, original, id });
     }
 
     fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
@@ -82,11 +90,10 @@ impl Shard {
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
-                Err(refusal) => self.refuse(now, Asked { slot, text, id }, refusal),
+                Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
             },
             Command::Unsubscribe { room, id } => {
-                let kind = self.unsubscribe(slot, &room).map(Kind::After);
-                self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
+                self.leave_and_tell(now, slot, &room, id);
             }
             Command::Publish { room, event, data, id } => {
                 self.client_publish(now, Asked { slot, text, id }, &room, &event, data);
@@ -105,12 +112,18 @@ impl Shard {
             Command::Authenticate { id, .. } => {
                 self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
             }
-            Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
+            Command::Custom { event, data, id } => {
+                let asked = Asked { slot, text, id };
+                if !self.acted(now, asked, &event) {
+                    self.custom(now, asked, &event, data);
+                }
+            }
         }
     }
 
-    /// Makes a connection a member. Joining twice counts once.
-    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
+    /// Makes a connection a member, if the rules let it. Joining twice counts once.
+    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Denial> {
+        self.allowed(slot, room, Action::Subscribe)?;
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
             let local = conn.memberships[joined].room;
@@ -121,7 +134,7 @@ impl Shard {
         if limits.rooms_per_connection_max != 0
             && conn.memberships.len() >= limits.rooms_per_connection_max as usize
         {
-            return Err(Refusal::TooManyRooms);
+            return Err(Refusal::TooManyRooms.into());
         }
         let back = conn.memberships.len() as u32;
         let (membership, client_count) = self
@@ -136,7 +149,7 @@ impl Shard {
     }
 
     /// Ends a membership, if there is one. Returns the room's id.
-    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
+    pub(super) fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
         let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
         let conn = self.conns.at_mut(slot)?;
@@ -153,6 +166,13 @@ impl Shard {
         Some(id)
     }
 
+    /// Ends a membership, if there is one, and tells that it has ended. Whether there was one.
+    pub(super) fn leave_and_tell(&mut self, now: Now, slot: u32, room: &str, id: RequestId<'_>) -> bool {
+        let left = self.unsubscribe(slot, room);
+        self.answer_of_kind(now, slot, &Answer::Unsubscribed { room, id }, left.map(Kind::After));
+        left.is_some()
+    }
+
     /// Index of a connection's membership of a room.
     pub(super) fn membership(&self, slot: u32, room: &str) -> Option<usize> {
         let room = self.rooms.find(room)?;
@@ -161,11 +181,18 @@ impl Shard {
 
     fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        let Some(index) = self.membership(slot, room) else {
-            return self.refuse(now, asked, Refusal::NotSubscribed);
-        };
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
+        let Some(index) = self.membership(slot, room) else {
+            // Who may not publish is told that alone.
+            let denial = self.allowed(slot, room, Action::Publish).err();
+            return self.deny(now, asked, denial.unwrap_or_else(|| Refusal::NotSubscribed.into()));
+        };
+        let local = conn.memberships[index].room;
+        if let Err(denial) = self.member_allowed(slot, local, Action::Publish) {
+            return self.deny(now, asked, denial);
+        }
+        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(joined) = self.rooms.get(local) else { return };
         let shared = Arc::clone(&joined.shared);
         let identity = conn.identity.clone();
         let publication = Publication {
@@ -214,7 +241,7 @@ impl Shard {
         }
     }
 
-    fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+    pub(super) fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(handler) = self.handlers.get(event).cloned() else {

@@ -25,6 +25,7 @@
 //!   gets what came before the gap, and then the close frame.
 
 mod about;
+mod access;
 mod agents;
 mod backlog;
 mod budget;
@@ -46,11 +47,13 @@ mod presence;
 mod receive;
 mod recovery;
 mod requests;
+mod route;
 mod sockets;
 mod terms;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tracking;
 mod turn;
 mod wide;
 #[cfg(test)]
@@ -150,6 +153,8 @@ pub struct Newcomer {
     pub route: Option<Route>,
     /// Time over which what it is sent is put together; zero: each message is a frame.
     pub batch: Duration,
+    /// Whether it is only to hear that the server is there.
+    pub health: bool,
 }
 
 impl Default for Newcomer {
@@ -166,6 +171,7 @@ impl Default for Newcomer {
             echo: false,
             route: None,
             batch: Duration::ZERO,
+            health: false,
         }
     }
 }
@@ -209,6 +215,7 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
     /// When what waits for held connections is let out.
@@ -248,6 +255,7 @@ impl Shard {
         Self {
             index,
             hub,
+            gate: access::Gate::new(&config),
             config,
             metrics,
             handlers,
@@ -299,8 +307,19 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, echo, route, batch } =
-            newcomer;
+        let Newcomer {
+            peer,
+            dialect,
+            compression,
+            identity,
+            agent,
+            hears_itself,
+            rooms,
+            echo,
+            route,
+            batch,
+            health,
+        } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -344,9 +363,10 @@ impl Shard {
             self.hub.encodings.add(encoding);
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        self.greet(now, slot);
-        for room in &rooms {
-            self.put_into(now, slot, room);
+        if health {
+            self.tell_health(now, slot);
+        } else {
+            self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);
         if let Some(drain) = &mut self.drain {

@@ -386,6 +386,16 @@ impl Shard {
         }
     }
 
+    /// Begins to close a connection that nothing waits for and that is in no room, at the end of the tick.
+    pub(super) fn close_at_once(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
+        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
+        conn.state = State::Closing { reason, peer_closed: false, deaf: false, deadline_ds };
+        self.metrics.closes.add(reason.index(), 1);
+        let entry = self.palette.push_answer(|out| wire::write_close(out, reason.code(), reason.text()));
+        self.owe(slot, entry);
+    }
+
     fn has_backlog(&self, slot: u32) -> bool {
         self.conns.at(slot).is_some_and(|conn| conn.backlog.is_some())
     }

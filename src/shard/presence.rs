@@ -8,6 +8,7 @@ use super::commands::Asked;
 use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
+use crate::config::Action;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal};
@@ -149,6 +150,9 @@ impl Shard {
     /// Answers a member that asks who is in a room.
     pub(super) fn presence(&mut self, now: Now, asked: Asked<'_>, room: &str, limit: u32) {
         let Asked { slot, id, .. } = asked;
+        if let Err(denial) = self.allowed(slot, room, Action::Presence) {
+            return self.deny(now, asked, denial);
+        }
         let shared = self.membership(slot, room).and_then(|_| {
             let local = self.rooms.find(room)?;
             Some(Arc::clone(&self.rooms.get(local)?.shared))

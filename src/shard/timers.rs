@@ -91,6 +91,7 @@ impl Shard {
             self.arm(now, slot);
         }
         self.drain_due(now, sockets);
+        self.review_step(now);
         self.tell_changes(now);
         self.drain_step(now, sockets);
         if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {

@@ -110,7 +110,7 @@ impl Shard {
 
     /// Whether another turn is due at once, although nothing new has come.
     pub fn has_more(&self) -> bool {
-        self.turn.has_put_off() || !self.wide.is_empty()
+        self.turn.has_put_off() || !self.wide.is_empty() || self.gate.has_review()
     }
 
     /// Handles the mail that earlier turns have put off. To be called before a turn takes new mail.

@@ -330,7 +330,7 @@ fn everybody_gets_what_is_for_all_in_steps_too() {
     let to = world.shard.inspect(left).unwrap().id;
     world.shard.mail(
         NOW,
-        Mail::Request(Request::Disconnect { to, reply: Box::new(|_| {}) }),
+        Mail::Request(Request::Disconnect { to, reason: None, reply: Box::new(|_| {}) }),
         &mut world.wires,
     );
     world.settle();

@@ -229,7 +229,7 @@ impl World {
                 let connection = self.random.below(self.clients.len());
                 let site = self.clients[connection].site;
                 let (reply, to) = (self.sites[site].inbox.reply(), self.model.peers[connection].id);
-                let mail = Mail::Request(Request::Disconnect { to, reply });
+                let mail = Mail::Request(Request::Disconnect { reason: None, to, reply });
                 let parcel = Parcel { mail, told: Told::Disconnect { connection }, bytes: 0 };
                 return self.sites[site].inbox.push(self.plan.shards, parcel);
             }

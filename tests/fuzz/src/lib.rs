@@ -14,7 +14,9 @@
 //! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
 //! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
 //! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
+//! | [`access`] | `auth`: names of rooms against the rules for access | a plain reading of the rules |
 //!
+pub mod access;
 pub mod api;
 pub mod config;
 pub mod deflate;
@@ -30,7 +32,7 @@ pub mod upgrade;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
@@ -39,4 +41,5 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("proxy", proxy::check),
     ("deflate", deflate::check),
     ("receive", receive::check),
+    ("access", access::check),
 ];

@@ -119,3 +119,8 @@ fn deflate() {
 fn receive() {
     replay("receive");
 }
+
+#[test]
+fn access() {
+    replay("access");
+}
