@@ -240,7 +240,7 @@ impl Written {
 ///
 /// # Errors
 /// What is wrong, with the number of the endpoint.
-pub(super) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+pub(crate) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -20,6 +20,8 @@ mod value;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use args::{Command, Invocation, parse_args};
+#[cfg(test)]
+pub(crate) use endpoint::parse_endpoints;
 pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
 pub use error::ConfigError;
 pub use file::read_file;

@@ -11,6 +11,8 @@ mod chunk;
 mod parts;
 mod release;
 
+#[cfg(test)]
+pub use chunk::frame_len;
 pub use chunk::frames_after;
 pub use parts::{Bounds, Made};
 pub use release::payload;

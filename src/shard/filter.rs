@@ -193,3 +193,12 @@ fn whole(number: f64) -> Option<i128> {
     let fits = number.fract() == 0.0 && number.abs() <= 2f64.powi(64);
     fits.then_some(number as i128)
 }
+
+#[cfg(test)]
+impl Filters {
+    /// Number of different filters that connections have.
+    pub fn len(&self) -> usize {
+        assert_eq!(self.entries.len(), self.by_fields.len());
+        self.entries.len()
+    }
+}

@@ -90,7 +90,7 @@ impl Shard {
         self.ensure_backlog(slot);
         let Some(conn) = self.conns.at(slot) else { return Ok(()) };
         let (refused, waits) = match (&conn.backlog, &conn.terms) {
-            (Some(backlog), Some(terms)) => (backlog.refused, terms.due_ms.is_some()),
+            (Some(backlog), Some(_)) => (backlog.refused, self.pace.is_set(slot)),
             _ => return Ok(()),
         };
         let (tag, silent) = match (held, self.palette.kind(entry)) {

@@ -26,8 +26,8 @@ pub(super) struct Terms {
     pub filter: Option<FilterId>,
     /// When publications were last let out, in ms of the shard's clock; `None`: never.
     pub released_ms: Option<u64>,
-    /// When they next are, in ms of the shard's clock, if any wait; `None`: that has not been thought of yet.
-    pub due_ms: Option<u64>,
+    /// Whether the time of those that wait has come; before, a timer is set.
+    pub is_due: bool,
     /// Whether the connection stands on the dirty list although it is held.
     pub noted: bool,
 }
@@ -47,7 +47,7 @@ impl Terms {
 
     /// When publications that have just begun to wait are let out. Timers of a second and more have the granularity
     /// of a tenth, as so few different moments keep a shard from waking up for each connection.
-    pub fn due(&self, now_ms: u64) -> u64 {
+    pub fn due_ms(&self, now_ms: u64) -> u64 {
         let paced_ms = self.released_ms.map_or(0, |ms| ms + u64::from(self.interval_ms));
         let due_ms = paced_ms.max(now_ms + u64::from(self.batch_ms));
         if due_ms > now_ms + 1000 { due_ms.next_multiple_of(100) } else { due_ms }

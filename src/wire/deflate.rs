@@ -89,7 +89,7 @@ impl Inflater {
 
     /// The text that was compressed by a [`Deflater`] of this process, however long it is. `None` if it was not.
     pub fn inflate_own(&mut self, payload: &[u8]) -> Option<&str> {
-        self.run(payload, usize::MAX, ProtocolError::TooBig).ok()?;
+        self.run(payload, isize::MAX as usize, ProtocolError::TooBig).ok()?;
         std::str::from_utf8(&self.out).ok()
     }
 

@@ -39,7 +39,7 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let Some(terms) = conn.terms.as_mut() else { return };
         // What waits is thought about anew at the end of the tick.
-        terms.due_ms = None;
+        terms.is_due = false;
         self.pace.clear(slot);
         let list = self.pending[slot as usize];
         if conn.holds() && list != BLOCKED {
@@ -105,6 +105,12 @@ impl Shard {
     pub(super) fn drain_due(&mut self, now: Now, sockets: &mut impl Sockets) {
         for _ in 0..DRAINED_MAX {
             let Some(slot) = self.pace.pop_expired(now.ms()) else { break };
+            let Some(conn) = self.conns.at_mut(slot) else { continue };
+            // Perhaps an answer that nothing may come after has taken along all that waited.
+            let waits = conn.backlog.as_ref().is_some_and(|backlog| backlog.has_queue());
+            if let Some(terms) = conn.terms.as_mut() {
+                terms.is_due = waits;
+            }
             self.drain_backlog(now, slot, sockets);
         }
     }
@@ -121,13 +127,16 @@ impl Shard {
         }
         let mut keeps = holds;
         if holds && backlog.has_queue() && !backlog.has_ahead() {
-            let due_ms = terms.due_ms.unwrap_or_else(|| terms.due(now.ms()));
-            terms.due_ms = Some(due_ms);
-            if due_ms <= now.ms() {
-                (terms.released_ms, terms.due_ms) = (Some(now.ms()), None);
+            if !terms.is_due && !self.pace.is_set(slot) {
+                let due_ms = terms.due_ms(now.ms());
+                terms.is_due = due_ms <= now.ms();
+                if !terms.is_due {
+                    self.pace.set(slot, due_ms);
+                }
+            }
+            if terms.is_due {
+                (terms.released_ms, terms.is_due) = (Some(now.ms()), false);
                 keeps = false;
-            } else {
-                self.pace.set(slot, due_ms);
             }
         }
         if !keeps {
@@ -147,3 +156,14 @@ impl Shard {
         self.give_budget(given);
     }
 }
+
+#[cfg(test)]
+mod filter_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod route_tests;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
