@@ -62,6 +62,9 @@
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
+//! Who comes is let in by the same turns (`io/door.rs`): accepted, read, and opened where the first bytes are a plain
+//! request for WebSocket that is granted; all other HTTP goes to hyper. Both ways ask `io/upgrade.rs` who may come in.
+//!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
 //! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. A room with
 //! thousands of members on a shard gets its publications in steps: they wait in a line of the room's own, each turn
@@ -97,10 +100,12 @@
 //! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real
 //! shards, hub and dialect, clients that join, publish, stall, break the rules, vanish and come back at random, a
 //! network of byte pipes, a clock that jumps, and an oracle that knows what each client must hear and what each
-//! counter must say. All of a run follows from its seed; what fails says which.
+//! counter must say. Some worlds have rooms with rules (history and recovery, overflow, presence), compression, echoes,
+//! rooms that are walked in steps from few members on, or shards that do not run for a while. All of a run follows from
+//! its seed; what fails says which.
 //!
 //! ```text
-//! cargo test --test simulation                                        # 3,000 seeds, about ten seconds
+//! cargo test --test simulation                                        # 3,000 seeds, a quarter of a minute
 //! FANWIRE_SIMULATION_SEED=7 cargo test --test simulation every_seed   # one seed again
 //! FANWIRE_SIMULATION_SEEDS=100000 cargo test --test simulation every_seed
 //! FANWIRE_SIMULATION_SECONDS=28800 cargo test --test simulation every_seed   # a night of seeds never run before

@@ -1,3 +1,4 @@
+use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
@@ -75,7 +76,7 @@ impl Server {
         Builder::default()
     }
 
-    fn start(config: Config, handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
+    fn start(config: Config, mut handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
         if let Err(error) = io::raise_open_files() {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
@@ -94,6 +95,9 @@ impl Server {
             .collect::<std::io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
+        let policy = io::token_policy(&config.tokens)
+            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
+        let tokens = Arc::new(TokenDesk::new(policy));
         let random = RandomState::new();
         let shared = Arc::new(NodeShared {
             hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
@@ -101,11 +105,16 @@ impl Server {
             metrics: NodeMetrics::new(shards, &LABELS),
             rate: Default::default(),
             clock: Clock::start(),
+            tokens: tokens.clone(),
             log,
             stop: tokio::sync::watch::Sender::new(false),
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
+        if let Some(url) = &config.tokens.jwks_url {
+            io::start_fetching(url, tokens, shared.stop.subscribe())?;
+        }
         let config = Arc::new(config);
+        io::handle_admins(&shared, &mut handlers);
         let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
         let cores =
@@ -166,6 +175,11 @@ impl Server {
     /// Takes over what can change while running. The result names what changed and what needs a restart.
     pub fn reload(&mut self, new: &Config) -> Reload {
         let (config, reload) = self.config.reloaded(new);
+        // Always: a file of the same name may have other keys.
+        match io::token_policy(&config.tokens) {
+            Ok(policy) => self.shared.tokens.replace(&policy),
+            Err(error) => tracing::error!(%error, "the keys of tokens are not taken over"),
+        }
         let config = Arc::new(config);
         for shard in 0..self.threads.len() {
             self.shared.post(shard, Request::Reconfigure(config.clone()));

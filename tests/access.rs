@@ -217,11 +217,10 @@ fn a_changed_identity_counts_at_once_and_ends_memberships() {
         < {"type":"error","error":"permission denied","timestamp":"*ms"}
         "#,
     );
-    assert_eq!(
-        ["admin:x", "tenant:a1:x", "user:1", "chat"].map(|room| server.publish(room, 7)),
-        [0, 1, 1, 1]
-    );
+    assert_eq!(server.publish("admin:x", 7), 0);
     for room in ["tenant:a1:x", "user:1", "chat"] {
+        // One after the other: publications of different rooms may change places.
+        assert_eq!(server.publish(room, 7), 1);
         client.expect_json(|message| assert_eq!(message["room"], room));
     }
     // As nobody.

@@ -45,7 +45,15 @@ fn every_series_stands_for_every_shard() {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE fanwire_"));
     let families: Vec<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
     // Of the whole node, not of a shard.
-    let node = ["uptime_seconds", "history_bytes", "history_rooms", "history_evictions", "log_lines_lost"];
+    let node = [
+        "uptime_seconds",
+        "history_bytes",
+        "history_rooms",
+        "history_evictions",
+        "log_lines_lost",
+        "jwks_fetches",
+        "jwks_fetch_failures",
+    ];
     for family in families.iter().filter(|family| !node.contains(family)) {
         for shard in 0..3 {
             let label = format!("shard=\"{shard}\"");
@@ -71,6 +79,7 @@ fn every_series_stands_for_every_shard() {
         "dropped_frames",
         "accepts",
         "handshake_failures",
+        "token_failures",
         "recoveries",
         "history_bytes",
         "history_rooms",

@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub auth_failure: AuthFailure,
     /// The role that is asked for.
     pub role: Option<String>,
+    /// Whether clients may look at the node and act on it: such an endpoint asks for a role.
+    pub admin: bool,
     /// Whether a client's own messages come back to it; none: as the dialect has it.
     pub deliver_to_sender: Option<bool>,
     /// Rooms that a connection is put into, with `{parameter}` of the path, `{user}` and `{tenant}`; those with a
@@ -151,6 +153,7 @@ impl Endpoint {
             auth: Auth::Optional,
             auth_failure: AuthFailure::Refuse,
             role: None,
+            admin: false,
             deliver_to_sender: None,
             rooms: Vec::new(),
             snapshot: None,
@@ -177,6 +180,8 @@ struct Written {
     auth_failure: AuthFailure,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    admin: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deliver_to_sender: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -196,7 +201,7 @@ const fn is_false(value: &bool) -> bool {
 
 impl Written {
     fn check(self) -> Result<Endpoint, String> {
-        let Self { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms, .. } = self;
+        let Self { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } = self;
         let (snapshot, messages, health) = (self.snapshot, self.messages, self.health);
         let path = PathTemplate::parse(&path)?;
         if !DIALECTS.contains(&dialect.as_str()) {
@@ -204,6 +209,9 @@ impl Written {
         }
         if role.is_some() && auth != Auth::Required {
             return Err("a role asks for auth: required".to_owned());
+        }
+        if admin && role.is_none() {
+            return Err("an endpoint for admins asks for a role".to_owned());
         }
         if rooms.len() > ROOMS_MAX {
             return Err(format!("there are more than {ROOMS_MAX} rooms"));
@@ -227,6 +235,7 @@ impl Written {
             auth,
             auth_failure,
             role,
+            admin,
             deliver_to_sender,
             rooms,
             snapshot,
@@ -257,7 +266,8 @@ pub(crate) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
 /// Writes endpoints so that [`parse_endpoints`] reads them back.
 pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
     let written = endpoints.iter().cloned().map(|endpoint| {
-        let Endpoint { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms, .. } = endpoint;
+        let Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } =
+            endpoint;
         let (snapshot, messages, health) = (endpoint.snapshot, endpoint.messages, endpoint.health);
         let path = path.to_string();
         Written {
@@ -266,6 +276,7 @@ pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
             auth,
             auth_failure,
             role,
+            admin,
             deliver_to_sender,
             rooms,
             snapshot,
@@ -310,6 +321,7 @@ mod tests {
   auth: required
   auth_failure: close
   role: admin
+  admin: true
   deliver_to_sender: false
   rooms: ["reports:{report}", "user:{user}:reports"]
   snapshot: {room: "reports:{report}", as: history}
@@ -327,6 +339,7 @@ mod tests {
         let read = parse_endpoints(text).unwrap();
         assert_eq!(read[0], Endpoint::new("/ws", "topics"));
         assert_eq!((read[1].auth, read[1].auth_failure), (Auth::Required, AuthFailure::Close));
+        assert!(read[1].admin && !read[0].admin);
         assert_eq!(parse_endpoints(&show_endpoints(&read)).unwrap(), read);
         let snapshot = read[1].snapshot.as_ref().unwrap();
         assert_eq!((snapshot.what, snapshot.kind.as_str()), (Past::History, "initial_data"));
@@ -342,6 +355,7 @@ mod tests {
             (r#"[{"path":"/ws"}]"#, "dialect"),
             (r#"[{"path":"/ws","dialect":"rooms","x":1}]"#, "unknown field"),
             (r#"[{"path":"/ws","dialect":"rooms","role":"admin"}]"#, "auth: required"),
+            (r#"[{"path":"/ws","dialect":"rooms","admin":true}]"#, "asks for a role"),
             (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b}"]}]"#, "{b} in a:{b}"),
             (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b"]}]"#, "not closed"),
             (r#"[{"path":"/ws","dialect":"rooms","snapshot":{"room":"a:{b}"}}]"#, "{b} in a:{b}"),

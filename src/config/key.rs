@@ -3,6 +3,7 @@ use super::endpoint::{self, Endpoint};
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
+use super::tokens::{Secret, TokenAlgorithm};
 use super::value;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -57,6 +58,15 @@ pub(super) enum Kind {
     Origins(Place<Vec<String>>),
     /// Never shown.
     Secrets(Place<Vec<String>>),
+    /// Never shown; none where it is empty.
+    Secret(Place<Secret>),
+    /// Words of a token, or names in it.
+    Words {
+        at: Place<Vec<String>>,
+        max: usize,
+    },
+    Algorithms(Place<Vec<TokenAlgorithm>>),
+    Url(Place<Option<String>>),
     Rules(Place<Vec<RoomRule>>),
     Access(Place<Vec<AccessRule>>),
     AccessDefault(Place<AccessDefault>),
@@ -117,7 +127,7 @@ impl Key {
         self.kind.set(config, text.trim()).ok_or_else(|| {
             let name = self.name;
             let allowed = self.kind.allowed();
-            if matches!(self.kind, Kind::Secrets(_)) {
+            if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_)) {
                 format!("{name}: the value is not allowed, allowed is {allowed}")
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
@@ -186,6 +196,15 @@ impl Kind {
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
+            Self::Secret(at) => put(at(config), parse_one_secret(text)),
+            Self::Words { at, max } => {
+                put(at(config), list(text, parse_word).filter(|words| words.len() <= max))
+            }
+            Self::Algorithms(at) => put(at(config), list(text, TokenAlgorithm::from_name)),
+            Self::Url(at) => {
+                let none = text.is_empty().then_some(None);
+                put(at(config), none.or_else(|| parse_url(text).map(Some)))
+            }
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
             Self::Access(at) => put(at(config), access::parse_rules(text).ok()),
             Self::AccessDefault(at) => put(at(config), by_name(&ACCESS_DEFAULTS, text)),
@@ -222,7 +241,12 @@ impl Kind {
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
             Self::Prefix(at) | Self::Level(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
-            Self::Origins(at) | Self::Secrets(at) | Self::Texts(at) => at(config).join(","),
+            Self::Secret(at) => at(config).reveal().to_owned(),
+            Self::Algorithms(at) => at(config).iter().map(|one| one.name()).collect::<Vec<_>>().join(","),
+            Self::Url(at) => at(config).clone().unwrap_or_default(),
+            Self::Origins(at) | Self::Secrets(at) | Self::Texts(at) | Self::Words { at, .. } => {
+                at(config).join(",")
+            }
             Self::Rules(at) => rule::show_rules(at(config)),
             Self::Access(at) => access::show_rules(at(config)),
             Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
@@ -273,6 +297,17 @@ impl Kind {
             Self::Secrets(_) => {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
+            }
+            Self::Secret(_) => "1 to 1024 characters without control characters".to_owned(),
+            Self::Words { max, .. } => {
+                format!("up to {max} names of 1 to 255 bytes without control characters, separated by commas")
+            }
+            Self::Algorithms(_) => format!(
+                "some of {}, separated by commas",
+                TokenAlgorithm::ALL.map(TokenAlgorithm::name).join(", ")
+            ),
+            Self::Url(_) => {
+                "an address such as https://id.example.com/jwks.json, without user or password".to_owned()
             }
             Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
             Self::Rules(_) | Self::Access(_) => {
@@ -342,5 +377,22 @@ fn parse_text(text: &str) -> Option<String> {
 
 fn parse_secret(text: &str) -> Option<String> {
     let fine = (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fine.then(|| text.to_owned())
+}
+
+fn parse_one_secret(text: &str) -> Option<Secret> {
+    (text.len() <= 1024 && !text.chars().any(char::is_control)).then(|| Secret::new(text))
+}
+
+fn parse_word(text: &str) -> Option<String> {
+    ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+/// An address to fetch from. What stands before an `@` would be a secret that is shown.
+fn parse_url(text: &str) -> Option<String> {
+    let uri: hyper::Uri = text.parse().ok()?;
+    let fine = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.host().is_some_and(|host| !host.is_empty());
     fine.then(|| text.to_owned())
 }

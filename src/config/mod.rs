@@ -16,6 +16,7 @@ mod reload;
 mod rule;
 mod service;
 mod settings;
+mod tokens;
 mod value;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
@@ -31,3 +32,4 @@ pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use service::{Act, Messages, Past, Snapshot};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use tokens::{Secret, TokenAlgorithm, Tokens};

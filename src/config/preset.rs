@@ -133,6 +133,7 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
     let admin = || Endpoint {
         auth: Auth::Required,
         role: Some("admin".to_owned()),
+        admin: true,
         ..Endpoint::new("/ws/admin", "tenants")
     };
     match preset {
@@ -151,5 +152,34 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
         Preset::Tenants => {
             vec![Endpoint { auth: Auth::Required, ..Endpoint::new("/ws", "tenants") }, admin()]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_have_their_documents_ports_paths_and_limits() {
+        const DEFAULT_BYTES: usize = 512_000;
+        let seconds = |config: &Config| {
+            [config.times.ping_interval, config.times.idle_timeout].map(|time| time.as_secs())
+        };
+        let default = Config::default();
+        for (preset, name, port, message_bytes_max, [ping_s, idle_s]) in [
+            (Preset::Rooms, "rooms", 8081, DEFAULT_BYTES, seconds(&default)),
+            (Preset::Channels, "channels", 3000, DEFAULT_BYTES, seconds(&default)),
+            (Preset::Topics, "topics", 3000, 1_048_576, [30, 300]),
+            (Preset::Tenants, "tenants", 3000, 1_048_576, [seconds(&default)[0], 120]),
+        ] {
+            let config = Config::of_preset(preset);
+            assert_eq!((config.port, config.limits.message_bytes_max), (port, message_bytes_max), "{name}");
+            assert_eq!(seconds(&config), [ping_s, idle_s], "{name}");
+            let at = config.endpoints.iter().find(|endpoint| endpoint.path.to_string() == "/ws").unwrap();
+            assert_eq!(at.dialect, name);
+            assert_eq!(at.auth == Auth::Required, preset == Preset::Tenants, "{name}");
+        }
+        let admin = |preset| endpoints(preset).iter().any(|it| it.path.to_string() == "/ws/admin");
+        assert!(admin(Preset::Tenants) && admin(Preset::None) && !admin(Preset::Channels));
     }
 }

@@ -2,6 +2,7 @@ use super::access::AccessTable;
 use super::endpoint::Endpoint;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
+use super::tokens::Tokens;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// How clients say who they are.
+    pub tokens: Tokens,
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
     /// Rooms that the greeting of `topics` names.
@@ -211,6 +214,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            tokens: Tokens::default(),
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
             room_rules: preset::report_rules(),

@@ -1,7 +1,6 @@
 //! What the dialects that speak JSON share when they write.
 
 use crate::base::iso8601;
-
 use crate::model::ConnectionId;
 
 /// Appends `text` as a JSON string, quotes included.

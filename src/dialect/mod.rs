@@ -7,6 +7,8 @@ mod channelled;
 mod channels;
 mod json;
 mod object;
+#[cfg(test)]
+mod properties;
 mod request;
 mod rooms;
 mod tenants;
@@ -58,6 +60,9 @@ pub trait Dialect: Sync {
     fn data_in<'t>(&self, text: &'t str) -> Option<&'t str> {
         json_field(text, "data")
     }
+
+    /// Whether clients may publish to rooms that they are no members of.
+    fn publishes_unjoined(&self) -> bool;
 
     /// Appends the text that members receive for `publication`.
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);

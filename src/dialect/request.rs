@@ -177,8 +177,8 @@ pub(super) fn is_event(name: &str) -> bool {
 }
 
 /// What only the server says, in any dialect: a room has members of all, and nobody is to be able to send them what
-/// looks like an answer.
-const RESERVED: [&str; 30] = [
+/// looks like an answer. `STATUS` of `channels` is not among them: it is a likely name, and the server's has no channel.
+const RESERVED: [&str; 31] = [
     // `rooms`, and what `topics` has beyond it.
     "authenticated",
     "connected",
@@ -210,6 +210,7 @@ const RESERVED: [&str; 30] = [
     "CHANNEL_PRESENCE_CHANGE",
     "ERROR",
     "IDENTITY_ENDS",
+    "NOTIFICATIONS_SUBSCRIBED",
     "PONG",
     "PUBLISHED",
 ];
@@ -251,3 +252,7 @@ pub(super) fn checked_id(raw: &str) -> Option<&str> {
     let fits = raw.len() <= ID_BYTES_MAX && matches!(first, b'"' | b'-' | b'0'..=b'9');
     fits.then_some(raw)
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

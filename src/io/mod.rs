@@ -1,10 +1,15 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod admin;
 mod connections;
+mod door;
 mod driver;
 mod endpoint;
 mod http;
+mod identity;
+mod keys;
 mod listener;
+mod listening;
 mod log;
 pub mod mailbox;
 mod proxy;
@@ -17,8 +22,11 @@ mod stalled;
 mod stream;
 mod sync;
 mod sys;
+mod upgrade;
 
+pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use keys::{KeysError, start_fetching, token_policy};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
 pub use serve::ShardThread;

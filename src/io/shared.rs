@@ -4,6 +4,7 @@ use crate::api::{
     HistoryInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved, ShardStats,
     SlowConsumer, Stats,
 };
+use crate::auth::token::TokenDesk;
 use crate::hub::{Hub, RegistryFull, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
@@ -31,6 +32,8 @@ pub struct NodeShared {
     pub clock: Clock,
     /// Deliveries over the last seconds, for `websocket_messages_per_second`.
     pub rate: Mutex<RateWindow>,
+    /// How tokens are checked.
+    pub tokens: Arc<TokenDesk>,
     /// The process's log, where it is one that can lose lines.
     pub log: Option<LogWriter>,
     /// Set to `true` to begin the drain.
@@ -237,12 +240,15 @@ impl NodeShared {
     pub fn encode_metrics(&self, out: &mut String) {
         let now_ms = self.clock.now().ms();
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let (jwks_fetches, jwks_fetch_failures) = self.tokens.fetches();
         let scrape = Scrape {
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
             history_evictions: self.hub.directory.history_evictions(),
             log_lines_lost: self.log.as_ref().map_or(0, LogWriter::lost),
             history_rooms: self.hub.directory.history_rooms() as u64,
+            jwks_fetches,
+            jwks_fetch_failures,
             messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
             uptime_seconds: now_ms as f64 / 1e3,
         };

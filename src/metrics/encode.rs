@@ -68,13 +68,14 @@ const COUNTERS: [(&str, &str, Of<u64>); 16] = [
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.
-const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 6] = [
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 7] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
     ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
         &s.handshake_failures
     }),
+    ("fanwire_token_failures", "Tokens of clients refused", "reason", |s| &s.token_failures),
     ("fanwire_recoveries", "Requests to recover what was missed", "result", |s| &s.recoveries),
     ("fanwire_http_errors", "HTTP requests answered with an error, upgrades apart", "status", |s| {
         &s.http_errors
@@ -187,6 +188,13 @@ impl Scraped {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, _, u64>(&self.scrape.log_lines_lost, None)?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)
+        };
+        counter("fanwire_jwks_fetches", "Fetches of the keys of tokens", self.scrape.jwks_fetches)?;
+        counter("fanwire_jwks_fetch_failures", "Those that failed", self.scrape.jwks_fetch_failures)?;
         encoder
             .encode_descriptor(
                 "websocket_errors",

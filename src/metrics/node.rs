@@ -21,6 +21,10 @@ pub struct Scrape {
     pub history_evictions: u64,
     /// Lines of the log that could not be written.
     pub log_lines_lost: u64,
+    /// Fetches of the keys of tokens.
+    pub jwks_fetches: u64,
+    /// Those of them that failed.
+    pub jwks_fetch_failures: u64,
     /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
     pub messages_per_second: f64,
     /// How long the node has run, in seconds.

@@ -32,11 +32,15 @@ pub enum CloseReason {
     Disconnected,
     /// All is said: a health check has been answered.
     Done,
+    /// No token, a bad one, or one that has ended.
+    Unauthenticated,
+    /// It is known who the peer is, and that is not enough.
+    Forbidden,
 }
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
@@ -51,10 +55,12 @@ impl CloseReason {
         Self::SlowConsumer,
         Self::Disconnected,
         Self::Done,
+        Self::Unauthenticated,
+        Self::Forbidden,
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 16] = [
         "peer_closed",
         "transport_lost",
         "protocol_error",
@@ -69,6 +75,8 @@ impl CloseReason {
         "slow_consumer",
         "disconnected",
         "done",
+        "unauthenticated",
+        "forbidden",
     ];
 
     /// Position in [`CloseReason::ALL`], for counters.
@@ -92,6 +100,8 @@ impl CloseReason {
             Self::RateLimited => 4429,
             Self::SlowConsumer => 4430,
             Self::Disconnected => 4440,
+            Self::Unauthenticated => 4401,
+            Self::Forbidden => 4403,
         }
     }
 
@@ -110,6 +120,8 @@ impl CloseReason {
             Self::RateLimited => "rate limit exceeded: send more slowly",
             Self::SlowConsumer => "slow consumer: read faster or subscribe to less",
             Self::Disconnected => "disconnected by the backend",
+            Self::Unauthenticated => "authentication token expired: connect again with a new one",
+            Self::Forbidden => "forbidden: this user may not connect here",
         }
     }
 

@@ -90,7 +90,10 @@ impl Shard {
     pub(super) fn identify(&mut self, now: Now, slot: u32, identity: Option<Arc<Identity>>) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.identity = identity;
+        conn.warned = false;
         self.review_connection(now, slot);
+        // It may end at another time than the one before.
+        self.arm(now, slot);
     }
 
     /// Takes the rules of a new configuration over, if they are others.

@@ -236,7 +236,8 @@ impl Backlog {
             waiting.by_key.remove(&key);
         }
         chunk.bytes = None;
-        waiting.lost += u64::from(!silent);
+        let told = u64::from(!silent);
+        waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { told };
         waiting.bytes -= given;
         match waiting.notice {
             _ if silent => {

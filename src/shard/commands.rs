@@ -4,7 +4,6 @@ use super::access::Denial;
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
-use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::config::Action;
@@ -109,8 +108,13 @@ impl Shard {
             Command::Notifications { types, raw } => {
                 self.notifications(now, Asked { slot, text, id: None }, &types, raw);
             }
-            Command::Authenticate { id, .. } => {
-                self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
+            Command::Authenticate { token, id } => {
+                let asked = Asked { slot, text, id };
+                match self.conns.at(slot) {
+                    Some(conn) if conn.may_authenticate => self.authenticate(now, asked, &token),
+                    // Shown to its sender alone, but a token all the same.
+                    _ => self.refuse(now, Asked { text: "", ..asked }, Refusal::UnknownType),
+                }
             }
             Command::Custom { event, data, id } => {
                 let asked = Asked { slot, text, id };
@@ -181,19 +185,24 @@ impl Shard {
 
     fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        let Some(conn) = self.conns.at(slot) else { return };
-        let Some(index) = self.membership(slot, room) else {
+        let member_of = self.membership(slot, room).and_then(|index| {
+            let conn = self.conns.at(slot)?;
+            Some(conn.memberships[index].room)
+        });
+        let allowed = match member_of {
+            Some(local) => self.member_allowed(slot, local, Action::Publish),
             // Who may not publish is told that alone.
-            let denial = self.allowed(slot, room, Action::Publish).err();
-            return self.deny(now, asked, denial.unwrap_or_else(|| Refusal::NotSubscribed.into()));
+            None => self.allowed(slot, room, Action::Publish),
         };
-        let local = conn.memberships[index].room;
-        if let Err(denial) = self.member_allowed(slot, local, Action::Publish) {
+        if let Err(denial) = allowed {
             return self.deny(now, asked, denial);
         }
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(local) else { return };
-        let shared = Arc::clone(&joined.shared);
+        let shared = match member_of {
+            Some(local) => self.rooms.get(local).map(|room| Arc::clone(&room.shared)),
+            None if dialect(conn.dialect).publishes_unjoined() => self.hub.directory.get_or_remember(room),
+            None => return self.refuse(now, asked, Refusal::NotSubscribed),
+        };
         let identity = conn.identity.clone();
         let publication = Publication {
             event,
@@ -205,9 +214,19 @@ impl Shard {
             offset: None,
         };
         let except = (!conn.hears_itself).then_some(slot);
-        let published = self.publish(now, &shared, &publication, except);
-        if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
-            self.hold(slot, Some(shared));
+        let mut published = None;
+        // None where nobody is in it and nothing is remembered.
+        if let Some(mut shared) = shared {
+            published = self.publish(now, &shared, &publication, except);
+            // A room that the sender is not in may have been forgotten meanwhile: then there is a new one, or none.
+            while published.is_none() {
+                let Some(other) = self.hub.directory.get_or_remember(room) else { break };
+                shared = other;
+                published = self.publish(now, &shared, &publication, except);
+            }
+            if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
+                self.hold(slot, Some(shared));
+            }
         }
         if id.is_some() {
             let offset = published.and_then(|published| published.position).map(|position| position.offset);
@@ -233,7 +252,7 @@ impl Shard {
         };
         let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
-        if self.hub.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+        if self.hub.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, None);
         }
         if id.is_some() {
@@ -244,7 +263,7 @@ impl Shard {
     pub(super) fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(handler) = self.handlers.get(event).cloned() else {
+        let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
             return self.refuse(now, asked, Refusal::UnknownType);
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());

@@ -28,8 +28,14 @@ pub(super) struct Conn {
     pub opened_ds: u32,
     /// Sends every message back (see `echo`) and is told nothing else.
     pub echo: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
+    /// Whether it may say who it is.
+    pub may_authenticate: bool,
+    /// It was told that its identity ends soon.
+    pub warned: bool,
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 #[derive(Default, Clone)]
 pub struct Handlers {
     by_type: HashMap<String, Handler>,
+    of_admins: HashMap<String, Handler>,
 }
 
 /// A handler. It runs on the shard's thread and so must be quick and not block: for anything longer, move the
@@ -21,9 +22,15 @@ impl Handlers {
         self.by_type.insert(event.to_owned(), handler);
     }
 
+    /// Sets the handler of a type for connections of an endpoint for admins. It goes before one of [`Handlers::set`].
+    pub fn set_for_admins(&mut self, event: &str, handler: Handler) {
+        self.of_admins.insert(event.to_owned(), handler);
+    }
+
     /// The handler of a type.
-    pub fn get(&self, event: &str) -> Option<&Handler> {
-        self.by_type.get(event)
+    pub fn get(&self, event: &str, admin: bool) -> Option<&Handler> {
+        let of_admins = if admin { self.of_admins.get(event) } else { None };
+        of_admins.or_else(|| self.by_type.get(event))
     }
 }
 

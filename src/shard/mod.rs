@@ -37,6 +37,7 @@ mod fanout;
 mod filter;
 mod handlers;
 mod hold;
+mod identity;
 mod inspect;
 mod mail;
 mod ordered;
@@ -66,7 +67,10 @@ pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Reque
 pub use sockets::{Sent, Sockets};
 pub use terms::Route;
 pub use turn::Reading;
+#[doc(hidden)]
+pub use wide::WideLimits;
 
+use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
@@ -95,6 +99,7 @@ pub const LABELS: ShardLabels = ShardLabels {
     close_reasons: &CloseReason::LABELS,
     drop_reasons: &DropReason::LABELS,
     refusals: &Refusal::LABELS,
+    token_failures: &TokenError::LABELS,
 };
 
 /// Mark in `pending` of a connection with a backlog.
@@ -145,6 +150,8 @@ pub struct Newcomer {
     pub agent: Option<Box<str>>,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Rooms that it is put into, after its greeting.
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
@@ -155,6 +162,10 @@ pub struct Newcomer {
     pub batch: Duration,
     /// Whether it is only to hear that the server is there.
     pub health: bool,
+    /// Whether it may say who it is once it is connected.
+    pub may_authenticate: bool,
+    /// Why it is only told that it may not come in; see [`Shard::turn_away`].
+    pub turned_away: Option<TokenError>,
 }
 
 impl Default for Newcomer {
@@ -167,11 +178,14 @@ impl Default for Newcomer {
             identity: None,
             agent: None,
             hears_itself: true,
+            admin: false,
             rooms: Vec::new(),
             echo: false,
             route: None,
             batch: Duration::ZERO,
             health: false,
+            may_authenticate: false,
+            turned_away: None,
         }
     }
 }
@@ -215,6 +229,8 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    /// By what tokens are checked.
+    tokens: Arc<TokenDesk>,
     gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
@@ -268,6 +284,7 @@ impl Shard {
             encoder: Encoder::default(),
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
+            tokens: Arc::default(),
             agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
             pace: Wheel::new(PACE_MS),
@@ -307,19 +324,8 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer {
-            peer,
-            dialect,
-            compression,
-            identity,
-            agent,
-            hears_itself,
-            rooms,
-            echo,
-            route,
-            batch,
-            health,
-        } = newcomer;
+        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, turned_away, route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -336,6 +342,9 @@ impl Shard {
             opened_ds: now.ds(),
             echo,
             hears_itself,
+            may_authenticate,
+            warned: false,
+            admin,
             state: State::Open,
             strikes: 0,
             reading: Reading::On,
@@ -363,9 +372,9 @@ impl Shard {
             self.hub.encodings.add(encoding);
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        if health {
+        if health && turned_away.is_none() {
             self.tell_health(now, slot);
-        } else {
+        } else if turned_away.is_none() {
             self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);

@@ -380,6 +380,9 @@ impl Shard {
                 self.pending[slot as usize] = EMPTY;
             }
             self.owe(slot, entry);
+            if peer_closed {
+                sockets.closes_after(slot);
+            }
         }
         if self.conns.at(slot).is_some() {
             self.arm(now, slot);

@@ -8,11 +8,12 @@ use super::commands::Asked;
 use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
+use crate::base::{Mutation, mutated};
 use crate::config::Action;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal};
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ pub(super) struct Changes {
 #[derive(Debug)]
 struct Change {
     room: Arc<RoomShared>,
-    /// Whether each connection came (or went); not empty.
-    came: HashMap<ConnectionId, bool, RandomState>,
+    /// Whether each connection came (or went); not empty. The ids are random already, and nobody chooses them.
+    came: HashMap<ConnectionId, bool, FixedState>,
     /// When the notice is due, in ms of the shard's clock; 0 in the tick in which it began.
     due_ms: u64,
 }
@@ -110,6 +111,9 @@ impl Shard {
         let Some(presence) = &room.shared.presence else { return };
         let Some(id) = presence.leave(self.index, encoding, membership.position) else { return };
         let room = Arc::clone(&room.shared);
+        if mutated(Mutation::ForgetLeaveNotice) {
+            return;
+        }
         self.changes.note(room, id, false);
     }
 

@@ -8,6 +8,7 @@
 use super::backlog::charge;
 use super::palette::{EMPTY, Kind};
 use super::{BLOCKED, Now, Shard};
+use crate::base::{Mutation, mutated};
 use crate::config::Action;
 use crate::dialect::dialect;
 use crate::hub::{History, Room, Stored};
@@ -85,7 +86,7 @@ impl Shard {
         if was_member && replay.is_none() {
             // It goes on with what is on its way to it.
             position.offset = self.rooms.get(local).map_or(0, |room| room.reached(slot));
-        } else {
+        } else if !mutated(Mutation::ForgetAhead) {
             self.rooms.set_ahead(local, slot, position.offset);
         }
         if let Some(recovered) = recovered {
@@ -113,6 +114,7 @@ impl Shard {
         if text_bytes > space.bytes {
             return None;
         }
+        let missed = missed.skip(usize::from(mutated(Mutation::SkipInReplay)));
         self.encode_past(slot, room, true, missed, space)
     }
 

@@ -31,7 +31,12 @@ impl Shard {
         let done = match act {
             Act::Join(rooms) => self.join_named(now, asked, rooms),
             Act::Snapshot => match self.snapshot(now, asked.slot, asked.id, &config) {
-                Ok(false) if self.handlers.get(event).is_some() => {
+                Ok(false)
+                    if self
+                        .conns
+                        .at(asked.slot)
+                        .is_some_and(|conn| self.handlers.get(event, conn.admin).is_some()) =>
+                {
                     self.forward(now, asked, event, &config);
                     Ok(())
                 }

@@ -5,7 +5,6 @@
 //! that sent it. What waits has its turn before anything new of the same sender.
 
 use super::mail::{Mail, Published, Reply, To};
-use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::Key;
 use crate::hub::RoomShared;
@@ -129,10 +128,11 @@ impl Shard {
 
     /// Moves the connections that are held no more to `released`: each may be read again.
     pub fn take_released(&mut self, released: &mut Vec<Key>) {
-        let Self { turn, conns, hub, .. } = self;
+        let Self { turn, conns, hub, wide, .. } = self;
+        let waiting_bytes_max = wide.limits.waiting_bytes_max;
         let is_behind = |room: &Option<Arc<RoomShared>>| {
             let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);
-            waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX
+            waiting.load(Ordering::Relaxed) > waiting_bytes_max
         };
         for (_, published, reply) in turn.answers.extract_if(.., |(room, ..)| !is_behind(room)) {
             reply(published.delivered);
@@ -155,12 +155,13 @@ impl Shard {
     /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
     pub fn is_behind(&self, to: &To) -> bool {
         // Nothing waits anywhere: no room is looked for.
-        self.waiting_bytes() > WAITING_BYTES_MAX
+        let waiting_bytes_max = self.wide.limits.waiting_bytes_max;
+        self.waiting_bytes() > waiting_bytes_max
             && match to {
                 To::All => true,
                 To::Room(name) => {
                     let room = self.hub.directory.get(name);
-                    room.is_some_and(|room| room.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX)
+                    room.is_some_and(|room| room.waiting.load(Ordering::Relaxed) > waiting_bytes_max)
                 }
             }
     }

@@ -9,6 +9,8 @@ use crate::metrics::ShardMetrics;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod notices;
+
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
 /// Takes everything, but for the slots that are jammed; keeps what the slots that are listened to get.
@@ -78,7 +80,7 @@ impl World {
     /// A world in which rooms of four members are wide, with a step of one write for each.
     fn small(rules: &[RoomRule]) -> Self {
         let mut world = Self::new(rules);
-        world.shard.wide.members_min = 4;
+        world.shard.wide.limits.members_min = 4;
         world
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{AccessDefault, AccessTable, Actions};
+use crate::config::{AccessDefault, AccessTable, Actions, TokenAlgorithm};
 use std::time::Duration;
 
 /// The document's own example.
@@ -85,7 +85,7 @@ fn every_key_is_understood_by_file_variable_and_flag() {
             key.name
         );
         // The same key with a value that is never right is refused wherever it stands.
-        if matches!(key.name, "unix_socket") {
+        if matches!(key.name, "unix_socket" | "jwt_public_key_file" | "jwt_jwks_file") {
             continue;
         }
         let bad = "\u{7f}bad";
@@ -148,6 +148,13 @@ fn secrets_are_never_shown() {
 
 #[test]
 fn lists_may_be_lists_or_text() {
+    let variable = [("FANWIRE_JWT_SECRET", "not allowed: \u{7f}")];
+    let errors = from("jwt_secret: \"not allowed: \\x7f\"\n", &variable, &[]).unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors.iter().all(|error| error.contains("jwt_secret") && !error.contains("not allowed:")),
+        "{errors:?}"
+    );
     let both = from("api_keys: [one, two]\ntrusted_proxies: 10.0.0.0/8, ::1\n", &[], &[]).unwrap();
     assert_eq!(both.api_keys, ["one", "two"]);
     assert_eq!(both.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
@@ -277,4 +284,34 @@ fn the_wait_for_pongs_follows_the_pings_of_documents_that_know_none() {
     let env =
         [("FANWIRE_PRESET", "topics"), ("WEBSOCKET_PING_INTERVAL", "120000"), ("FANWIRE_PONG_WAIT", "90s")];
     assert!(from("", &env, &[]).unwrap_err()[0].contains("pong_wait"));
+}
+
+#[test]
+fn tokens_are_configured() {
+    let file = "jwt_secret: a, b\njwt_algorithms: [HS256, EdDSA]\njwt_audience: one, two words\njwt_user_claims: uid\n";
+    let config = from(file, &[("FANWIRE_TENANTS", "a1,a12"), ("FANWIRE_JWT_LEEWAY", "5s")], &[]).unwrap();
+    let tokens = config.tokens;
+    // A comma may stand in a secret: it is one, not a list.
+    assert_eq!(tokens.secret.reveal(), "a, b");
+    assert_eq!(tokens.algorithms, [TokenAlgorithm::Hs256, TokenAlgorithm::EdDsa]);
+    assert_eq!(tokens.audience, ["one", "two words"]);
+    assert_eq!(tokens.user_claims, ["uid"]);
+    assert_eq!(tokens.tenants, ["a1", "a12"]);
+    assert_eq!(tokens.leeway, Duration::from_secs(5));
+    for wrong in [
+        "jwt_algorithms: none",
+        "jwt_algorithms: hs256",
+        "jwt_algorithms: PS256",
+        "jwt_leeway: 1h",
+        "jwt_user_claims: a,b,c,d,e,f,g,h,i",
+        "jwt_jwks_url: ftp://id.example/keys",
+        "jwt_jwks_url: /keys",
+        "jwt_jwks_url: https://user:password@id.example/keys",
+        "jwt_jwks_url: 'https://'",
+    ] {
+        assert_eq!(from(wrong, &[], &[]).unwrap_err().len(), 1, "{wrong}");
+    }
+    let url = "https://id.example:8443/keys?a=b";
+    let config = from(&format!("jwt_jwks_url: {url}"), &[], &[]).unwrap();
+    assert_eq!(config.tokens.jwks_url.as_deref(), Some(url));
 }

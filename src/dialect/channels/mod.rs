@@ -38,6 +38,10 @@ impl Dialect for Channels {
         true
     }
 
+    fn publishes_unjoined(&self) -> bool {
+        false
+    }
+
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
         channelled::publication(publication, out);
     }

@@ -43,6 +43,10 @@ impl Dialect for Tenants {
         if from_client { json_field(data, "message") } else { Some(data) }
     }
 
+    fn publishes_unjoined(&self) -> bool {
+        true
+    }
+
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
         encode::publication(publication, out);
     }

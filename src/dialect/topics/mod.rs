@@ -36,6 +36,10 @@ impl Dialect for Topics {
         true
     }
 
+    fn publishes_unjoined(&self) -> bool {
+        true
+    }
+
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
         channelled::publication(publication, out);
     }

@@ -71,7 +71,16 @@ fn check_errors(errors: &[ConfigError], env: &[(String, String)], flags: &[(Stri
 }
 
 fn is_secret(name: &str) -> bool {
-    matches!(name, "FANWIRE_API_KEYS" | "FANWIRE_API_KEY" | "api-keys" | "api_keys")
+    matches!(
+        name,
+        "FANWIRE_API_KEYS"
+            | "FANWIRE_API_KEY"
+            | "api-keys"
+            | "api_keys"
+            | "FANWIRE_JWT_SECRET"
+            | "jwt-secret"
+            | "jwt_secret"
+    )
 }
 
 /// Flags, as variables of the same names.

@@ -121,6 +121,11 @@ fn receive() {
 }
 
 #[test]
+fn token() {
+    replay("token");
+}
+
+#[test]
 fn access() {
     replay("access");
 }

@@ -133,7 +133,7 @@ impl World {
             (2, _) => publish(To::Room("b".to_owned())),
             (3, _) => Request::EvictLargest,
             (4, _) if event & 0x38 == 0 => Request::Drain(Duration::from_secs(1)),
-            (5, Some((to, _))) if event & 0x38 == 0 => Request::Disconnect { to, reply: Box::new(|_| {}) },
+            (5, Some((to, _))) if event & 0x38 == 0 => Request::Disconnect { to, reason: None, reply: Box::new(|_| {}) },
             (6, _) => Request::Reconfigure(self.shard.config().clone()),
             (_, Some((to, message))) => Request::Send { to, message, reply: Box::new(|_| {}) },
             (_, None) => Request::Slow { limit: 3, reply: Box::new(|slow| assert!(slow.len() <= 1)) },
