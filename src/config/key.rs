@@ -7,7 +7,6 @@ use super::settings::{Config, FlowAffinity, LogFormat};
 use super::tokens::{Secret, TokenAlgorithm};
 use super::value;
 use ipnet::IpNet;
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,9 +79,15 @@ pub(super) enum Kind {
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
-    /// Accepted for the sake of a document, without effect. In bytes or ms.
+    /// Accepted for the sake of the document, without effect. In bytes.
     Ignored {
         default: &'static str,
+    },
+    /// The same, a time; zero is allowed.
+    IgnoredTime {
+        default: &'static str,
+        min: Duration,
+        max: Duration,
     },
     Preset(Place<Preset>),
     Endpoints(Place<Vec<Endpoint>>),
@@ -118,18 +123,6 @@ impl Key {
             self.document.map(|path| format!("WEBSOCKET_{}", path.replace('.', "_").to_uppercase()));
         let own = format!("FANWIRE_{}", self.name.to_uppercase());
         document.into_iter().chain(self.variable.map(str::to_owned)).chain([own])
-    }
-
-    /// A value of one of the documents' variables as the file has it: a time there may be a bare number of ms.
-    pub fn of_variable<'t>(&self, variable: &str, text: &'t str) -> Cow<'t, str> {
-        let is_time = matches!(self.kind, Kind::Time { .. } | Kind::TimeOrOff { .. });
-        let number = text.trim();
-        let is_bare = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        if is_time && is_bare && number != "0" && variable.starts_with("WEBSOCKET_") {
-            Cow::Owned(format!("{number}ms"))
-        } else {
-            Cow::Borrowed(text)
-        }
     }
 
     /// Sets it from text.
@@ -235,6 +228,10 @@ impl Kind {
             Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
             Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
             Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
+            Self::IgnoredTime { min, max, .. } => {
+                let time = value::parse_duration(text)?;
+                (time.is_zero() || (min..=max).contains(&time)).then_some(())
+            }
             Self::Preset(at) => put(at(config), by_name(&PRESETS, text)),
             Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints(text).ok()),
             Self::Texts(at) => put(at(config), list(text, parse_text)),
@@ -272,7 +269,7 @@ impl Kind {
             Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
-            Self::Ignored { default } => default.to_owned(),
+            Self::Ignored { default } | Self::IgnoredTime { default, .. } => default.to_owned(),
             Self::Preset(at) => name_of(&PRESETS, at(config)),
             Self::Endpoints(at) => endpoint::show_endpoints(at(config)),
         }
@@ -304,7 +301,7 @@ impl Kind {
                 format!("0, or {} to {} (bytes, or with KiB, MiB)", size(min.into()), size(max.into()))
             }
             Self::Time { min, max, .. } => format!("{} to {} (such as 54s or 500ms)", time(min), time(max)),
-            Self::TimeOrOff { min, max, .. } => {
+            Self::TimeOrOff { min, max, .. } | Self::IgnoredTime { min, max, .. } => {
                 format!("0, or {} to {} (such as 54s or 500ms)", time(min), time(max))
             }
             Self::Address(_) => "an IPv4 or IPv6 address, or localhost".to_owned(),
@@ -343,7 +340,7 @@ impl Kind {
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
-            Self::Ignored { .. } => "a number, of bytes or ms".to_owned(),
+            Self::Ignored { .. } => "a size in bytes".to_owned(),
             Self::Preset(_) => PRESETS.map(|(name, _)| name).join(", "),
             Self::Endpoints(_) => "a list of endpoints, in the file or as JSON, see README.md".to_owned(),
             Self::Texts(_) => {

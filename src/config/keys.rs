@@ -328,6 +328,12 @@ pub(super) const KEYS: &[Key] = &[
     .variable("WEBSOCKET_CONNECTION_TIMEOUT")
     .reloaded(),
     key(
+        "cleanup_interval",
+        Kind::IgnoredTime { default: "300s", min: SECOND, max: DAY },
+        "Accepted and without effect: an idle connection is closed when idle_timeout is over, without a sweep",
+    )
+    .variable("WEBSOCKET_CLEANUP_INTERVAL"),
+    key(
         "handshake_timeout",
         Kind::Time { at: |c| &mut c.times.handshake_timeout, min: SECOND, max: Duration::from_secs(600) },
         "Time until a new connection has sent its request",
@@ -468,12 +474,6 @@ pub(super) const KEYS: &[Key] = &[
         "Accepted and without effect: no connection has a write buffer of its own",
     )
     .document("write_buffer_size"),
-    key(
-        "cleanup_interval",
-        Kind::Ignored { default: "300000" },
-        "Accepted and without effect: idle connections are closed when idle_timeout is over, not by a look at all",
-    )
-    .variable("WEBSOCKET_CLEANUP_INTERVAL"),
 ];
 
 /// The key of that name in the file.

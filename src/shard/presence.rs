@@ -143,7 +143,7 @@ impl Shard {
         for (dialect, wanted) in dialects_in(room.encodings()) {
             let write = |out: &mut Vec<u8>| dialect.encode_answer(answer, now.unix_ms, out);
             let frames = self.encode(now, dialect.id(), wanted, write);
-            self.bring_to_members(now, room, &frames, Loss::Never, NOBODY);
+            self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
         }
     }
 

@@ -72,43 +72,6 @@ fn the_documents_variables_are_understood() {
 }
 
 #[test]
-fn the_variables_of_the_topics_document_are_understood() {
-    let of = |pairs: &[(&str, &str)]| {
-        let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        load(&Sources { file: None, env: &pairs, flags: &[] })
-    };
-    let preset = ("FANWIRE_PRESET", "topics");
-    let defaults = of(&[preset]).unwrap();
-    let same = of(&[
-        preset,
-        ("WEBSOCKET_MAX_PAYLOAD", "1048576"),
-        ("WEBSOCKET_CLEANUP_INTERVAL", "300000"),
-        ("WEBSOCKET_CONNECTION_TIMEOUT", "300000"),
-        ("WEBSOCKET_PING_INTERVAL", "30000"),
-    ]);
-    assert_eq!(same.unwrap(), defaults);
-    let other = of(&[
-        preset,
-        ("WEBSOCKET_MAX_PAYLOAD", "2048"),
-        ("WEBSOCKET_CONNECTION_TIMEOUT", "61000"),
-        ("WEBSOCKET_PING_INTERVAL", "31000"),
-    ]);
-    let other = other.unwrap();
-    assert_eq!(other.limits.message_bytes_max, 2048);
-    assert_eq!(other.times.idle_timeout.as_secs(), 61);
-    assert_eq!(other.times.ping_interval.as_secs(), 31);
-    for (variable, value) in [
-        ("WEBSOCKET_PING_INTERVAL", "999"),
-        ("WEBSOCKET_MAX_PAYLOAD", "1MiB more"),
-        ("WEBSOCKET_CLEANUP_INTERVAL", "often"),
-        ("FANWIRE_PING_INTERVAL", "31000"),
-    ] {
-        let errors = of(&[(variable, value)]).unwrap_err();
-        assert!(errors[0].to_string().contains(variable), "{errors:?}");
-    }
-}
-
-#[test]
 fn every_key_is_understood_by_file_variable_and_flag() {
     let default = Config::default();
     for key in KEYS {
@@ -284,6 +247,52 @@ fn the_distance_counts_edits() {
         assert_eq!(edits(a, b), n, "{a} {b}");
     }
     assert_eq!(nearest(&"x".repeat(1000), ["x"].into_iter()), None);
+}
+
+#[test]
+fn the_variables_of_the_topics_document_are_understood_under_every_preset() {
+    let env = |preset| {
+        [
+            ("FANWIRE_PRESET", preset),
+            ("WEBSOCKET_MAX_PAYLOAD", "1048577"),
+            ("WEBSOCKET_CLEANUP_INTERVAL", "300000"),
+            ("WEBSOCKET_CONNECTION_TIMEOUT", "300001"),
+            ("WEBSOCKET_PING_INTERVAL", "31000"),
+        ]
+    };
+    for preset in ["none", "rooms", "channels", "topics", "tenants"] {
+        let config = from("", &env(preset), &[]).unwrap();
+        assert_eq!(config.limits.message_bytes_max, 1_048_577, "{preset}");
+        let times = [config.times.idle_timeout, config.times.ping_interval];
+        assert_eq!(times, [300_001, 31_000].map(Duration::from_millis), "{preset}");
+    }
+    // The rooms document has the same name for a duration.
+    let config = from("", &[("WEBSOCKET_PING_INTERVAL", "31s")], &[]).unwrap();
+    assert_eq!(config.times.ping_interval, Duration::from_secs(31));
+    for (name, wrong) in [
+        ("WEBSOCKET_MAX_PAYLOAD", "1 potato"),
+        ("WEBSOCKET_MAX_PAYLOAD", "0"),
+        ("WEBSOCKET_CLEANUP_INTERVAL", "999"),
+        ("WEBSOCKET_CLEANUP_INTERVAL", "often"),
+        ("WEBSOCKET_CONNECTION_TIMEOUT", "-1"),
+        ("WEBSOCKET_CONNECTION_TIMEOUT", "99999999999999999999"),
+        ("WEBSOCKET_PING_INTERVAL", "30"),
+        ("WEBSOCKET_PING_INTERVAL", ""),
+        ("FANWIRE_PING_INTERVAL", "30000"),
+    ] {
+        let errors = from("", &[(name, wrong)], &[]).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(name), "{name}: {errors:?}");
+    }
+}
+
+#[test]
+fn the_wait_for_pongs_follows_the_pings_of_documents_that_know_none() {
+    let topics = |ping| from("", &[("FANWIRE_PRESET", "topics"), ("WEBSOCKET_PING_INTERVAL", ping)], &[]);
+    let pong_wait = |ping| topics(ping).map(|config| config.times.pong_wait.as_secs());
+    assert_eq!([pong_wait("30000"), pong_wait("120000"), pong_wait("0")], [Ok(60), Ok(240), Ok(0)]);
+    let env =
+        [("FANWIRE_PRESET", "topics"), ("WEBSOCKET_PING_INTERVAL", "120000"), ("FANWIRE_PONG_WAIT", "90s")];
+    assert!(from("", &env, &[]).unwrap_err()[0].contains("pong_wait"));
 }
 
 #[test]
