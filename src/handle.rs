@@ -1,7 +1,7 @@
 use crate::api::{MembersCursor, RoomInfo, RoomMembers, RoomMessages, SlowConsumer, Stats};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{ConnectionId, RoomName, RoomNameError};
-use crate::shard::{Message, Request, To};
+use crate::model::{ConnectionId, RoomName, RoomNameError, Selector};
+use crate::shard::{Message, Request};
 use serde::Serialize;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Handle {
     ) -> Result<Answer<u32>, HandleError> {
         RoomName::check(room)?;
         let shard = self.spread.hash_one(room) as usize % self.shared.mailboxes.len();
-        Ok(self.publish_to(shard, To::Room(room.to_owned()), event, data)?)
+        Ok(self.publish_to(shard, Selector::room(room.to_owned()), event, data)?)
     }
 
     /// Publishes to every connection of this node. The answer is their number.
@@ -54,19 +54,19 @@ impl Handle {
     /// # Errors
     /// If `data` cannot be written as JSON.
     pub fn broadcast(&self, event: &str, data: &impl Serialize) -> Result<Answer<u32>, HandleError> {
-        Ok(self.publish_to(0, To::All, event, data)?)
+        Ok(self.publish_to(0, Selector::all(), event, data)?)
     }
 
     fn publish_to(
         &self,
         shard: usize,
-        to: To,
+        to: Selector<'static>,
         event: &str,
         data: &impl Serialize,
     ) -> serde_json::Result<Answer<u32>> {
         let data = Some(serde_json::to_string(data)?);
         let event = event.to_owned();
-        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, reply }))
+        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, whole: None, reply }))
     }
 
     /// Sends a message to one connection. The answer says whether there is such an open connection.

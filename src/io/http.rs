@@ -12,8 +12,8 @@ use crate::auth;
 use crate::config::Config;
 use crate::hub::Refused;
 use crate::metrics::{self, HandshakeFailure};
-use crate::model::{Compression, Refusal};
-use crate::shard::{Newcomer, To};
+use crate::model::{Compression, Draft, Refusal, Selector};
+use crate::shard::Newcomer;
 use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -306,14 +306,14 @@ impl Http {
 
     fn publish(&self, publish: &api::PublishRequest<'_>) -> Result<Reply, ApiError> {
         let mut driver = self.driver.borrow_mut();
-        let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
+        let to = publish.room.as_ref().map_or(Selector::all(), |room| Selector::room(room.as_str()));
         if driver.is_congested() {
             return Err(ApiError::unavailable("the shards are behind with their mail"));
         }
         if driver.shard().is_behind(&to) {
             return Err(ApiError::unavailable("the room is behind with its messages"));
         }
-        let published = driver.publish(&to, &publish.event, Some(publish.data));
+        let published = driver.publish(&to, &Draft::new(&publish.event, Some(publish.data)));
         Ok(json(&api::Delivered {
             delivered: u64::from(published.delivered),
             offset: published.position.map(|position| position.offset),

@@ -26,6 +26,7 @@
 
 mod about;
 mod agents;
+mod audience;
 mod backlog;
 mod budget;
 mod commands;
@@ -44,7 +45,11 @@ mod presence;
 mod receive;
 mod recovery;
 mod requests;
+mod select;
+#[cfg(test)]
+mod select_tests;
 mod sockets;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -56,8 +61,9 @@ mod wide_tests;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 #[doc(hidden)]
 pub use inspect::Inspection;
-pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
+pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 pub use sockets::{Sent, Sockets};
+pub use tally::Tally;
 pub use turn::Reading;
 
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
@@ -194,6 +200,7 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    audiences: audience::Audiences,
     agents: Agents,
     wheel: Wheel,
     /// Publications to very many members.
@@ -242,6 +249,7 @@ impl Shard {
             encoder: Encoder::default(),
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
+            audiences: Default::default(),
             agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
             wide: Wide::default(),
@@ -291,7 +299,7 @@ impl Shard {
             peer,
             dialect,
             compression,
-            identity,
+            identity: None,
             agent: self.agents.take(agent.as_deref()),
             opened_ds: now.ds(),
             echo,
@@ -321,6 +329,9 @@ impl Shard {
             self.hub.encodings.add(Encoding::new(dialect, compression));
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
+        if identity.is_some() {
+            self.identify(slot, identity);
+        }
         self.greet(now, slot);
         for room in &rooms {
             self.put_into(now, slot, room);
@@ -371,7 +382,7 @@ impl Shard {
         tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
     }
 
-    /// Takes a connection out of all its rooms.
+    /// Takes a connection out of all its rooms and audiences.
     fn leave_all(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let encoding = conn.encoding();
@@ -380,6 +391,7 @@ impl Shard {
         for membership in memberships {
             self.leave_room(encoding, membership);
         }
+        self.leave_audiences(slot);
     }
 
     fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {

@@ -15,8 +15,9 @@
 //!   held while that is over [`WAITING_BYTES_MAX`].
 
 use super::fanout::{Delivery, NOBODY};
-use super::mail::{Ordered, OrderedFrames, Target};
+use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
 use super::palette::{EMPTY, Kind, Palette, Tag};
+use super::select::Filter;
 use super::{BLOCKED, Shard};
 use crate::hub::{Loss, RoomShared};
 use std::collections::VecDeque;
@@ -66,6 +67,8 @@ struct Line {
 struct Item {
     content: Content,
     except: u32,
+    /// Who of the members it is for, if not for all.
+    filter: Option<Arc<Filter>>,
 }
 
 #[derive(Debug)]
@@ -149,7 +152,7 @@ impl Content {
     fn len(&self) -> usize {
         match self {
             Self::Frame { bytes, .. } => bytes.len(),
-            Self::Ordered(frames) => frames.by_encoding.iter().map(|(_, frame)| frame.len()).sum(),
+            Self::Ordered(frames) => frames.by_encoding.len_bytes(),
         }
     }
 
@@ -240,13 +243,27 @@ impl Shard {
         let accepted_us = self.palette.entry_accepted_us(entry);
         let bytes = self.palette.frame(entry).into();
         let content = Content::Frame { bytes, encodings, accepted_us, loss };
-        self.put_item(target, Item { content, except });
+        self.put_item(target, Item { content, except, filter: None });
     }
 
     /// Puts a publication of a room that remembers into the room's line.
     pub(super) fn put_wide_ordered(&mut self, target: Target, ordered: &Ordered) {
         let content = Content::Ordered(ordered.frames.clone());
-        self.put_item(target, Item { content, except: ordered.except });
+        let filter = ordered.frames.filter.clone();
+        self.put_item(target, Item { content, except: ordered.except, filter });
+    }
+
+    /// Puts a frame that is for a part of a target into its line.
+    pub(super) fn put_wide_selected(
+        &mut self,
+        target: Target,
+        encodings: u32,
+        frame: &[u8],
+        frames: &SelectedFrames,
+    ) {
+        let SelectedFrames { accepted_us, loss, ref filter, .. } = *frames;
+        let content = Content::Frame { bytes: frame.into(), encodings, accepted_us, loss };
+        self.put_item(target, Item { content, except: NOBODY, filter: Some(filter.clone()) });
     }
 
     fn put_item(&mut self, target: Target, item: Item) {
@@ -322,7 +339,7 @@ impl Shard {
 
     /// Makes the members of the present step owe frames, given with whom each is not for: what fan-outs do one frame
     /// after the other. Members that are owed the same before are owed the same after.
-    fn owe_step(&mut self, frames: &[(u32, u32)]) {
+    pub(super) fn owe_step(&mut self, frames: &[(u32, u32)]) {
         let Self { pending, dirty, palette, wide, .. } = self;
         let excepts: Vec<u32> = frames.iter().map(|(_, except)| *except).filter(|it| *it != NOBODY).collect();
         let mut blocked = Vec::new();
@@ -358,12 +375,16 @@ impl Shard {
         let mut walk = Walk::default();
         // Members who know of the first publication already are left out, so it goes alone.
         let (mut ahead_of, mut reached) = (None, None);
+        // What is for a part of them goes alone as well.
+        let mut filter: Option<Arc<Filter>> = None;
         while let Some(next) = line.waiting.front() {
             let (len, offset) = (next.content.len(), next.content.offset());
-            if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || ahead_of.is_some()) {
+            let alone = ahead_of.is_some() || filter.is_some() || next.filter.is_some();
+            if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || alone) {
                 break;
             }
-            let Some(Item { content, except }) = line.waiting.pop_front() else { break };
+            let Some(Item { content, except, filter: own }) = line.waiting.pop_front() else { break };
+            filter = own;
             self.hub.waiting.fetch_sub(len, Ordering::Relaxed);
             if let Some(room) = &line.room {
                 room.waiting.fetch_sub(len, Ordering::Relaxed);
@@ -382,8 +403,8 @@ impl Shard {
                         ahead_of = Some(offset);
                     }
                     reached = Some(offset);
-                    for (encodings, frame) in &frames.by_encoding {
-                        walk.add(frame, *encodings, except, frames.accepted_us, frames.loss);
+                    for (encodings, frame) in frames.by_encoding.iter() {
+                        walk.add(frame, encodings, except, frames.accepted_us, frames.loss);
                     }
                 }
             }
@@ -392,6 +413,19 @@ impl Shard {
         let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| encodings & bit != 0);
         for bit in bits {
             let mut slots = Slots { words: vec![0; self.pending.len() / 64 + 1], next: 0 };
+            if let Some(filter) = &filter {
+                let room = match line.target {
+                    Target::Room { local, .. } => self.rooms.get(local),
+                    Target::All => None,
+                };
+                for slot in self.selected(line.target, bit, filter) {
+                    if ahead_of.is_none_or(|at| room.is_some_and(|room| !room.is_ahead(slot, at))) {
+                        slots.insert(slot);
+                    }
+                }
+                walk.groups.push((bit, slots));
+                continue;
+            }
             match line.target {
                 Target::Room { local, id } => {
                     let room = self.rooms.get(local).filter(|room| room.shared.id == id);
