@@ -102,6 +102,7 @@ impl Server {
             rate: Default::default(),
             clock: Clock::start(),
             log,
+            idempotency: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);

@@ -45,7 +45,14 @@ fn every_series_stands_for_every_shard() {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE fanwire_"));
     let families: Vec<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
     // Of the whole node, not of a shard.
-    let node = ["uptime_seconds", "history_bytes", "history_rooms", "history_evictions", "log_lines_lost"];
+    let node = [
+        "uptime_seconds",
+        "history_bytes",
+        "history_rooms",
+        "history_evictions",
+        "log_lines_lost",
+        "idempotency_evictions",
+    ];
     for family in families.iter().filter(|family| !node.contains(family)) {
         for shard in 0..3 {
             let label = format!("shard=\"{shard}\"");

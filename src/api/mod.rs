@@ -4,21 +4,23 @@
 mod body;
 mod cursor;
 mod error;
+mod idempotency;
 mod query;
 mod route;
 mod types;
 
-pub use body::{PublishRequest, parse_broadcast, parse_publish};
+pub use body::{BATCH_MAX, PublishRequest, Whole, parse_batch, parse_broadcast, parse_publish, parse_whole};
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
+pub use idempotency::{Claim, Idempotency, Stored, check_key};
 pub use query::percent_decode;
 pub use route::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
     ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
 };
 pub use types::{
-    Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage, RoomMessages,
-    ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
+    RoomMessages, ShardStats, SlowConsumer, SlowList, Stats, to_json,
 };
 
 /// Media type of every answer but the metrics.

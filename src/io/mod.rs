@@ -7,6 +7,7 @@ mod listener;
 mod log;
 pub mod mailbox;
 mod proxy;
+mod publish;
 mod read_queue;
 mod reply;
 mod serve;

@@ -168,22 +168,28 @@ impl Scraped {
         gauge("fanwire_history_bytes", "Bytes of the histories of all rooms", history_bytes as f64)?;
         gauge("fanwire_history_rooms", "Rooms with a history", history_rooms as f64)?;
         gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
-        encoder
-            .encode_descriptor(
+        let counters = [
+            (
                 "fanwire_history_evictions",
                 "Histories emptied because the node's bound was spent",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.history_evictions, None)?;
-        encoder
-            .encode_descriptor(
+                self.scrape.history_evictions,
+            ),
+            (
                 "fanwire_log_lines_lost",
                 "Lines of the log that could not be written",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.log_lines_lost, None)?;
+                self.scrape.log_lines_lost,
+            ),
+            (
+                "fanwire_idempotency_evictions",
+                "Answers kept for Idempotency-Key that went before their time",
+                self.scrape.idempotency_evictions,
+            ),
+        ];
+        for (name, help, value) in counters {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
         encoder
             .encode_descriptor(
                 "websocket_errors",

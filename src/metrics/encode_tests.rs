@@ -34,6 +34,7 @@ fn sample() -> String {
             history_rooms: 2,
             history_evictions: 3,
             log_lines_lost: 5,
+            idempotency_evictions: 6,
             messages_per_second: 2.5,
             uptime_seconds: 61.0,
         },
@@ -52,6 +53,7 @@ fn the_documents_four_are_there() {
         "fanwire_history_rooms 2.0",
         "fanwire_history_evictions_total 3",
         "fanwire_log_lines_lost_total 5",
+        "fanwire_idempotency_evictions_total 6",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

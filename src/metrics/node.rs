@@ -21,6 +21,8 @@ pub struct Scrape {
     pub history_evictions: u64,
     /// Lines of the log that could not be written.
     pub log_lines_lost: u64,
+    /// Answers kept for `Idempotency-Key` that went before their time.
+    pub idempotency_evictions: u64,
     /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
     pub messages_per_second: f64,
     /// How long the node has run, in seconds.
