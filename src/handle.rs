@@ -1,13 +1,16 @@
 use crate::api::{
-    self, ApiError, MembersCursor, RoomInfo, RoomMembers, RoomMessages, SlowConsumer, Stats, Whole,
+    self, ApiError, ConnectionInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessages, RoomRemoved,
+    SlowConsumer, Stats, Which, Whole,
 };
 use crate::calls::Calls;
+use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{ConnectionId, RoomName, RoomNameError, Selector};
+use crate::model::{CloseReason, ConnectionId, Identity, RoomName, RoomNameError, Selector};
 use crate::shard::{Message, Request};
 use serde::Serialize;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A running server, from any thread and any runtime. Cheap to clone.
 ///
@@ -38,6 +41,12 @@ pub enum HandleError {
     /// The data cannot be written as JSON.
     #[error("data cannot be written as JSON: {0}")]
     Data(#[from] serde_json::Error),
+    /// The metadata is no object, or too long.
+    #[error("metadata must be an object of at most {METADATA_BYTES_MAX} bytes")]
+    Metadata,
+    /// There are too many registered rooms.
+    #[error(transparent)]
+    Registry(#[from] RegistryFull),
 }
 
 impl Handle {
@@ -139,14 +148,104 @@ impl Handle {
         Ok(self.shared.ask(self.shared.shard_of(to), |reply| Request::Send { to, message, reply }))
     }
 
-    /// Closes one connection with code 4440. The answer says whether there was such an open connection.
-    pub fn disconnect(&self, to: ConnectionId) -> Answer<bool> {
-        self.shared.ask(self.shared.shard_of(to), |reply| Request::Disconnect { to, reply })
+    /// Closes one connection with code 4440 and, where one is given, a text of at most 123 bytes. The answer says
+    /// whether there was such an open connection.
+    pub fn disconnect(&self, to: ConnectionId, reason: Option<&str>) -> Answer<bool> {
+        let reason = reason.map(str::to_owned);
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Disconnect { to, reason, reply })
+    }
+
+    /// What is known of one connection, if there is such an open one.
+    pub fn connection(&self, of: ConnectionId) -> Answer<Option<ConnectionInfo>> {
+        self.shared.ask(self.shared.shard_of(of), |reply| Request::Connection { of, reply })
+    }
+
+    /// A page of the connections of this node that fit, about `limit` of them (at least 1) from `cursor` on, and
+    /// where to go on if there may be more.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn connections(
+        &self,
+        which: &Which,
+        cursor: MembersCursor,
+        limit: usize,
+    ) -> Result<(Vec<ConnectionInfo>, Option<MembersCursor>), Ended> {
+        self.shared.connections(which, cursor, limit).await
+    }
+
+    /// Connections of this node.
+    pub fn active_connections(&self) -> u64 {
+        u64::from(self.shared.hub.admission.connections())
+    }
+
+    /// Closes all connections that fit with code 4440; how many.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn disconnect_all(&self, which: &Which, reason: Option<&str>) -> Result<u64, Ended> {
+        self.shared.close_all(which, CloseReason::Disconnected, reason).await
+    }
+
+    /// Closes the connections without a message for `idle` with code 4408; how many.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn cleanup(&self, idle: Duration) -> Result<u64, Ended> {
+        self.shared.cleanup(idle).await
+    }
+
+    /// Makes a connection a member of a room and tells it, as if it had asked: the rules for access hold. The answer is
+    /// the number of the room's members on this node, or why it may not; `None` if there is no such open connection.
+    pub fn join(&self, to: ConnectionId, room: &RoomName) -> Answer<Option<Result<u32, String>>> {
+        let room = room.clone();
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Join { to, room, reply })
+    }
+
+    /// Ends a connection's membership of a room and tells it. The answer is whether it was a member; `None` if there
+    /// is no such open connection.
+    pub fn leave(&self, to: ConnectionId, room: &RoomName) -> Answer<Option<bool>> {
+        let room = room.clone();
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Leave { to, room, reply })
+    }
+
+    /// Says to one connection who it is from now on, or with `None` that it is nobody known. What it may do follows
+    /// from that at once, and memberships that the rules for access do not allow to it any more end. The answer says
+    /// whether there is such an open connection.
+    pub fn identify(&self, to: ConnectionId, identity: Option<Identity>) -> Answer<bool> {
+        let identity = identity.map(Arc::new);
+        self.shared.ask(self.shared.shard_of(to), |reply| Request::Identify { to, identity, reply })
     }
 
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
         self.shared.rooms(prefix, after, limit)
+    }
+
+    /// Registers a room, or says something else of one that is registered: `metadata` becomes a JSON object of at most
+    /// [`METADATA_BYTES_MAX`] bytes. `true` if it is new.
+    ///
+    /// # Errors
+    /// If the name is none, if the metadata is no such object, or if there are too many registered rooms.
+    pub fn create_room(&self, room: &str, metadata: &impl Serialize) -> Result<bool, HandleError> {
+        let (room, text) = (RoomName::new(room)?, serde_json::to_string(metadata)?);
+        if !text.starts_with('{') || text.len() > METADATA_BYTES_MAX {
+            return Err(HandleError::Metadata);
+        }
+        Ok(self.shared.register(&room, &text)?)
+    }
+
+    /// One room, if it has members, is registered, or is kept for its history.
+    pub fn room(&self, room: &str) -> Option<RoomInfo> {
+        self.shared.room(room)
+    }
+
+    /// Puts a room's members out and tells them, empties its history and forgets what was said of it.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn remove_room(&self, room: &RoomName) -> Result<RoomRemoved, Ended> {
+        self.shared.remove_room(room).await
     }
 
     /// Who is in a room: its members on this node, and the ids of up to `limit` (at least 1) of them from `cursor`

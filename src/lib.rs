@@ -38,7 +38,7 @@
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node | I/O, ask for the time |
 //! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
-//! | [`auth`] | origins, keys of the API | |
+//! | [`auth`] | origins, keys of the API, rules for access | keep a connection's state |
 //! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
 //! | [`shard`] | connections, outboxes, ticks, timers: the state machine | a system call, ask for the time |
 //! | [`io`] | sockets, poll, mailboxes, HTTP, clock | decide anything about rooms |
@@ -50,7 +50,7 @@
 //! 2. [`wire`] parses frames in that buffer and unmasks them there. Only the start of a frame that has not come whole
 //!    is copied, into a buffer that A has for that long.
 //! 3. The connection's [`dialect`] turns the text into `Command::Publish`. `data` stays a slice of what A sent.
-//! 4. The shard checks A's rate and membership, then encodes the publication once for each dialect with members, and
+//! 4. The shard checks A's rate, the rules for access and A's membership, then encodes the publication once for each dialect with members, and
 //!    compresses it once for each window that members keep, frame header and payload together, into the tick's palette.
 //! 5. The room's shared part tells which shards have members, by one atomic word each. For each of those the frame is
 //!    added to the batch that goes to its mailbox at the end of the turn; a mailbox wakes its shard only if it may sleep.
@@ -61,6 +61,9 @@
 //!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430),
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
+//!
+//! Who comes is let in by the same turns (`io/door.rs`): accepted, read, and opened where the first bytes are a plain
+//! request for WebSocket that is granted; all other HTTP goes to hyper. Both ways ask `io/upgrade.rs` who may come in.
 //!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
 //! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. A room with
@@ -80,6 +83,8 @@
 //! - Members of a room that remembers all see its publications in the order of their offsets, without gaps but those that
 //!   a notice tells, from where the answer to their joining says. A recovery tells exactly what was missed, or says that
 //!   it cannot.
+//! - What a client does in a room is allowed by the rules for access at the time, and refused in the same words whether
+//!   the room exists or not. Memberships that they do not allow any more end.
 //! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
 //!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
 //! - Locks are taken in one order: a stripe of the directory, a room's history. Nothing blocks under them.
@@ -95,10 +100,12 @@
 //! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real
 //! shards, hub and dialect, clients that join, publish, stall, break the rules, vanish and come back at random, a
 //! network of byte pipes, a clock that jumps, and an oracle that knows what each client must hear and what each
-//! counter must say. All of a run follows from its seed; what fails says which.
+//! counter must say. Some worlds have rooms with rules (history and recovery, overflow, presence), compression, echoes,
+//! rooms that are walked in steps from few members on, or shards that do not run for a while. All of a run follows from
+//! its seed; what fails says which.
 //!
 //! ```text
-//! cargo test --test simulation                                        # 3,000 seeds, about ten seconds
+//! cargo test --test simulation                                        # 3,000 seeds, a quarter of a minute
 //! FANWIRE_SIMULATION_SEED=7 cargo test --test simulation every_seed   # one seed again
 //! FANWIRE_SIMULATION_SEEDS=100000 cargo test --test simulation every_seed
 //! FANWIRE_SIMULATION_SECONDS=28800 cargo test --test simulation every_seed   # a night of seeds never run before

@@ -3,11 +3,12 @@
 mod allocator;
 
 use fanwire::Server;
-use fanwire::config::{self, Command, Config, ConfigError, LogFormat, Sources};
+use fanwire::config::{self, Command, Config, ConfigError, Endpoint, LogFormat, Sources};
 use fanwire::io::LogWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -32,10 +33,17 @@ fn main() -> ExitCode {
         }
     };
     match invocation.command {
-        Command::CheckConfig => match writeln!(std::io::stdout(), "the configuration is valid") {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
+        Command::CheckConfig => {
+            // The files that it names belong to it.
+            if let Err(error) = fanwire::io::token_policy(&config.tokens) {
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+            match writeln!(std::io::stdout(), "the configuration is valid") {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
         Command::Run if !config.enabled => {
             complain("disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
             ExitCode::SUCCESS
@@ -85,6 +93,7 @@ fn serve(
     level: &LevelHandle,
 ) -> std::io::Result<()> {
     let (host, prefix) = (config.host, config.path_prefix.clone());
+    let endpoint = config.endpoints.first().cloned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anyone is told that the server runs: a signal that comes at once must find its handler.
     let signals = {
@@ -92,7 +101,7 @@ fn serve(
         Signals::listen()?
     };
     let server = Server::builder().config(config).log(log.clone()).start()?;
-    greet(greeting(&server, host, &prefix))?;
+    greet(greeting(&server, host, &prefix, endpoint.as_ref()))?;
     runtime.block_on(obey(server, signals, invocation, level))
 }
 
@@ -114,17 +123,24 @@ impl Signals {
 }
 
 /// Where the server listens and what to try.
-fn greeting(server: &Server, host: std::net::IpAddr, prefix: &str) -> String {
+fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpoint>) -> String {
     let port = server.local_addr().port();
     let shown =
         if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
     let shown = if shown.contains(':') { format!("[{shown}]") } else { shown };
     let version = env!("CARGO_PKG_VERSION");
     let shards = server.shards();
+    let path = endpoint.map_or("/ws".to_owned(), |endpoint| endpoint.path.to_string());
+    let join = match endpoint.map_or("", |endpoint| endpoint.dialect.as_str()) {
+        "channels" => r#"{"type":"JOIN_CHANNEL","channel":"chat"}"#,
+        "topics" => r#"{"type":"subscribe","channel":"chat"}"#,
+        "tenants" => r#"{"type":"join_channel","data":{"channel":"chat"}}"#,
+        _ => r#"{"type":"subscribe","room":"chat"}"#,
+    };
     format!(
         "fanwire {version}, {shards} shards\n\
          listening on http://{shown}:{port}{prefix}\n\
-         try:  wscat -c ws://{shown}:{port}{prefix}/ws   and then   {{\"type\":\"subscribe\",\"room\":\"chat\"}}\n      \
+         try:  wscat -c ws://{shown}:{port}{prefix}{path}   and then   {join}\n      \
          curl -d '{{\"room\":\"chat\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish\n"
     )
 }

@@ -1,9 +1,10 @@
+use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
-use crate::io::{self, Clock, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
+use crate::io::{self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
 use crate::metrics::NodeMetrics;
-use crate::shard::{CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
+use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -75,7 +76,7 @@ impl Server {
         Builder::default()
     }
 
-    fn start(config: Config, handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
+    fn start(config: Config, mut handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
         if let Err(error) = io::raise_open_files() {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
@@ -94,19 +95,38 @@ impl Server {
             .collect::<std::io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
+        let hook = (!config.hook.url.is_empty()).then(|| Hook::start(&config.hook)).transpose()?;
+        if let Some(hook) = hook.clone() {
+            let events = config.hook.events;
+            handlers.set_backend(Backend {
+                events,
+                ask: Arc::new(move |question, answer| hook.ask(question, answer)),
+            });
+        }
+        let mut metrics = NodeMetrics::new(shards, &LABELS);
+        metrics.hook = hook.as_ref().map(|hook| hook.metrics().clone());
+        let policy = io::token_policy(&config.tokens)
+            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
+        let tokens = Arc::new(TokenDesk::new(policy));
         let random = RandomState::new();
         let shared = Arc::new(NodeShared {
             hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
-            metrics: NodeMetrics::new(shards, &LABELS),
+            hook,
+            metrics,
             rate: Default::default(),
             clock: Clock::start(),
+            tokens: tokens.clone(),
             log,
             idempotency: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
+        if let Some(url) = &config.tokens.jwks_url {
+            io::start_fetching(url, tokens, shared.stop.subscribe())?;
+        }
         let config = Arc::new(config);
+        io::handle_admins(&shared, &mut handlers);
         let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
         let cores =
@@ -167,6 +187,11 @@ impl Server {
     /// Takes over what can change while running. The result names what changed and what needs a restart.
     pub fn reload(&mut self, new: &Config) -> Reload {
         let (config, reload) = self.config.reloaded(new);
+        // Always: a file of the same name may have other keys.
+        match io::token_policy(&config.tokens) {
+            Ok(policy) => self.shared.tokens.replace(&policy),
+            Err(error) => tracing::error!(%error, "the keys of tokens are not taken over"),
+        }
         let config = Arc::new(config);
         for shard in 0..self.threads.len() {
             self.shared.post(shard, Request::Reconfigure(config.clone()));
@@ -184,6 +209,10 @@ impl Server {
         for thread in self.threads {
             // A shard that panics has ended the process, so that every join is of a thread that returned.
             result = result.and(thread.join().unwrap_or(Ok(())));
+        }
+        // The last connections' ends are told too.
+        if let Some(hook) = &self.shared.hook {
+            hook.finish();
         }
         if let Some(path) = self.unix_socket {
             let _ = std::fs::remove_file(path);

@@ -108,7 +108,7 @@ fn the_handle_publishes_broadcasts_and_sends() {
     let to = ConnectionId::parse(&other.id).expect("an id as clients are told it");
     assert_eq!(handle.send(to, "private", &[1, 2]).unwrap().wait(), Ok(true));
     other.expect(r#"{"type":"private","data":[1,2],"timestamp":"*ms"}"#);
-    assert_eq!(handle.disconnect(to).wait(), Ok(true));
+    assert_eq!(handle.disconnect(to, None).wait(), Ok(true));
     let reason = other.expect_close(4440);
     assert!(reason.contains("disconnected"), "{reason}");
     drop(other);

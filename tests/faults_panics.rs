@@ -98,9 +98,9 @@ fn a_shard_that_panics_ends_the_process_with_its_state() {
 fn a_task_that_panics_while_it_changes_its_shard_ends_the_process_too() {
     let (mut program, addr) = start();
     let member = Client::connect(addr);
-    // The first message comes with the handshake, so the task that serves HTTP handles it.
+    // The first message comes with a handshake that is not plain, so the task that serves HTTP handles it.
     let mut newcomer = TcpStream::connect(addr).unwrap();
-    let mut bytes = Client::handshake(&addr.to_string(), "/ws", &[]);
+    let mut bytes = Client::handshake(&addr.to_string(), "/ws", &[("Content-Length", "0")]);
     bytes.extend(common::frame(0x81, br#"{"type":"bomb"}"#));
     newcomer.write_all(&bytes).unwrap();
     check_end(&mut program, vec![member], &["ERROR", "a task panicked while it changed the shard"]);

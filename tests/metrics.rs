@@ -52,6 +52,8 @@ fn every_series_stands_for_every_shard() {
         "history_evictions",
         "log_lines_lost",
         "idempotency_evictions",
+        "jwks_fetches",
+        "jwks_fetch_failures",
     ];
     for family in families.iter().filter(|family| !node.contains(family)) {
         for shard in 0..3 {
@@ -78,6 +80,7 @@ fn every_series_stands_for_every_shard() {
         "dropped_frames",
         "accepts",
         "handshake_failures",
+        "token_failures",
         "recoveries",
         "history_bytes",
         "history_rooms",

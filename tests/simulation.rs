@@ -12,12 +12,18 @@ mod acts;
 mod bucket;
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/deflate.rs"]
+mod deflate;
 #[path = "simulation/frames.rs"]
 mod frames;
 #[path = "simulation/hearing.rs"]
 mod hearing;
+#[path = "simulation/listening.rs"]
+mod listening;
 #[path = "simulation/mail.rs"]
 mod mail;
+#[path = "simulation/members.rs"]
+mod members;
 #[path = "simulation/model.rs"]
 mod model;
 #[cfg(all(feature = "mutations", debug_assertions))]
@@ -25,22 +31,38 @@ mod model;
 mod mutations;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/order.rs"]
+mod order;
+#[path = "simulation/ordered.rs"]
+mod ordered;
+#[path = "simulation/peer.rs"]
+mod peer;
 #[path = "simulation/pipe.rs"]
 mod pipe;
 #[path = "simulation/plan.rs"]
 mod plan;
+#[path = "simulation/presence.rs"]
+mod presence;
 #[path = "simulation/random.rs"]
 mod random;
+#[path = "simulation/rules.rs"]
+mod rules;
 #[path = "simulation/runner.rs"]
 mod runner;
+#[path = "simulation/sleep.rs"]
+mod sleep;
 #[path = "simulation/speech.rs"]
 mod speech;
+#[path = "simulation/stream.rs"]
+mod stream;
 #[path = "simulation/tally.rs"]
 mod tally;
 #[path = "simulation/trace.rs"]
 mod trace;
 #[path = "simulation/turn.rs"]
 mod turn;
+#[path = "simulation/walks.rs"]
+mod walks;
 #[path = "simulation/world.rs"]
 mod world;
 

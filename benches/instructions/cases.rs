@@ -2,9 +2,15 @@
 
 use crate::measured;
 use crate::world::{World, frame, publish};
+use fanwire::auth::Access;
+use fanwire::base::Pattern;
+use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Config, Who};
 use fanwire::io::mailbox::{Mailbox, Wake};
+use fanwire::model::Identity;
+use fanwire::shard::Newcomer;
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// One thing to count.
 pub struct Case {
@@ -29,6 +35,9 @@ const TICK: u32 = 16;
 /// Items in one pass of the mailbox case.
 const ITEMS: u32 = 1000;
 
+/// Rules of the access case: a large table, all of whose rooms begin alike.
+const RULES: usize = 100;
+
 pub const CASES: &[Case] = &[
     case("parse_frame_16", FRAMES, "frame", || parse(16)),
     case("parse_frame_125", FRAMES, "frame", || parse(125)),
@@ -41,8 +50,19 @@ pub const CASES: &[Case] = &[
     case("publish_to_10000", TICK * 10_000, "delivery", || publish_to(10_000)),
     case("mailbox_push_drain", ITEMS, "item", mailbox),
     case("join_leave", 100, "cycle", join_leave),
+    case("join_without_rules", 100, "join", || join(AccessTable::open())),
+    case("join_with_rules", 100, "join", || join(AccessTable::protected())),
     case("outbox_append_flush", TICK * 100, "frame", outbox),
     case("connect_disconnect", 100, "cycle", connect_disconnect),
+    case("access_own_tenant", 100, "check", || {
+        access(&AccessTable::protected(), "tenant:acme-corporation:general")
+    }),
+    case("access_no_rule", 100, "check", || {
+        access(&AccessTable::protected(), "chat:acme-corporation:general")
+    }),
+    case("access_last_of_100", 100, "check", || {
+        access(&many_rules(), "app:service-99:acme-corporation:general")
+    }),
 ];
 
 fn parse(payload_bytes: usize) {
@@ -128,6 +148,30 @@ fn join_leave() {
     measured(|| pass(&mut world, bytes));
 }
 
+/// Joins of a tenant's room by its own users.
+fn join(access: AccessTable) {
+    let mut world = World::of(Config { access, ..Config::default() });
+    let subscribe = frame(r#"{"type":"subscribe","room":"tenant:acme:general"}"#);
+    let identity = Arc::new(Identity { tenant: Some("acme".into()), ..Identity::default() });
+    let newcomer = || Newcomer { identity: Some(identity.clone()), ..Newcomer::default() };
+    let pass = |world: &mut World, slots: &[u32], frames: &mut [Vec<u8>]| {
+        for (slot, frame) in slots.iter().zip(frames) {
+            world.receive(*slot, frame);
+        }
+        world.flush();
+    };
+    let mut slots = || -> Vec<u32> {
+        (0..100).map(|_| world.shard.open(crate::world::NOW, newcomer()).expect("a slot").slot).collect()
+    };
+    let (first, second) = (slots(), slots());
+    world.flush();
+    pass(&mut world, &first, &mut vec![subscribe.clone(); 100]);
+    let mut frames = vec![subscribe; 100];
+    measured(|| pass(&mut world, &second, &mut frames));
+    let joined = world.shard.inspect(second[0]).expect("it is connected").rooms;
+    assert_eq!(joined, 1);
+}
+
 fn outbox() {
     let mut world = World::with_members(101);
     let burst = publish(100).repeat(TICK as usize);
@@ -157,4 +201,30 @@ fn connect_disconnect() {
     };
     pass(&mut world);
     measured(|| pass(&mut world));
+}
+
+fn many_rules() -> AccessTable {
+    let rule = |number| {
+        let text = format!("app:service-{number}:{{tenant}}:**");
+        let pattern = Pattern::parse_capturing(&text, &AccessRule::CAPTURES).expect("a pattern");
+        AccessRule { pattern, who: vec![Who::Any], allow: Actions::ALL, text: None }
+    };
+    AccessTable { rules: (0..RULES).map(rule).collect(), default: AccessDefault::Deny }
+}
+
+fn access(table: &AccessTable, room: &str) {
+    let access = Access::new(table);
+    let identity = Identity {
+        user: Some("a-user".into()),
+        tenant: Some("acme-corporation".into()),
+        ..Identity::default()
+    };
+    let pass = || {
+        for _ in 0..100 {
+            let checked = access.check(black_box(Some(&identity)), black_box(room), Action::Subscribe);
+            black_box(checked).expect("allowed");
+        }
+    };
+    pass();
+    measured(pass);
 }

@@ -41,7 +41,11 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let config = Arc::new(Config::default());
+        Self::of(Config::default())
+    }
+
+    pub fn of(config: Config) -> Self {
+        let config = Arc::new(config);
         let parts = Parts {
             index: 0,
             shards: 1,

@@ -85,6 +85,13 @@ struct PublishBody<'a> {
 
 /// The fields of a broadcast: those of this server, and those of the channels document.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoomBody<'a> {
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct BroadcastBody<'a> {
     #[serde(borrow, default)]
@@ -258,6 +265,23 @@ impl<'a> From<PublishBody<'a>> for Fields<'a> {
             message: body.message.map(RawValue::get),
         }
     }
+}
+
+/// Reads the body of `PUT /v1/rooms/{name}`: `{"metadata":{...}}`, an object of at most `bytes_max` bytes; nothing at
+/// all is an empty one.
+pub fn parse_room(body: &[u8], json_depth_max: u32, bytes_max: usize) -> Result<&str, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok("{}");
+    }
+    let body: RoomBody<'_> = parse(utf8(body)?, json_depth_max)?;
+    let metadata = body.metadata.map_or("{}", RawValue::get);
+    if !metadata.starts_with('{') {
+        return Err(ApiError::bad_request("metadata must be an object"));
+    }
+    if metadata.len() > bytes_max {
+        return Err(ApiError::bad_request(format!("metadata is longer than {bytes_max} bytes")));
+    }
+    Ok(metadata)
 }
 
 #[cold]

@@ -2,14 +2,24 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
+mod connection_routes;
+mod connections;
 mod cursor;
 mod error;
+pub mod hook;
 mod idempotency;
 mod query;
 mod route;
 mod types;
 
-pub use body::{BATCH_MAX, PublishRequest, Whole, parse_batch, parse_broadcast, parse_publish, parse_whole};
+pub use body::{
+    BATCH_MAX, PublishRequest, Whole, parse_batch, parse_broadcast, parse_publish, parse_room, parse_whole,
+};
+pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
+pub use connections::{
+    BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, Put, ROOMS_SHOWN_MAX, Status, StatusCounts, Taken,
+    UserInfo, Which,
+};
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use idempotency::{Claim, Idempotency, Stored, check_key};
@@ -20,7 +30,7 @@ pub use route::{
 };
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
-    RoomMessages, ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    RoomMessages, RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,
 };
 
 /// Media type of every answer but the metrics.

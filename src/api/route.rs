@@ -1,6 +1,6 @@
 use super::query::{Params, percent_decode};
-use super::{ApiError, MembersCursor, NoCursor};
-use crate::model::RoomName;
+use super::{ApiError, MembersCursor, NoCursor, Which, connection_routes};
+use crate::model::{ConnectionId, RoomName};
 
 /// Rooms in one page of a list where the request does not say.
 pub const ROOMS_LIMIT_DEFAULT: u32 = 100;
@@ -19,7 +19,10 @@ pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 /// Most slow connections listed.
 pub const SLOW_LIMIT_MAX: u32 = 1000;
 
-const READ: &str = "GET, HEAD";
+pub(super) const READ: &str = "GET, HEAD";
+
+/// What may be done with a room.
+const ROOM: &str = "GET, HEAD, PUT, DELETE";
 
 /// Longest cursor of a page of members: three numbers.
 const CURSOR_BYTES_MAX: usize = 20;
@@ -55,6 +58,16 @@ pub enum Route {
         /// The room.
         name: RoomName,
     },
+    /// `PUT /v1/rooms/{name}` with `{"metadata":{...}}`: register it, or say something else of it.
+    PutRoom {
+        /// The room.
+        name: RoomName,
+    },
+    /// `DELETE /v1/rooms/{name}`: put its members out, empty its history, forget what was said of it.
+    RemoveRoom {
+        /// The room.
+        name: RoomName,
+    },
     /// `GET /v1/rooms/{name}/members?cursor=&limit=`: who is in it.
     Members {
         /// The room.
@@ -75,6 +88,62 @@ pub enum Route {
     },
     /// `GET /v1/stats`.
     Stats,
+    /// `GET /v1/connections?user=&tenant=&room=&idle_s=&cursor=&limit=`, and `GET /api/v1/debug/websocket/connections`.
+    Connections {
+        /// Which.
+        which: Which,
+        /// Where to go on: the `cursor` of the page before.
+        cursor: MembersCursor,
+        /// Most connections to list.
+        limit: u32,
+    },
+    /// `GET /v1/connections/{id}`.
+    Connection {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// `DELETE /v1/connections/{id}?reason=`: close it.
+    Disconnect {
+        /// The connection.
+        id: ConnectionId,
+        /// What it is told.
+        reason: Option<String>,
+    },
+    /// `PUT /v1/connections/{id}/rooms/{room}`: make it a member.
+    Join {
+        /// The connection.
+        id: ConnectionId,
+        /// The room.
+        room: RoomName,
+    },
+    /// `DELETE /v1/connections/{id}/rooms/{room}`: end its membership.
+    Leave {
+        /// The connection.
+        id: ConnectionId,
+        /// The room.
+        room: RoomName,
+    },
+    /// `GET /v1/users/{user}?tenant=`: whether a user is online, and by which connections.
+    User {
+        /// Its connections.
+        which: Which,
+        /// The user.
+        user: String,
+    },
+    /// `DELETE /v1/users/{user}?tenant=&reason=`: close its connections.
+    DisconnectUser {
+        /// Its connections.
+        which: Which,
+        /// What they are told.
+        reason: Option<String>,
+    },
+    /// `POST /v1/cleanup?idle_s=`: close the connections without a message for so long.
+    Cleanup {
+        /// Seconds.
+        idle_s: u64,
+    },
+    /// `GET /ws/status` of the channels document, and `GET /api/v1/debug/websocket/channels`.
+    Status,
     /// `GET /v1/slow?limit=`: the connections with the largest backlogs.
     Slow {
         /// Most connections to list.
@@ -88,11 +157,22 @@ impl Route {
     pub fn needs_key(&self) -> bool {
         match self {
             Self::Echo | Self::Health | Self::Ready | Self::Metrics => false,
-            Self::Publish
+            Self::Connections { .. }
+            | Self::Connection { .. }
+            | Self::Disconnect { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::User { .. }
+            | Self::DisconnectUser { .. }
+            | Self::Cleanup { .. }
+            | Self::Status
+            | Self::Publish
             | Self::PublishBatch
             | Self::Broadcast
             | Self::Rooms { .. }
             | Self::Room { .. }
+            | Self::PutRoom { .. }
+            | Self::RemoveRoom { .. }
             | Self::Members { .. }
             | Self::Messages { .. }
             | Self::Stats
@@ -120,12 +200,15 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
         "/v1/slow" => on(method, READ).and_then(|()| slow(query)),
         "/v1/rooms" => on(method, READ).and_then(|()| rooms(query)),
         _ => {
+            if let Some(found) = connection_routes::route(method, path, query) {
+                return found;
+            }
             // A bare slash separates the room's name from what stands below it.
             let below =
                 path.strip_prefix("/v1/rooms/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
             match below.filter(|(name, _)| !name.is_empty() && path.ends_with(|last| last != '/')) {
                 Some((name, "")) => {
-                    on(method, READ).and_then(|()| no_params(query)).and_then(|()| room(name))
+                    on(method, ROOM).and_then(|()| no_params(query)).and_then(|()| room(method, name))
                 }
                 Some((name, "members")) => on(method, READ).and_then(|()| members(name, query)),
                 Some((name, "messages")) => on(method, READ).and_then(|()| messages(name, query)),
@@ -135,7 +218,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
     }
 }
 
-fn on(method: &str, allow: &'static str) -> Result<(), ApiError> {
+pub(super) fn on(method: &str, allow: &'static str) -> Result<(), ApiError> {
     if allow.split(", ").any(|allowed| allowed == method) {
         Ok(())
     } else {
@@ -143,7 +226,7 @@ fn on(method: &str, allow: &'static str) -> Result<(), ApiError> {
     }
 }
 
-fn no_params(query: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn no_params(query: Option<&str>) -> Result<(), ApiError> {
     Params::parse(query, []).map(|_| ())
 }
 
@@ -163,18 +246,26 @@ fn rooms(query: Option<&str>) -> Result<Route, ApiError> {
     })
 }
 
-fn room(encoded: &str) -> Result<Route, ApiError> {
-    Ok(Route::Room { name: room_name(encoded)? })
+fn room(method: &str, encoded: &str) -> Result<Route, ApiError> {
+    let name = room_name(encoded)?;
+    Ok(match method {
+        "PUT" => Route::PutRoom { name },
+        "DELETE" => Route::RemoveRoom { name },
+        _ => Route::Room { name },
+    })
 }
 
 fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
     let params = Params::parse(query, ["cursor", "limit"])?;
     let limit = params.limit("limit", MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX)?;
-    let cursor = match params.text("cursor", CURSOR_BYTES_MAX)?.filter(|text| !text.is_empty()) {
-        Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string()))?,
-        None => MembersCursor::START,
-    };
-    Ok(Route::Members { name: room_name(encoded)?, cursor, limit })
+    Ok(Route::Members { name: room_name(encoded)?, cursor: cursor(&params)?, limit })
+}
+
+pub(super) fn cursor<const N: usize>(params: &Params<'_, N>) -> Result<MembersCursor, ApiError> {
+    match params.text("cursor", CURSOR_BYTES_MAX)?.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string())),
+        None => Ok(MembersCursor::START),
+    }
 }
 
 fn messages(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
@@ -186,7 +277,7 @@ fn messages(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
     })
 }
 
-fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
+pub(super) fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
     let name = percent_decode(encoded, false, RoomName::BYTES_MAX, "room name")?;
     RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))
 }
@@ -244,6 +335,8 @@ mod tests {
             ("GET", "/v1/rooms/a%2Fb/messages", page("a/b", None, MESSAGES_LIMIT_DEFAULT), true),
             ("HEAD", "/v1/rooms/messages/messages?offset=0&limit=1", page("messages", Some(0), 1), true),
             ("GET", "/v1/rooms/messages", room("messages"), true),
+            ("PUT", "/v1/rooms/a%2Fb", Route::PutRoom { name: RoomName::new("a/b").unwrap() }, true),
+            ("DELETE", "/v1/rooms/a", Route::RemoveRoom { name: RoomName::new("a").unwrap() }, true),
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
@@ -292,9 +385,9 @@ mod tests {
             ("GET", "/v1/publish", "POST"),
             ("PUT", "/v1/broadcast", "POST"),
             ("GET", "/v1/publish/batch", "POST"),
-            ("DELETE", "/v1/rooms/chat", "GET, HEAD"),
+            ("POST", "/v1/rooms/chat", "GET, HEAD, PUT, DELETE"),
             ("POST", "/v1/rooms/chat/messages", "GET, HEAD"),
-            ("DELETE", "/v1/rooms/%zz", "GET, HEAD"),
+            ("PATCH", "/v1/rooms/%zz", "GET, HEAD, PUT, DELETE"),
             ("OPTIONS", "/v1/rooms", "GET, HEAD"),
         ] {
             let error = found(method, target).unwrap_err();

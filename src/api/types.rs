@@ -71,15 +71,44 @@ pub struct BatchDelivered {
 }
 
 /// One room of this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RoomInfo {
     /// Its name.
     pub room: String,
     /// Members on this node.
     pub members: u64,
+    /// What a backend has said of it, if one has registered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Box<RawValue>>,
+    /// When it was registered, Unix time in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<u64>,
     /// Its history, where it has one and one room alone was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryInfo>,
+}
+
+impl RoomInfo {
+    /// A room with so many members, of which nothing else is known.
+    pub fn new(room: String, members: u64) -> Self {
+        Self { room, members, metadata: None, created_at: None, history: None }
+    }
+}
+
+/// Answer to a room's registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RoomPut {
+    /// Whether it was not registered before.
+    pub created: bool,
+}
+
+/// Answer to a room's removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RoomRemoved {
+    /// Whether it was registered.
+    pub registered: bool,
+    /// How many members were put out.
+    pub members: u64,
 }
 
 /// What a room remembers.
@@ -126,7 +155,7 @@ pub struct RoomMessage {
 }
 
 /// A page of rooms, in the order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RoomList {
     /// The page.
     pub rooms: Vec<RoomInfo>,
@@ -238,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        let rooms = vec![RoomInfo { room: "a\"b".into(), members: 2, history: None }];
+        let rooms = vec![RoomInfo::new("a\"b".into(), 2)];
         let list = RoomList { rooms, cursor: Some("a\"b".into()) };
         assert_eq!(to_json(&list), r#"{"rooms":[{"room":"a\"b","members":2}],"cursor":"a\"b"}"#);
         let last = RoomList { rooms: vec![], cursor: None };
@@ -252,7 +281,7 @@ mod tests {
         let delivered = Delivered { offset: Some(7), epoch: Some("e".into()), ..delivered };
         assert_eq!(to_json(&delivered), r#"{"delivered":3,"offset":7,"epoch":"e"}"#);
         let history = HistoryInfo { epoch: "e".into(), offset: 7, messages: 2, bytes: 300 };
-        let info = RoomInfo { room: "r".into(), members: 0, history: Some(history) };
+        let info = RoomInfo { history: Some(history), ..RoomInfo::new("r".into(), 0) };
         assert_eq!(
             to_json(&info),
             r#"{"room":"r","members":0,"history":{"epoch":"e","offset":7,"messages":2,"bytes":300}}"#

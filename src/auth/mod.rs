@@ -1,8 +1,11 @@
-//! Who may do what: pure decisions on facts that the caller collected. Nothing here does I/O.
+//! Who somebody is and who may do what: pure decisions on facts that the caller collected. Nothing here does I/O.
 
+mod access;
 mod api_key;
 mod host;
 mod origin;
+pub mod token;
 
+pub use access::{Access, Found, Refused};
 pub use api_key::{Denied, PeerFacts, authorize};
 pub use origin::allowed;

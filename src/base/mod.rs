@@ -2,6 +2,7 @@
 
 mod field;
 mod gcra;
+mod iso8601;
 mod json;
 mod json_scan;
 mod mutation;
@@ -11,12 +12,13 @@ mod wheel;
 
 pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
+pub use iso8601::iso8601;
 pub use json::json_depth_within;
 pub use json_scan::{JsonSlice, json_scan, json_scan_each};
 #[cfg(all(feature = "mutations", debug_assertions))]
 pub use mutation::mutate;
 #[doc(hidden)]
 pub use mutation::{Mutation, mutated};
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, Segment};
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

@@ -48,11 +48,37 @@ pub enum Mutation {
     CheckBoundLate,
     /// Input is reserved as a frame's header says, before any of it has come.
     ReserveOnWord,
+    /// What follows a recovery lacks its first publication.
+    SkipInReplay,
+    /// Who has been told the past gets what is still in the mailbox once more.
+    ForgetAhead,
+    /// A recovery succeeds although the first that was missed is not kept any more.
+    RecoverTooMuch,
+    /// The notice of a loss tells of one, however many there are.
+    MiscountLoss,
+    /// Of two publications of one key the older one stays.
+    KeepOlder,
+    /// What waits of a room is not put before the answer that ends the membership.
+    ForgetHasten,
+    /// Members are not told of who leaves.
+    ForgetLeaveNotice,
+    /// What a walk has for a blocked member goes before what waits for it.
+    WalkPastBacklog,
+    /// A walk comes to members that have left.
+    WalkToLeavers,
+    /// Members that know the past miss the notices that are walked with it.
+    WalkWithoutAhead,
+    /// A member that recovers loses the notices of the walk under way.
+    LeaveWalkWhole,
+    /// Broadcasts go to echoes too.
+    TellEchoes,
+    /// Silence counts while the thread did not run.
+    ForgetSleep,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 35] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
@@ -75,6 +101,19 @@ impl Mutation {
         Self::ForgetId,
         Self::CheckBoundLate,
         Self::ReserveOnWord,
+        Self::SkipInReplay,
+        Self::ForgetAhead,
+        Self::RecoverTooMuch,
+        Self::MiscountLoss,
+        Self::KeepOlder,
+        Self::ForgetHasten,
+        Self::ForgetLeaveNotice,
+        Self::WalkPastBacklog,
+        Self::WalkToLeavers,
+        Self::WalkWithoutAhead,
+        Self::LeaveWalkWhole,
+        Self::TellEchoes,
+        Self::ForgetSleep,
     ];
 }
 

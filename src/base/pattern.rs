@@ -10,16 +10,24 @@ const SEGMENTS_MAX: usize = 16;
 /// `tenant:a12`.
 ///
 /// A segment is text to be found as it is, `*` for any one segment that is not empty, or, as the last one, `**` for
-/// any rest: one segment or more. `**` alone matches every name. Nothing else has a meaning, and case counts.
+/// any rest: one segment or more. `**` alone matches every name. Where captures are allowed, `{name}` is any one
+/// segment, which whoever asks compares with what it knows. Nothing else has a meaning, and case counts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pattern {
     segments: Box<[Segment]>,
 }
 
+/// A part of a [`Pattern`], between colons.
 #[derive(Clone, PartialEq, Eq)]
-enum Segment {
+pub enum Segment {
+    /// This text.
     Text(Box<str>),
+    /// Any text but none.
     One,
+    /// Any text, even none: nobody can be named by none, but a name that has none there is still of this shape, so
+    /// that `user::x` is not what the rules for `user:{user}:**` leave open.
+    Capture(&'static str),
+    /// One segment or more, whatever they are; only at the end.
     Rest,
 }
 
@@ -38,14 +46,29 @@ pub enum PatternError {
     /// A star beside other text.
     #[error("a star must be a segment of its own")]
     StarInText,
+    /// Where captures are allowed: braces around something else, or beside other text.
+    #[error("braces are for {{tenant}} and {{user}} as segments of their own")]
+    NoCapture,
 }
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Reads a pattern in which braces have no meaning.
     ///
     /// # Errors
     /// If it is none; see [`PatternError`].
     pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Self::read(text, None)
+    }
+
+    /// Reads a pattern that may have captures of these names.
+    ///
+    /// # Errors
+    /// If it is none; see [`PatternError`].
+    pub fn parse_capturing(text: &str, names: &[&'static str]) -> Result<Self, PatternError> {
+        Self::read(text, Some(names))
+    }
+
+    fn read(text: &str, captures: Option<&[&'static str]>) -> Result<Self, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
@@ -58,10 +81,29 @@ impl Pattern {
             "**" if index + 1 == count => Ok(Segment::Rest),
             "**" => Err(PatternError::RestInside),
             text if text.contains('*') => Err(PatternError::StarInText),
+            text if text.contains(['{', '}']) && captures.is_some() => {
+                let name = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+                let known = captures.unwrap_or_default().iter().find(|known| name == Some(**known));
+                known.map(|known| Segment::Capture(known)).ok_or(PatternError::NoCapture)
+            }
             text => Ok(Segment::Text(text.into())),
         };
         let segments = text.split(SEPARATOR).enumerate().map(segment).collect::<Result<_, _>>()?;
         Ok(Self { segments })
+    }
+
+    /// Its segments, at least one.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether another pattern is the same but for what captures are called, and whether they are any.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let alike = |(own, other): (&Segment, &Segment)| match (own, other) {
+            (Segment::One | Segment::Capture(_), Segment::One | Segment::Capture(_)) => true,
+            (own, other) => own == other,
+        };
+        self.segments.len() == other.segments.len() && self.segments.iter().zip(&other.segments).all(alike)
     }
 
     /// Whether every name that fits `other` fits this one too.
@@ -70,6 +112,7 @@ impl Pattern {
         for segment in &self.segments {
             let covered = match (segment, others.next()) {
                 (Segment::Rest, Some(_)) => return true,
+                (Segment::Capture(_), Some(other)) => *other != Segment::Rest,
                 (Segment::One, Some(Segment::One)) => true,
                 (Segment::One, Some(Segment::Text(text))) => !text.is_empty(),
                 (Segment::Text(text), Some(Segment::Text(other))) => text == other,
@@ -89,6 +132,7 @@ impl Pattern {
             let part = parts.next();
             match (segment, part) {
                 (Segment::Rest, part) => return part.is_some(),
+                (Segment::Capture(_), Some(_)) => {}
                 (Segment::One, Some(part)) if !part.is_empty() => {}
                 (Segment::Text(text), Some(part)) if **text == *part => {}
                 _ => return false,
@@ -104,11 +148,12 @@ impl fmt::Display for Pattern {
             if index > 0 {
                 f.write_str(":")?;
             }
-            f.write_str(match segment {
-                Segment::Text(text) => text,
-                Segment::One => "*",
-                Segment::Rest => "**",
-            })?;
+            match segment {
+                Segment::Text(text) => f.write_str(text)?,
+                Segment::One => f.write_str("*")?,
+                Segment::Capture(name) => write!(f, "{{{name}}}")?,
+                Segment::Rest => f.write_str("**")?,
+            }
         }
         Ok(())
     }
@@ -152,6 +197,46 @@ mod tests {
         assert_eq!(wrong("a:**:b"), PatternError::RestInside);
         assert_eq!(wrong("a*"), PatternError::StarInText);
         assert_eq!(wrong(&"a:".repeat(16)), PatternError::TooLong);
+    }
+
+    #[test]
+    fn captures_are_segments_of_their_own() {
+        let parse = |text: &str| Pattern::parse_capturing(text, &["tenant", "user"]);
+        let both = parse("a:{tenant}:{user}:**").unwrap();
+        assert_eq!(both.to_string(), "a:{tenant}:{user}:**");
+        assert!(both.matches("a:::") && both.matches("a:1:2:3:4") && !both.matches("a:1:2"));
+        for wrong in [
+            "{}",
+            "{other}",
+            "{Tenant}",
+            "{ tenant}",
+            "a{tenant}",
+            "{tenant}b",
+            "{tenant",
+            "tenant}",
+            "{{tenant}}",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err(), PatternError::NoCapture, "{wrong}");
+            assert!(
+                Pattern::parse(wrong).unwrap().matches(wrong),
+                "without captures braces are text: {wrong}"
+            );
+        }
+        assert!(Pattern::parse("{tenant}").unwrap() != parse("{tenant}").unwrap());
+        for (one, other, alike, covers) in [
+            ("a:{user}", "a:*", true, true),
+            ("a:*", "a:{user}", true, false),
+            ("a:{user}", "a:{tenant}", true, true),
+            ("a:{user}", "a:", false, true),
+            ("a:{user}", "a:b", false, true),
+            ("a:b", "a:{user}", false, false),
+            ("a:{user}", "a:**", false, false),
+            ("a:**", "a:{user}", false, true),
+            ("a:{user}", "a:*:b", false, false),
+        ] {
+            let [one, other] = [one, other].map(|text| parse(text).unwrap());
+            assert_eq!((one.is_alike(&other), one.covers(&other)), (alike, covers), "{one} {other}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub auth_failure: AuthFailure,
     /// The role that is asked for.
     pub role: Option<String>,
+    /// Whether clients may look at the node and act on it: such an endpoint asks for a role.
+    pub admin: bool,
     /// Whether a client's own messages come back to it; none: as the dialect has it.
     pub deliver_to_sender: Option<bool>,
     /// Rooms that a connection is put into, with `{parameter}` of the path, `{user}` and `{tenant}`; those with a
@@ -144,10 +146,16 @@ impl Endpoint {
             auth: Auth::Optional,
             auth_failure: AuthFailure::Refuse,
             role: None,
+            admin: false,
             deliver_to_sender: None,
             rooms: Vec::new(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// An endpoint as it is written.
@@ -162,6 +170,8 @@ struct Written {
     auth_failure: AuthFailure,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    admin: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deliver_to_sender: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -170,13 +180,16 @@ struct Written {
 
 impl Written {
     fn check(self) -> Result<Endpoint, String> {
-        let Self { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms } = self;
+        let Self { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms } = self;
         let path = PathTemplate::parse(&path)?;
         if !DIALECTS.contains(&dialect.as_str()) {
             return Err(format!("dialect must be one of {}", DIALECTS.join(", ")));
         }
         if role.is_some() && auth != Auth::Required {
             return Err("a role asks for auth: required".to_owned());
+        }
+        if admin && role.is_none() {
+            return Err("an endpoint for admins asks for a role".to_owned());
         }
         if rooms.len() > ROOMS_MAX {
             return Err(format!("there are more than {ROOMS_MAX} rooms"));
@@ -191,7 +204,7 @@ impl Written {
                 rest = after;
             }
         }
-        Ok(Endpoint { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms })
+        Ok(Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms })
     }
 }
 
@@ -216,8 +229,8 @@ pub(super) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
 /// Writes endpoints so that [`parse_endpoints`] reads them back.
 pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
     let written = endpoints.iter().cloned().map(|endpoint| {
-        let Endpoint { path, dialect, auth, auth_failure, role, deliver_to_sender, rooms } = endpoint;
-        Written { path: path.to_string(), dialect, auth, auth_failure, role, deliver_to_sender, rooms }
+        let Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms } = endpoint;
+        Written { path: path.to_string(), dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms }
     });
     serde_json::to_string(&written.collect::<Vec<_>>()).expect("text and booleans are JSON")
 }
@@ -255,12 +268,14 @@ mod tests {
   auth: required
   auth_failure: close
   role: admin
+  admin: true
   deliver_to_sender: false
   rooms: ["reports:{report}", "user:{user}:reports"]
 "#;
         let read = parse_endpoints(text).unwrap();
         assert_eq!(read[0], Endpoint::new("/ws", "topics"));
         assert_eq!((read[1].auth, read[1].auth_failure), (Auth::Required, AuthFailure::Close));
+        assert!(read[1].admin && !read[0].admin);
         assert_eq!(parse_endpoints(&show_endpoints(&read)).unwrap(), read);
         assert_eq!(parse_endpoints(" ").unwrap(), []);
     }
@@ -272,6 +287,7 @@ mod tests {
             (r#"[{"path":"/ws"}]"#, "dialect"),
             (r#"[{"path":"/ws","dialect":"rooms","x":1}]"#, "unknown field"),
             (r#"[{"path":"/ws","dialect":"rooms","role":"admin"}]"#, "auth: required"),
+            (r#"[{"path":"/ws","dialect":"rooms","admin":true}]"#, "asks for a role"),
             (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b}"]}]"#, "{b} in a:{b}"),
             (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b"]}]"#, "not closed"),
             (r#"[{"path":"ws","dialect":"rooms"}]"#, "endpoint 1: a path begins"),

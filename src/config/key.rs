@@ -1,7 +1,10 @@
+use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
+use super::hook::{self, HookEvent, HookEvents, OnFailure};
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
+use super::tokens::{Secret, TokenAlgorithm};
 use super::value;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -56,7 +59,23 @@ pub(super) enum Kind {
     Origins(Place<Vec<String>>),
     /// Never shown.
     Secrets(Place<Vec<String>>),
+    /// Never shown: its query may be a secret.
+    HookUrl(Place<String>),
+    Headers(Place<Vec<String>>),
+    HookEvents(Place<HookEvents>),
+    OnFailure(Place<OnFailure>),
+    /// Never shown; none where it is empty.
+    Secret(Place<Secret>),
+    /// Words of a token, or names in it.
+    Words {
+        at: Place<Vec<String>>,
+        max: usize,
+    },
+    Algorithms(Place<Vec<TokenAlgorithm>>),
+    Url(Place<Option<String>>),
     Rules(Place<Vec<RoomRule>>),
+    Access(Place<Vec<AccessRule>>),
+    AccessDefault(Place<AccessDefault>),
     Level(Place<String>),
     Format(Place<LogFormat>),
     Affinity(Place<FlowAffinity>),
@@ -108,7 +127,7 @@ impl Key {
         self.kind.set(config, text.trim()).ok_or_else(|| {
             let name = self.name;
             let allowed = self.kind.allowed();
-            if matches!(self.kind, Kind::Secrets(_)) {
+            if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_) | Kind::HookUrl(_)) {
                 format!("{name}: the value is not allowed, allowed is {allowed}")
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
@@ -177,7 +196,25 @@ impl Kind {
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
+            Self::HookUrl(at) => {
+                let fine = text.is_empty() || hook::is_url(text);
+                put(at(config), fine.then(|| text.to_owned()))
+            }
+            Self::Headers(at) => put(at(config), list(text, hook::parse_header)),
+            Self::HookEvents(at) => put(at(config), HookEvents::parse(value::split_list(text))),
+            Self::OnFailure(at) => put(at(config), by_name(&ON_FAILURE, text)),
+            Self::Secret(at) => put(at(config), parse_one_secret(text)),
+            Self::Words { at, max } => {
+                put(at(config), list(text, parse_word).filter(|words| words.len() <= max))
+            }
+            Self::Algorithms(at) => put(at(config), list(text, TokenAlgorithm::from_name)),
+            Self::Url(at) => {
+                let none = text.is_empty().then_some(None);
+                put(at(config), none.or_else(|| parse_url(text).map(Some)))
+            }
             Self::Rules(at) => put(at(config), rule::parse_rules(text).ok()),
+            Self::Access(at) => put(at(config), access::parse_rules(text).ok()),
+            Self::AccessDefault(at) => put(at(config), by_name(&ACCESS_DEFAULTS, text)),
             Self::Level(at) => {
                 let level = text.to_ascii_lowercase();
                 put(at(config), LEVELS.contains(&level.as_str()).then_some(level))
@@ -205,10 +242,21 @@ impl Kind {
             Self::Time { at, .. } | Self::TimeOrOff { at, .. } => value::show_duration(*at(config)),
             Self::Address(at) => at(config).to_string(),
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
-            Self::Prefix(at) | Self::Level(at) => at(config).clone(),
+            Self::Prefix(at) | Self::Level(at) | Self::HookUrl(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
-            Self::Origins(at) | Self::Secrets(at) | Self::Texts(at) => at(config).join(","),
+            Self::Secret(at) => at(config).reveal().to_owned(),
+            Self::Algorithms(at) => at(config).iter().map(|one| one.name()).collect::<Vec<_>>().join(","),
+            Self::Url(at) => at(config).clone().unwrap_or_default(),
+            Self::Origins(at)
+            | Self::Secrets(at)
+            | Self::Headers(at)
+            | Self::Texts(at)
+            | Self::Words { at, .. } => at(config).join(","),
+            Self::HookEvents(at) => at(config).show(),
+            Self::OnFailure(at) => name_of(&ON_FAILURE, at(config)),
             Self::Rules(at) => rule::show_rules(at(config)),
+            Self::Access(at) => access::show_rules(at(config)),
+            Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
             Self::Ignored { default } => default.to_owned(),
@@ -221,6 +269,7 @@ impl Kind {
     fn why_not(self, text: &str) -> Option<String> {
         match self {
             Self::Rules(_) => rule::parse_rules(text).err(),
+            Self::Access(_) => access::parse_rules(text).err(),
             Self::Endpoints(_) => endpoint::parse_endpoints(text).err(),
             _ => None,
         }
@@ -256,7 +305,28 @@ impl Kind {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
             }
-            Self::Rules(_) => "a list of rules, in the file or as JSON, see README.md".to_owned(),
+            Self::HookUrl(_) => {
+                "http:// or https:// with a host and a path, without user and password, at most 2048 bytes"
+                    .to_owned()
+            }
+            Self::Headers(_) => "names of header fields, separated by commas".to_owned(),
+            Self::HookEvents(_) => format!("{}, separated by commas", HookEvent::LABELS.join(", ")),
+            Self::OnFailure(_) => ON_FAILURE.map(|(name, _)| name).join(", "),
+            Self::Secret(_) => "1 to 1024 characters without control characters".to_owned(),
+            Self::Words { max, .. } => {
+                format!("up to {max} names of 1 to 255 bytes without control characters, separated by commas")
+            }
+            Self::Algorithms(_) => format!(
+                "some of {}, separated by commas",
+                TokenAlgorithm::ALL.map(TokenAlgorithm::name).join(", ")
+            ),
+            Self::Url(_) => {
+                "an address such as https://id.example.com/jwks.json, without user or password".to_owned()
+            }
+            Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
+            Self::Rules(_) | Self::Access(_) => {
+                "a list of rules, in the file or as JSON, see README.md".to_owned()
+            }
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
@@ -276,6 +346,10 @@ const SHARDS_MAX: usize = 1024;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const ON_FAILURE: [(&str, OnFailure); 2] = [("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)];
+const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
+    [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];
@@ -318,5 +392,22 @@ fn parse_text(text: &str) -> Option<String> {
 
 fn parse_secret(text: &str) -> Option<String> {
     let fine = (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fine.then(|| text.to_owned())
+}
+
+fn parse_one_secret(text: &str) -> Option<Secret> {
+    (text.len() <= 1024 && !text.chars().any(char::is_control)).then(|| Secret::new(text))
+}
+
+fn parse_word(text: &str) -> Option<String> {
+    ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+/// An address to fetch from. What stands before an `@` would be a secret that is shown.
+fn parse_url(text: &str) -> Option<String> {
+    let uri: hyper::Uri = text.parse().ok()?;
+    let fine = matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.host().is_some_and(|host| !host.is_empty());
     fine.then(|| text.to_owned())
 }

@@ -78,10 +78,99 @@ pub(super) const KEYS: &[Key] = &[
         "Rooms that the greeting of topics names to clients",
     ),
     key(
+        "jwt_secret",
+        Kind::Secret(|c| &mut c.tokens.secret),
+        "Key of clients' tokens signed with HS256, HS384 or HS512. Others see flags: prefer the environment or file",
+    )
+    .reloaded(),
+    key(
+        "jwt_public_key_file",
+        Kind::Path(|c| &mut c.tokens.public_key_file),
+        "File with the public keys (PEM) of tokens signed with RS256, ES256 or EdDSA",
+    )
+    .reloaded(),
+    key(
+        "jwt_jwks_file",
+        Kind::Path(|c| &mut c.tokens.jwks_file),
+        "File with the keys of tokens as a JSON Web Key Set",
+    )
+    .reloaded(),
+    key(
+        "jwt_jwks_url",
+        Kind::Url(|c| &mut c.tokens.jwks_url),
+        "Where the keys of tokens are fetched as a JSON Web Key Set, again and again",
+    ),
+    key(
+        "jwt_algorithms",
+        Kind::Algorithms(|c| &mut c.tokens.algorithms),
+        "Algorithms of tokens that are accepted; none: those of the keys",
+    )
+    .reloaded(),
+    key(
+        "jwt_audience",
+        Kind::Words { at: |c| &mut c.tokens.audience, max: 64 },
+        "Audiences, one of which a token must be for; none: all",
+    )
+    .reloaded(),
+    key(
+        "jwt_issuer",
+        Kind::Words { at: |c| &mut c.tokens.issuer, max: 64 },
+        "Issuers, one of which a token must be from; none: all",
+    )
+    .reloaded(),
+    key(
+        "jwt_leeway",
+        Kind::Time { at: |c| &mut c.tokens.leeway, min: Duration::ZERO, max: Duration::from_secs(300) },
+        "How far the clocks of issuers may be wrong",
+    )
+    .reloaded(),
+    key(
+        "jwt_user_claims",
+        Kind::Words { at: |c| &mut c.tokens.user_claims, max: 8 },
+        "Claims that name the user; the first that is there counts",
+    )
+    .reloaded(),
+    key(
+        "jwt_tenant_claims",
+        Kind::Words { at: |c| &mut c.tokens.tenant_claims, max: 8 },
+        "Claims that name the tenant; the first that is there counts",
+    )
+    .reloaded(),
+    key(
+        "jwt_roles_claims",
+        Kind::Words { at: |c| &mut c.tokens.roles_claims, max: 8 },
+        "Claims that name the roles, a list or one; the first that is there counts",
+    )
+    .reloaded(),
+    key(
+        "jwt_expiry_warning",
+        Kind::TimeOrOff { at: |c| &mut c.tokens.expiry_warning, min: SECOND, max: DAY },
+        "How long before its token ends a client is warned; 0: it is not",
+    )
+    .reloaded(),
+    key(
+        "tenants",
+        Kind::Words { at: |c| &mut c.tokens.tenants, max: 100_000 },
+        "Tenants that are active; none: all are",
+    )
+    .reloaded(),
+    key(
         "room_rules",
         Kind::Rules(|c| &mut c.room_rules),
         "History, last value, presence and overflow of rooms, by patterns of their names; the first match counts",
     ),
+    key(
+        "access_rules",
+        Kind::Access(|c| &mut c.access.rules),
+        "Who may join, publish, see who is present and get what is past, by patterns of rooms' names; the first match counts",
+    )
+    .reloaded(),
+    key(
+        "access_default",
+        Kind::AccessDefault(|c| &mut c.access.default),
+        "Whether clients may do everything or nothing in rooms that no access rule matches",
+    )
+    .reloaded(),
     key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
     key(
@@ -308,6 +397,62 @@ pub(super) const KEYS: &[Key] = &[
         "tcp_user_timeout",
         Kind::TimeOrOff { at: |c| &mut c.socket.user_timeout, min: SECOND, max: DAY },
         "TCP_USER_TIMEOUT: time in which a peer must acknowledge; 0: the kernel's default",
+    ),
+    key("hook_url", Kind::HookUrl(|c| &mut c.hook.url), "Where the backend hook is sent; none: no hook"),
+    key(
+        "hook_secret",
+        Kind::Secrets(|c| &mut c.hook.secrets),
+        "Key that requests to the backend are signed with; a second one while keys are exchanged",
+    ),
+    key(
+        "hook_events",
+        Kind::HookEvents(|c| &mut c.hook.events),
+        "What the backend is asked (connect, join, publish) and told (disconnect, message)",
+    ),
+    key(
+        "hook_headers",
+        Kind::Headers(|c| &mut c.hook.headers),
+        "Header fields of an upgrade request that the backend sees, such as cookie or authorization",
+    ),
+    key(
+        "hook_timeout",
+        Kind::Time { at: |c| &mut c.hook.timeout, min: Duration::from_millis(10), max: Duration::from_secs(30) },
+        "Time for the backend to answer",
+    ),
+    key(
+        "hook_concurrency",
+        Kind::Count { at: |c| &mut c.hook.concurrency, min: 1, max: 1024 },
+        "Requests to the backend at once",
+    ),
+    key(
+        "hook_queue_max",
+        Kind::Count { at: |c| &mut c.hook.queue_max, min: 1, max: 1_000_000 },
+        "Requests to the backend that wait; more are failures at once",
+    ),
+    key(
+        "hook_queue_bytes_max",
+        Kind::Size { at: |c| &mut c.hook.queue_bytes_max, min: 64 * KIB, max: GIB },
+        "Bytes of requests to the backend that wait",
+    ),
+    key(
+        "hook_retries",
+        Kind::Count { at: |c| &mut c.hook.retries, min: 0, max: 20 },
+        "How often a notice that did not arrive is sent again, after 0.5 s and then twice as long each time",
+    ),
+    key(
+        "hook_on_failure",
+        Kind::OnFailure(|c| &mut c.hook.on_failure),
+        "What holds when the backend does not decide",
+    ),
+    key(
+        "hook_breaker_failures",
+        Kind::Count { at: |c| &mut c.hook.breaker_failures, min: 0, max: 1_000_000 },
+        "Failures in a row after which the backend is not asked for a while; 0: it always is",
+    ),
+    key(
+        "hook_breaker_pause",
+        Kind::Time { at: |c| &mut c.hook.breaker_pause, min: Duration::from_millis(10), max: Duration::from_secs(3600) },
+        "How long it is not asked then, before one request tries it again",
     ),
     key(
         "read_buffer_size",

@@ -3,10 +3,12 @@
 //! One table, `keys`, tells each key's name, type, range and meaning. The names in the file, in the environment and
 //! on the command line, the help, the checks and what a reload may change all come from it.
 
+mod access;
 mod args;
 mod endpoint;
 mod error;
 mod file;
+mod hook;
 mod key;
 mod keys;
 mod load;
@@ -14,14 +16,18 @@ mod preset;
 mod reload;
 mod rule;
 mod settings;
+mod tokens;
 mod value;
 
+pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use args::{Command, Invocation, parse_args};
 pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
 pub use error::ConfigError;
 pub use file::read_file;
+pub use hook::{HookEvent, HookEvents, HookSettings, OnFailure};
 pub use load::{Sources, load};
 pub use preset::Preset;
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use tokens::{Secret, TokenAlgorithm, Tokens};

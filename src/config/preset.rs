@@ -1,5 +1,6 @@
 //! Presets: the ports, paths and limits of the protocol documents.
 
+use super::access::AccessTable;
 use super::endpoint::{Auth, Endpoint};
 use super::settings::Config;
 use std::time::Duration;
@@ -36,16 +37,24 @@ impl Config {
     pub fn of_preset(preset: Preset) -> Self {
         let mut config = Self { preset, endpoints: endpoints(preset), ..Self::default() };
         match preset {
-            Preset::None | Preset::Rooms => {}
-            Preset::Channels => config.port = 3000,
+            Preset::None => {}
+            Preset::Rooms => config.access = AccessTable::open(),
+            Preset::Channels => {
+                config.port = 3000;
+                config.access = AccessTable::open();
+            }
             Preset::Topics => {
                 config.port = 3000;
+                config.access = AccessTable::topics();
                 config.limits.message_bytes_max = MIB;
                 config.times.ping_interval = Duration::from_secs(30);
                 config.times.idle_timeout = Duration::from_secs(300);
             }
             Preset::Tenants => {
                 config.port = 3000;
+                config.access = AccessTable::tenants();
+                // Its document has none, and no tenant is to reach another by the broadcast of another dialect.
+                config.client_broadcast = false;
                 config.limits.message_bytes_max = MIB;
                 config.times.idle_timeout = Duration::from_secs(120);
             }
@@ -66,6 +75,7 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
     let admin = || Endpoint {
         auth: Auth::Required,
         role: Some("admin".to_owned()),
+        admin: true,
         ..Endpoint::new("/ws/admin", "tenants")
     };
     match preset {
@@ -76,5 +86,34 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
         Preset::Tenants => {
             vec![Endpoint { auth: Auth::Required, ..Endpoint::new("/ws", "tenants") }, admin()]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_have_their_documents_ports_paths_and_limits() {
+        const DEFAULT_BYTES: usize = 512_000;
+        let seconds = |config: &Config| {
+            [config.times.ping_interval, config.times.idle_timeout].map(|time| time.as_secs())
+        };
+        let default = Config::default();
+        for (preset, name, port, message_bytes_max, [ping_s, idle_s]) in [
+            (Preset::Rooms, "rooms", 8081, DEFAULT_BYTES, seconds(&default)),
+            (Preset::Channels, "channels", 3000, DEFAULT_BYTES, seconds(&default)),
+            (Preset::Topics, "topics", 3000, 1_048_576, [30, 300]),
+            (Preset::Tenants, "tenants", 3000, 1_048_576, [seconds(&default)[0], 120]),
+        ] {
+            let config = Config::of_preset(preset);
+            assert_eq!((config.port, config.limits.message_bytes_max), (port, message_bytes_max), "{name}");
+            assert_eq!(seconds(&config), [ping_s, idle_s], "{name}");
+            let at = config.endpoints.iter().find(|endpoint| endpoint.path.to_string() == "/ws").unwrap();
+            assert_eq!(at.dialect, name);
+            assert_eq!(at.auth == Auth::Required, preset == Preset::Tenants, "{name}");
+        }
+        let admin = |preset| endpoints(preset).iter().any(|it| it.path.to_string() == "/ws/admin");
+        assert!(admin(Preset::Tenants) && admin(Preset::None) && !admin(Preset::Channels));
     }
 }

@@ -1,6 +1,9 @@
+use super::access::AccessTable;
 use super::endpoint::Endpoint;
+use super::hook::HookSettings;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
+use super::tokens::Tokens;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -42,12 +45,16 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Keys of the HTTP API; none: requests of this machine only.
     pub api_keys: Vec<String>,
+    /// How clients say who they are.
+    pub tokens: Tokens,
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
     /// Rooms that the greeting of `topics` names.
     pub available_rooms: Vec<String>,
     /// What holds for rooms, by the patterns of their names; the first that matches counts.
     pub room_rules: Vec<RoomRule>,
+    /// Who may do what in which rooms.
+    pub access: AccessTable,
     /// Whether clients may broadcast to all connections.
     pub client_broadcast: bool,
     /// Whether a client's own messages come back to it.
@@ -68,6 +75,8 @@ pub struct Config {
     pub http: HttpLimits,
     /// Options of the sockets.
     pub socket: SocketOptions,
+    /// What the backend is asked and told.
+    pub hook: HookSettings,
 }
 
 /// How the kernel chooses the shard of a new TCP connection.
@@ -208,9 +217,11 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
             api_keys: Vec::new(),
+            tokens: Tokens::default(),
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
             room_rules: Vec::new(),
+            access: AccessTable::protected(),
             client_broadcast: true,
             deliver_to_sender: true,
             echo: false,
@@ -221,6 +232,7 @@ impl Default for Config {
             times: Times::default(),
             http: HttpLimits::default(),
             socket: SocketOptions::default(),
+            hook: HookSettings::default(),
         }
     }
 }

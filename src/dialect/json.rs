@@ -1,4 +1,7 @@
-//! What the dialects that speak JSON share.
+//! What the dialects that speak JSON share when they write.
+
+use crate::base::iso8601;
+use crate::model::ConnectionId;
 
 /// Appends `text` as a JSON string, quotes included.
 ///
@@ -44,6 +47,33 @@ pub(super) fn push_strings<'a>(texts: impl Iterator<Item = &'a str>, out: &mut V
         push_string(text, out);
     }
     out.push(b']');
+}
+
+/// Appends the id of a connection as a string.
+pub(super) fn push_id(id: ConnectionId, out: &mut Vec<u8>) {
+    let mut buffer = [0; 36];
+    out.push(b'"');
+    out.extend_from_slice(id.encode(&mut buffer).as_bytes());
+    out.push(b'"');
+}
+
+/// Appends an array of the ids of connections.
+pub(super) fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, id) in ids.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_id(*id, out);
+    }
+    out.push(b']');
+}
+
+/// Appends a time, given as Unix time in milliseconds, as a string in ISO 8601.
+pub(super) fn push_time(unix_ms: u64, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(&iso8601(unix_ms));
+    out.push(b'"');
 }
 
 /// Appends a number in decimal.

@@ -3,12 +3,24 @@
 //!
 //! A further protocol is one more folder here and one more line in [`DIALECTS`].
 
+mod channelled;
+mod channels;
 mod json;
+mod object;
+#[cfg(test)]
+mod properties_tests;
+mod request;
 mod rooms;
+mod tenants;
+mod topics;
+mod whole;
 
 use crate::model::{Answer, Command, DialectId, Publication, Refusal, RequestId};
 
+pub use channels::Channels;
 pub use rooms::Rooms;
+pub use tenants::Tenants;
+pub use topics::Topics;
 
 /// Bounds on what is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +55,9 @@ pub trait Dialect: Sync {
     /// Whether a client's own messages come back to it, where the endpoint does not say.
     fn delivers_to_sender(&self) -> bool;
 
+    /// Whether clients may publish to rooms that they are no members of.
+    fn publishes_unjoined(&self) -> bool;
+
     /// Appends the text that members receive for `publication`.
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);
 
@@ -52,7 +67,7 @@ pub trait Dialect: Sync {
 }
 
 /// Every dialect, each at the index that is its id.
-pub static DIALECTS: [&dyn Dialect; 1] = [&Rooms];
+pub static DIALECTS: [&dyn Dialect; 4] = [&Rooms, &Channels, &Topics, &Tenants];
 
 /// The dialect of an id.
 ///

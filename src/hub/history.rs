@@ -1,4 +1,4 @@
-use crate::base::json_field;
+use crate::base::{Mutation, json_field, mutated};
 use crate::config::{HistoryLimits, RoomPolicy};
 use crate::model::{ConnectionId, Epoch, Position, Publication, Sender};
 use std::collections::VecDeque;
@@ -232,7 +232,8 @@ impl History {
             return None;
         }
         let missed = usize::try_from(self.last_offset.checked_sub(seen.offset)?).ok()?;
-        let start = self.entries.len().checked_sub(missed)?;
+        let spare = usize::from(mutated(Mutation::RecoverTooMuch));
+        let start = (self.entries.len() + spare).checked_sub(missed)?.saturating_sub(spare);
         Some(self.from(start))
     }
 

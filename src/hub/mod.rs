@@ -11,6 +11,7 @@ mod history;
 mod outboxes;
 mod overflow;
 mod presence;
+mod registry;
 mod room_log;
 mod rooms;
 
@@ -21,6 +22,7 @@ pub use history::{ENTRY_BYTES, History, Stored};
 pub use outboxes::Outboxes;
 pub use overflow::Loss;
 pub use presence::Presence;
+pub use registry::{METADATA_BYTES_MAX, REGISTERED_MAX, Registered, Registry, RegistryFull};
 pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
@@ -33,6 +35,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 pub struct Hub {
     /// Every room of the node.
     pub directory: Directory,
+    /// What backends say of rooms.
+    pub registry: Registry,
     /// Connection counts and their limits.
     pub admission: Admission,
     /// Which encodings its connections have.
@@ -55,6 +59,7 @@ impl Hub {
     pub fn new(shards: usize, connection_key: u64, rules: &[RoomRule]) -> Self {
         Self {
             directory: Directory::new(shards, rules),
+            registry: Registry::default(),
             admission: Admission::default(),
             encodings: Encodings::default(),
             outboxes: Outboxes::new(shards),

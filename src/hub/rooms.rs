@@ -22,6 +22,8 @@ pub struct Rooms {
 pub struct Room {
     /// The part that all shards share.
     pub shared: Arc<RoomShared>,
+    /// What whoever owns the rooms notes about this one; 0 at first.
+    pub note: u64,
     groups: SmallVec<[Group; 1]>,
     /// Where this shard stands in the order of a room that has one.
     order: Option<Box<Order>>,
@@ -92,6 +94,11 @@ impl Rooms {
     /// The room in a slot.
     pub fn get(&self, slot: u32) -> Option<&Room> {
         self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// The room in a slot, to note something.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Room> {
+        self.slots.get_mut(slot as usize)?.as_mut()
     }
 
     /// Adds a connection as the member of a room. Returns its membership and the room's members on the node.
@@ -220,7 +227,7 @@ impl Rooms {
         let name = shared.name.clone();
         let order = shared.log.is_some().then(Box::default);
         self.audiences += usize::from(Audience::is_name(name.as_str()));
-        let room = Some(Room { shared, groups: SmallVec::new(), order });
+        let room = Some(Room { shared, note: 0, groups: SmallVec::new(), order });
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = room;

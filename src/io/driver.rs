@@ -4,8 +4,10 @@
 //! file descriptor. A turn of the loop takes what has come (readiness, mail, timers), lets the shard handle it, and
 //! ends with one write per connection that is owed something and one batch of frames per other shard.
 
+use super::door::{Door, Handed, Inside};
 use super::mailbox::{Mailbox, Wake};
 use super::read_queue::{ReadQueue, Readable};
+use super::shared::NodeShared;
 use super::socket_table::SocketTable;
 use super::sys;
 use crate::base::Key;
@@ -14,7 +16,7 @@ use crate::model::{Draft, Position, Selector};
 use crate::shard::{Mail, Newcomer, Now, Post, Published, Reading, Request, Shard, Tally};
 use mio::{Events, Poll, Token};
 use socket2::Socket;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +38,9 @@ const MAIL_STEP: usize = 16;
 /// Time after which a turn reads from no further socket. The shard counts what it takes in, but not what the calls
 /// cost that take it.
 const READ_TIME: Duration = Duration::from_millis(10);
+
+/// What the door gets of the time that the rest of the turn before took: one part of so many.
+const DOOR_PART: u32 = 4;
 
 /// How soon to look again whether an overfull mailbox has drained, or a room behind has caught up.
 const HOLD: Duration = Duration::from_millis(1);
@@ -90,6 +95,11 @@ impl Clock {
         Self { epoch: Instant::now() }
     }
 
+    /// The moment `us` microseconds after the start.
+    pub fn instant(&self, us: u64) -> Instant {
+        self.epoch + Duration::from_micros(us)
+    }
+
     /// The time.
     pub fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -116,8 +126,9 @@ pub struct Driver {
     readable: ReadQueue,
     /// Connections that may be read again, kept for its allocation.
     released: Vec<Key>,
-    /// Sockets handed over by another shard, for the task that serves HTTP.
-    accepted: Vec<Socket>,
+    door: Door,
+    /// What the last turn had to do beside the door.
+    worked: Duration,
     mailboxes: Arc<[ShardMailbox]>,
     index: usize,
     metrics: Arc<ShardMetrics>,
@@ -127,7 +138,7 @@ pub struct Driver {
     /// When the last turn was, if there were connections.
     last_turn: Option<Now>,
     notify: Rc<Notify>,
-    accepted_notify: Rc<Notify>,
+    handed_notify: Rc<Notify>,
 }
 
 impl Driver {
@@ -136,11 +147,13 @@ impl Driver {
         shard: Shard,
         index: usize,
         poll: Poll,
-        mailboxes: Arc<[ShardMailbox]>,
+        node: Arc<NodeShared>,
         metrics: Arc<ShardMetrics>,
-        clock: Clock,
     ) -> io::Result<Self> {
+        let clock = node.clock;
         let sockets = SocketTable::new(poll.registry().try_clone()?, clock.epoch);
+        let mailboxes = node.mailboxes.clone();
+        let door = Door::new(poll.registry().try_clone()?, node, metrics.clone(), index);
         Ok(Self {
             shard,
             sockets,
@@ -149,7 +162,8 @@ impl Driver {
             scratch: vec![0; SCRATCH_BYTES].into(),
             readable: ReadQueue::default(),
             released: Vec::new(),
-            accepted: Vec::new(),
+            door,
+            worked: Duration::ZERO,
             mailboxes,
             index,
             metrics,
@@ -157,7 +171,7 @@ impl Driver {
             entered: false,
             last_turn: None,
             notify: Rc::default(),
-            accepted_notify: Rc::default(),
+            handed_notify: Rc::default(),
         })
     }
 
@@ -166,14 +180,36 @@ impl Driver {
         &self.shard
     }
 
-    /// Told when another shard has handed sockets over; see [`Driver::take_accepted`].
-    pub fn accepted_notify(&self) -> Rc<Notify> {
-        self.accepted_notify.clone()
+    /// Begins to accept connections.
+    ///
+    /// # Errors
+    /// If the poll does not take a listener.
+    pub fn listen(
+        &mut self,
+        tcp: std::net::TcpListener,
+        unix: Option<std::os::unix::net::UnixListener>,
+    ) -> io::Result<()> {
+        self.door.listen(tcp, unix)
     }
 
-    /// Sockets that another shard has accepted for this one.
-    pub fn take_accepted(&mut self) -> Vec<Socket> {
-        std::mem::take(&mut self.accepted)
+    /// Accepts no more connections.
+    pub fn close_door(&mut self) {
+        self.door.close();
+    }
+
+    /// Counts the connections that are served by hyper.
+    pub fn open_http(&self) -> Rc<Cell<u32>> {
+        self.door.open()
+    }
+
+    /// Told when there are connections for hyper; see [`Driver::take_handed`].
+    pub fn handed_notify(&self) -> Rc<Notify> {
+        self.handed_notify.clone()
+    }
+
+    /// Connections for hyper.
+    pub fn take_handed(&mut self) -> Vec<Handed> {
+        self.door.take_handed()
     }
 
     /// Takes an upgraded connection over, with the bytes that were read beyond the handshake. Gives `false` if it
@@ -190,11 +226,15 @@ impl Driver {
     }
 
     fn adopt_now(&mut self, now: Now, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
+        let turned_away = newcomer.turned_away;
         let Some(key) = self.shard.open(now, newcomer) else { return false };
-        if let Err(error) = self.sockets.insert(key, socket) {
+        if let Err(error) = self.sockets.insert(key, socket, false) {
             tracing::error!(%error, "cannot watch a new socket");
             self.shard.lost(key.slot, &mut self.sockets);
             return true;
+        }
+        if let Some(error) = turned_away {
+            self.shard.turn_away(now, key.slot, error, &mut self.sockets);
         }
         if !read.is_empty() {
             self.shard.receive(now, key.slot, read, &mut self.sockets);
@@ -245,11 +285,6 @@ impl Driver {
         send(&self.mailboxes, self.clock, shard, content);
     }
 
-    /// Hands an accepted socket to another shard.
-    pub fn hand_over(&self, shard: usize, socket: Socket) {
-        self.send(shard, Content::Accepted(socket));
-    }
-
     /// Does one turn. Returns whether there is more to do at once.
     fn turn(&mut self) -> io::Result<bool> {
         if self.entered {
@@ -261,16 +296,33 @@ impl Driver {
         let mut more = self.poll_events(now)?;
         more |= self.take_mail(now);
         self.read_ready(now);
+        let at_door = Instant::now();
+        more |= self.let_in(now);
+        let at_door = at_door.elapsed();
         self.shard.advance(now, &mut self.sockets);
         self.shard.flush(now, &mut self.sockets);
+        self.sockets.send_greetings();
         self.send_outgoing();
         if let Some(shard) = self.shard.take_evict_elsewhere() {
             self.post(shard, Request::EvictLargest);
         }
         self.last_turn = (self.shard.connections() > 0).then_some(now);
-        self.metrics.tick_seconds.observe_ns(began.elapsed().as_nanos() as u64);
+        let took = began.elapsed();
+        self.worked = took.saturating_sub(at_door);
+        self.metrics.tick_seconds.observe_ns(took.as_nanos() as u64);
         more |= self.shard.has_more();
         Ok(more || (!self.readable.is_empty() && !self.is_congested()))
+    }
+
+    /// Lets in who is at the door, for a part of the time that the rest of a turn takes. Returns whether there are more.
+    fn let_in(&mut self, now: Now) -> bool {
+        let inside =
+            Inside { shard: &mut self.shard, sockets: &mut self.sockets, scratch: &mut self.scratch };
+        let more = self.door.serve(now, self.worked / DOOR_PART, inside);
+        if self.door.has_handed() {
+            self.handed_notify.notify_one();
+        }
+        more
     }
 
     /// Tells the shard when the thread has not run for long: nobody's silence is held against them then.
@@ -290,7 +342,7 @@ impl Driver {
         let mut count = 0;
         for event in &self.events {
             count += 1;
-            if event.token() == MAIL_TOKEN {
+            if event.token() == MAIL_TOKEN || self.door.event(event.token()) {
                 continue;
             }
             let key = Key::from_token(event.token().0);
@@ -321,10 +373,7 @@ impl Driver {
                 oldest_us = oldest_us.min(sent_us);
                 match content {
                     Content::Mail(mail) => self.shard.mail(now, mail, &mut self.sockets),
-                    Content::Accepted(socket) => {
-                        self.accepted.push(socket);
-                        self.accepted_notify.notify_one();
-                    }
+                    Content::Accepted(socket) => self.door.accepted(socket),
                 }
             });
         }
@@ -402,11 +451,12 @@ impl Driver {
         let heartbeat = self.last_turn.map(|last| {
             self.clock.epoch + Duration::from_millis((last.ms() / HEARTBEAT_MS + 1) * HEARTBEAT_MS)
         });
-        [timers, hold, heartbeat].into_iter().flatten().min()
+        let door = self.door.deadline_us().map(|us| self.clock.instant(us));
+        [timers, hold, heartbeat, door].into_iter().flatten().min()
     }
 }
 
-fn send(mailboxes: &[ShardMailbox], clock: Clock, shard: usize, content: Content) {
+pub(super) fn send(mailboxes: &[ShardMailbox], clock: Clock, shard: usize, content: Content) {
     let bytes = match &content {
         Content::Mail(mail) => mail.len_bytes(),
         Content::Accepted(_) => 0,

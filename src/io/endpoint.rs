@@ -1,11 +1,10 @@
 //! By which path a client comes, and as what.
 
 use crate::api::{self, ApiError};
-use crate::config::{Config, Endpoint};
+use crate::config::{Auth, AuthFailure, Config, Endpoint};
 use crate::dialect::{DIALECTS, dialect};
-use crate::model::{Compression, DialectId, RoomName};
+use crate::model::{DialectId, RoomName};
 use crate::shard::Newcomer;
-use std::net::SocketAddr;
 
 /// What stands before a dialect's name in `Sec-WebSocket-Protocol`.
 const SUBPROTOCOL_PREFIX: &str = "fanwire.";
@@ -51,33 +50,43 @@ impl Entrance<'_> {
         Ok((DialectId::by_name(&endpoint.dialect).unwrap_or(DIALECTS[0].id()), None))
     }
 
-    /// The connection that comes in.
-    pub fn newcomer(
-        &self,
-        config: &Config,
-        peer: Option<SocketAddr>,
-        dialect_id: DialectId,
-        compression: Compression,
-        agent: Option<Box<str>>,
-    ) -> Newcomer {
-        let newcomer = Newcomer { peer, dialect: dialect_id, compression, agent, ..Newcomer::default() };
+    /// The endpoint, if it is one.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
-            Self::Echo => Newcomer { echo: true, ..newcomer },
-            Self::At { endpoint, parameters } => {
-                let by_dialect = || config.deliver_to_sender && dialect(dialect_id).delivers_to_sender();
-                let rooms = endpoint.rooms.iter().filter_map(|template| room(template, parameters));
-                Newcomer {
-                    hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
-                    rooms: rooms.collect(),
-                    ..newcomer
-                }
-            }
+            Self::Echo => None,
+            Self::At { endpoint, .. } => Some(endpoint),
+        }
+    }
+
+    /// Whether who may not come in is told by a close frame.
+    pub fn tells_by_closing(&self) -> bool {
+        self.endpoint().is_some_and(|endpoint| endpoint.auth_failure == AuthFailure::Close)
+    }
+
+    /// The connection that comes in, with what is due to it here.
+    pub fn newcomer(&self, config: &Config, newcomer: Newcomer) -> Newcomer {
+        let Self::At { endpoint, parameters } = self else { return Newcomer { echo: true, ..newcomer } };
+        let mut known: Vec<(&str, &str)> =
+            parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let identity = newcomer.identity.clone();
+        if let Some(identity) = &identity {
+            // No parameter of a path has these names.
+            known.extend(identity.user.as_deref().map(|user| ("user", user)));
+            known.extend(identity.tenant.as_deref().map(|tenant| ("tenant", tenant)));
+        }
+        let by_dialect = || config.deliver_to_sender && dialect(newcomer.dialect).delivers_to_sender();
+        Newcomer {
+            hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
+            rooms: endpoint.rooms.iter().filter_map(|template| room(template, &known)).collect(),
+            admin: endpoint.admin,
+            may_authenticate: endpoint.auth != Auth::Off,
+            ..newcomer
         }
     }
 }
 
 /// The room that a template names, if all its names are known.
-fn room(template: &str, parameters: &[(&str, String)]) -> Option<RoomName> {
+fn room(template: &str, parameters: &[(&str, &str)]) -> Option<RoomName> {
     let mut name = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -94,18 +103,23 @@ fn room(template: &str, parameters: &[(&str, String)]) -> Option<RoomName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Identity;
+    use std::sync::Arc;
 
     #[test]
     fn a_path_names_rooms() {
         let templates = ["reports:{id}", "all", "user:{user}", "{id}{id}"].map(str::to_owned);
         let endpoint = Endpoint { rooms: templates.into(), ..Endpoint::new("/reports/{id}", "topics") };
         let endpoints = [Endpoint::new("/ws", "rooms"), endpoint];
-        let rooms = |path: &str| {
+        let rooms_of = |newcomer: &Newcomer, path: &str| {
             let entrance = find(&endpoints, path).unwrap().unwrap();
-            let newcomer =
-                entrance.newcomer(&Config::default(), None, DialectId::ROOMS, Compression::None, None);
+            let newcomer = entrance.newcomer(&Config::default(), newcomer.clone());
             newcomer.rooms.iter().map(|room| room.as_str().to_owned()).collect::<Vec<_>>()
         };
+        let rooms = |path: &str| rooms_of(&Newcomer::default(), path);
+        let identity = Identity { user: Some("u1".into()), ..Identity::default() };
+        let known = Newcomer { identity: Some(Arc::new(identity)), ..Newcomer::default() };
+        assert_eq!(rooms_of(&known, "/reports/x"), ["reports:x", "all", "user:u1", "xx"]);
         assert_eq!(rooms("/reports/a%3Ab"), ["reports:a:b", "all", "a:ba:b"]);
         // What would be no name is left out.
         assert_eq!(rooms("/reports/%0A"), ["all"]);

@@ -2,34 +2,35 @@
 //! what a request is; this carries it out.
 
 use super::driver::Driver;
-use super::endpoint::{self, Entrance};
-use super::reply::{HTTP_FULL, Reply, error_reply, full_reply, json, not_ready, reply, text_reply};
+use super::endpoint::Entrance;
+use super::hook::connect;
+use super::reply::{Reply, error_reply, json, not_ready, reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
-use super::stream::ShardStream;
+use super::stream::{Rewound, ShardStream};
+use super::upgrade::{self, Asked, For};
 use crate::api::{self, ApiError, Route};
 use crate::auth;
+use crate::auth::token::TokenError;
 use crate::config::Config;
-use crate::hub::Refused;
+use crate::hub::METADATA_BYTES_MAX;
 use crate::metrics::{self, HandshakeFailure};
-use crate::model::{Compression, Refusal};
 use crate::shard::Newcomer;
 use crate::wire;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 /// hyper's own lower bound of its read buffer, in bytes.
@@ -76,38 +77,27 @@ impl Http {
         self.metrics().handshake_failures.inc(failure.index());
     }
 
-    /// Serves one connection until it ends or is upgraded.
-    pub(super) async fn serve<S: ShardStream>(self, mut stream: S, peer: Option<SocketAddr>) {
+    /// Serves a connection whose first bytes have come, until it ends or is upgraded. Its first request has to come
+    /// whole before `deadline`.
+    pub(super) async fn serve<S: ShardStream>(
+        self,
+        stream: S,
+        read: Vec<u8>,
+        mut peer: Option<SocketAddr>,
+        deadline: Instant,
+    ) {
         let config = self.config();
-        if self.open.get() >= config.http.connections_max {
-            self.failed(HandshakeFailure::HttpFull);
-            // So little fits the buffer of any new socket; a peer that has gone needs no answer.
-            let _ = stream.write_all(HTTP_FULL).await;
-            return;
-        }
         self.open.set(self.open.get() + 1);
         let _guard = OpenGuard(self.open.clone());
-        // The buffers of HTTP are some 20 KB, which a connection that says nothing shall not cost: they are made
-        // when there is something to read, so few exist at once in a storm of connections too.
-        let deadline = Instant::now() + config.times.handshake_timeout;
-        match tokio::time::timeout_at(deadline, stream.has_input()).await {
+        // tokio does not know yet that a new stream takes bytes, and hyper does not wait to tell that it has read what
+        // is no request.
+        match tokio::time::timeout_at(deadline, stream.has_room()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return self.failed(HandshakeFailure::Disconnected),
             Err(_) => return self.failed(HandshakeFailure::Timeout),
         }
-        Box::pin(self.serve_input(stream, peer, config, deadline)).await;
-    }
-
-    /// Serves a connection whose first bytes are there; its first request has to come whole before `deadline`.
-    async fn serve_input<S: ShardStream>(
-        self,
-        mut stream: S,
-        mut peer: Option<SocketAddr>,
-        config: Arc<Config>,
-        deadline: Instant,
-    ) {
-        let trusted = peer.is_none_or(|peer| is_trusted(&config, peer.ip()));
-        if config.proxy_protocol && trusted {
+        let mut stream = Rewound::new(stream, read);
+        if upgrade::has_proxy_header(&config, peer) {
             let header = super::proxy::read_header(&mut stream);
             match tokio::time::timeout_at(deadline, header).await {
                 Ok(Ok(source)) => peer = source.or(peer),
@@ -146,8 +136,11 @@ impl Http {
         // Taken over by the same task and at once, so that HTTP's buffers live no longer than the handshake.
         if let Some(newcomer) = exchange.newcomer.take() {
             let parts = connection.into_parts();
-            let socket = served.is_ok().then(|| parts.io.into_inner().into_inner().into_socket());
-            return self.take_over(socket.and_then(Result::ok), newcomer, &parts.read_buf);
+            let (stream, unread) = parts.io.into_inner().into_inner().into_parts();
+            let socket = served.is_ok().then(|| stream.into_socket());
+            let mut read = parts.read_buf.to_vec();
+            read.extend(unread);
+            return self.take_over(socket.and_then(Result::ok), newcomer, &mut read);
         }
         if let Err(error) = served {
             if error.is_parse_too_large() {
@@ -199,30 +192,27 @@ impl Http {
         config: &Arc<Config>,
         exchange: &Exchange,
     ) -> Result<Reply, ApiError> {
-        let host = wire::check_request(request.version(), request.uri(), request.headers())
-            .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))?
-            .map(str::to_owned);
-        let host = host.as_deref();
-        let path = request.uri().path();
-        let path = match path.strip_prefix(config.path_prefix.as_str()) {
-            Some(rest) if rest.starts_with('/') => rest,
-            _ => return Err(ApiError::not_found("no such path")),
+        let asked = Asked {
+            method: request.method(),
+            version: request.version(),
+            target: request.uri(),
+            headers: request.headers(),
         };
-        if let Some(entrance) = endpoint::find(&config.endpoints, path)? {
-            if request.method() != hyper::Method::GET {
-                return Err(ApiError::method_not_allowed("GET"));
+        let (route, host) = upgrade::route(config, &asked)?;
+        let host = host.map(str::to_owned);
+        let host = host.as_deref();
+        let route = match route {
+            For::Entrance(entrance) => {
+                return Ok(self.upgrade(&asked, host, peer, config, exchange, &entrance).await);
             }
-            return Ok(self.upgrade(&request, host, peer, config, exchange, &entrance));
-        }
-        let route = match api::route(request.method().as_str(), path, request.uri().query())? {
-            Route::Echo if !config.echo => return Err(ApiError::not_found("no such path")),
-            route => route,
+            For::Api(route) => route,
         };
         if route.needs_key() {
             self.check_key(request.headers(), host, peer, config)?;
         }
         match route {
-            Route::Echo => Ok(self.upgrade(&request, host, peer, config, exchange, &Entrance::Echo)),
+            // A way in, which is found above.
+            Route::Echo => Err(ApiError::not_found("no such path")),
             Route::Health => {
                 let hub = &self.node.hub;
                 let clients = u64::from(hub.admission.connections());
@@ -244,6 +234,21 @@ impl Http {
                 Some(room) => Ok(json(&room)),
                 None => Err(ApiError::not_found("no such room")),
             },
+            Route::PutRoom { name } => {
+                let body = self.body(request, config).await?;
+                let metadata = api::parse_room(&body, config.limits.json_depth_max, METADATA_BYTES_MAX)?;
+                let created = self.node.register(&name, metadata);
+                let created = created.map_err(|full| ApiError::new(507, "full", full.to_string()))?;
+                let mut reply = json(&api::RoomPut { created });
+                if created {
+                    *reply.status_mut() = StatusCode::CREATED;
+                }
+                Ok(reply)
+            }
+            Route::RemoveRoom { name } => match self.node.remove_room(&name).await {
+                Ok(removed) => Ok(json(&removed)),
+                Err(_) => Err(ApiError::unavailable("shutting down")),
+            },
             Route::Members { name, cursor, limit } => {
                 let members = self.node.members(&name, cursor, limit as usize).await;
                 match members.map_err(|_| ApiError::unavailable("shutting down"))? {
@@ -258,6 +263,15 @@ impl Http {
                 }
             }
             Route::Stats => Ok(json(&self.node.stats())),
+            route @ (Route::Connections { .. }
+            | Route::Connection { .. }
+            | Route::Disconnect { .. }
+            | Route::Join { .. }
+            | Route::Leave { .. }
+            | Route::User { .. }
+            | Route::DisconnectUser { .. }
+            | Route::Cleanup { .. }
+            | Route::Status) => super::connections::answer(&self.node, route).await,
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;
                 Ok(json(&api::SlowList { slow: slow.map_err(|_| ApiError::unavailable("shutting down"))? }))
@@ -314,123 +328,59 @@ impl Http {
     }
 
     /// Admits a newcomer and answers with 101, or says why not.
-    fn upgrade(
+    async fn upgrade(
         &self,
-        request: &Request<Incoming>,
+        request: &Asked<'_>,
         host: Option<&str>,
         peer: Option<SocketAddr>,
         config: &Config,
         exchange: &Exchange,
         entrance: &Entrance<'_>,
     ) -> Reply {
-        let headers = request.headers();
-        let handshake = match wire::check_handshake(request.method(), request.version(), headers) {
-            Ok(handshake) => handshake,
-            Err(error) => {
-                let version = error.status() == StatusCode::UPGRADE_REQUIRED;
-                self.failed(if version { HandshakeFailure::Version } else { HandshakeFailure::BadRequest });
-                let mut reply = text_reply(error.status(), error.to_string());
-                if error.status() == StatusCode::UPGRADE_REQUIRED {
-                    reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-                    reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let mut checked = upgrade::check(&self.node, config, request, host, peer, entrance);
+        if let (Some(hook), Ok(candidate)) = (self.node.hook.as_deref(), &mut checked)
+            && upgrade::asks_backend(&self.node, entrance)
+        {
+            // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
+            if let Err(refusal) = connect::ask(hook, &config.path_prefix, request, candidate).await {
+                checked = Err(refusal);
+            }
+        }
+        let admitted = checked.and_then(|candidate| upgrade::admit(&self.node, config, entrance, candidate));
+        match admitted {
+            Ok(admitted) => {
+                let reply = admitted.reply();
+                if let Some(error) = admitted.newcomer.turned_away {
+                    self.token_failed(error);
+                    self.failed(upgrade::token_failure(error));
                 }
-                return reply;
+                exchange.newcomer.set(Some(admitted.newcomer));
+                reply
             }
-        };
-        let origin = text(headers, &header::ORIGIN);
-        // An Origin that is no text is no origin that was allowed.
-        let origin = if headers.contains_key(header::ORIGIN) { Some(origin.unwrap_or("")) } else { None };
-        if !auth::allowed(origin, host, &config.allowed_origins) {
-            self.failed(HandshakeFailure::Origin);
-            return text_reply(
-                StatusCode::FORBIDDEN,
-                "this Origin is not allowed: add it to allowed_origins (FANWIRE_ALLOWED_ORIGINS)".to_owned(),
-            );
-        }
-        let peer = peer.map(|peer| {
-            let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
-            if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
-        });
-        let (dialect, chosen) = match entrance.dialect(&handshake.protocols) {
-            Ok(found) => found,
-            Err(text) => {
-                self.failed(HandshakeFailure::Subprotocol);
-                return text_reply(StatusCode::BAD_REQUEST, text);
+            Err(refusal) => {
+                if let Some(error) = refusal.token {
+                    self.token_failed(error);
+                }
+                self.failed(refusal.failure);
+                refusal.reply
             }
-        };
-        let (compression, extensions) = match negotiate_deflate(headers, config) {
-            Ok(agreed) => agreed,
-            Err(error) => {
-                self.failed(HandshakeFailure::BadRequest);
-                return text_reply(StatusCode::BAD_REQUEST, error.to_string());
-            }
-        };
-        let hub = &self.node.hub;
-        if hub.is_draining() {
-            self.failed(HandshakeFailure::Draining);
-            return full_reply("server is shutting down");
         }
-        let limits = &config.limits;
-        let ip = peer.map(|peer| peer.ip());
-        if let Err(refused) = hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
-            let label = match refused {
-                Refused::Node => HandshakeFailure::Full,
-                Refused::Ip => HandshakeFailure::IpFull,
-            };
-            self.failed(label);
-            return full_reply(match refused {
-                Refused::Node => Refusal::ServerFull.text(),
-                Refused::Ip => "too many connections from this address",
-            });
-        }
-        let mut reply = Response::new(Full::default());
-        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        let headers = reply.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if let Ok(accept) = HeaderValue::from_str(&handshake.accept_key) {
-            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        }
-        if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(&name).ok()) {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
-        }
-        if let Some(extensions) = extensions {
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
-        }
-        let agent = text(request.headers(), &header::USER_AGENT).map(Box::from);
-        exchange.newcomer.set(Some(entrance.newcomer(config, peer, dialect, compression, agent)));
-        reply
+    }
+
+    fn token_failed(&self, error: TokenError) {
+        self.metrics().token_failures.inc(error.index());
+        tracing::debug!(reason = error.label(), "token refused");
     }
 
     /// Moves an admitted connection from HTTP to the shard, with what was `read` beyond the handshake.
-    fn take_over(&self, socket: Option<Socket>, newcomer: Newcomer, read: &[u8]) {
+    fn take_over(&self, socket: Option<Socket>, newcomer: Newcomer, read: &mut [u8]) {
         let ip = newcomer.peer.map(|peer| peer.ip());
-        let adopted =
-            socket.is_some_and(|socket| self.driver.borrow_mut().adopt(socket, newcomer, &mut read.to_vec()));
+        let adopted = socket.is_some_and(|socket| self.driver.borrow_mut().adopt(socket, newcomer, read));
         if !adopted {
             self.node.hub.admission.release(ip);
             self.failed(HandshakeFailure::Disconnected);
         }
     }
-}
-
-/// What a client and the configuration agree on of permessage-deflate, and the header that says so.
-fn negotiate_deflate(
-    headers: &HeaderMap,
-    config: &Config,
-) -> Result<(Compression, Option<HeaderValue>), wire::MalformedExtensions> {
-    let offer = wire::deflate_offer(headers)?;
-    let broken = || wire::has_broken_deflate(text(headers, &header::USER_AGENT).unwrap_or_default());
-    let accepted = offer.filter(|_| config.deflate.enabled && !broken()).and_then(|offer| {
-        let compression = Compression::within(offer.window_bits_max());
-        let response = HeaderValue::from_str(&offer.response(compression.window_bits())).ok()?;
-        Some((compression, Some(response)))
-    });
-    Ok(accepted.unwrap_or((Compression::None, None)))
-}
-
-fn is_trusted(config: &Config, ip: IpAddr) -> bool {
-    config.trusted_proxies.iter().any(|network| network.contains(&ip.to_canonical()))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {

@@ -1,9 +1,17 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
+mod admin;
+mod connections;
+mod door;
 mod driver;
 mod endpoint;
+mod hook;
 mod http;
+mod http_client;
+mod identity;
+mod keys;
 mod listener;
+mod listening;
 mod log;
 pub mod mailbox;
 mod proxy;
@@ -17,8 +25,13 @@ mod stalled;
 mod stream;
 mod sync;
 mod sys;
+mod upgrade;
 
+pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use hook::Hook;
+pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
+pub use keys::{KeysError, start_fetching, token_policy};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
 pub use serve::ShardThread;

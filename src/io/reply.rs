@@ -1,6 +1,7 @@
 //! The answers of the HTTP side.
 
 use crate::api::{self, ApiError};
+use crate::auth::token::TokenError;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
@@ -51,6 +52,21 @@ pub(super) fn error_reply(error: &ApiError) -> Reply {
     if matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
         // The rest of the body is not read, so the connection cannot go on.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+/// Why a client may not come in, without telling more than it may know.
+pub(super) fn token_reply(error: TokenError) -> Reply {
+    let status = if error.is_forbidden() { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+    let mut reply = text_reply(status, error.told().to_owned());
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 6750 section 3: without a token no error is named.
+        let challenge = match error {
+            TokenError::Missing => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        };
+        reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     reply
 }

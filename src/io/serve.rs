@@ -1,28 +1,19 @@
 //! The life of a shard's thread: its runtime, its listeners, its drain.
 
+use super::door::Handed;
 use super::driver::{self, Driver};
 use super::http::Http;
 use super::shared::NodeShared;
 use crate::metrics::ShardMetrics;
 use crate::shard::{Parts, Request, Shard};
 use mio::Poll;
-use socket2::Socket;
-use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind};
+use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
-
-/// Pause after an accept failed for want of something (file descriptors, memory), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Time between two outages that are told in the log.
-const OUTAGE_TOLD: Duration = Duration::from_secs(60);
-
-/// Connections accepted before others have their turn.
-const ACCEPT_BUDGET: u32 = 64;
 
 /// How often a draining shard looks whether its connections are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -59,50 +50,44 @@ impl ShardThread {
     async fn serve(self) -> io::Result<()> {
         let Self { parts, poll, node, metrics, tcp, unix, ready } = self;
         let shard = parts.index;
-        let driver =
-            Driver::new(Shard::new(parts), shard, poll, node.mailboxes.clone(), metrics.clone(), node.clock)?;
+        let mut machine = Shard::new(parts);
+        machine.set_tokens(node.tokens.clone());
+        let mut driver = Driver::new(machine, shard, poll, node.clone(), metrics)?;
         let poll = driver::watch(&driver)?;
+        driver.listen(tcp, unix)?;
+        let open = driver.open_http();
         let driver = Rc::new(RefCell::new(driver));
-        let http = Http { driver: driver.clone(), node: node.clone(), shard, open: Rc::new(Cell::new(0)) };
+        let http = Http { driver: driver.clone(), node: node.clone(), shard, open };
         let mut stop = node.stop.subscribe();
         let panicked = Rc::new(Notify::new());
-        let mut listeners =
-            vec![spawn_watched(accept_tcp(TcpListener::from_std(tcp)?, http.clone()), &panicked)];
-        if let Some(unix) = unix {
-            let accept = accept_unix(UnixListener::from_std(unix)?, http.clone());
-            listeners.push(spawn_watched(accept, &panicked));
-        }
-        spawn_watched(serve_accepted(http), &panicked);
+        spawn_watched(serve_handed(http), &panicked);
         // Nobody waits any more if another shard has failed.
         let _ = ready.send(());
         tokio::select! {
             looped = driver::run(driver.clone(), &poll) => return looped,
-            () = panicked.notified() => return Err(io::Error::other("a task that accepts connections panicked")),
+            () = panicked.notified() => return Err(io::Error::other("the task that serves HTTP panicked")),
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        for listener in listeners {
-            listener.abort();
-        }
+        driver.borrow_mut().close_door();
         let drain_timeout = driver.borrow().shard().config().times.drain_timeout;
         node.post(shard, Request::Drain(drain_timeout));
-        tokio::select! {
+        let ended = tokio::select! {
             looped = driver::run(driver.clone(), &poll) => looped,
             () = drained(&driver, drain_timeout) => Ok(()),
-        }
+        };
+        driver.borrow().shard().tell_ends();
+        ended
     }
 }
 
 /// Spawns a task without which the shard would serve only half of what it is to: the runtime alone would go on
 /// without it when it panics.
-fn spawn_watched(
-    task: impl Future<Output = ()> + 'static,
-    panicked: &Rc<Notify>,
-) -> tokio::task::JoinHandle<()> {
+fn spawn_watched(task: impl Future<Output = ()> + 'static, panicked: &Rc<Notify>) {
     let watch = PanicWatch(panicked.clone());
     tokio::task::spawn_local(async move {
         let _watch = watch;
         task.await;
-    })
+    });
 }
 
 /// Tells when it is dropped by a panic.
@@ -126,107 +111,24 @@ async fn drained(driver: &RefCell<Driver>, within: Duration) {
     }
 }
 
-async fn accept_tcp(listener: TcpListener, http: Http) {
-    let mut budget = Budget::default();
-    let mut outage = Outage::default();
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                outage.over(http.shard);
-                http.node.metrics.shards[http.shard].accepts.add(1);
-                tokio::task::spawn_local(http.clone().serve(stream, Some(peer)));
-                budget.spend().await;
-            }
-            Err(error) => outage.failed(&http, &error).await,
-        }
-    }
-}
-
-async fn accept_unix(listener: UnixListener, http: Http) {
-    let shards = http.node.mailboxes.len();
-    let mut budget = Budget::default();
-    let mut outage = Outage::default();
-    let mut next = 0;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                outage.over(http.shard);
-                http.node.metrics.shards[http.shard].accepts.add(1);
-                next = (next + 1) % shards;
-                match stream.into_std() {
-                    Ok(stream) => http.driver.borrow().hand_over(next, Socket::from(stream)),
-                    Err(error) => tracing::error!(%error, "cannot hand a socket over"),
-                }
-                budget.spend().await;
-            }
-            Err(error) => outage.failed(&http, &error).await,
-        }
-    }
-}
-
-/// Serves the sockets that another shard has accepted.
-async fn serve_accepted(http: Http) {
-    let notify = http.driver.borrow().accepted_notify();
+/// Serves by hyper who is for it.
+async fn serve_handed(http: Http) {
+    let notify = http.driver.borrow().handed_notify();
     loop {
         notify.notified().await;
-        let accepted = http.driver.borrow_mut().take_accepted();
-        for socket in accepted {
-            match UnixStream::from_std(socket.into()) {
-                Ok(stream) => {
-                    tokio::task::spawn_local(http.clone().serve(stream, None));
-                }
-                Err(error) => tracing::error!(%error, "cannot serve a socket handed over"),
+        let handed = http.driver.borrow_mut().take_handed();
+        for Handed { socket, peer, read, deadline_us } in handed {
+            let deadline = http.node.clock.instant(deadline_us).into();
+            let http = http.clone();
+            let spawned = match peer {
+                Some(_) => TcpStream::from_std(socket.into())
+                    .map(|stream| tokio::task::spawn_local(http.serve(stream, read, peer, deadline))),
+                None => UnixStream::from_std(socket.into())
+                    .map(|stream| tokio::task::spawn_local(http.serve(stream, read, peer, deadline))),
+            };
+            if let Err(error) = spawned {
+                tracing::error!(%error, "cannot serve a connection");
             }
-        }
-    }
-}
-
-/// A time in which a listener's accepts fail.
-#[derive(Default)]
-struct Outage {
-    /// Failures since the last connection.
-    failures: u64,
-    /// When one was logged last.
-    told: Option<Instant>,
-    /// The one under way was.
-    tell_end: bool,
-}
-
-impl Outage {
-    /// Counts a failure and pauses. Not each is logged: at its limit, a server may fail and go on many times a second,
-    /// for hours.
-    async fn failed(&mut self, http: &Http, error: &io::Error) {
-        http.node.metrics.shards[http.shard].accept_errors.add(1);
-        // That connection's own fault: the next one may be there and well.
-        if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) {
-            return tokio::task::yield_now().await;
-        }
-        self.failures += 1;
-        if self.failures == 1 && self.told.is_none_or(|told| told.elapsed() >= OUTAGE_TOLD) {
-            (self.told, self.tell_end) = (Some(Instant::now()), true);
-            tracing::error!(shard = http.shard, %error, "cannot accept connections; trying on");
-        }
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-
-    /// A connection came.
-    fn over(&mut self, shard: usize) {
-        if std::mem::take(&mut self.tell_end) {
-            tracing::info!(shard, failures = self.failures, "connections are accepted again");
-        }
-        self.failures = 0;
-    }
-}
-
-/// Lets the other tasks of the shard run after a number of accepts.
-#[derive(Default)]
-struct Budget(u32);
-
-impl Budget {
-    async fn spend(&mut self) {
-        self.0 += 1;
-        if self.0.is_multiple_of(ACCEPT_BUDGET) {
-            tokio::task::yield_now().await;
         }
     }
 }

@@ -1,14 +1,17 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
+use super::hook::Hook;
 use super::log::LogWriter;
 use crate::api::{
-    HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, ShardStats,
-    SlowConsumer, Stats,
+    HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
+    ShardStats, SlowConsumer, Stats,
 };
-use crate::hub::{Hub, Stored};
+use crate::auth::token::TokenDesk;
+use crate::hub::{Hub, RegistryFull, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
 use crate::shard::{Mail, Reply, Request};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,12 +27,16 @@ pub struct NodeShared {
     pub hub: Arc<Hub>,
     /// One mailbox per shard.
     pub mailboxes: Arc<[ShardMailbox]>,
+    /// The backend hook, where one is configured.
+    pub hook: Option<Arc<Hook>>,
     /// Every shard's counters.
     pub metrics: NodeMetrics,
     /// The time all agree on.
     pub clock: Clock,
     /// Deliveries over the last seconds, for `websocket_messages_per_second`.
     pub rate: Mutex<RateWindow>,
+    /// How tokens are checked.
+    pub tokens: Arc<TokenDesk>,
     /// The process's log, where it is one that can lose lines.
     pub log: Option<LogWriter>,
     /// Answers to publishes that are made once. Locked only for those that ask for it.
@@ -152,20 +159,22 @@ impl NodeShared {
 
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
-        let rooms = self.hub.directory.list(prefix, after, limit);
-        rooms
-            .into_iter()
-            .map(|(room, members)| RoomInfo {
-                room: room.to_string(),
-                members: u64::from(members),
-                history: None,
-            })
-            .collect()
+        let mut rooms: BTreeMap<RoomName, u32> =
+            self.hub.registry.list(prefix, after, limit).into_iter().map(|name| (name, 0)).collect();
+        rooms.extend(self.hub.directory.list(prefix, after, limit));
+        let page = rooms.into_iter().take(limit);
+        page.map(|(room, members)| RoomInfo::new(room.to_string(), members.into())).collect()
     }
 
-    /// One room, if it has members or is kept for its history.
+    /// One room, if it has members, is registered, or is kept for its history.
     pub fn room(&self, name: &str) -> Option<RoomInfo> {
-        let room = self.hub.directory.get(name)?;
+        let registered = self.hub.registry.get(name);
+        let created_at = registered.as_ref().map(|known| known.created_unix_ms);
+        let metadata = registered.and_then(|known| RawValue::from_string(known.metadata.into()).ok());
+        let Some(room) = self.hub.directory.get(name) else {
+            created_at?;
+            return Some(RoomInfo { metadata, created_at, ..RoomInfo::new(name.to_owned(), 0) });
+        };
         let log = room.log.as_ref().filter(|log| log.has_offsets());
         let history = log.and_then(|log| log.lock(self.clock.now().ms())).map(|history| HistoryInfo {
             epoch: history.position().epoch.to_string(),
@@ -173,7 +182,46 @@ impl NodeShared {
             messages: history.len() as u64,
             bytes: history.bytes() as u64,
         });
-        Some(RoomInfo { room: name.to_owned(), members: u64::from(room.members()), history })
+        Some(RoomInfo {
+            metadata,
+            created_at,
+            history,
+            ..RoomInfo::new(name.to_owned(), room.members().into())
+        })
+    }
+
+    /// Registers a room, or says something else of one that is: `metadata` is one valid JSON object of at most
+    /// [`METADATA_BYTES_MAX`] bytes. `true` if it is new.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub fn register(&self, name: &RoomName, metadata: &str) -> Result<bool, RegistryFull> {
+        self.hub.registry.put(name, metadata, self.clock.now().unix_ms)
+    }
+
+    /// Puts a room's members out, empties its history and forgets what was said of it.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn remove_room(&self, name: &RoomName) -> Result<RoomRemoved, Ended> {
+        let registered = self.hub.registry.remove(name.as_str());
+        let mut members = 0;
+        for shard in 0..self.mailboxes.len() {
+            loop {
+                let room = name.clone();
+                let (here, more) = self.ask(shard, |reply| Request::PutOut { room, reply }).await?;
+                members += here;
+                if !more {
+                    break;
+                }
+            }
+        }
+        let room = self.hub.directory.get(name.as_str());
+        let log = room.as_ref().and_then(|room| room.log.as_ref());
+        if let Some(mut history) = log.and_then(|log| log.lock(self.clock.now().ms())) {
+            history.clear();
+        }
+        Ok(RoomRemoved { registered, members })
     }
 
     /// A page of a room's history: the first `limit` publications after an offset, or without one the last `limit`;
@@ -197,6 +245,7 @@ impl NodeShared {
     pub fn encode_metrics(&self, out: &mut String) {
         let now_ms = self.clock.now().ms();
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let (jwks_fetches, jwks_fetch_failures) = self.tokens.fetches();
         let scrape = Scrape {
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
@@ -208,6 +257,8 @@ impl NodeShared {
                 .evictions(),
             log_lines_lost: self.log.as_ref().map_or(0, LogWriter::lost),
             history_rooms: self.hub.directory.history_rooms() as u64,
+            jwks_fetches,
+            jwks_fetch_failures,
             messages_per_second: rate.sample(now_ms, self.metrics.deliveries()),
             uptime_seconds: now_ms as f64 / 1e3,
         };

@@ -1,10 +1,13 @@
 use super::sys;
 use crate::base::Key;
 use crate::shard::{Sent, Sockets};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use smallvec::SmallVec;
 use socket2::Socket;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
@@ -13,27 +16,96 @@ pub(super) struct SocketTable {
     sockets: Vec<Option<Socket>>,
     /// Tokens carry the slot's generation, so that an event of a closed socket is not taken for its successor's.
     tokens: Vec<Token>,
+    /// How the next send differs from others, by slot. All of it is over by the end of a turn, but for sockets that
+    /// take nothing.
+    special: HashMap<u32, Special, RandomState>,
     registry: Registry,
     epoch: Instant,
 }
 
+/// How a send differs from others.
+#[derive(Default)]
+struct Special {
+    /// The answer to the handshake, which goes before anything else: with the first frame in one call.
+    greeting: Vec<u8>,
+    /// The bytes are the last ones, to go in one packet with the end of our side.
+    last: bool,
+}
+
 impl SocketTable {
     pub fn new(registry: Registry, epoch: Instant) -> Self {
-        Self { sockets: Vec::new(), tokens: Vec::new(), registry, epoch }
+        Self { sockets: Vec::new(), tokens: Vec::new(), special: HashMap::default(), registry, epoch }
     }
 
-    /// Takes a socket over and watches it for input. Writability is watched only while a write fell short.
-    pub fn insert(&mut self, key: Key, socket: Socket) -> io::Result<()> {
+    /// Takes a socket over and watches it for input; it may have been `watched` by the same poll before. Writability
+    /// is watched only while a write fell short.
+    pub fn insert(&mut self, key: Key, socket: Socket, watched: bool) -> io::Result<()> {
         let slot = key.slot as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
             self.tokens.resize(slot + 1, Token(0));
         }
         let token = Token(key.to_token());
-        self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+        let fd = socket.as_raw_fd();
+        match watched {
+            true => self.registry.reregister(&mut SourceFd(&fd), token, Interest::READABLE)?,
+            false => self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?,
+        }
         self.tokens[slot] = token;
         self.sockets[slot] = Some(socket);
         Ok(())
+    }
+
+    /// Has `bytes` go out before all else that is sent to a slot.
+    pub fn greet(&mut self, slot: u32, bytes: Vec<u8>) {
+        self.special.insert(slot, Special { greeting: bytes, last: false });
+    }
+
+    /// Sends the greetings that no frame has taken along.
+    pub fn send_greetings(&mut self) {
+        if self.special.is_empty() {
+            return;
+        }
+        let slots: SmallVec<[u32; 16]> = self.special.keys().copied().collect();
+        for slot in slots {
+            self.send_greeting(slot);
+            if self.special.get(&slot).is_some_and(|special| !special.greeting.is_empty()) {
+                // The turn after it can be written to comes here again.
+                self.watch_writable(slot, true);
+            }
+        }
+    }
+
+    fn send_greeting(&mut self, slot: u32) {
+        if self.special.get(&slot).is_some_and(|special| !special.greeting.is_empty()) {
+            // An error is also told by the poll.
+            self.send_special(slot, &[]);
+        }
+    }
+
+    /// Sends where there is something special about it. What is not sent of a greeting is kept.
+    fn send_special(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        let Some(mut special) = self.special.remove(&slot) else { return self.send(slot, bytes) };
+        let Some(socket) = self.get(slot) else { return Sent::Lost };
+        // The kernel holds these bytes back for the end that follows: see `close`.
+        let flags = libc::MSG_NOSIGNAL | if special.last { libc::MSG_MORE } else { 0 };
+        loop {
+            let slices = [IoSlice::new(&special.greeting), IoSlice::new(bytes)];
+            let taken = match socket.send_vectored_with_flags(&slices, flags) {
+                Ok(taken) => taken,
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock => 0,
+                    _ => return Sent::Lost,
+                },
+            };
+            let greeted = taken.min(special.greeting.len());
+            special.greeting.drain(..greeted);
+            if special.last || !special.greeting.is_empty() {
+                self.special.insert(slot, special);
+            }
+            return Sent::Taken(taken - greeted);
+        }
     }
 
     pub fn get(&self, slot: u32) -> Option<&Socket> {
@@ -43,6 +115,9 @@ impl SocketTable {
 
 impl Sockets for SocketTable {
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        if !self.special.is_empty() && self.special.contains_key(&slot) {
+            return self.send_special(slot, bytes);
+        }
         let Some(socket) = self.get(slot) else { return Sent::Lost };
         loop {
             match socket.send_with_flags(bytes, libc::MSG_NOSIGNAL) {
@@ -73,7 +148,12 @@ impl Sockets for SocketTable {
         }
     }
 
+    fn closes_after(&mut self, slot: u32) {
+        self.special.entry(slot).or_default().last = true;
+    }
+
     fn finish(&mut self, slot: u32) {
+        self.send_greeting(slot);
         if let Some(socket) = self.get(slot) {
             // Fails when the peer is gone already.
             let _ = socket.shutdown(std::net::Shutdown::Write);
@@ -81,13 +161,80 @@ impl Sockets for SocketTable {
     }
 
     fn close(&mut self, slot: u32) {
+        self.send_greeting(slot);
+        self.special.remove(&slot);
         if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::take) {
-            // Closing takes it out of the poll as well; this shuts it down even if a copy were held elsewhere.
+            // Closing alone would end it with a reset, ahead of what was sent last, if there is input that nobody has
+            // read.
             let _ = socket.shutdown(std::net::Shutdown::Write);
         }
     }
 
     fn now_us(&self) -> u64 {
         self.epoch.elapsed().as_micros() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn table() -> (mio::Poll, SocketTable, Key, UnixStream) {
+        let poll = mio::Poll::new().unwrap();
+        let mut table = SocketTable::new(poll.registry().try_clone().unwrap(), Instant::now());
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let key = Key::from_token(3);
+        table.insert(key, ours.into(), false).unwrap();
+        (poll, table, key, theirs)
+    }
+
+    fn read(mut stream: &UnixStream) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let len = stream.read(&mut bytes).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+
+    #[test]
+    fn a_greeting_goes_with_the_first_frame_or_at_the_end_of_the_turn() {
+        let (_poll, mut table, key, theirs) = table();
+        table.greet(key.slot, b"101 ".to_vec());
+        assert_eq!(table.send(key.slot, b"frame"), Sent::Taken(5));
+        assert_eq!(read(&theirs), b"101 frame");
+        table.greet(key.slot, b"101 ".to_vec());
+        table.send_greetings();
+        assert_eq!(read(&theirs), b"101 ");
+        assert_eq!(table.send(key.slot, b"frame"), Sent::Taken(5));
+        assert_eq!(read(&theirs), b"frame");
+        table.greet(key.slot, b"101 ".to_vec());
+        table.closes_after(key.slot);
+        table.close(key.slot);
+        assert_eq!(read(&theirs), b"101 ");
+        assert_eq!(read(&theirs), b"", "the end");
+        assert!(table.special.is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_greeting_goes_before_all_else() {
+        let (_poll, mut table, key, theirs) = table();
+        let greeting: Vec<u8> = (0..1 << 20).map(|number: u32| number as u8).collect();
+        table.greet(key.slot, greeting.clone());
+        let mut received = Vec::new();
+        let sent = loop {
+            match table.send(key.slot, b"frame") {
+                Sent::Taken(0) => received.extend(read(&theirs)),
+                sent => break sent,
+            }
+        };
+        assert_eq!(sent, Sent::Taken(5));
+        while received.len() < greeting.len() + 5 {
+            received.extend(read(&theirs));
+        }
+        assert!(received[..greeting.len()] == greeting && received.ends_with(b"frame"));
+        assert!(table.special.is_empty());
     }
 }

@@ -1,6 +1,8 @@
 use socket2::Socket;
 use std::io;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream that hyper can serve and that can be taken back as a plain socket.
@@ -8,8 +10,8 @@ pub(super) trait ShardStream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Takes the socket out of tokio's hands; it stays non-blocking.
     fn into_socket(self) -> io::Result<Socket>;
 
-    /// Waits until there is something to read: bytes, or the end of the stream.
-    fn has_input(&self) -> impl Future<Output = io::Result<()>>;
+    /// Waits until it can be written to.
+    fn has_room(&self) -> impl Future<Output = io::Result<()>>;
 }
 
 impl ShardStream for TcpStream {
@@ -17,8 +19,8 @@ impl ShardStream for TcpStream {
         Ok(self.into_std()?.into())
     }
 
-    async fn has_input(&self) -> io::Result<()> {
-        self.readable().await
+    async fn has_room(&self) -> io::Result<()> {
+        self.writable().await
     }
 }
 
@@ -27,7 +29,78 @@ impl ShardStream for UnixStream {
         Ok(self.into_std()?.into())
     }
 
-    async fn has_input(&self) -> io::Result<()> {
-        self.readable().await
+    async fn has_room(&self) -> io::Result<()> {
+        self.writable().await
+    }
+}
+
+/// A stream that gives again what was read of it already, and then goes on.
+pub(super) struct Rewound<S> {
+    stream: S,
+    read: Vec<u8>,
+    given: usize,
+}
+
+impl<S> Rewound<S> {
+    /// `read` before `stream`.
+    pub fn new(stream: S, read: Vec<u8>) -> Self {
+        Self { stream, read, given: 0 }
+    }
+
+    /// The stream, and what it was to give again and nobody has asked for.
+    pub fn into_parts(mut self) -> (S, Vec<u8>) {
+        self.read.drain(..self.given);
+        (self.stream, self.read)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let again = &this.read[this.given..];
+        if again.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        let len = again.len().min(buffer.remaining());
+        buffer.put_slice(&again[..len]);
+        this.given += len;
+        if this.given == this.read.len() {
+            (this.read, this.given) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -6,6 +6,7 @@ const LABELS: ShardLabels = ShardLabels {
     close_reasons: &["idle", "slow_consumer"],
     drop_reasons: &["outbox"],
     refusals: &["room_full"],
+    token_failures: &["expired", "signature"],
 };
 
 fn text(node: &NodeMetrics, scrape: &Scrape) -> String {
@@ -23,6 +24,7 @@ fn sample() -> String {
     second.deliveries.add(500);
     second.closes.add(1, 9);
     second.refusals.inc(0);
+    second.token_failures.inc(1);
     first.handshake_failures.inc(HandshakeFailure::Origin.index());
     first.tick_seconds.observe_ns(15_000);
     first.tick_seconds.observe_ns(60_000_000_000);
@@ -35,6 +37,8 @@ fn sample() -> String {
             history_evictions: 3,
             log_lines_lost: 5,
             idempotency_evictions: 6,
+            jwks_fetches: 7,
+            jwks_fetch_failures: 6,
             messages_per_second: 2.5,
             uptime_seconds: 61.0,
         },

@@ -1,3 +1,4 @@
+use super::hook::HookMetrics;
 use super::shard::{ShardLabels, ShardMetrics};
 use std::sync::Arc;
 
@@ -6,6 +7,8 @@ use std::sync::Arc;
 pub struct NodeMetrics {
     /// By shard index.
     pub shards: Vec<Arc<ShardMetrics>>,
+    /// Of the backend hook, where there is one.
+    pub hook: Option<Arc<HookMetrics>>,
 }
 
 /// What a scrape tells beside the shards' own numbers, because only the caller knows it.
@@ -23,6 +26,10 @@ pub struct Scrape {
     pub log_lines_lost: u64,
     /// Answers kept for `Idempotency-Key` that went before their time.
     pub idempotency_evictions: u64,
+    /// Fetches of the keys of tokens.
+    pub jwks_fetches: u64,
+    /// Those of them that failed.
+    pub jwks_fetch_failures: u64,
     /// Messages sent to clients per second, by [`RateWindow`](super::RateWindow) over [`NodeMetrics::deliveries`].
     pub messages_per_second: f64,
     /// How long the node has run, in seconds.
@@ -32,7 +39,7 @@ pub struct Scrape {
 impl NodeMetrics {
     /// Metrics at zero for `shards` shards.
     pub fn new(shards: usize, labels: &ShardLabels) -> Self {
-        Self { shards: (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect() }
+        Self { shards: (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect(), hook: None }
     }
 
     /// Open connections of the node.

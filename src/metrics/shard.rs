@@ -30,12 +30,20 @@ pub enum HandshakeFailure {
     TooLarge,
     /// A trusted proxy sent no or a wrong PROXY header.
     ProxyHeader,
+    /// The backend said no.
+    Backend,
+    /// The backend could not be asked.
+    BackendFailed,
     /// The peer took nothing of an HTTP answer for `write_wait`.
     Unread,
+    /// No token where one is needed, or a bad one.
+    Unauthorized,
+    /// The tenant is not active, or a role is missing.
+    Forbidden,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 14] = [
+pub const HANDSHAKE_FAILURES: [&str; 18] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -49,7 +57,11 @@ pub const HANDSHAKE_FAILURES: [&str; 14] = [
     "disconnected",
     "too_large",
     "proxy_header",
+    "backend",
+    "backend_failed",
     "unread",
+    "unauthorized",
+    "forbidden",
 ];
 
 impl HandshakeFailure {
@@ -80,6 +92,8 @@ pub struct ShardLabels {
     pub drop_reasons: &'static [&'static str],
     /// Refusals of a request.
     pub refusals: &'static [&'static str],
+    /// Reasons to refuse a token.
+    pub token_failures: &'static [&'static str],
 }
 
 /// What one shard counts. Written by the shard's own thread alone.
@@ -140,6 +154,8 @@ pub struct ShardMetrics {
     pub refusals: LabelledCounters,
     /// Failed handshakes, by [`HandshakeFailure::index`].
     pub handshake_failures: LabelledCounters,
+    /// Tokens refused, by the index of the reason.
+    pub token_failures: LabelledCounters,
     /// Answers to `recover` in rooms that remember, those that succeeded first.
     pub recoveries: LabelledCounters,
     /// HTTP requests that ask for no upgrade and are answered with an error, by [`http_error_index`].
@@ -182,6 +198,7 @@ impl ShardMetrics {
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),
             handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
+            token_failures: LabelledCounters::new(labels.token_failures),
             recoveries: LabelledCounters::new(&RECOVERIES),
             http_errors: LabelledCounters::new(&HTTP_ERRORS),
             tick_seconds: Histogram::default(),
@@ -208,6 +225,7 @@ mod tests {
         close_reasons: &["idle"],
         drop_reasons: &["outbox"],
         refusals: &["too_deep", "room_full"],
+        token_failures: &["expired"],
     };
 
     #[test]
@@ -227,7 +245,7 @@ mod tests {
 
     #[test]
     fn handshake_labels_stand_at_their_index() {
-        assert_eq!(HandshakeFailure::Unread.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HandshakeFailure::Forbidden.index(), HANDSHAKE_FAILURES.len() - 1);
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
     }

@@ -30,11 +30,15 @@ pub enum CloseReason {
     SlowConsumer,
     /// Disconnected by the API or the embedding program.
     Disconnected,
+    /// No token, a bad one, or one that has ended.
+    Unauthenticated,
+    /// It is known who the peer is, and that is not enough.
+    Forbidden,
 }
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
@@ -48,10 +52,12 @@ impl CloseReason {
         Self::RateLimited,
         Self::SlowConsumer,
         Self::Disconnected,
+        Self::Unauthenticated,
+        Self::Forbidden,
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 15] = [
         "peer_closed",
         "transport_lost",
         "protocol_error",
@@ -65,6 +71,8 @@ impl CloseReason {
         "rate_limited",
         "slow_consumer",
         "disconnected",
+        "unauthenticated",
+        "forbidden",
     ];
 
     /// Position in [`CloseReason::ALL`], for counters.
@@ -88,6 +96,8 @@ impl CloseReason {
             Self::RateLimited => 4429,
             Self::SlowConsumer => 4430,
             Self::Disconnected => 4440,
+            Self::Unauthenticated => 4401,
+            Self::Forbidden => 4403,
         }
     }
 
@@ -106,6 +116,8 @@ impl CloseReason {
             Self::RateLimited => "rate limit exceeded: send more slowly",
             Self::SlowConsumer => "slow consumer: read faster or subscribe to less",
             Self::Disconnected => "disconnected by the backend",
+            Self::Unauthenticated => "authentication token expired: connect again with a new one",
+            Self::Forbidden => "forbidden: this user may not connect here",
         }
     }
 

@@ -131,11 +131,15 @@ pub enum Refusal {
     Unauthenticated,
     /// A handler of the embedding program failed.
     Internal,
+    /// The backend says no; usually in words of its own.
+    Backend,
+    /// The backend was to be asked or told, and could not be.
+    BackendFailed,
 }
 
 impl Refusal {
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: [&'static str; 18] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -152,6 +156,8 @@ impl Refusal {
         "denied",
         "unauthenticated",
         "internal",
+        "backend",
+        "backend_failed",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -178,6 +184,8 @@ impl Refusal {
             Self::Denied => "permission denied",
             Self::Unauthenticated => "authentication required",
             Self::Internal => "internal error",
+            Self::Backend => "refused by the backend",
+            Self::BackendFailed => "the backend cannot be asked: try again later",
         }
     }
 }

@@ -15,8 +15,8 @@ impl Shard {
 
     /// Makes a connection a member without being asked, and without an answer.
     pub(super) fn put_into(&mut self, _now: Now, slot: u32, room: &RoomName) {
-        if let Err(refusal) = self.subscribe(slot, room.as_str()) {
-            self.metrics.refusals.inc(refusal.index());
+        if let Err(denial) = self.subscribe(slot, room.as_str()) {
+            self.metrics.refusals.inc(denial.refusal.index());
         }
     }
 
@@ -60,8 +60,8 @@ impl Shard {
             }
         }
         for room in &rooms {
-            if let Err(refusal) = self.subscribe(asked.slot, room.as_str()) {
-                return self.refuse(now, asked, refusal);
+            if let Err(denial) = self.subscribe(asked.slot, room.as_str()) {
+                return self.deny(now, asked, denial);
             }
         }
         self.answer(now, asked.slot, &Answer::NotificationsJoined { types: raw });

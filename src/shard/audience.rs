@@ -25,7 +25,7 @@ impl Audiences {
 impl Shard {
     /// States who a connection is from now on: when it comes, and whenever that changes. Its audiences follow at once;
     /// what was published for those that it leaves, and is with it already, stays its own.
-    pub(super) fn identify(&mut self, slot: u32, identity: Option<Arc<Identity>>) {
+    pub(super) fn set_identity(&mut self, slot: u32, identity: Option<Arc<Identity>>) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let belongs = conn.is_open() && !conn.echo;
         let before = std::mem::replace(&mut conn.identity, identity.clone());

@@ -219,7 +219,7 @@ impl Backlog {
             waiting.by_key.remove(&key);
         }
         chunk.bytes = None;
-        waiting.lost += 1;
+        waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { 1 };
         waiting.bytes -= given;
         match waiting.notice {
             Some(notice) => {

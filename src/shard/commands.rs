@@ -1,11 +1,12 @@
 //! What clients ask for.
 
+use super::access::Denial;
 use super::handlers::CustomRequest;
 use super::palette::Kind;
 use super::recovery::Joined;
-use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
+use crate::config::Action;
 use crate::dialect::{DecodeLimits, Rejected, dialect};
 use crate::model::{
     Answer, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId, Sender,
@@ -68,25 +69,39 @@ impl Shard {
     }
 
     pub(super) fn refuse(&mut self, now: Now, asked: Asked<'_>, refusal: Refusal) {
-        self.metrics.refusals.inc(refusal.index());
+        self.deny(now, asked, refusal.into());
+    }
+
+    /// Refuses a request, in the words of the rule that speaks against it where it has some.
+    pub(super) fn deny(&mut self, now: Now, asked: Asked<'_>, denial: Denial) {
+        self.metrics.refusals.inc(denial.refusal.index());
         let Asked { slot, text, id } = asked;
         let id = if mutated(Mutation::ForgetId) { None } else { id };
         let original = Some(&text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
-        self.answer(now, slot, &Answer::Error { refusal: Some(refusal), text: refusal.text(), original, id });
+        let (refusal, text) = denial.words();
+        self.answer(now, slot, &Answer::Error { refusal, text, original, id });
     }
 
     fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
+        if self.handlers.backend().is_some() && self.put_aside(now, slot, text, &command) {
+            return;
+        }
+        self.allowed_command(now, slot, text, command);
+    }
+
+    /// Carries out what nobody else has to be asked about any more.
+    #[inline]
+    pub(super) fn allowed_command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
-                Err(refusal) => self.refuse(now, Asked { slot, text, id }, refusal),
+                Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
             },
             Command::Unsubscribe { room, id } => {
-                let kind = self.unsubscribe(slot, &room).map(Kind::After);
-                self.answer_of_kind(now, slot, &Answer::Unsubscribed { room: &room, id }, kind);
+                self.leave_and_tell(now, slot, &room, id);
             }
             Command::Publish { room, event, data, id } => {
                 self.client_publish(now, Asked { slot, text, id }, &room, &event, data);
@@ -102,15 +117,21 @@ impl Shard {
             Command::Notifications { types, raw } => {
                 self.notifications(now, Asked { slot, text, id: None }, &types, raw);
             }
-            Command::Authenticate { id, .. } => {
-                self.refuse(now, Asked { slot, text, id }, Refusal::UnknownType);
+            Command::Authenticate { token, id } => {
+                let asked = Asked { slot, text, id };
+                match self.conns.at(slot) {
+                    Some(conn) if conn.may_authenticate => self.authenticate(now, asked, &token),
+                    // Shown to its sender alone, but a token all the same.
+                    _ => self.refuse(now, Asked { text: "", ..asked }, Refusal::UnknownType),
+                }
             }
             Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
         }
     }
 
-    /// Makes a connection a member. Joining twice counts once.
-    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Refusal> {
+    /// Makes a connection a member, if the rules let it. Joining twice counts once.
+    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Denial> {
+        self.allowed(slot, room, Action::Subscribe)?;
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
             let local = conn.memberships[joined].room;
@@ -121,7 +142,7 @@ impl Shard {
         if limits.rooms_per_connection_max != 0
             && conn.memberships.len() >= limits.rooms_per_connection_max as usize
         {
-            return Err(Refusal::TooManyRooms);
+            return Err(Refusal::TooManyRooms.into());
         }
         let back = conn.memberships.len() as u32;
         let (membership, client_count) = self
@@ -153,6 +174,13 @@ impl Shard {
         Some(id)
     }
 
+    /// Ends a membership, if there is one, and tells that it has ended. Whether there was one.
+    pub(super) fn leave_and_tell(&mut self, now: Now, slot: u32, room: &str, id: RequestId<'_>) -> bool {
+        let left = self.unsubscribe(slot, room);
+        self.answer_of_kind(now, slot, &Answer::Unsubscribed { room, id }, left.map(Kind::After));
+        left.is_some()
+    }
+
     /// Index of a connection's membership of a room.
     pub(super) fn membership(&self, slot: u32, room: &str) -> Option<usize> {
         let room = self.rooms.find(room)?;
@@ -161,12 +189,24 @@ impl Shard {
 
     fn client_publish(&mut self, now: Now, asked: Asked<'_>, room: &str, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        let Some(index) = self.membership(slot, room) else {
-            return self.refuse(now, asked, Refusal::NotSubscribed);
+        let member_of = self.membership(slot, room).and_then(|index| {
+            let conn = self.conns.at(slot)?;
+            Some(conn.memberships[index].room)
+        });
+        let allowed = match member_of {
+            Some(local) => self.member_allowed(slot, local, Action::Publish),
+            // Who may not publish is told that alone.
+            None => self.allowed(slot, room, Action::Publish),
         };
+        if let Err(denial) = allowed {
+            return self.deny(now, asked, denial);
+        }
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(joined) = self.rooms.get(conn.memberships[index].room) else { return };
-        let shared = Arc::clone(&joined.shared);
+        let shared = match member_of {
+            Some(local) => self.rooms.get(local).map(|room| Arc::clone(&room.shared)),
+            None if dialect(conn.dialect).publishes_unjoined() => self.hub.directory.get_or_remember(room),
+            None => return self.refuse(now, asked, Refusal::NotSubscribed),
+        };
         let identity = conn.identity.clone();
         let publication = Publication {
             event,
@@ -178,9 +218,19 @@ impl Shard {
             offset: None,
         };
         let except = (!conn.hears_itself).then_some(slot);
-        let published = self.publish(now, &shared, &publication, except);
-        if shared.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
-            self.hold(slot, Some(shared));
+        let mut published = None;
+        // None where nobody is in it and nothing is remembered.
+        if let Some(mut shared) = shared {
+            published = self.publish(now, &shared, &publication, except);
+            // A room that the sender is not in may have been forgotten meanwhile: then there is a new one, or none.
+            while published.is_none() {
+                let Some(other) = self.hub.directory.get_or_remember(room) else { break };
+                shared = other;
+                published = self.publish(now, &shared, &publication, except);
+            }
+            if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
+                self.hold(slot, Some(shared));
+            }
         }
         if id.is_some() {
             let offset = published.and_then(|published| published.position).map(|position| position.offset);
@@ -206,7 +256,7 @@ impl Shard {
         };
         let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
-        if self.hub.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX {
+        if self.hub.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
             self.hold(slot, None);
         }
         if id.is_some() {
@@ -217,7 +267,7 @@ impl Shard {
     fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
-        let Some(handler) = self.handlers.get(event).cloned() else {
+        let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
             return self.refuse(now, asked, Refusal::UnknownType);
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());

@@ -1,6 +1,7 @@
 use super::Reading;
 use super::agents::AgentId;
 use super::backlog::Backlog;
+use crate::api::hook::Subject;
 use crate::base::Gcra;
 use crate::hub::Membership;
 use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
@@ -27,11 +28,19 @@ pub(super) struct Conn {
     pub opened_ds: u32,
     /// Sends every message back (see `echo`) and is told nothing else.
     pub echo: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
+    /// Whether it may say who it is.
+    pub may_authenticate: bool,
+    /// It was told that its identity ends soon.
+    pub warned: bool,
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
+    /// Messages of it that are on their way to the backend.
+    pub forwarded: u8,
     /// Whether what it sends is taken in.
     pub reading: Reading,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
@@ -94,6 +103,16 @@ impl Conn {
     /// The form in which it gets publications.
     pub fn encoding(&self) -> Encoding {
         Encoding::new(self.dialect, self.compression)
+    }
+
+    /// Who it is, for the backend.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            connection: Some(self.id),
+            identity: self.identity.clone(),
+            ip: self.ip(),
+            dialect: self.dialect.name(),
+        }
     }
 
     pub fn ip(&self) -> Option<IpAddr> {

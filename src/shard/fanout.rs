@@ -196,7 +196,11 @@ impl Shard {
             }
             Target::All => conns
                 .iter()
-                .filter(|(_, conn)| conn.is_open() && conn.encoding().bit() & encodings != 0 && !conn.echo)
+                .filter(|(_, conn)| {
+                    conn.is_open()
+                        && conn.encoding().bit() & encodings != 0
+                        && (!conn.echo || mutated(Mutation::TellEchoes))
+                })
                 .for_each(|(key, _)| owe(key.slot)),
         }
     }

@@ -1,3 +1,4 @@
+use super::hook::Backend;
 use super::mail::Message;
 use crate::model::ConnectionId;
 use hashbrown::HashMap;
@@ -5,10 +6,13 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
-/// Handlers of the embedding program for message types that no dialect defines.
+/// Who outside the shards has a say: handlers of the embedding program for message types that no dialect defines, and
+/// the backend.
 #[derive(Default, Clone)]
 pub struct Handlers {
     by_type: HashMap<String, Handler>,
+    of_admins: HashMap<String, Handler>,
+    backend: Option<Backend>,
 }
 
 /// A handler. It runs on the shard's thread and so must be quick and not block: for anything longer, move the
@@ -21,9 +25,26 @@ impl Handlers {
         self.by_type.insert(event.to_owned(), handler);
     }
 
+    /// Sets the backend that is asked and told.
+    pub fn set_backend(&mut self, backend: Backend) {
+        self.backend = Some(backend);
+    }
+
+    /// The backend, if there is one.
+    #[inline]
+    pub fn backend(&self) -> Option<&Backend> {
+        self.backend.as_ref()
+    }
+
+    /// Sets the handler of a type for connections of an endpoint for admins. It goes before one of [`Handlers::set`].
+    pub fn set_for_admins(&mut self, event: &str, handler: Handler) {
+        self.of_admins.insert(event.to_owned(), handler);
+    }
+
     /// The handler of a type.
-    pub fn get(&self, event: &str) -> Option<&Handler> {
-        self.by_type.get(event)
+    pub fn get(&self, event: &str, admin: bool) -> Option<&Handler> {
+        let of_admins = if admin { self.of_admins.get(event) } else { None };
+        of_admins.or_else(|| self.by_type.get(event))
     }
 }
 

@@ -1,9 +1,10 @@
+use super::hook::Decided;
 use super::select::Filter;
 use super::tally::Tally;
-use crate::api::{MembersCursor, SlowConsumer};
+use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::Loss;
-use crate::model::{ConnectionId, Position, RoomName, Selector};
+use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName, Selector};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,10 +179,77 @@ pub enum Request {
         /// Told whether the connection exists.
         reply: Reply<bool>,
     },
+    /// What is known of one connection of this shard.
+    Connection {
+        /// The connection.
+        of: ConnectionId,
+        /// Told what is known, if there is such an open connection.
+        reply: Reply<Option<ConnectionInfo>>,
+    },
+    /// Connections of this shard, at most `limit`.
+    Connections {
+        /// Which.
+        which: Which,
+        /// Where to go on.
+        cursor: MembersCursor,
+        /// Most connections wanted.
+        limit: usize,
+        /// Told the connections, and where to go on if this shard has more; there may be more where none were found.
+        reply: Reply<(Vec<ConnectionInfo>, Option<MembersCursor>)>,
+    },
+    /// Make one connection a member of a room.
+    Join {
+        /// The connection.
+        to: ConnectionId,
+        /// The room.
+        room: RoomName,
+        /// Told the members of the room or why not, if there is such an open connection.
+        reply: Reply<Option<Result<u32, String>>>,
+    },
+    /// End one connection's membership of a room.
+    Leave {
+        /// The connection.
+        to: ConnectionId,
+        /// The room.
+        room: RoomName,
+        /// Told whether it was a member, if there is such an open connection.
+        reply: Reply<Option<bool>>,
+    },
+    /// End the memberships of some of the members of a room.
+    PutOut {
+        /// The room.
+        room: RoomName,
+        /// Told how many, and whether there are more.
+        reply: Reply<(u64, bool)>,
+    },
+    /// Close the connections that fit, some thousands looked at in one go.
+    CloseAll {
+        /// Which.
+        which: Which,
+        /// Where to go on.
+        cursor: MembersCursor,
+        /// Why.
+        reason: CloseReason,
+        /// What they are told in place of the reason's own text.
+        text: Option<String>,
+        /// Told how many were closed, and where to go on.
+        reply: Reply<(u64, Option<MembersCursor>)>,
+    },
     /// Close one connection with code 4440.
     Disconnect {
         /// The connection.
         to: ConnectionId,
+        /// What it is told in place of the usual text, at most 123 bytes of it.
+        reason: Option<String>,
+        /// Told whether the connection exists.
+        reply: Reply<bool>,
+    },
+    /// Say to one connection who it is from now on.
+    Identify {
+        /// The connection.
+        to: ConnectionId,
+        /// Who; `None`: nobody known.
+        identity: Option<Arc<Identity>>,
         /// Told whether the connection exists.
         reply: Reply<bool>,
     },
@@ -207,6 +275,8 @@ pub enum Request {
     Canary(Reply<()>),
     /// Takes what it may from the shard's largest backlog, or evicts it, because the node's outboxes are near their bound.
     EvictLargest,
+    /// The backend was asked about something of this shard.
+    Decided(Box<Decided>),
     /// Takes a new configuration over.
     Reconfigure(Arc<Config>),
     /// Closes all connections, spread over a time.

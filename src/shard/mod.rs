@@ -25,6 +25,7 @@
 //!   gets what came before the gap, and then the close frame.
 
 mod about;
+mod access;
 mod agents;
 mod audience;
 mod backlog;
@@ -35,6 +36,8 @@ mod echo;
 mod encode;
 mod fanout;
 mod handlers;
+mod hook;
+mod identity;
 mod inspect;
 mod mail;
 mod ordered;
@@ -53,19 +56,24 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tracking;
 mod turn;
 mod wide;
 #[cfg(test)]
 mod wide_tests;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
+pub use hook::{AskBackend, Backend, Decided};
 #[doc(hidden)]
 pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 pub use sockets::{Sent, Sockets};
 pub use tally::Tally;
 pub use turn::Reading;
+#[doc(hidden)]
+pub use wide::WideLimits;
 
+use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
 use crate::hub::{Hub, Rooms};
@@ -92,6 +100,7 @@ pub const LABELS: ShardLabels = ShardLabels {
     close_reasons: &CloseReason::LABELS,
     drop_reasons: &DropReason::LABELS,
     refusals: &Refusal::LABELS,
+    token_failures: &TokenError::LABELS,
 };
 
 /// Mark in `pending` of a connection with a backlog.
@@ -139,10 +148,16 @@ pub struct Newcomer {
     pub agent: Option<Box<str>>,
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
+    /// Whether it may look at the node and act on it.
+    pub admin: bool,
     /// Rooms that it is put into, after its greeting.
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
+    /// Whether it may say who it is once it is connected.
+    pub may_authenticate: bool,
+    /// Why it is only told that it may not come in; see [`Shard::turn_away`].
+    pub turned_away: Option<TokenError>,
 }
 
 impl Default for Newcomer {
@@ -155,8 +170,11 @@ impl Default for Newcomer {
             identity: None,
             agent: None,
             hears_itself: true,
+            admin: false,
             rooms: Vec::new(),
             echo: false,
+            may_authenticate: false,
+            turned_away: None,
         }
     }
 }
@@ -201,6 +219,9 @@ pub struct Shard {
     inflater: Inflater,
     rooms: Rooms,
     audiences: audience::Audiences,
+    /// By what tokens are checked.
+    tokens: Arc<TokenDesk>,
+    gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
     /// Publications to very many members.
@@ -237,6 +258,7 @@ impl Shard {
         Self {
             index,
             hub,
+            gate: access::Gate::new(&config),
             config,
             metrics,
             handlers,
@@ -250,6 +272,7 @@ impl Shard {
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
             audiences: Default::default(),
+            tokens: Arc::default(),
             agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
             wide: Wide::default(),
@@ -287,7 +310,8 @@ impl Shard {
 
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, echo } = newcomer;
+        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, turned_away, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -304,8 +328,12 @@ impl Shard {
             opened_ds: now.ds(),
             echo,
             hears_itself,
+            may_authenticate,
+            warned: false,
+            admin,
             state: State::Open,
             strikes: 0,
+            forwarded: 0,
             reading: Reading::On,
             received_ds: now.ds(),
             message_ds: now.ds(),
@@ -329,12 +357,14 @@ impl Shard {
             self.hub.encodings.add(Encoding::new(dialect, compression));
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        if identity.is_some() {
-            self.identify(slot, identity);
-        }
-        self.greet(now, slot);
-        for room in &rooms {
-            self.put_into(now, slot, room);
+        if turned_away.is_none() {
+            if identity.is_some() {
+                self.set_identity(slot, identity);
+            }
+            self.greet(now, slot);
+            for room in &rooms {
+                self.put_into(now, slot, room);
+            }
         }
         self.arm(now, slot);
         if let Some(drain) = &mut self.drain {
@@ -378,6 +408,9 @@ impl Shard {
             }
             State::Closing { reason, .. } => reason,
         };
+        if self.handlers.backend().is_some() && !conn.echo {
+            self.tell_end(conn.subject(), reason);
+        }
         let peer = conn.peer.map(tracing::field::display);
         tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
     }

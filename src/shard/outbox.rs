@@ -332,6 +332,9 @@ impl Shard {
             self.drain_backlog(now, slot, sockets);
         } else {
             self.owe(slot, entry);
+            if peer_closed {
+                sockets.closes_after(slot);
+            }
         }
         if self.conns.at(slot).is_some() {
             self.arm(now, slot);

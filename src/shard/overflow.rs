@@ -102,10 +102,12 @@ impl Shard {
     fn wait_lossy(&mut self, slot: u32, entry: u32, tag: Tag, name: &RoomName) -> Result<(), DropReason> {
         let bounds = self.bounds(slot, false);
         let node_max = self.config.limits.outboxes_bytes_max;
-        let len = self.palette.frame(entry).len();
+        let mut len = self.palette.frame(entry).len();
         let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
             return Ok(());
         };
+        let older = if mutated(Mutation::KeepOlder) { backlog.of_key(tag.id, tag.loss) } else { None };
+        len = older.as_ref().map_or(len, |older| older.len());
         let made = backlog.make_place(len, tag.id, tag.loss, bounds);
         self.give_budget(made.given);
         let mut dropped = made.dropped;
@@ -128,7 +130,8 @@ impl Shard {
             break if taken { Ok(()) } else { Err(DropReason::NodeOutboxes) };
         };
         if result.is_ok() {
-            backlog.push_lossy(self.palette.keep(entry), tag.id, name, tag.loss);
+            let bytes = older.unwrap_or_else(|| self.palette.keep(entry));
+            backlog.push_lossy(bytes, tag.id, name, tag.loss);
         }
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.backlog = Some(backlog);
@@ -243,7 +246,9 @@ impl Shard {
     pub(super) fn hasten(&mut self, now: Now, slot: u32, room: u64) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let dialect = conn.dialect;
-        let Some(backlog) = conn.backlog.as_mut() else { return };
+        let Some(backlog) = conn.backlog.as_mut().filter(|_| !mutated(Mutation::ForgetHasten)) else {
+            return;
+        };
         let (charged, given) = backlog.hasten(room, |name, lost| gap(dialect, name, lost, now));
         self.force_budget(charged);
         self.give_budget(given);

@@ -8,10 +8,12 @@ use super::commands::Asked;
 use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
+use crate::base::{Mutation, mutated};
+use crate::config::Action;
 use crate::dialect::DIALECTS;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal};
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,8 +40,8 @@ pub(super) struct Changes {
 #[derive(Debug)]
 struct Change {
     room: Arc<RoomShared>,
-    /// Whether each connection came (or went); not empty.
-    came: HashMap<ConnectionId, bool, RandomState>,
+    /// Whether each connection came (or went); not empty. The ids are random already, and nobody chooses them.
+    came: HashMap<ConnectionId, bool, FixedState>,
     /// When the notice is due, in ms of the shard's clock; 0 in the tick in which it began.
     due_ms: u64,
 }
@@ -109,6 +111,9 @@ impl Shard {
         let Some(presence) = &room.shared.presence else { return };
         let Some(id) = presence.leave(self.index, encoding, membership.position) else { return };
         let room = Arc::clone(&room.shared);
+        if mutated(Mutation::ForgetLeaveNotice) {
+            return;
+        }
         self.changes.note(room, id, false);
     }
 
@@ -149,6 +154,9 @@ impl Shard {
     /// Answers a member that asks who is in a room.
     pub(super) fn presence(&mut self, now: Now, asked: Asked<'_>, room: &str, limit: u32) {
         let Asked { slot, id, .. } = asked;
+        if let Err(denial) = self.allowed(slot, room, Action::Presence) {
+            return self.deny(now, asked, denial);
+        }
         let shared = self.membership(slot, room).and_then(|_| {
             let local = self.rooms.find(room)?;
             Some(Arc::clone(&self.rooms.get(local)?.shared))

@@ -8,6 +8,8 @@
 use super::backlog::charge;
 use super::palette::{EMPTY, Kind};
 use super::{BLOCKED, Now, Shard};
+use crate::base::{Mutation, mutated};
+use crate::config::Action;
 use crate::dialect::dialect;
 use crate::hub::{History, Room, Stored};
 use crate::model::{Answer, DialectId, Position, RequestId};
@@ -55,7 +57,11 @@ impl Shard {
         else {
             return;
         };
+        // Who may join but not have the past is answered as if there were none.
+        let has_past = (recover.is_some() || shared.policy.last_value)
+            && self.allowed(slot, room, Action::History).is_ok();
         let replay = match recover {
+            _ if !has_past => None,
             Some(seen) if log.has_offsets() => self.replay(slot, room, &history, seen),
             None if shared.policy.last_value && !was_member => {
                 let last = history.last().into_iter();
@@ -80,7 +86,7 @@ impl Shard {
         if was_member && replay.is_none() {
             // It goes on with what is on its way to it.
             position.offset = self.rooms.get(local).map_or(0, |room| room.reached(slot));
-        } else {
+        } else if !mutated(Mutation::ForgetAhead) {
             self.rooms.set_ahead(local, slot, position.offset);
         }
         if let Some(recovered) = recovered {
@@ -108,6 +114,7 @@ impl Shard {
         if text_bytes > space.bytes {
             return None;
         }
+        let missed = missed.skip(usize::from(mutated(Mutation::SkipInReplay)));
         self.encode_past(slot, room, true, missed, space)
     }
 

@@ -60,10 +60,29 @@ impl Shard {
                 }
                 reply(slot.is_some());
             }
-            Request::Disconnect { to, reply } => {
+            Request::Disconnect { to, reason, reply } => {
                 let slot = self.find(to);
                 if let Some(slot) = slot {
-                    self.close(now, slot, CloseReason::Disconnected, sockets);
+                    let kind = CloseReason::Disconnected;
+                    let text = reason.as_deref().unwrap_or(kind.text());
+                    self.close_with(now, slot, kind, kind.code(), text, sockets);
+                }
+                reply(slot.is_some());
+            }
+            Request::CloseAll { which, cursor, reason, text, reply } => {
+                reply(self.close_connections(now, &which, cursor, reason, text.as_deref(), sockets));
+            }
+            Request::Connections { which, cursor, limit, reply } => {
+                reply(self.find_connections(now, &which, cursor, limit));
+            }
+            Request::Connection { of, reply } => reply(self.find(of).and_then(|slot| self.info(now, slot))),
+            Request::Join { to, room, reply } => reply(self.join_for(now, to, &room)),
+            Request::PutOut { room, reply } => reply(self.put_out(now, &room)),
+            Request::Leave { to, room, reply } => reply(self.leave_for(now, to, &room)),
+            Request::Identify { to, identity, reply } => {
+                let slot = self.find(to);
+                if let Some(slot) = slot {
+                    self.identify(now, slot, identity);
                 }
                 reply(slot.is_some());
             }
@@ -80,13 +99,15 @@ impl Shard {
                 }
             }
             Request::Reconfigure(config) => {
-                self.config = config;
+                let old = std::mem::replace(&mut self.config, config);
+                self.change_access(&old);
                 self.hub.directory.set_history_bytes_max(self.config.limits.history_bytes_max);
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
                 for slot in slots {
                     self.arm(now, slot);
                 }
             }
+            Request::Decided(decided) => self.decided(now, *decided, sockets),
             Request::Drain(over) => self.start_drain(now, over),
         }
     }

@@ -139,7 +139,7 @@ impl World {
                 post,
                 seed: index as u64 + 1,
             });
-            shard.wide.members_min = members_min;
+            shard.wide.limits.members_min = members_min;
             (shard, Pipes::default())
         });
         let shards = shards.collect();
@@ -160,7 +160,7 @@ impl World {
             Step::Become { peer, user, tenant } => {
                 let Some(peer) = &mut self.peers[peer] else { return };
                 (peer.user, peer.tenant) = (user, tenant);
-                self.shards[peer.shard].0.identify(peer.slot, identity(user, tenant));
+                self.shards[peer.shard].0.set_identity(peer.slot, identity(user, tenant));
             }
             Step::Room { peer, room } => {
                 let Some(peer) = &mut self.peers[peer] else { return };
@@ -295,9 +295,9 @@ fn an_identity_that_is_refreshed_keeps_its_place() {
     let Peer { shard, slot, .. } = *world.peers[0].as_ref().unwrap();
     let room = world.hub.directory.get(&Audience::User.room("u1")).unwrap();
     let later = Identity { expires_unix_s: Some(9), ..(*identity(Some(1), Some(1)).unwrap()).clone() };
-    world.shards[shard].0.identify(slot, Some(Arc::new(later)));
+    world.shards[shard].0.set_identity(slot, Some(Arc::new(later)));
     assert_eq!(world.hub.directory.get(&Audience::User.room("u1")).unwrap().id, room.id);
-    world.shards[shard].0.identify(slot, None);
+    world.shards[shard].0.set_identity(slot, None);
     assert!(world.hub.directory.get(&Audience::User.room("u1")).is_none());
     world.end();
 }
@@ -320,9 +320,9 @@ fn a_connection_that_is_closing_belongs_to_nobody() {
     come(&mut world, 0, 1, 1);
     let Peer { shard, slot, id, .. } = *world.peers[0].as_ref().unwrap();
     let (at, pipes) = &mut world.shards[shard];
-    at.mail(NOW, Mail::Request(Request::Disconnect { to: id, reply: Box::new(|_| {}) }), pipes);
+    at.mail(NOW, Mail::Request(Request::Disconnect { to: id, reason: None, reply: Box::new(|_| {}) }), pipes);
     assert!(at.inspect(slot).is_some_and(|conn| conn.closing.is_some()));
-    at.identify(slot, identity(Some(2), Some(2)));
+    at.set_identity(slot, identity(Some(2), Some(2)));
     assert!(at.audiences.is_empty());
     world.end();
 }

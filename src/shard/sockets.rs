@@ -7,6 +7,8 @@ pub trait Sockets {
     fn watch_writable(&mut self, slot: u32, on: bool);
     /// Lets the transport hold what is left to say although it would rather refuse: the last frames before the end.
     fn urge(&mut self, slot: u32);
+    /// Tells that the next bytes are the last before the transport is closed, so that both may go as one.
+    fn closes_after(&mut self, _slot: u32) {}
     /// Ends our side of the transport: the peer reads to the end, and what it sends is still received.
     fn finish(&mut self, slot: u32);
     /// Closes the transport and forgets the slot.

@@ -2,7 +2,7 @@
 //! more, each by itself.
 
 use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets};
-use crate::config::Config;
+use crate::config::{AccessDefault, Config};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
 use crate::model::{CloseReason, Draft, Selector};
@@ -264,7 +264,7 @@ fn the_close_frame_of_a_peer_is_found_behind_a_message_under_way() {
     let (mut begin, mut rest) = (message[..20].to_vec(), message[20..].to_vec());
     world.receive(member, &mut begin);
     let to = world.shard.inspect(member).unwrap().id;
-    world.mail(Request::Disconnect { to, reply: Box::new(|found| assert!(found)) });
+    world.mail(Request::Disconnect { to, reason: None, reply: Box::new(|found| assert!(found)) });
     world.flush();
     world.receive(member, &mut rest);
     assert_eq!(world.closing(member), Some(CloseReason::Disconnected));
@@ -272,6 +272,36 @@ fn the_close_frame_of_a_peer_is_found_behind_a_message_under_way() {
     assert!(world.wires.0[member as usize].closed);
     assert_eq!(world.close_code(member), Some(4440));
     assert_eq!(world.metrics.protocol_errors.get(), 0);
+}
+
+#[test]
+fn a_change_of_the_rules_reviews_memberships_in_steps() {
+    let mut world = World::new(|_| {});
+    let members: Vec<u32> = (0..3000).map(|_| world.member(usize::MAX)).collect();
+    let mut config = Config::clone(world.shard.config());
+    config.access.default = AccessDefault::Deny;
+    world.mail(Request::Reconfigure(Arc::new(config)));
+    let first = members[0];
+    world.say(first, r#"{"type":"publish","room":"room"}"#);
+    let mut steps = 0;
+    while world.shard.has_more() {
+        world.shard.advance(NOW, &mut world.wires);
+        world.flush();
+        steps += 1;
+    }
+    assert_eq!(steps, 2, "4,096 memberships and connections at a time");
+    for slot in members {
+        let text = String::from_utf8_lossy(&world.wires.0[slot as usize].taken);
+        let told = [r#""type":"unsubscribed""#, r#""error":"access denied to this room""#];
+        assert!(told.iter().all(|part| text.contains(part)), "{text}");
+        assert_eq!(text.contains("permission denied"), slot == first, "{text}");
+        assert!(!text.contains(r#""type":"message""#), "{text}");
+    }
+    assert_eq!(world.metrics.members.get(), 0);
+    // The same rules again are no change.
+    let same = Arc::clone(world.shard.config());
+    world.mail(Request::Reconfigure(same));
+    assert!(!world.shard.has_more());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Pings, deadlines and the drain.
 
 use super::conn::{Conn, State};
+use super::identity::IdentityDue;
 use super::outbox::deciseconds;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, mutated};
@@ -59,6 +60,7 @@ impl Sleep {
 enum Due {
     Nothing,
     Ping,
+    Warn,
     Close(CloseReason),
     Remove,
 }
@@ -78,13 +80,17 @@ impl Shard {
             match self.due(now, slot) {
                 Due::Nothing => {}
                 Due::Ping => self.ping(now, slot),
+                Due::Warn => self.warn_of_end(now, slot),
                 Due::Close(CloseReason::SlowConsumer) => self.evict(now, slot, sockets),
                 Due::Close(reason) => self.close(now, slot, reason, sockets),
                 Due::Remove => self.remove(slot, sockets),
             }
             self.arm(now, slot);
         }
+        self.review_step(now);
         self.tell_changes(now);
+        // Whoever had no place for a notice is told so, not that the node goes down.
+        self.evict_doomed(now, sockets);
         self.drain_step(now, sockets);
         if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
             self.sweep_ms = Some(self.hub.directory.sweep(now.ms()));
@@ -95,6 +101,9 @@ impl Shard {
     /// silence counts from now on, and input that piled up is no haste. Whoever lives answers the pings that are due
     /// now; a shard that slept cannot know who was silent.
     pub fn slept(&mut self, from: Now, now: Now) {
+        if mutated(Mutation::ForgetSleep) {
+            return;
+        }
         self.sleep = Sleep { from_us: from.us, to_us: now.us };
     }
 
@@ -125,6 +134,13 @@ impl Shard {
                     || silent(conn.message_ds, times.idle_timeout)
                 {
                     Due::Close(CloseReason::Idle)
+                } else if let Some(identity) = &conn.identity
+                    && let Some(due) = self.identity_due(now, identity, conn.warned)
+                {
+                    match due {
+                        IdentityDue::Warning => Due::Warn,
+                        IdentityDue::End => Due::Close(CloseReason::Unauthenticated),
+                    }
                 } else if mutated(Mutation::ForgetPing) {
                     Due::Nothing
                 } else if over(conn.pinged_ds, ping_interval) {
@@ -170,7 +186,11 @@ impl Shard {
                     .as_ref()
                     .map(|log| log.progress_ms.max(awake_ms) + times.write_wait.as_millis() as u64);
                 let idle = after(conn.message_ds.max(awake_ds), times.idle_timeout);
-                [pong, write, idle, after(conn.pinged_ds, ping_interval)].into_iter().flatten().min()
+                let identity = conn.identity.as_ref();
+                let identity =
+                    identity.and_then(|identity| self.identity_deadline_ms(now, identity, conn.warned));
+                let ping = after(conn.pinged_ds, ping_interval);
+                [pong, write, idle, identity, ping].into_iter().flatten().min()
             }
         };
         match deadline_ms {

@@ -6,7 +6,6 @@
 
 use super::mail::Mail;
 use super::tally::Tally;
-use super::wide::WAITING_BYTES_MAX;
 use super::{Now, Shard, Sockets};
 use crate::base::Key;
 use crate::hub::RoomShared;
@@ -35,7 +34,7 @@ pub enum Reading {
     On,
     /// The turn is full: [`Shard::receive`] is to be called again without new bytes, after others had their turn.
     Paused,
-    /// It publishes to a room that is behind: not before [`Shard::take_released`] tells of it.
+    /// It publishes to a room that is behind, or the backend is asked about its message: not before [`Shard::take_released`] tells of it.
     Held,
 }
 
@@ -47,6 +46,8 @@ pub(super) struct Turn {
     holds: bool,
     mail: VecDeque<Mail>,
     held: Vec<Held>,
+    /// Connections that the backend has decided about.
+    released: Vec<Key>,
     /// Answers to the embedding program about publications to rooms that are behind.
     answers: Vec<(Option<Arc<RoomShared>>, Arc<Tally>)>,
 }
@@ -62,6 +63,16 @@ impl Turn {
     /// Begins the next turn.
     pub fn next(&mut self) {
         self.work = 0;
+    }
+
+    /// The connection whose message is being handled is not to be read on.
+    pub fn holds_now(&mut self) {
+        self.holds = true;
+    }
+
+    /// A connection may be read again.
+    pub fn release(&mut self, key: Key) {
+        self.released.push(key);
     }
 
     /// A publication was owed to `members` connections.
@@ -112,7 +123,7 @@ impl Shard {
 
     /// Whether another turn is due at once, although nothing new has come.
     pub fn has_more(&self) -> bool {
-        self.turn.has_put_off() || !self.wide.is_empty()
+        self.turn.has_put_off() || !self.wide.is_empty() || self.gate.has_review()
     }
 
     /// Handles the mail that earlier turns have put off. To be called before a turn takes new mail.
@@ -131,10 +142,14 @@ impl Shard {
 
     /// Moves the connections that are held no more to `released`: each may be read again.
     pub fn take_released(&mut self, released: &mut Vec<Key>) {
-        let Self { turn, conns, hub, .. } = self;
+        let Self { turn, conns, hub, wide, .. } = self;
+        // One that has been held anew by what was decided stays so.
+        let is_paused = |key: &Key| conns.get(*key).is_some_and(|conn| conn.reading == Reading::Paused);
+        released.extend(turn.released.drain(..).filter(is_paused));
+        let waiting_bytes_max = wide.limits.waiting_bytes_max;
         let is_behind = |room: &Option<Arc<RoomShared>>| {
             let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);
-            waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX
+            waiting.load(Ordering::Relaxed) > waiting_bytes_max
         };
         turn.answers.retain(|(room, _)| is_behind(room));
         turn.held.retain(|Held { key, room }| {
@@ -155,12 +170,14 @@ impl Shard {
     /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
     pub fn is_behind(&self, to: &Selector<'_>) -> bool {
         // Nothing waits anywhere: no room is looked for.
-        self.waiting_bytes() > WAITING_BYTES_MAX && (to.is_all() || self.room_behind(to).is_some())
+        self.waiting_bytes() > self.wide.limits.waiting_bytes_max
+            && (to.is_all() || self.room_behind(to).is_some())
     }
 
     /// A room among those that a selector names for whose members so much waits.
     fn room_behind(&self, to: &Selector<'_>) -> Option<Arc<RoomShared>> {
-        let is_behind = |room: &Arc<RoomShared>| room.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX;
+        let most = self.wide.limits.waiting_bytes_max;
+        let is_behind = |room: &Arc<RoomShared>| room.waiting.load(Ordering::Relaxed) > most;
         self.named(to)?.into_iter().find(is_behind)
     }
 

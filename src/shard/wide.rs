@@ -14,16 +14,19 @@
 //! - Bytes in the line of a room are counted in [`RoomShared::waiting`] until their walk starts, and publishers are
 //!   held while that is over [`WAITING_BYTES_MAX`].
 
+mod walk;
+
 use super::fanout::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
-use super::palette::{EMPTY, Kind, Palette, Tag};
+use super::palette::EMPTY;
 use super::select::Filter;
 use super::{BLOCKED, Shard};
-use crate::hub::{Loss, RoomShared};
+use crate::base::{Mutation, mutated};
+use crate::hub::RoomShared;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use walk::{Content, Frame, Item, Line, Slots, Walk};
 
 /// Members on one shard from which on a publication is walked in steps. Well below what a turn writes to, so that
 /// rooms just under it still have a turn's publications in one write for each member.
@@ -44,68 +47,30 @@ const WALK_BYTES: usize = 64 * 1024;
 /// Bytes that wait for one target over which its publishers are not read.
 pub const WAITING_BYTES_MAX: usize = 256 * 1024;
 
+/// From when on rooms are walked and how. No configuration: other values are for tests, in which thousands of members
+/// would be too many.
+#[derive(Debug, Clone, Copy)]
+pub struct WideLimits {
+    /// See [`WIDE_MEMBERS`].
+    pub members_min: usize,
+    /// See [`STEP_MEMBERS`].
+    pub step_members: usize,
+    /// See [`WAITING_BYTES_MAX`].
+    pub waiting_bytes_max: usize,
+}
+
 /// The lines of a shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wide {
     lines: VecDeque<Line>,
     /// Members of the present step.
     pub step: Vec<u32>,
-    /// Smaller in tests.
-    pub members_min: usize,
+    pub limits: WideLimits,
 }
 
-#[derive(Debug)]
-struct Line {
-    target: Target,
-    /// `None` for all connections of the node.
-    room: Option<Arc<RoomShared>>,
-    waiting: VecDeque<Item>,
-    walk: Option<Walk>,
-}
-
-#[derive(Debug)]
-struct Item {
-    content: Content,
-    except: u32,
-    /// Who of the members it is for, if not for all.
-    filter: Option<Arc<Filter>>,
-}
-
-#[derive(Debug)]
-enum Content {
-    Frame { bytes: Box<[u8]>, encodings: u32, accepted_us: u64, loss: Loss },
-    Ordered(Arc<OrderedFrames>),
-}
-
-/// Frames on their way to a target's members.
-#[derive(Debug, Default)]
-struct Walk {
-    bytes: Vec<u8>,
-    frames: Vec<Frame>,
-    /// Bit of an encoding, and the connections with it that are still to get their frames.
-    groups: Vec<(u32, Slots)>,
-}
-
-#[derive(Debug, Clone)]
-struct Frame {
-    range: Range<usize>,
-    encodings: u32,
-    except: u32,
-    accepted_us: u64,
-    loss: Loss,
-}
-
-/// A set of the slots that there are.
-#[derive(Debug, Default)]
-struct Slots {
-    words: Vec<u64>,
-    /// No word before this one has a bit.
-    next: usize,
-}
-
-impl Default for Wide {
+impl Default for WideLimits {
     fn default() -> Self {
-        Self { lines: VecDeque::new(), step: Vec::new(), members_min: WIDE_MEMBERS }
+        Self { members_min: WIDE_MEMBERS, step_members: STEP_MEMBERS, waiting_bytes_max: WAITING_BYTES_MAX }
     }
 }
 
@@ -121,6 +86,9 @@ impl Wide {
 
     /// A connection has left the room in slot `local`.
     pub fn leave(&mut self, local: u32, slot: u32) {
+        if mutated(Mutation::WalkToLeavers) {
+            return;
+        }
         let of_room = |line: &&mut Line| matches!(line.target, Target::Room { local: at, .. } if at == local);
         self.lines.iter_mut().filter(of_room).for_each(|line| line.forget(slot));
     }
@@ -130,96 +98,23 @@ impl Wide {
         self.lines.iter_mut().for_each(|line| line.forget(slot));
     }
 
-    fn put(&mut self, target: Target, room: Option<&Arc<RoomShared>>, item: Item) {
+    /// The line of a target.
+    fn line(&mut self, target: Target, room: impl FnOnce() -> Option<Arc<RoomShared>>) -> &mut Line {
         let at = self.lines.iter().position(|line| line.target == target).unwrap_or_else(|| {
-            let line = Line { target, room: room.cloned(), waiting: VecDeque::new(), walk: None };
-            self.lines.push_back(line);
+            self.lines.push_back(Line { target, room: room(), waiting: VecDeque::new(), walk: None });
             self.lines.len() - 1
         });
-        self.lines[at].waiting.push_back(item);
-    }
-}
-
-impl Line {
-    fn forget(&mut self, slot: u32) {
-        for (_, slots) in self.walk.iter_mut().flat_map(|walk| &mut walk.groups) {
-            slots.remove(slot);
-        }
-    }
-}
-
-impl Content {
-    fn len(&self) -> usize {
-        match self {
-            Self::Frame { bytes, .. } => bytes.len(),
-            Self::Ordered(frames) => frames.by_encoding.len_bytes(),
-        }
-    }
-
-    fn offset(&self) -> u64 {
-        if let Self::Ordered(frames) = self { frames.offset } else { 0 }
-    }
-}
-
-impl Walk {
-    fn add(&mut self, bytes: &[u8], encodings: u32, except: u32, accepted_us: u64, loss: Loss) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        self.frames.push(Frame { range: start..self.bytes.len(), encodings, except, accepted_us, loss });
-    }
-
-    /// Puts one of its frames into the palette.
-    fn put(&self, frame: &Frame, target: Target, accepted_us: Option<u64>, palette: &mut Palette) -> u32 {
-        let bytes = &self.bytes[frame.range.clone()];
-        let entry = palette.push(accepted_us, |out| out.extend_from_slice(bytes));
-        if frame.loss != Loss::Never
-            && let Target::Room { local, id } = target
-        {
-            palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));
-        }
-        entry
-    }
-}
-
-impl Slots {
-    fn insert(&mut self, slot: u32) {
-        if let Some(word) = self.words.get_mut(slot as usize / 64) {
-            *word |= 1 << (slot % 64);
-        }
-    }
-
-    /// Whether it was in the set.
-    fn remove(&mut self, slot: u32) -> bool {
-        let Some(word) = self.words.get_mut(slot as usize / 64) else { return false };
-        let bit = 1 << (slot % 64);
-        let was = *word & bit != 0;
-        *word &= !bit;
-        was
-    }
-
-    /// Moves up to `count` slots from the set to `out`.
-    fn take(&mut self, count: usize, out: &mut Vec<u32>) {
-        while out.len() < count
-            && let Some(word) = self.words.get_mut(self.next)
-        {
-            if *word == 0 {
-                self.next += 1;
-            } else {
-                out.push(self.next as u32 * 64 + word.trailing_zeros());
-                *word &= *word - 1;
-            }
-        }
-    }
-
-    fn is_empty(&mut self) -> bool {
-        while self.words.get(self.next) == Some(&0) {
-            self.next += 1;
-        }
-        self.next >= self.words.len()
+        &mut self.lines[at]
     }
 }
 
 impl Shard {
+    /// Has rooms walked as `limits` says. For tests: the server knows the default alone.
+    #[doc(hidden)]
+    pub fn set_wide_limits(&mut self, limits: WideLimits) {
+        self.wide.limits = limits;
+    }
+
     /// Connections of this shard that a publication may be for.
     pub(super) fn receivers_here(&self, target: Target) -> usize {
         match target {
@@ -233,7 +128,7 @@ impl Shard {
 
     /// Whether a publication has so many receivers here that it is walked, or one before it still is.
     pub(super) fn is_wide(&self, target: Target, members: usize) -> bool {
-        members >= self.wide.members_min || (!self.wide.is_empty() && self.wide.has(target))
+        members >= self.wide.limits.members_min || (!self.wide.is_empty() && self.wide.has(target))
     }
 
     /// Puts a frame of the palette into its target's line.
@@ -267,21 +162,24 @@ impl Shard {
     }
 
     fn put_item(&mut self, target: Target, item: Item) {
-        let room = match target {
-            Target::Room { local, .. } => self.rooms.get(local).map(|room| &room.shared),
+        let Self { wide, rooms, hub, .. } = self;
+        // Asked for when the line begins: later the slot may have changed hands, and what waits is counted where it is
+        // taken off again.
+        let line = wide.line(target, || match target {
+            Target::Room { local, .. } => rooms.get(local).map(|room| room.shared.clone()),
             Target::All => None,
-        };
+        });
         let bytes = item.content.len();
-        self.hub.waiting.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(room) = room {
+        hub.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(room) = &line.room {
             room.waiting.fetch_add(bytes, Ordering::Relaxed);
         }
-        self.wide.put(target, room, item);
+        line.waiting.push_back(item);
     }
 
     /// Owes the next members of the walks what these have for them. One line after the other gets its step.
     pub(super) fn step_wide(&mut self) {
-        let mut left = STEP_MEMBERS;
+        let mut left = self.wide.limits.step_members;
         for _ in 0..self.wide.lines.len() {
             if left == 0 {
                 break;
@@ -379,7 +277,17 @@ impl Shard {
         let mut filter: Option<Arc<Filter>> = None;
         while let Some(next) = line.waiting.front() {
             let (len, offset) = (next.content.len(), next.content.offset());
-            let alone = ahead_of.is_some() || filter.is_some() || next.filter.is_some();
+            // Nor may those members miss what is not in the room's order.
+            let has_ahead = |target| match target {
+                Target::Room { local, .. } => {
+                    self.rooms.get(local).is_some_and(|room| room.has_ahead(offset))
+                }
+                Target::All => false,
+            };
+            let alone = ahead_of.is_some()
+                || has_ahead(line.target) && !mutated(Mutation::WalkWithoutAhead)
+                || filter.is_some()
+                || next.filter.is_some();
             if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || alone) {
                 break;
             }
@@ -391,7 +299,10 @@ impl Shard {
             }
             match content {
                 Content::Frame { bytes, encodings, accepted_us, loss } => {
-                    walk.add(&bytes, encodings, except, accepted_us, loss);
+                    walk.add(
+                        &bytes,
+                        Frame { range: 0..0, encodings, except, accepted_us, loss, ordered: false },
+                    );
                 }
                 Content::Ordered(frames) => {
                     let Target::Room { local, id } = line.target else { continue };
@@ -403,8 +314,10 @@ impl Shard {
                         ahead_of = Some(offset);
                     }
                     reached = Some(offset);
-                    for (encodings, frame) in frames.by_encoding.iter() {
-                        walk.add(frame, encodings, except, frames.accepted_us, frames.loss);
+                    let OrderedFrames { accepted_us, loss, .. } = *frames;
+                    for (encodings, bytes) in frames.by_encoding.iter() {
+                        let ordered = true;
+                        walk.add(bytes, Frame { range: 0..0, encodings, except, accepted_us, loss, ordered });
                     }
                 }
             }
@@ -451,8 +364,8 @@ impl Shard {
         found
     }
 
-    /// Has a member that a walk has not come to yet told now what the walk has for it, or, with `drop`, not at all
-    /// because it is told in another way.
+    /// Has a member that a walk has not come to yet told now what the walk has for it, with `drop` without what is in
+    /// the room's order, because it is told that in another way.
     pub(super) fn leave_walk(&mut self, slot: u32, local: u32, drop: bool) {
         let Self { wide, palette, .. } = self;
         let mut owed = Vec::new();
@@ -464,10 +377,9 @@ impl Shard {
             let awaiting =
                 walk.groups.iter_mut().filter_map(|(bit, slots)| slots.remove(slot).then_some(*bit));
             let encodings = awaiting.fold(0, |mask, bit| mask | bit);
-            if !drop {
-                let frames = walk.frames.iter().filter(|it| it.encodings & encodings != 0);
-                owed.extend(frames.map(|frame| (walk.put(frame, line.target, None, palette), frame.except)));
-            }
+            let has_it = |it: &&Frame| drop && (it.ordered || mutated(Mutation::LeaveWalkWhole));
+            let frames = walk.frames.iter().filter(|it| it.encodings & encodings != 0 && !has_it(it));
+            owed.extend(frames.map(|frame| (walk.put(frame, line.target, None, palette), frame.except)));
         }
         if !owed.is_empty() {
             self.wide.step.push(slot);

@@ -10,6 +10,8 @@ use crate::model::{Draft, Selector};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+mod notices_tests;
+
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
 /// Takes everything, but for the slots that are jammed; keeps what the slots that are listened to get.
@@ -79,7 +81,7 @@ impl World {
     /// A world in which rooms of four members are wide, with a step of one write for each.
     fn small(rules: &[RoomRule]) -> Self {
         let mut world = Self::new(rules);
-        world.shard.wide.members_min = 4;
+        world.shard.wide.limits.members_min = 4;
         world
     }
 
@@ -331,7 +333,7 @@ fn everybody_gets_what_is_for_all_in_steps_too() {
     let to = world.shard.inspect(left).unwrap().id;
     world.shard.mail(
         NOW,
-        Mail::Request(Request::Disconnect { to, reply: Box::new(|_| {}) }),
+        Mail::Request(Request::Disconnect { to, reason: None, reply: Box::new(|_| {}) }),
         &mut world.wires,
     );
     world.settle();

@@ -86,6 +86,17 @@ impl Client {
         Self::upgrade(stream, &addr.to_string(), "/echo", &[])
     }
 
+    /// Connects with a path and further headers, and reads no greeting.
+    pub fn ungreeted(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
+        let stream = TcpStream::connect(addr).expect("the server accepts");
+        Self::upgrade(stream, &addr.to_string(), path, headers)
+    }
+
+    /// Connects to `/ws` for a dialect that it asks for, and reads no greeting.
+    pub fn speaking(addr: SocketAddr, dialect: &str) -> Self {
+        Self::ungreeted(addr, "/ws", &[("Sec-WebSocket-Protocol", &format!("fanwire.{dialect}"))])
+    }
+
     /// Shakes hands on a connected stream and reads the greeting.
     pub fn on(stream: TcpStream, host: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         Self::upgrade(stream, host, path, headers).greeted()

@@ -19,8 +19,8 @@ impl Json {
 
     /// Where this differs from a template, or `None` where it does not.
     ///
-    /// In the template `"*"` stands for any string or number, `"*ms"` for Unix milliseconds near now, `"*uuid"` for a
-    /// UUID. All else must be the same, in the same order of keys.
+    /// In the template `"*"` stands for any string or number, `"*ms"` for Unix milliseconds near now, `"*iso"` for the same
+    /// as ISO 8601 has it, `"*uuid"` for a UUID. All else must be the same, in the same order of keys.
     pub fn differs(&self, template: &Self) -> Option<String> {
         match (self, template) {
             (Self::Plain(value), Self::Plain(serde_json::Value::String(wildcard)))
@@ -53,10 +53,8 @@ impl Json {
 
 fn fits(value: &serde_json::Value, wildcard: &str) -> bool {
     match wildcard {
-        "*ms" => value.as_u64().is_some_and(|ms| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
-            ms.abs_diff(now) < 120_000
-        }),
+        "*ms" => value.as_u64().is_some_and(is_near_now),
+        "*iso" => value.as_str().and_then(unix_ms).is_some_and(is_near_now),
         "*uuid" => value.as_str().is_some_and(|text| {
             let dashes = [8, 13, 18, 23];
             text.len() == 36
@@ -66,6 +64,28 @@ fn fits(value: &serde_json::Value, wildcard: &str) -> bool {
         }),
         _ => value.is_string() || value.is_number(),
     }
+}
+
+fn is_near_now(unix_ms: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+    unix_ms.abs_diff(now) < 120_000
+}
+
+/// Reads `2024-01-15T10:30:00.000Z`; nothing else.
+fn unix_ms(text: &str) -> Option<u64> {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<u64>().ok();
+    if shape != "0000-00-00T00:00:00.000Z" {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let leaps = |year: u64| year / 4 - year / 100 + year / 400;
+    let is_leap = leaps(year) > leaps(year - 1);
+    let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334].get(month as usize - 1)?;
+    let days = (year - 1970) * 365 + leaps(year - 1) - leaps(1969) + before;
+    let days = days + u64::from(is_leap && month > 2) + day - 1;
+    let seconds = ((days * 24 + number(11..13)?) * 60 + number(14..16)?) * 60 + number(17..19)?;
+    Some(seconds * 1000 + number(20..23)?)
 }
 
 impl<'de> Deserialize<'de> for Json {

@@ -1,10 +1,12 @@
 //! What the integration tests share: a server process, a client that speaks bytes, and conversations.
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
 
+mod backend;
 mod bytes;
 mod client;
 mod conversation;
 mod crowd;
+mod document;
 mod http;
 mod json;
 pub mod losses;
@@ -16,10 +18,12 @@ mod tools;
 mod wiretap;
 mod zip;
 
+pub use backend::{Act, Backend, Heard};
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
 pub use crowd::{Crowd, Reading, crowd_size, round_trips};
+pub use document::{Document, at_port, run_javascript};
 pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
 pub use json::Json;
 pub use program::Program;

@@ -1,7 +1,8 @@
 //! What clients, their networks and the embedding program do, at random.
 
 use super::mail::{Parcel, Told};
-use super::model::State;
+use super::peer::State;
+use super::plan::wide_limits;
 use super::speech::{self, Ask};
 use super::world::World;
 use fanwire::config::Config;
@@ -24,7 +25,9 @@ impl World {
 
     fn step(&mut self) {
         let time = self.plan.time_percent;
-        match self.random.weighted(&[30, 55, time, 4, 1]) {
+        let sleeps = usize::from(self.plan.sleeps);
+        let walks = usize::from(self.plan.wide.is_some());
+        match self.random.weighted(&[30, 55, time, 4, 1, sleeps, walks]) {
             0 => {
                 let site = self.random.below(self.sites.len());
                 self.turn(site, false);
@@ -39,15 +42,24 @@ impl World {
                 }
             }
             3 => self.outside_acts(),
-            _ => self.rest(),
+            4 => self.rest(),
+            5 => {
+                let site = self.random.below(self.sites.len());
+                self.sleep(site);
+            }
+            _ => {
+                let site = self.random.below(self.sites.len());
+                let limits = wide_limits(&mut self.random);
+                self.sites[site].shard.set_wide_limits(limits);
+            }
         }
     }
 
     fn client_acts(&mut self) {
         let persona = self.random.below(self.personas.len());
         let Some(index) = self.personas[persona].connection else {
-            if self.random.percent(60) {
-                let site = self.random.below(self.sites.len());
+            let site = self.random.below(self.sites.len());
+            if self.random.percent(60) && self.sites[site].asleep_until.is_none() {
                 self.connect(persona, site);
             }
             return;
@@ -117,6 +129,11 @@ impl World {
         let count =
             if self.random.percent(8) { self.random.between(5, 40) } else { self.random.between(1, 3) };
         for _ in 0..count {
+            if self.clients[index].echo {
+                let text = self.data();
+                self.clients[index].call(&mut self.random, &self.plan, text, &mut self.pipes[index].up);
+                continue;
+            }
             let request = self.request(index);
             self.clients[index].say(&mut self.random, &self.plan, request, &mut self.pipes[index].up);
         }
@@ -136,12 +153,17 @@ impl World {
             self.random.below(self.plan.rooms)
         };
         let ask = match self.random.weighted(&self.plan.asks) {
-            0 => Ask::Join(self.random.below(self.plan.rooms)),
+            0 => {
+                let room = self.random.below(self.plan.rooms);
+                let room = if self.random.percent(80) { room } else { self.random.pick(&[room, 0]) };
+                Ask::Join { room, recover: self.recover(index, room) }
+            }
             1 => Ask::Leave(room),
             2 => Ask::Say { room, data: Some(self.data()) },
             3 => Ask::Shout { data: Some(self.data()) },
             4 => Ask::Ping,
             5 => Ask::Echo { data: Some(self.data()).filter(|_| self.random.percent(80)) },
+            7 => Ask::Who(room),
             _ => {
                 let depth_max = self.plan.config.limits.json_depth_max;
                 return speech::wrong(&mut self.random, depth_max, id);
@@ -150,10 +172,29 @@ impl World {
         speech::request(&mut self.random, ask, id)
     }
 
+    /// What a client says that it has seen of a room, when it joins.
+    fn recover(&mut self, index: usize, room: usize) -> Option<(String, u64)> {
+        if !self.plan.streams || self.random.percent(35) {
+            return None;
+        }
+        let past = self.personas[self.clients[index].persona].past[room].clone();
+        let (epoch, offset) = past.unwrap_or(("0123456789abcdef".to_owned(), 0));
+        match self.random.below(10) {
+            0 => Some((epoch, self.random.below(offset as usize + 3) as u64)),
+            1 => Some(("none".to_owned(), offset)),
+            _ => Some((epoch, offset)),
+        }
+    }
+
     /// A JSON value that was never said before.
     fn data(&mut self) -> String {
         self.sayings += 1;
         let n = self.sayings;
+        if self.plan.streams && self.random.percent(60) {
+            let key = self.random.below(4);
+            let filling = self.random.between(0, self.plan.data_bytes_max.min(1000));
+            return format!("{{\"k\":{key},\"n\":{n},\"f\":\"{}\"}}", "~".repeat(filling));
+        }
         match self.random.below(6) {
             0 => format!("{n}"),
             1 => format!("\"{n} \\\" \\u00e9 \u{e9}\""),
@@ -193,6 +234,9 @@ impl World {
     /// The embedding program, the API or the operator does something.
     fn outside_acts(&mut self) {
         let site = self.random.below(self.sites.len());
+        if self.sites[site].asleep_until.is_some() {
+            return;
+        }
         let room = Some(self.random.below(self.plan.rooms)).filter(|_| self.random.percent(70));
         let to = room.map_or(Selector::all(), |room| Selector::room(speech::ROOMS[room]));
         let data = Some(self.data());
@@ -215,10 +259,10 @@ impl World {
             }
             2 => {
                 let reply = inbox.reply();
-                let (event, data) = ("news \"x\"", None);
+                let (event, data) = ("news \"x\"", data.filter(|_| self.plan.streams));
                 (
-                    Request::Publish { to, event: event.to_owned(), data, whole: None, reply },
-                    Told::Publish { room, event, data: None },
+                    Request::Publish { to, event: event.to_owned(), data: data.clone(), whole: None, reply },
+                    Told::Publish { room, event, data },
                 )
             }
             3 | 4 if !self.clients.is_empty() => {
@@ -231,7 +275,7 @@ impl World {
                 let connection = self.random.below(self.clients.len());
                 let site = self.clients[connection].site;
                 let (reply, to) = (self.sites[site].inbox.reply(), self.model.peers[connection].id);
-                let mail = Mail::Request(Request::Disconnect { to, reply });
+                let mail = Mail::Request(Request::Disconnect { reason: None, to, reply });
                 let parcel = Parcel { mail, told: Told::Disconnect { connection }, bytes: 0 };
                 return self.sites[site].inbox.push(self.plan.shards, parcel);
             }
@@ -239,7 +283,8 @@ impl World {
                 let limit = self.random.below(4);
                 let reply = inbox.reply_with(|slow: Vec<fanwire::api::SlowConsumer>| {
                     assert!(slow.is_sorted_by(|a, b| a.backlog_bytes >= b.backlog_bytes));
-                    slow.len() as u64
+                    // One that was cut, and goes at the next event, may have nothing left.
+                    slow.iter().filter(|entry| entry.backlog_messages > 0).count() as u64
                 });
                 (Request::Slow { limit, reply }, Told::Slow { limit })
             }
@@ -268,8 +313,9 @@ impl World {
     /// Lets everything that is on its way arrive, and then looks closely.
     pub fn rest(&mut self) {
         self.note("all rest", &[]);
+        self.wake_all();
         let mut quiet = 0;
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             let before = self.trace.lock().unwrap().fingerprint.0;
             let sites = self.sites.len();
             for site in 0..sites {
@@ -285,12 +331,19 @@ impl World {
             self.wait(50);
             let lines = self.trace.lock().unwrap().fingerprint.0 - before;
             // A round in which nothing happens has a line for each turn.
-            quiet = if lines == sites as u64 { quiet + 1 } else { 0 };
+            let busy = self.sites.iter().any(|site| site.shard.has_more() || site.shard.has_held());
+            let busy = busy || (self.plan.streams && self.changes_wait());
+            quiet = if lines == sites as u64 && !busy { quiet + 1 } else { 0 };
             if quiet == 2 {
                 return self.check_quiet();
             }
         }
         panic!("the world does not come to rest");
+    }
+
+    /// Whether notices of presence are still kept back.
+    fn changes_wait(&self) -> bool {
+        self.sites.iter().any(|site| site.shard.deadline_ms().is_some_and(|ms| ms * 1000 <= self.now_us))
     }
 
     /// Ends everything, one way or the other.

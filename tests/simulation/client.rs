@@ -1,17 +1,24 @@
 //! One connection as its client sees it: what it says, cut into frames at random, and what it has read.
 
+use super::deflate;
 use super::frames::{self, Reader};
 use super::plan::Plan;
 use super::random::Random;
 use super::speech::Request;
 use fanwire::base::Key;
-use fanwire::model::CloseReason;
+use fanwire::model::{CloseReason, Compression};
+use fanwire::shard::Newcomer;
 use std::collections::VecDeque;
 
 /// What some bytes of a client mean, once the server has them all.
 #[derive(Debug, Clone)]
 pub enum Intent {
     Request(Request),
+    /// To an echo.
+    Message {
+        opcode: u8,
+        payload: Vec<u8>,
+    },
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
@@ -50,6 +57,11 @@ pub struct Mark {
 pub struct Client {
     pub site: usize,
     pub key: Key,
+    /// Who it is each time it connects.
+    pub persona: usize,
+    pub compression: Compression,
+    /// It is sent back what it says, and nothing else.
+    pub echo: bool,
     /// What the server has not read whole.
     pub marks: VecDeque<Mark>,
     sent: u64,
@@ -71,10 +83,13 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(site: usize, key: Key, mute: bool) -> Self {
+    pub fn new(site: usize, key: Key, persona: usize, newcomer: &Newcomer, mute: bool) -> Self {
         Self {
             site,
             key,
+            persona,
+            compression: newcomer.compression,
+            echo: newcomer.echo,
             marks: VecDeque::new(),
             sent: 0,
             consumed: 0,
@@ -100,15 +115,41 @@ impl Client {
     /// Says something in one or several frames, perhaps with control frames between them.
     pub fn say(&mut self, random: &mut Random, plan: &Plan, request: Request, out: &mut VecDeque<u8>) {
         let payload = request.text.clone().into_bytes();
+        self.send(random, plan, frames::TEXT, payload, Intent::Request(request), out);
+    }
+
+    /// Says something to an echo.
+    pub fn call(&mut self, random: &mut Random, plan: &Plan, text: String, out: &mut VecDeque<u8>) {
+        let opcode = random.pick(&[frames::TEXT, frames::BINARY]);
+        let payload = text.into_bytes();
+        self.send(random, plan, opcode, payload.clone(), Intent::Message { opcode, payload }, out);
+    }
+
+    fn send(
+        &mut self,
+        random: &mut Random,
+        plan: &Plan,
+        opcode: u8,
+        mut payload: Vec<u8>,
+        intent: Intent,
+        out: &mut VecDeque<u8>,
+    ) {
+        // Larger ones might be compressed by more than the server lets pass.
+        let compresses =
+            self.compression != Compression::None && payload.len() < 60_000 && random.percent(50);
+        if compresses {
+            payload = deflate::deflate(self.compression, &payload);
+        }
+        let compressed = if compresses { frames::COMPRESSED } else { 0 };
         let fragments_max = plan.config.limits.fragments_max as usize;
         let fragments = if random.percent(60) { 1 } else { random.between(1, fragments_max.min(5)) };
         let mut cuts: Vec<_> = (1..fragments).map(|_| random.between(0, payload.len())).collect();
         cuts.sort_unstable();
         cuts.push(payload.len());
         let mut start = 0;
-        let mut intent = Some(Intent::Request(request));
+        let mut intent = Some(intent);
         for (index, end) in cuts.into_iter().enumerate() {
-            let opcode = if index == 0 { frames::TEXT } else { frames::CONTINUATION };
+            let opcode = if index == 0 { opcode | compressed } else { frames::CONTINUATION };
             let last = index + 1 == fragments;
             let frame = frames::frame(random, last, opcode, &payload[start..end]);
             let means = if last { intent.take() } else { None };
@@ -150,8 +191,8 @@ impl Client {
     pub fn violate(&mut self, random: &mut Random, plan: &Plan, out: &mut VecDeque<u8>) {
         let limits = &plan.config.limits;
         let masked = |bytes: &[u8]| [bytes, &[0; 4]].concat();
-        let (bytes, reason, wrong) = match random.below(14) {
-            0 => (masked(&[0xC1, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
+        let (bytes, reason, wrong) = match random.below(if self.echo { 11 } else { 14 }) {
+            0 => (masked(&[0xA1, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
             1 => (masked(&[0x83, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
             2 => (masked(&[0x8F, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
             3 => (masked(&[0x09, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),

@@ -9,6 +9,9 @@ pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 
+/// The bit of a message that is compressed (RFC 7692 section 6).
+pub const COMPRESSED: u8 = 0x40;
+
 /// A masked frame.
 pub fn frame(random: &mut Random, fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![if fin { 0x80 | opcode } else { opcode }];
@@ -32,6 +35,7 @@ pub fn frame(random: &mut Random, fin: bool, opcode: u8, payload: &[u8]) -> Vec<
 #[derive(Debug)]
 pub struct Frame {
     pub opcode: u8,
+    pub compressed: bool,
     pub payload: Vec<u8>,
 }
 
@@ -64,19 +68,20 @@ impl Reader {
             return Ok(None);
         }
         let payload = rest[header_len..header_len + len].to_vec();
-        let opcode = rest[0] & 0x0F;
+        let (opcode, compressed) = (rest[0] & 0x0F, rest[0] & COMPRESSED != 0);
         self.at += header_len + len;
-        Ok(Some(Frame { opcode, payload }))
+        Ok(Some(Frame { opcode, compressed, payload }))
     }
 }
 
 /// Lengths of the header and the payload, once they are known.
 fn header(bytes: &[u8]) -> Result<Option<(usize, usize)>, String> {
     let [first, second, ..] = *bytes else { return Ok(None) };
-    if first & 0xF0 != 0x80 {
+    let reserved = if first & 0x08 == 0 { 0x30 } else { 0x70 };
+    if first & 0x80 == 0 || first & reserved != 0 {
         return Err(format!("first byte {first:#04x}: not final, or reserved bits"));
     }
-    if !matches!(first & 0x0F, TEXT | CLOSE | PING | PONG) {
+    if !matches!(first & 0x0F, TEXT | BINARY | CLOSE | PING | PONG) {
         return Err(format!("first byte {first:#04x}: an opcode that the server has no use for"));
     }
     if first & 0x08 != 0 && second > 125 {

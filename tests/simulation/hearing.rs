@@ -2,17 +2,26 @@
 
 use super::client::Intent;
 use super::mail::{Parcel, Told};
-use super::model::{self, State};
+use super::peer::{self, State, What};
 use super::speech::Ask;
 use super::world::{Cause, Ends, World};
 use fanwire::model::CloseReason;
-use fanwire::shard::{Mail, Message, Request};
+use fanwire::shard::{Mail, Message, Reading, Request};
 
 impl World {
     /// A shard reads some of what a client has sent, or the end.
     pub fn read(&mut self, index: usize) {
         let site = self.clients[index].site;
         let slot = self.clients[index].key.slot;
+        match self.sites[site].shard.reading(slot) {
+            Some(Reading::Held) => return,
+            Some(Reading::Paused) => {
+                let (_, ends) = self.call(site, |shard, now, wires| shard.receive(now, slot, &mut [], wires));
+                self.model.peers[index].received_us = self.now_us;
+                return self.settle(site, ends, Cause::Receive);
+            }
+            _ => {}
+        }
         let waiting = self.pipes[index].up.len();
         if waiting == 0 {
             return self.lose(index);
@@ -26,6 +35,7 @@ impl World {
         let intents = self.clients[index].consume(len);
         self.note("shard {} reads {} bytes of connection {}", &[site, len, index]);
         let published = self.sites[site].metrics.publications.get();
+        self.model.peers[index].waiting = self.outstanding_now(index);
         let (_, mut ends) = self.call(site, |shard, now, wires| shard.receive(now, slot, &mut bytes, wires));
         let published = self.sites[site].metrics.publications.get() - published;
         self.hear(index, intents, published, &mut ends);
@@ -38,7 +48,7 @@ impl World {
         let at = self.moment(site);
         let end = ends.of(index);
         let evicted = match end {
-            Some(None) => ends.reasons.contains(&CloseReason::SlowConsumer),
+            Some(None) => ends.hides(CloseReason::SlowConsumer),
             end => end == Some(Some(CloseReason::SlowConsumer)),
         };
         let mut left = published;
@@ -56,6 +66,11 @@ impl World {
                 Intent::Pong => continue,
                 Intent::Ping(payload) => {
                     self.model.pong(index, payload);
+                    continue;
+                }
+                Intent::Message { opcode, payload } => {
+                    peer.message_us = at.now_us;
+                    self.model.owe(index, What::Echoed { opcode, payload }, true);
                     continue;
                 }
                 Intent::Request(request) => {
@@ -83,10 +98,10 @@ impl World {
                         self.echoes.push((index, length.to_string(), request.id.clone()));
                     }
                     let Some(reason) = end else { continue };
-                    (reason, model::code(reason))
+                    (reason, peer::code(reason))
                 }
                 Intent::Close(code) => (CloseReason::PeerClosed, code.unwrap_or(1000)),
-                Intent::Wrong(reason, _) => (reason, model::code(reason)),
+                Intent::Wrong(reason, _) => (reason, peer::code(reason)),
             };
             if evicted && !ends.reasons.contains(&reason) {
                 break;
@@ -111,7 +126,7 @@ impl World {
         {
             let counted = reason != CloseReason::Unsupported;
             self.model.tallies[site].protocol_errors.add(u64::from(counted), true);
-            self.model.close(index, reason, model::code(reason), &at);
+            self.model.close(index, reason, peer::code(reason), &at);
         }
         // What comes behind the end of a connection is not looked at; but its close frame counts.
         self.model.peers[index].peer_done |= done;

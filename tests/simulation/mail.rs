@@ -1,6 +1,7 @@
 //! The mailboxes: mail between shards and from outside, delayed at random, in order between each two.
 
 use super::model::Frame;
+use super::order::Numbered;
 use super::random::Random;
 use fanwire::config::Config;
 use fanwire::shard::{Mail, Reply};
@@ -19,6 +20,7 @@ pub struct Parcel {
 /// What the model is told of an item of mail.
 pub enum Told {
     Frames(Vec<Frame>),
+    Numbered(Numbered),
     Publish { room: Option<usize>, event: &'static str, data: Option<String> },
     Send { connection: usize, event: &'static str, data: Option<String>, id: Option<String> },
     Disconnect { connection: usize },
@@ -31,7 +33,8 @@ pub enum Told {
 
 /// A shard's mailbox.
 pub struct Inbox {
-    /// By sender; the last is everything that comes from outside the shards.
+    /// By sender; the last but one is everything that comes from outside the shards, the last what is posted at once,
+    /// which keeps its order whoever posts it.
     queues: Vec<VecDeque<Parcel>>,
     pub bytes: usize,
     answers: Arc<Mutex<Vec<u64>>>,
@@ -43,7 +46,7 @@ pub struct Inbox {
 impl Inbox {
     pub fn new(shards: usize) -> Self {
         Self {
-            queues: (0..=shards).map(|_| VecDeque::new()).collect(),
+            queues: (0..shards + 2).map(|_| VecDeque::new()).collect(),
             bytes: 0,
             answers: Arc::default(),
             canaries: 0,

@@ -1,16 +1,27 @@
 //! The node as the documents tell it: who is where, and what each connection must hear, in which order. Dumb and
 //! slow on purpose, and written apart from the server: plain lists, one thread, no shards' tricks.
 //!
+//! In plain worlds there is one order of all that a connection hears. Where rooms have rules, or are walked in steps,
+//! each source has its own (`stream`), and rooms that remember are held against their numbered order (`ordered`).
+//!
 //! It is told of every call of a shard as it happens, so it knows the order in which things were accepted. Only
 //! one thing it cannot know from outside: at which of several messages in one read a slow reader was evicted. Such
 //! a connection is in *limbo* for the length of that call, and what it is then owed is not sure.
 
 use super::bucket::Bucket;
+use super::order::{Numbered, Source};
+use super::ordered::Life;
+use super::peer::{Due, Peer, State, What};
+use super::presence::Changes;
+use super::rules;
 use super::speech;
+use super::stream::{Said, Stream};
 use super::tally::Tally;
-use fanwire::config::Config;
+use super::walks::Line;
+use fanwire::config::{Config, RoomPolicy};
+use fanwire::hub::Hub;
 use fanwire::model::{CloseReason, ConnectionId, Refusal};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,78 +29,14 @@ use std::sync::Arc;
 /// Refusals in a row after which a rate limit closes.
 const STRIKES_MAX: u32 = 32;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    Open,
-    Closing(CloseReason),
-    Gone,
-}
-
-/// A frame that a connection must be sent.
-#[derive(Debug)]
-pub struct Due {
-    pub what: What,
-    /// Whether it must come, or only may.
-    pub sure: bool,
-}
-
-#[derive(Debug)]
-pub enum What {
-    /// A publication.
-    Published(Rc<str>),
-    /// An answer.
-    Text(Rc<str>),
-    /// The answer to a join: a number between two texts, within bounds.
-    Joined {
-        before: String,
-        after: String,
-        low: u32,
-        high: u32,
-    },
-    Pong(Vec<u8>),
-    Close {
-        code: u16,
-    },
-}
-
-/// A connection.
-#[derive(Debug)]
-pub struct Peer {
-    pub site: usize,
-    pub ip: Option<IpAddr>,
-    pub id: ConnectionId,
-    pub name: String,
-    pub state: State,
-    /// Found closed after the call that is being told.
-    pub limbo: bool,
-    pub rooms: Vec<usize>,
-    pub due: VecDeque<Due>,
-    /// Frames and bytes ever owed, but for pings.
-    pub owed_frames: u64,
-    pub owed_bytes: u64,
-    pub opened_us: u64,
-    pub received_us: u64,
-    pub message_us: u64,
-    pub closing_us: u64,
-    /// The peer's close frame, or something against the rules, came after ours.
-    pub peer_done: bool,
-    /// Frames of the backlog may be missing before the close frame.
-    pub cut: bool,
-    /// What was on its way at the end may be missing.
-    pub tail_lost: bool,
-    messages: Bucket,
-    bytes: Bucket,
-    strikes: u32,
-}
-
 #[derive(Debug, Default)]
 pub struct Room {
     /// Members by shard.
     pub members: Vec<Vec<usize>>,
     /// Counts the times that it was empty on the whole node: frames from before never reach those of after.
-    epoch: u64,
+    pub epoch: u64,
     /// Counts the times that it was empty on a shard: frames from before may or may not reach those of after.
-    site_epochs: Vec<u64>,
+    pub site_epochs: Vec<u64>,
 }
 
 impl Room {
@@ -100,7 +47,7 @@ impl Room {
 
 /// Whom a frame between shards is for.
 #[derive(Debug, Clone, Copy)]
-enum Target {
+pub enum Target {
     Room { room: usize, epoch: u64, site_epoch: u64 },
     All,
 }
@@ -108,15 +55,32 @@ enum Target {
 /// A frame between shards.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    target: Target,
-    text: Rc<str>,
+    pub target: Target,
+    pub said: Said,
+    pub key: Option<String>,
+    /// When it was said.
+    pub serial: u64,
 }
 
 impl Frame {
+    pub fn source(&self) -> usize {
+        match (self.target, &self.said) {
+            (Target::Room { room, .. }, Said::Change(_)) => NOTICES + room,
+            (Target::Room { room, .. }, Said::Text(_)) => room,
+            (Target::All, _) => ALL,
+        }
+    }
+
+    /// Bytes that it has at the least, if it is not compressed.
     pub fn len(&self) -> usize {
-        self.text.len()
+        if let Said::Text(text) = &self.said { text.len() } else { 0 }
     }
 }
+
+/// The source of what goes to everybody; before it those of the rooms, behind it those of their notices.
+pub const ALL: usize = speech::ROOMS.len();
+pub const NOTICES: usize = ALL + 1;
+const SOURCES: usize = NOTICES + speech::ROOMS.len();
 
 /// The time of a call and the configuration in force there.
 #[derive(Debug, Clone)]
@@ -124,6 +88,22 @@ pub struct Moment {
     pub now_us: u64,
     pub unix_ms: u64,
     pub config: Arc<Config>,
+    /// What came now may have come at any time since then.
+    pub since_us: u64,
+}
+
+/// What kind of node it is.
+#[derive(Debug)]
+pub struct Kind {
+    pub hub: Arc<Hub>,
+    /// What holds for each room.
+    pub policies: Vec<RoomPolicy>,
+    /// Each source has an order of its own; else there is one for all.
+    pub streams: bool,
+    /// Connections may have several encodings.
+    pub compresses: bool,
+    /// Rooms may be walked in steps.
+    pub wide: bool,
 }
 
 /// The node.
@@ -134,17 +114,43 @@ pub struct Model {
     pub tallies: Vec<Tally>,
     /// Frames from a shard to another that the shard has not handed over yet.
     pub outgoing: Vec<Vec<Vec<Frame>>>,
+    pub kind: Kind,
+    /// The lives of each room that remembers.
+    pub lives: Vec<Vec<Life>>,
+    /// Where each publication belongs, in worlds of streams.
+    pub words: HashMap<Rc<str>, Source>,
+    /// By shard, publications of rooms that remember, posted in the present call.
+    pub posted: Vec<(usize, Numbered)>,
+    /// By shard and source.
+    pub lines: Vec<Vec<Line>>,
+    pub changes: Vec<Changes>,
+    pub serial: u64,
+    /// Several connections are ended by the call that is being told, nobody knows in which order.
+    pub several_end: bool,
 }
 
 impl Model {
-    pub fn new(sites: usize) -> Self {
+    pub fn new(sites: usize, kind: Kind) -> Self {
         let room = || Room { members: vec![Vec::new(); sites], epoch: 0, site_epochs: vec![0; sites] };
         Self {
             peers: Vec::new(),
             rooms: speech::ROOMS.iter().map(|_| room()).collect(),
             tallies: (0..sites).map(|_| Tally::default()).collect(),
             outgoing: vec![vec![Vec::new(); sites]; sites],
+            kind,
+            lives: speech::ROOMS.iter().map(|_| Vec::new()).collect(),
+            words: HashMap::new(),
+            posted: Vec::new(),
+            lines: (0..sites).map(|_| (0..SOURCES).map(|_| Line::default()).collect()).collect(),
+            changes: (0..sites).map(|_| Changes::default()).collect(),
+            serial: 0,
+            several_end: false,
         }
+    }
+
+    /// Connections that are not gone and hear more than themselves.
+    pub fn audience(&self) -> impl Iterator<Item = &Peer> {
+        self.admitted().filter(|peer| !peer.echo)
     }
 
     /// Connections that are not gone.
@@ -152,7 +158,14 @@ impl Model {
         self.peers.iter().filter(|peer| peer.state != State::Gone)
     }
 
-    pub fn open(&mut self, site: usize, ip: Option<IpAddr>, id: ConnectionId, at: &Moment) -> usize {
+    pub fn open(
+        &mut self,
+        site: usize,
+        ip: Option<IpAddr>,
+        id: ConnectionId,
+        echo: bool,
+        at: &Moment,
+    ) -> usize {
         let name = id.to_string();
         self.peers.push(Peer {
             site,
@@ -175,26 +188,44 @@ impl Model {
             messages: Bucket::default(),
             bytes: Bucket::default(),
             strikes: 0,
+            since: vec![self.serial; SOURCES],
+            echo,
+            streams: (0..SOURCES).map(|_| Stream::default()).collect(),
+            joined: vec![None; speech::ROOMS.len()],
+            seen: speech::ROOMS.iter().map(|_| None).collect(),
+            pressed: false,
+            waiting: (0, 0),
         });
         let peer = self.peers.len() - 1;
+        if echo {
+            return peer;
+        }
+        self.perhaps(peer, ALL);
         let text = speech::connected(&self.peers[peer].name, at.unix_ms);
         self.say(peer, text);
         peer
     }
 
-    fn owe(&mut self, peer: usize, what: What, sure: bool) {
-        let Peer { site, limbo, due, owed_frames, owed_bytes, .. } = &mut self.peers[peer];
+    pub fn owe(&mut self, peer: usize, what: What, sure: bool) {
         let bytes = match &what {
             What::Published(text) | What::Text(text) => text.len(),
-            What::Joined { before, after, .. } => before.len() + after.len() + 10,
-            What::Pong(payload) => payload.len(),
+            What::Joined { before, after, .. } => before.len() + after.len() + 80,
+            What::Left { text, .. } => text.len(),
+            What::Present { names, .. } => 400 + 40 * names.len(),
+            What::Pong(payload) | What::Echoed { payload, .. } => payload.len(),
             What::Close { .. } => 125,
         };
-        let sure = sure && !*limbo;
+        let sure = sure && !self.peers[peer].limbo;
+        self.count(peer, bytes, sure);
+        self.peers[peer].due.push_back(Due { what, sure });
+    }
+
+    /// Counts a frame that is owed.
+    pub fn count(&mut self, peer: usize, bytes: usize, sure: bool) {
+        let Peer { site, owed_frames, owed_bytes, .. } = &mut self.peers[peer];
         *owed_frames += 1;
         *owed_bytes += bytes as u64 + 10;
         self.tallies[*site].owed.add(1, sure);
-        due.push_back(Due { what, sure });
     }
 
     pub fn say(&mut self, peer: usize, text: String) {
@@ -205,7 +236,7 @@ impl Model {
         self.owe(peer, What::Pong(payload), true);
     }
 
-    fn refuse(&mut self, peer: usize, text: &str, id: Option<&str>, at: &Moment) {
+    pub fn refuse(&mut self, peer: usize, text: &str, id: Option<&str>, at: &Moment) {
         let Peer { site, limbo, .. } = self.peers[peer];
         self.tallies[site].refusals.add(1, !limbo);
         self.say(peer, speech::error(text, id, at.unix_ms));
@@ -218,8 +249,9 @@ impl Model {
         let one = &mut self.peers[peer];
         one.message_us = at.now_us;
         let bytes = request.text.len() as u64;
-        let within = one.messages.take(limits.messages_per_s, limits.messages_burst, 1, at.now_us)
-            && one.bytes.take(limits.bytes_per_s, limits.bytes_burst, bytes, at.now_us);
+        let within =
+            one.messages.take(limits.messages_per_s, limits.messages_burst, 1, at.now_us, at.since_us)
+                && one.bytes.take(limits.bytes_per_s, limits.bytes_burst, bytes, at.now_us, at.since_us);
         if !within {
             one.strikes += 1;
             self.tallies[site].rate_limited.add(1, !limbo);
@@ -240,20 +272,22 @@ impl Model {
         }
         self.peers[peer].strikes = 0;
         match &request.ask {
-            speech::Ask::Join(room) => self.join(peer, *room, id, at),
+            speech::Ask::Join { room, recover } => self.join(peer, *room, recover.as_ref(), id, at),
             speech::Ask::Leave(room) => {
-                self.leave(peer, *room);
-                self.say(peer, speech::left(*room, id, at.unix_ms));
+                let left = self.leave(peer, *room);
+                let text = speech::left(*room, id, at.unix_ms);
+                self.owe(peer, What::Left { text, room: *room, left }, true);
             }
+            speech::Ask::Who(room) => self.tell_presence(peer, *room, id, at),
             speech::Ask::Say { room, data } => {
                 if !self.peers[peer].rooms.contains(room) {
                     self.refuse(peer, speech::NOT_SUBSCRIBED, id, at);
                     return None;
                 }
                 let sender = Some(peer);
-                self.publish(site, sender, Some(*room), "message", data.as_deref(), at);
+                let offset = self.publish(site, sender, Some(*room), "message", data.as_deref(), at);
                 if id.is_some() {
-                    self.say(peer, speech::published(Some(*room), id, at.unix_ms));
+                    self.say(peer, speech::published(Some(*room), offset, id, at.unix_ms));
                 }
             }
             speech::Ask::Shout { data } => {
@@ -263,7 +297,7 @@ impl Model {
                 }
                 self.publish(site, Some(peer), None, "message", data.as_deref(), at);
                 if id.is_some() {
-                    self.say(peer, speech::published(None, id, at.unix_ms));
+                    self.say(peer, speech::published(None, None, id, at.unix_ms));
                 }
             }
             speech::Ask::Ping => self.say(peer, speech::pong(id, at.unix_ms)),
@@ -271,44 +305,6 @@ impl Model {
             speech::Ask::Echo { .. } | speech::Ask::Wrong(_) => {}
         }
         None
-    }
-
-    fn join(&mut self, peer: usize, room: usize, id: Option<&str>, at: &Moment) {
-        let limits = &at.config.limits;
-        let site = self.peers[peer].site;
-        if !self.peers[peer].rooms.contains(&room) {
-            if self.peers[peer].rooms.len() >= limits.rooms_per_connection_max as usize {
-                return self.refuse(peer, speech::TOO_MANY_ROOMS, id, at);
-            }
-            let full = limits.connections_per_room_max;
-            if full != 0 && self.rooms[room].count() >= full {
-                return self.refuse(peer, speech::ROOM_FULL, id, at);
-            }
-            let here = &self.rooms[room].members[site];
-            if !here.is_empty() && here.iter().all(|member| self.peers[*member].limbo) {
-                // They may have left before this one came.
-                self.rooms[room].site_epochs[site] += 1;
-            }
-            self.rooms[room].members[site].push(peer);
-            self.peers[peer].rooms.push(room);
-        }
-        let high = self.rooms[room].count();
-        let others = self.rooms[room].members[site].iter().filter(|member| **member != peer);
-        let low = high - others.filter(|member| self.peers[**member].limbo).count() as u32;
-        let (before, after) = speech::joined(room, id, at.unix_ms);
-        self.owe(peer, What::Joined { before, after, low, high }, true);
-    }
-
-    fn leave(&mut self, peer: usize, room: usize) {
-        let site = self.peers[peer].site;
-        self.peers[peer].rooms.retain(|joined| *joined != room);
-        let room = &mut self.rooms[room];
-        let before = room.members[site].len();
-        room.members[site].retain(|member| *member != peer);
-        if before > 0 && room.members[site].is_empty() {
-            room.site_epochs[site] += 1;
-            room.epoch += u64::from(room.count() == 0);
-        }
     }
 
     /// Accepts a publication on a shard: owes it to the members there, and sends it to the shards that have more.
@@ -320,10 +316,23 @@ impl Model {
         event: &str,
         data: Option<&str>,
         at: &Moment,
-    ) {
-        let name = sender.map(|sender| self.peers[sender].name.as_str());
-        let text: Rc<str> = speech::publication(event, room, data, name, at.unix_ms).into();
+    ) -> Option<u64> {
         self.tallies[site].publications += 1;
+        let policy = room.map(|room| &self.kind.policies[room]);
+        let key = policy.and_then(|policy| rules::key(policy, data));
+        if let Some(room) = room
+            && self.kind.policies[room].remembers()
+        {
+            return self.publish_ordered(site, sender, room, event, data, key, at);
+        }
+        let name = sender.map(|sender| self.peers[sender].name.as_str());
+        let text: Rc<str> = speech::publication(event, room, data, name, None, at.unix_ms).into();
+        let source = room.unwrap_or(ALL);
+        if self.kind.streams {
+            self.words.insert(text.clone(), Source::Stream(source));
+        }
+        let said = Said::Text(text);
+        self.serial += 1;
         for to in 0..self.tallies.len() {
             let target = match room {
                 Some(room) if self.rooms[room].members[to].is_empty() => continue,
@@ -332,35 +341,40 @@ impl Model {
                     Target::Room { room, epoch: *epoch, site_epoch: site_epochs[to] }
                 }
                 // Nobody is there to be told.
-                None if self.admitted().next().is_none() => continue,
+                None if self.audience().next().is_none() => continue,
                 None => Target::All,
             };
-            let frame = Frame { target, text: text.clone() };
-            if to == site {
-                let except = if at.config.deliver_to_sender { None } else { sender };
-                self.deliver(site, &frame, except);
-            } else {
-                self.outgoing[site][to].push(frame);
-            }
+            let frame = Frame { target, said: said.clone(), key: key.clone(), serial: self.serial };
+            let except = if at.config.deliver_to_sender { None } else { sender };
+            self.bring(site, to, frame, except);
         }
+        None
     }
 
     /// A frame has come to a shard.
     pub fn deliver(&mut self, site: usize, frame: &Frame, except: Option<usize>) {
         let (members, sure): (Vec<usize>, bool) = match frame.target {
-            Target::Room { room, epoch, site_epoch } => {
-                let room = &self.rooms[room];
-                let members = if room.epoch == epoch { room.members[site].clone() } else { Vec::new() };
+            Target::Room { room: at, epoch, site_epoch } => {
+                let room = &self.rooms[at];
+                // A room that remembers lives on without members.
+                let lives = room.epoch == epoch || self.kind.policies[at].remembers();
+                let members = if lives { room.members[site].clone() } else { Vec::new() };
                 (members, room.site_epochs[site] == site_epoch)
             }
             Target::All => {
-                let open = |(_, peer): &(usize, &Peer)| peer.site == site && peer.state == State::Open;
+                let open =
+                    |(_, peer): &(usize, &Peer)| peer.site == site && peer.state == State::Open && !peer.echo;
                 (self.peers.iter().enumerate().filter(open).map(|(index, _)| index).collect(), true)
             }
         };
+        if self.kind.streams {
+            return self.deliver_streams(site, frame, &members, except, sure);
+        }
+        let Said::Text(text) = &frame.said else { return };
         for member in members {
             if Some(member) != except {
-                self.owe(member, What::Published(frame.text.clone()), sure);
+                let sure = sure && self.was_there(member, frame);
+                self.owe(member, What::Published(text.clone()), sure);
             }
         }
     }
@@ -368,8 +382,11 @@ impl Model {
     /// A connection is being closed: it is in no room any more, and is told why.
     pub fn close(&mut self, peer: usize, reason: CloseReason, code: u16, at: &Moment) {
         for room in self.peers[peer].rooms.clone() {
-            self.leave(peer, room);
+            // Kept, for what it must have heard of the room until now.
+            let left = self.leave(peer, room);
+            self.peers[peer].joined[room] = left.flatten();
         }
+        self.doubt(peer, ALL);
         self.tallies[self.peers[peer].site].closes[reason.index()] += 1;
         self.peers[peer].state = State::Closing(reason);
         self.peers[peer].limbo = false;
@@ -377,24 +394,5 @@ impl Model {
         if reason != CloseReason::TransportLost {
             self.owe(peer, What::Close { code }, true);
         }
-    }
-}
-
-/// The code that a close frame must carry, by the document.
-pub fn code(reason: CloseReason) -> u16 {
-    match reason {
-        CloseReason::PeerClosed => 1000,
-        CloseReason::TransportLost => 1006,
-        CloseReason::ProtocolError => 1002,
-        CloseReason::Unsupported => 1003,
-        CloseReason::InvalidUtf8 => 1007,
-        CloseReason::TooBig => 1009,
-        CloseReason::Policy => 1008,
-        CloseReason::ShuttingDown => 1001,
-        CloseReason::TryAgainLater => 1013,
-        CloseReason::Idle => 4408,
-        CloseReason::RateLimited => 4429,
-        CloseReason::SlowConsumer => 4430,
-        CloseReason::Disconnected => 4440,
     }
 }

@@ -5,7 +5,7 @@ use fanwire::base::{Mutation, mutate};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Seeds within which a mistake must show.
-const SEEDS_MAX: u64 = 600;
+const SEEDS_MAX: u64 = 10_000;
 
 /// Seeds until the mistake shows, and how.
 fn found(mutation: Mutation) -> Option<(u64, String)> {

@@ -1,12 +1,15 @@
 //! What must hold: what clients hear, why connections end, what is bounded, and what is counted.
 
+use super::deflate;
 use super::frames::{self, Frame};
-use super::model::{Due, Peer, State, What};
+use super::peer::{Peer, State};
 use super::pipe::Progress;
+use super::rules;
 use super::tally::Span;
 use super::trace::fingerprint;
 use super::world::{Cause, World};
-use fanwire::model::CloseReason;
+use fanwire::model::{CloseReason, DropReason};
+use std::sync::atomic::Ordering;
 
 /// Bytes over its bound that an outbox may hold of answers and control frames, and frames likewise.
 const RESERVE_BYTES: usize = 4096;
@@ -16,6 +19,16 @@ const RESERVE_FRAMES: usize = 64;
 const CLOSE_BYTES: usize = 127 + CHUNK_BYTES;
 const CHUNK_BYTES: usize = 40;
 
+/// What a publication that may be lost costs more, and each room that has some.
+const LOSSY_BYTES: usize = 88;
+const LOSSY_ROOM_BYTES: usize = 384 + 2 * 255;
+
+/// A notice of a loss: its name may need escapes.
+const NOTICE_BYTES: usize = 700;
+
+/// What the outbox of an echo may hold beside its bound: a message of 16 MiB.
+const ECHO_BYTES: usize = (16 << 20) + 100;
+
 /// How late a timer may be, in us: a tick of the wheel, and a tenth of a second of rounding on each side.
 const LATE_US: u64 = 300_000;
 /// How early, by rounding.
@@ -24,15 +37,33 @@ const EARLY_US: u64 = 100_000;
 impl World {
     /// A client has read a frame.
     pub fn heard(&mut self, index: usize, frame: &Frame) {
-        let print = fingerprint(&frame.payload) as usize;
+        let inflated;
+        let frame = if frame.compressed {
+            let payload = deflate::inflate(self.clients[index].compression, &frame.payload);
+            let payload = payload.unwrap_or_else(|wrong| panic!("connection {index}: {wrong}"));
+            inflated = Frame { opcode: frame.opcode, compressed: false, payload };
+            &inflated
+        } else {
+            frame
+        };
+        let print = fingerprint(without_epoch(&frame.payload)) as usize;
         self.note("client of {} hears frame {} with print {}", &[index, usize::from(frame.opcode), print]);
-        let Frame { opcode, payload } = frame;
+        let Frame { opcode, payload, .. } = frame;
         if *opcode == frames::PING {
-            assert!(!self.plan.config.times.ping_interval.is_zero(), "a ping where there are none");
+            let pings = !self.plan.config.times.ping_interval.is_zero() && !self.clients[index].echo;
+            assert!(pings, "a ping where there are none");
             let client = &mut self.clients[index];
             if !client.mute && !client.silent && !self.pipes[index].cut {
                 client.pong(&mut self.random, payload, &mut self.pipes[index].up);
             }
+            return;
+        }
+        if self.plan.streams
+            && *opcode == frames::TEXT
+            && !self.clients[index].echo
+            && let Ok(text) = std::str::from_utf8(payload)
+            && self.hears_stream(index, text)
+        {
             return;
         }
         let peer = &mut self.model.peers[index];
@@ -40,9 +71,11 @@ impl World {
         if let Some(position) = ahead {
             peer.due.remove(position);
         }
+        let mut answer = None;
         while ahead.is_none() {
             let Some(due) = peer.due.pop_front() else { panic!("connection {index}: {}", said(frame)) };
             if due.what.is(frame) {
+                answer = Some(due.what);
                 break;
             }
             let cut = *opcode == frames::CLOSE && peer.cut;
@@ -54,8 +87,15 @@ impl World {
                 due.what
             );
         }
+        if let Some(answer) = answer {
+            self.hears_answer(index, &answer, payload);
+        }
         if *opcode == frames::CLOSE {
+            let peer = &self.model.peers[index];
             assert!(peer.due.is_empty(), "connection {index}: something is due after the close frame");
+            let excused = peer.cut;
+            let settled = self.settle_streams(index, excused);
+            settled.unwrap_or_else(|wrong| panic!("connection {index} is closed: {wrong}"));
             let client = &mut self.clients[index];
             if !client.silent && !self.pipes[index].cut && self.random.percent(80) {
                 client.close(&mut self.random, &mut self.pipes[index].up);
@@ -66,6 +106,9 @@ impl World {
 
     /// A client has read everything up to the end of its transport.
     pub fn ended(&mut self, index: usize) {
+        let excused = self.model.peers[index].tail_lost || self.pipes[index].cut;
+        let settled = self.settle_streams(index, excused);
+        settled.unwrap_or_else(|wrong| panic!("connection {index} ends: {wrong}"));
         self.note("client of {} sees the end", &[index]);
         let peer = &self.model.peers[index];
         let excused = peer.tail_lost || self.pipes[index].cut;
@@ -91,7 +134,10 @@ impl World {
             CloseReason::Disconnected => cause == Cause::Disconnect(index),
             CloseReason::ShuttingDown => cause == Cause::Advance && self.sites[peer.site].draining,
             CloseReason::Idle => {
-                let pong = !times.ping_interval.is_zero() && since(peer.received_us, times.pong_wait);
+                let awake_us = self.sites[peer.site].awake_us;
+                let since = |us: u64, limit| since(us.max(awake_us), limit);
+                let pings = !times.ping_interval.is_zero() && !peer.echo;
+                let pong = pings && since(peer.received_us, times.pong_wait);
                 cause == Cause::Advance && (pong || since(peer.message_us, times.idle_timeout))
             }
             CloseReason::SlowConsumer => {
@@ -109,9 +155,10 @@ impl World {
     }
 
     /// When a connection of which nothing is taken must be closed.
-    fn stuck_us(&self, index: usize, progress: Progress) -> u64 {
+    pub fn stuck_us(&self, index: usize, progress: Progress) -> u64 {
         let config = &self.sites[self.model.peers[index].site].config;
-        progress.since_us + config.times.write_wait.as_micros() as u64
+        progress.since_us.max(self.sites[self.model.peers[index].site].awake_us)
+            + config.times.write_wait.as_micros() as u64
     }
 
     /// Whether so much is owed to a connection, or to all, that a bound may be passed.
@@ -120,13 +167,26 @@ impl World {
         let limits = &self.sites[peer.site].config.limits;
         let (bytes, frames) = self.outstanding(peer, index);
         let all: usize = self.model.admitted().map(|peer| peer.owed_bytes as usize).sum();
-        bytes > limits.outbox_bytes_max
+        bytes + self.lossy_bytes(frames) > limits.outbox_bytes_max
             || frames > limits.outbox_messages_max as usize
             || all > limits.outboxes_bytes_max / 2
     }
 
+    /// What is charged on top where publications may be lost.
+    fn lossy_bytes(&self, frames: usize) -> usize {
+        let rooms = self.plan.policies.iter().filter(|policy| rules::is_lossy(policy)).count();
+        if rooms == 0 { 0 } else { rooms * LOSSY_ROOM_BYTES + frames * LOSSY_BYTES }
+    }
+
+    /// Bytes and frames that may wait for a connection now.
+    pub fn outstanding_now(&mut self, index: usize) -> (usize, usize) {
+        self.pipes[index].before = self.pipes[index].progress;
+        let (bytes, frames) = self.outstanding(&self.model.peers[index], index);
+        (bytes + self.lossy_bytes(frames), frames)
+    }
+
     /// Bytes and frames owed and not taken before the present call, at the most, as they are charged.
-    fn outstanding(&self, peer: &Peer, index: usize) -> (usize, usize) {
+    pub fn outstanding(&self, peer: &Peer, index: usize) -> (usize, usize) {
         let Progress { frames, bytes, .. } = self.pipes[index].before;
         let interval_us = self.plan.config.times.ping_interval.as_micros() as u64;
         let pings = (self.now_us - peer.opened_us).checked_div(interval_us).map_or(0, |pings| pings + 1);
@@ -169,7 +229,9 @@ impl World {
             } else {
                 0
             };
-            let bytes_max = self.outbox_bytes_max + RESERVE_BYTES + extra;
+            let notices = if self.plan.streams { NOTICE_BYTES } else { 0 };
+            let echo = if self.clients[index].echo { ECHO_BYTES } else { 0 };
+            let bytes_max = self.outbox_bytes_max + RESERVE_BYTES + extra + notices + echo;
             assert!(
                 bytes <= bytes_max,
                 "connection {index} has a backlog of {bytes} bytes, over {bytes_max}"
@@ -182,7 +244,8 @@ impl World {
         assert_eq!(self.hub.outboxes.bytes(), node, "bytes of all outboxes");
         let ends = self.seen.iter().flatten().filter(|seen| seen.closing.is_some());
         let closing: usize = closing.max(ends.map(|seen| seen.backlog_bytes).sum());
-        assert!(node - closing <= limits.outboxes_bytes_max, "the outboxes hold {node} bytes");
+        let told = if self.plan.streams { NOTICE_BYTES * self.model.admitted().count() } else { 0 };
+        assert!(node - closing <= limits.outboxes_bytes_max + told, "the outboxes hold {node} bytes");
     }
 
     fn largest_frame(&self) -> usize {
@@ -215,9 +278,16 @@ impl World {
         }
         // Every frame owed is delivered, waits, or is counted as dropped.
         let accounted = frames + waiting + metrics.drops.total();
-        assert!(accounted >= tally.owed.low, "{accounted} frames of {:?} are accounted for", tally.owed);
+        assert!(
+            accounted >= tally.owed.low || self.plan.wide.is_some(),
+            "{accounted} frames of {:?} are accounted for",
+            tally.owed
+        );
         if self.plan.config.times.ping_interval.is_zero() {
-            let owed = tally.owed.high;
+            // The notices of losses are fewer than the losses.
+            let lossy = [DropReason::DropOldest, DropReason::Conflated].map(DropReason::index);
+            let dropped = metrics.drops.iter().enumerate().filter(|(at, _)| lossy.contains(at));
+            let owed = tally.owed.high + dropped.map(|(_, (_, count))| count).sum::<u64>();
             assert!(accounted <= owed, "{accounted} frames accounted for, {owed} owed, {pings} pings");
         }
         let here = &sites[site].live;
@@ -238,11 +308,12 @@ impl World {
 
     /// No timer is late.
     pub fn check_deadlines(&self) {
-        for index in self.sites.iter().flat_map(|site| &site.live) {
+        let awake = self.sites.iter().filter(|site| site.asleep_until.is_none());
+        for index in awake.flat_map(|site| &site.live) {
             let peer = &self.model.peers[*index];
             let times = &self.sites[peer.site].config.times;
             let late = |us: u64, limit: std::time::Duration| {
-                let from_us = us.max(self.sites[peer.site].configured_us);
+                let from_us = us.max(self.sites[peer.site].configured_us).max(self.sites[peer.site].awake_us);
                 !limit.is_zero() && self.now_us > from_us + limit.as_micros() as u64 + LATE_US
             };
             match peer.state {
@@ -254,13 +325,14 @@ impl World {
                         !stuck || self.now_us < self.sites[peer.site].configured_us + LATE_US,
                         "connection {index} takes nothing and is not closed"
                     );
-                    let pong = !times.ping_interval.is_zero() && late(peer.received_us, times.pong_wait);
+                    let pings = !times.ping_interval.is_zero() && !peer.echo;
+                    let pong = pings && late(peer.received_us, times.pong_wait);
                     assert!(!pong, "connection {index} gives no sign of life and is not closed");
                     assert!(!late(peer.message_us, times.idle_timeout), "connection {index} idles on");
                     // A blocked connection is owed its ping, or is about to be evicted.
                     let pipe = &self.pipes[*index];
                     let pinged_us = peer.opened_us.max(pipe.pinged_us);
-                    let pinged = pipe.progress.full || !late(pinged_us, times.ping_interval);
+                    let pinged = peer.echo || pipe.progress.full || !late(pinged_us, times.ping_interval);
                     assert!(pinged, "connection {index} is not pinged");
                 }
                 State::Closing(_) => {
@@ -272,7 +344,8 @@ impl World {
     }
 
     /// Nothing is on its way any more: whoever is connected has heard everything.
-    pub fn check_quiet(&self) {
+    pub fn check_quiet(&mut self) {
+        self.check_streams();
         for (index, peer) in self.model.peers.iter().enumerate() {
             if peer.state == State::Open {
                 let missing = peer.due.iter().find(|due| due.sure);
@@ -286,70 +359,40 @@ impl World {
         }
         for (site, here) in self.sites.iter().enumerate() {
             self.check(site);
+            assert!(!here.shard.has_held() && here.owed_answers.is_empty(), "shard {site} holds somebody");
             assert_eq!(here.inbox.canaries_back(), here.inbox.canaries, "canaries of shard {site}");
         }
     }
 
     /// Everybody is gone: nothing may be left.
-    pub fn check_empty(&self) {
+    pub fn check_empty(&mut self) {
         self.check_quiet();
         assert_eq!(self.model.admitted().count(), 0, "connections that do not end");
         assert_eq!(self.hub.admission.connections(), 0, "admission");
         assert_eq!(self.hub.outboxes.bytes(), 0, "outboxes");
         assert!(self.hub.directory.is_empty(), "rooms are left in the directory");
-        for site in &self.sites {
+        assert_eq!(self.hub.waiting.load(Ordering::Relaxed), 0, "bytes for members of wide rooms");
+        for (index, site) in self.sites.iter().enumerate() {
             assert_eq!(site.shard.connections(), 0, "connections");
-            assert_eq!(site.shard.deadline_ms(), None, "a timer is left");
+            let sweeps = index == 0 && self.hub.directory.remembers();
+            assert!(sweeps || site.shard.deadline_ms().is_none(), "a timer is left");
         }
     }
 }
 
-impl Peer {
-    /// Where an answer is due that comes before publications older than it: these may wait for a slow reader while
-    /// answers do not, but for the one that ends a membership of their room.
-    fn ahead(&self, frame: &Frame) -> Option<usize> {
-        let answers =
-            || self.due.iter().enumerate().filter(|(_, due)| !matches!(due.what, What::Published(_)));
-        let (position, _) = answers().find(|(_, due)| due.sure || due.what.is(frame))?;
-        if position == 0 || frame.opcode == frames::CLOSE || !self.due[position].what.is(frame) {
-            return None;
-        }
-        let text = std::str::from_utf8(&frame.payload).unwrap_or_default();
-        let left =
-            text.strip_prefix(r#"{"type":"unsubscribed","#).and_then(|rest| rest.split(",\"data\"").next());
-        let is_of_it = |due: &Due| {
-            let text = if let What::Published(text) = &due.what { text } else { "" };
-            due.sure && left.is_some_and(|room| text.contains(room))
-        };
-        (!self.due.range(..position).any(is_of_it)).then_some(position)
-    }
-}
-
-impl What {
-    /// Whether this is what came.
-    fn is(&self, Frame { opcode, payload }: &Frame) -> bool {
-        match self {
-            Self::Published(text) | Self::Text(text) => *opcode == frames::TEXT && payload == text.as_bytes(),
-            Self::Pong(sent) => *opcode == frames::PONG && payload == sent,
-            Self::Close { code } => {
-                *opcode == frames::CLOSE
-                    && payload.get(..2) == Some(&code.to_be_bytes())
-                    && std::str::from_utf8(&payload[2..]).is_ok()
-            }
-            Self::Joined { before, after, low, high } => {
-                let text = std::str::from_utf8(payload).ok();
-                let number =
-                    text.and_then(|text| text.strip_prefix(before.as_str())?.strip_suffix(after.as_str()));
-                let number = number.and_then(|number| number.parse::<u32>().ok());
-                *opcode == frames::TEXT && number.is_some_and(|number| (*low..=*high).contains(&number))
-            }
-        }
-    }
-}
-
-fn said(Frame { opcode, payload }: &Frame) -> String {
+fn said(Frame { opcode, payload, .. }: &Frame) -> String {
     match *opcode {
         frames::TEXT => format!("hears {}", String::from_utf8_lossy(payload)),
         _ => format!("hears a frame {opcode} with {payload:02x?}"),
     }
+}
+
+/// A payload up to an epoch, which is different each time.
+fn without_epoch(payload: &[u8]) -> &[u8] {
+    if !payload.starts_with(b"{\"type\":\"subscribed\"") {
+        return payload;
+    }
+    let mark = b"\"epoch\":\"";
+    let at = payload.windows(mark.len()).position(|window| window == mark);
+    at.map_or(payload, |at| &payload[..at])
 }

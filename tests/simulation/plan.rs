@@ -2,7 +2,9 @@
 //! tight limits, because a world in which every limit is tight never gets anywhere.
 
 use super::random::Random;
-use fanwire::config::Config;
+use super::{rules, speech};
+use fanwire::config::{Config, RoomPolicy};
+use fanwire::shard::WideLimits;
 use std::fmt;
 use std::time::Duration;
 
@@ -25,12 +27,32 @@ pub struct Plan {
     pub capacity: usize,
     /// Weights of a client's acts: ask, read, stall, go on, say something wrong, control frame, close, cut.
     pub acts: [usize; 8],
-    /// Weights of the asks: join, leave, say, shout, ping, echo, wrong.
-    pub asks: [usize; 7],
+    /// Weights of the asks: join, leave, say, shout, ping, echo, wrong, who.
+    pub asks: [usize; 8],
+    /// What holds for each room.
+    pub policies: Vec<RoomPolicy>,
+    /// Each source of messages has an order of its own: so it is where rooms have rules, or are walked.
+    pub streams: bool,
+    /// From how few members on rooms are walked in steps, if they are.
+    pub wide: Option<WideLimits>,
+    /// Percent of connections that agree on compression, and of those that are echoes.
+    pub deflate_percent: usize,
+    pub echo_percent: usize,
+    /// Whether shards do not run for a while.
+    pub sleeps: bool,
     /// Percent of steps in which time passes.
     pub time_percent: usize,
     /// Whether the end is a drain.
     pub drains: bool,
+}
+
+/// How rooms are walked.
+pub fn wide_limits(random: &mut Random) -> WideLimits {
+    WideLimits {
+        members_min: random.between(1, 4),
+        step_members: random.between(1, 3),
+        waiting_bytes_max: random.pick(&[300, 3000, 1 << 18]),
+    }
 }
 
 impl Plan {
@@ -79,12 +101,33 @@ impl Plan {
         times.idle_timeout = random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(3)]);
         times.write_wait = Duration::from_millis(random.pick(&[1000, 10_000]));
         times.close_wait = Duration::from_millis(random.pick(&[1000, 5000]));
-        let bursts = config.limits.connections_per_room_max == 0;
+        let has_rules = random.percent(45);
+        let policies = speech::ROOMS.map(|_| match has_rules && random.percent(75) {
+            true => rules::policy(random),
+            false => RoomPolicy::default(),
+        });
+        let wide = random.percent(35).then(|| wide_limits(random));
+        config.limits.history_bytes_max = random.pick(&[3000, 20_000, 1 << 28, 1 << 28]);
+        config.times.presence_interval = Duration::from_millis(random.pick(&[0, 100, 1000]));
+        config.deflate.min_bytes = random.pick(&[0, 100, 1000]);
+        config.deflate.level = random.pick(&[1, 3]);
+        let streams = has_rules || wide.is_some();
+        if streams {
+            // Few rooms with many members, of which more is lost and walked.
+            let limits = &mut config.limits;
+            if random.percent(70) {
+                (limits.connections_max, limits.connections_per_ip_max, limits.messages_per_s) = (0, 0, 0);
+                (limits.connections_per_room_max, limits.rooms_per_connection_max) = (0, 1000);
+            }
+        }
+        let rooms = random.between(1, if streams { 3 } else { speech::ROOMS.len() });
+        // Streams are told apart by one message in each read.
+        let bursts = config.limits.connections_per_room_max == 0 && !streams;
         let roomy = config.limits.message_bytes_max >= 2000;
         Self {
             shards: random.between(1, 4),
             clients: random.between(2, 14),
-            rooms: random.between(1, super::speech::ROOMS.len()),
+            rooms,
             steps: random.pick(&[60, 150, 400]),
             bursts,
             data_bytes_max: match (roomy, random.below(4)) {
@@ -97,7 +140,7 @@ impl Plan {
             acts: [
                 random.between(20, 60),
                 random.between(5, 40),
-                random.below(12),
+                random.below(if streams { 25 } else { 12 }),
                 random.below(12),
                 random.below(3),
                 random.below(8),
@@ -105,14 +148,21 @@ impl Plan {
                 random.below(4),
             ],
             asks: [
-                random.between(5, 25),
+                if streams { random.between(10, 45) } else { random.between(5, 25) },
                 random.between(0, 12),
                 random.between(10, 60),
                 random.below(8),
                 random.below(6),
                 random.below(6),
                 random.below(4),
+                if has_rules { random.below(8) } else { random.below(2) },
             ],
+            policies: policies.into(),
+            streams,
+            wide,
+            deflate_percent: random.pick(&[0, 0, 50]),
+            echo_percent: random.pick(&[0, 0, 15]),
+            sleeps: random.percent(25),
             time_percent: random.between(5, 25),
             drains: random.percent(40),
             config,
@@ -126,6 +176,13 @@ impl fmt::Display for Plan {
         let Config { deliver_to_sender, client_broadcast, limits, times, .. } = config;
         writeln!(f, "{shards} shards, {clients} clients, transports of {capacity} bytes, bursts: {bursts}")?;
         writeln!(f, "deliver_to_sender: {deliver_to_sender}, client_broadcast: {client_broadcast}")?;
+        for (room, policy) in speech::ROOMS.iter().zip(&self.policies) {
+            if *policy != RoomPolicy::default() {
+                writeln!(f, "room {room}: {policy:?}")?;
+            }
+        }
+        let Self { wide, deflate_percent, echo_percent, sleeps, .. } = self;
+        writeln!(f, "{wide:?}, {deflate_percent} % deflate, {echo_percent} % echo, sleeps: {sleeps}")?;
         write!(f, "{limits:?}\n{times:?}")
     }
 }

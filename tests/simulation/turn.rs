@@ -2,6 +2,8 @@
 
 use super::mail::{Parcel, Told};
 use super::model;
+use super::peer;
+use super::runner::Undecided;
 use super::speech;
 use super::world::{Cause, Ends, World};
 use fanwire::model::CloseReason;
@@ -17,12 +19,18 @@ enum Act {
 impl World {
     /// One turn of a shard. With `all`, it takes everything that is there; else some of it.
     pub fn turn(&mut self, site: usize, all: bool) {
+        if self.sites[site].asleep_until.is_some() {
+            return;
+        }
         self.note("shard {} has its turn", &[site]);
         let live = self.sites[site].live.clone();
         let mut acts: Vec<_> =
             live.iter().flat_map(|index| [Act::Read(*index), Act::Writable(*index)]).collect();
         acts.extend((0..self.sites[site].inbox.len()).map(|_| Act::Mail));
         self.random.shuffle(&mut acts);
+        let (_, ends) = self.call(site, |shard, now, wires| shard.resume_mail(now, wires));
+        self.settle(site, ends, Cause::Mail);
+        self.release(site);
         for act in acts {
             if all || self.random.percent(75) {
                 self.act(site, act);
@@ -61,19 +69,74 @@ impl World {
         self.sites.iter().any(|site| site.inbox.bytes > high_water)
     }
 
-    fn end_tick(&mut self, site: usize) {
-        let (_, ends) = self.call(site, |shard, now, wires| shard.advance(now, wires));
+    pub fn end_tick(&mut self, site: usize) {
+        let (_, mut ends) = self.call(site, |shard, now, wires| shard.advance(now, wires));
+        // A drain goes on behind the notices of presence, and so does the end of those who have no place for them.
+        let later = ends.split_off(|index, reason| match reason {
+            CloseReason::ShuttingDown => true,
+            CloseReason::SlowConsumer => self.is_overflow(site, index),
+            _ => false,
+        });
         self.settle(site, ends, Cause::Advance);
+        let at = self.moment(site);
+        self.model.tell_changes(site, &at);
+        self.settle(site, later, Cause::Advance);
         let (_, ends) = self.call(site, |shard, now, wires| shard.flush(now, wires));
         self.settle(site, ends, Cause::Flush);
+        if !self.sites[site].shard.has_more() {
+            self.model.walked(site);
+        }
         self.hand_over(site);
         if let Some(largest) = self.sites[site].shard.take_evict_elsewhere() {
             let parcel =
                 Parcel { mail: Mail::Request(Request::EvictLargest), told: Told::EvictLargest, bytes: 0 };
             self.sites[largest].inbox.push(site, parcel);
         }
-        self.sites[site].inbox.answers();
+        self.take_answers(site, Vec::new());
         self.check(site);
+    }
+
+    /// Whether a slow reader that an `advance` has ended had no place for a notice; else it took nothing for too long.
+    fn is_overflow(&self, site: usize, index: usize) -> bool {
+        let notice = self.model.has_notice(index, &self.moment(site));
+        let stuck_ms = self.stuck_us(index, self.pipes[index].before) / 1000;
+        let now_ms = self.now_us / 1000;
+        // The timers tick ten times a second, but some tick early.
+        if notice && (stuck_ms..stuck_ms.next_multiple_of(100)).contains(&now_ms) {
+            std::panic::panic_any(Undecided);
+        }
+        notice && now_ms < stuck_ms
+    }
+
+    /// Who was held because a room was behind may be read again, and gets its answers.
+    fn release(&mut self, site: usize) {
+        self.sites[site].shard.take_released(&mut Vec::new());
+        self.take_answers(site, Vec::new());
+    }
+
+    /// Looks at the answers to requests: those `expected` must have come now, unless a room is behind.
+    fn take_answers(&mut self, site: usize, expected: Vec<u64>) {
+        let here = &mut self.sites[site];
+        here.owed_answers.extend(expected);
+        for answer in here.inbox.answers() {
+            let at = here.owed_answers.iter().position(|owed| *owed == answer);
+            here.owed_answers.remove(at.unwrap_or_else(|| panic!("an answer {answer} to nothing")));
+        }
+        let none = here.owed_answers.is_empty() || self.plan.wide.is_some();
+        assert!(none, "answers {:?} do not come", here.owed_answers);
+    }
+
+    /// Mails what was posted in a call.
+    fn post(&mut self) {
+        let (posts, numbered) = (std::mem::take(&mut *self.posts.lock().unwrap()), &mut self.model.posted);
+        assert_eq!(posts.len(), numbered.len(), "publications posted");
+        for ((to, mail), (expected, numbered)) in posts.into_iter().zip(numbered.drain(..)) {
+            assert_eq!(to, expected, "a publication is posted to the wrong shard");
+            let bytes = mail.len_bytes();
+            self.sites[to]
+                .inbox
+                .push(self.plan.shards + 1, Parcel { mail, told: Told::Numbered(numbered), bytes });
+        }
     }
 
     /// Mails what a shard has for the others.
@@ -85,7 +148,8 @@ impl World {
             let Some(batch) = batch else { continue };
             let bytes = batch.len_bytes();
             let text: usize = frames.iter().map(model::Frame::len).sum();
-            assert!(bytes >= text, "a batch of {text} bytes counts as {bytes}");
+            let compressed = self.plan.deflate_percent > 0;
+            assert!(bytes >= text || compressed, "a batch of {text} bytes counts as {bytes}");
             self.note("shard {} mails {} frames to shard {}", &[site, frames.len(), to]);
             let parcel = Parcel { mail: Mail::Frames(batch), told: Told::Frames(frames), bytes };
             self.sites[to].inbox.push(site, parcel);
@@ -98,14 +162,13 @@ impl World {
         };
         self.note("shard {} takes mail of {}", &[site, from]);
         let (_, ends) = self.call(site, |shard, now, wires| shard.mail(now, mail, wires));
-        let answers = self.sites[site].inbox.answers();
         let expected = self.tell(site, &told);
         match told {
             Told::Disconnect { connection } => self.settle(site, ends, Cause::Disconnect(connection)),
             Told::EvictLargest => self.settle(site, ends, Cause::EvictLargest),
             _ => self.settle(site, ends, Cause::Mail),
         }
-        assert_eq!(answers, expected, "answers to a request");
+        self.take_answers(site, expected);
     }
 
     /// Tells the model of an item of mail. Returns the answers that it must have brought.
@@ -116,12 +179,17 @@ impl World {
                 frames.iter().for_each(|frame| self.model.deliver(site, frame, None));
                 Vec::new()
             }
+            Told::Numbered(numbered) => {
+                self.model.deliver_numbered(site, *numbered);
+                Vec::new()
+            }
             Told::Publish { room, event, data } => {
                 vec![self.tell_publish(site, *room, event, data.as_deref())]
             }
             Told::Send { connection, event, data, id } => {
                 // What the call itself has ended was open when the message came.
-                let open = self.model.peers[*connection].state == model::State::Open;
+                let peer = &self.model.peers[*connection];
+                let open = peer.state == peer::State::Open && !peer.echo;
                 if open {
                     let text = speech::event(event, data.as_deref(), id.as_deref(), at.unix_ms);
                     self.model.say(*connection, text);
@@ -129,7 +197,7 @@ impl World {
                 vec![u64::from(open)]
             }
             Told::Disconnect { connection } => {
-                vec![u64::from(self.model.peers[*connection].state == model::State::Open)]
+                vec![u64::from(self.model.peers[*connection].state == peer::State::Open)]
             }
             Told::Slow { limit } => {
                 let live = self.sites[site].live.iter();
@@ -156,9 +224,10 @@ impl World {
         let at = self.moment(site);
         let count = match room {
             Some(room) => u64::from(self.model.rooms[room].count()),
-            None => self.model.admitted().count() as u64,
+            None => self.model.audience().count() as u64,
         };
-        if count > 0 || room.is_none() {
+        let remembers = room.is_some_and(|room| self.plan.policies[room].remembers());
+        if count > 0 || room.is_none() || remembers {
             self.model.publish(site, None, room, event, data, &at);
         }
         count
@@ -167,10 +236,15 @@ impl World {
     /// Ends the limbo of a call: the connections that it has ended are closed, or gone, in the model too.
     pub fn settle(&mut self, site: usize, mut ends: Ends, cause: Cause) {
         let at = self.moment(site);
+        self.post();
+        for index in self.sites[site].live.clone() {
+            self.model.peers[index].pressed |= self.plan.streams && self.may_be_over(index);
+        }
+        self.model.several_end = ends.closed.len() > 1;
         for (index, reason) in std::mem::take(&mut ends.closed) {
             let blocked = self.pipes[index].before.full;
             let refused = ends.refused.contains(&index);
-            if self.model.peers[index].state == model::State::Open {
+            if self.model.peers[index].state == peer::State::Open {
                 let reason = reason.unwrap_or_else(|| {
                     let lost = cause == Cause::Lost(index) || self.pipes[index].cut;
                     let lost = lost && ends.reasons.contains(&CloseReason::TransportLost);
@@ -183,16 +257,17 @@ impl World {
                 let counted = ends.reasons.iter().position(|counted| *counted == reason);
                 ends.reasons.swap_remove(counted.unwrap_or_else(|| panic!("{reason:?} is not counted")));
                 self.justify(index, reason, cause, blocked || refused);
-                self.model.close(index, reason, model::code(reason), &at);
+                self.model.close(index, reason, peer::code(reason), &at);
             }
-            let model::State::Closing(reason) = self.model.peers[index].state else { unreachable!() };
-            self.note("connection {} ends with {}", &[index, usize::from(model::code(reason))]);
+            let peer::State::Closing(reason) = self.model.peers[index].state else { unreachable!() };
+            self.note("connection {} ends with {}", &[index, usize::from(peer::code(reason))]);
             self.model.peers[index].limbo = false;
             self.model.peers[index].cut = reason != CloseReason::ShuttingDown && (blocked || refused);
         }
+        self.model.several_end = false;
         for index in ends.refused {
             // Even what an orderly end lets out first has its bound.
-            if matches!(self.model.peers[index].state, model::State::Closing(_)) && self.may_be_over(index) {
+            if matches!(self.model.peers[index].state, peer::State::Closing(_)) && self.may_be_over(index) {
                 self.model.peers[index].cut = true;
             }
         }
@@ -210,7 +285,7 @@ impl World {
     fn gone(&mut self, index: usize, cause: Cause) {
         let site = self.clients[index].site;
         let peer = &mut self.model.peers[index];
-        let model::State::Closing(reason) = peer.state else { unreachable!("closed by settle") };
+        let peer::State::Closing(reason) = peer.state else { unreachable!("closed by settle") };
         let wait_us = self.sites[site].config.times.close_wait.as_micros() as u64;
         let late = self.now_us + 100_000 >= peer.closing_us + wait_us && cause == Cause::Advance;
         let pipe = &self.pipes[index];
@@ -220,7 +295,7 @@ impl World {
             "connection {index}, closing for {reason:?}, is forgotten at {cause:?} without need"
         );
         peer.tail_lost = late || lost;
-        peer.state = model::State::Gone;
+        peer.state = peer::State::Gone;
         let here = &mut self.sites[site];
         here.live.retain(|live| *live != index);
         here.retired.0 += pipe.taken.frames;
@@ -237,7 +312,7 @@ impl World {
         let mut served = 0;
         loop {
             let due = (0..self.sites.len())
-                .filter_map(|site| self.sites[site].shard.deadline_ms().map(|ms| (ms * 1000, site)))
+                .filter_map(|site| self.due_us(site).map(|us| (us, site)))
                 .min()
                 .filter(|(due, _)| *due <= until);
             let Some((due, site)) = due else { break };
@@ -246,7 +321,9 @@ impl World {
                 self.pass(step);
                 served = 0;
             }
-            self.end_tick(site);
+            if !self.wake(site) {
+                self.end_tick(site);
+            }
             served += 1;
             assert!(served <= 2 * self.sites.len(), "shard {site} has the same deadline again and again");
         }

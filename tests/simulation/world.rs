@@ -3,21 +3,27 @@
 
 use super::client::Client;
 use super::mail::Inbox;
-use super::model::{Model, Moment, State};
+use super::model::{Kind, Model, Moment};
+use super::peer::State;
 use super::pipe::{Pipe, Wires};
 use super::plan::Plan;
 use super::random::Random;
 use super::trace::Trace;
+use super::{rules, speech};
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{CloseReason, ConnectionId};
-use fanwire::shard::{Handlers, Inspection, LABELS, Message, Newcomer, Now, Parts, Shard};
+use fanwire::model::{CloseReason, Compression, ConnectionId};
+use fanwire::shard::{Handlers, Inspection, LABELS, Mail, Message, Newcomer, Now, Parts, Shard};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 /// Wall clock at the start, in Unix ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// How long after a sleep what is read may have come during it.
+const UNSEEN_US: u64 = 10_000_000;
 
 /// One shard with what its thread has.
 pub struct Site {
@@ -29,6 +35,14 @@ pub struct Site {
     pub draining: bool,
     /// When the configuration was last changed.
     pub configured_us: u64,
+    /// Until when its thread does not run, and since when.
+    pub asleep_until: Option<u64>,
+    pub asleep_since: u64,
+    /// When silence counts anew after a long sleep, and what then may have come unseen since when.
+    pub awake_us: u64,
+    pub unseen_from_us: u64,
+    /// Answers about publications that may come later, as a room is behind.
+    pub owed_answers: Vec<u64>,
     /// Connections that live here.
     pub live: Vec<usize>,
     /// Frames, pings and bytes taken by transports that are closed.
@@ -38,8 +52,13 @@ pub struct Site {
 /// One who connects, and connects again.
 pub struct Persona {
     pub connection: Option<usize>,
+    /// Epoch and offset of what it last heard of each room, by room.
+    pub past: Vec<Option<(String, u64)>>,
     pub ip: Option<IpAddr>,
 }
+
+/// Mail that goes out at once.
+pub type Posts = Arc<Mutex<VecDeque<(usize, Mail)>>>;
 
 /// What handlers of the embedding program answered.
 pub type Responses = Arc<Mutex<Vec<(ConnectionId, Message)>>>;
@@ -61,6 +80,7 @@ pub struct World {
     pub jump_ms: u64,
     pub sayings: u64,
     pub responses: Responses,
+    pub posts: Posts,
     /// Answers of handlers that must have come.
     pub echoes: Vec<(usize, String, Option<String>)>,
     /// Largest bounds that were ever in force.
@@ -89,6 +109,8 @@ pub struct Ends {
     pub gone: Vec<usize>,
     /// Reasons counted and not yet explained.
     pub reasons: Vec<CloseReason>,
+    /// Those of connections that are still there to show them.
+    pub shown: Vec<CloseReason>,
     /// Connections whose transport refused something.
     pub refused: Vec<usize>,
 }
@@ -96,6 +118,36 @@ pub struct Ends {
 impl Ends {
     pub fn of(&self, connection: usize) -> Option<Option<CloseReason>> {
         self.closed.iter().find(|(closed, _)| *closed == connection).map(|(_, reason)| *reason)
+    }
+
+    /// Whether a connection that is gone at once may have been ended for a reason.
+    pub fn hides(&self, reason: CloseReason) -> bool {
+        let count = |of: &[CloseReason]| of.iter().filter(|it| **it == reason).count();
+        count(&self.reasons) > count(&self.shown)
+    }
+
+    /// Takes out what was ended for some reasons.
+    pub fn split_off(&mut self, is_of: impl Fn(usize, CloseReason) -> bool) -> Self {
+        let mut reasons = Vec::new();
+        let mut closed = Vec::new();
+        for (index, reason) in std::mem::take(&mut self.closed) {
+            // The reason of one that is gone at once cannot be seen, but what is counted beyond those that are.
+            let hidden = |it: &&CloseReason| is_of(index, **it) && self.hides(**it);
+            let seen = reason.or_else(|| self.reasons.iter().find(hidden).copied());
+            match seen.filter(|reason| is_of(index, *reason)) {
+                Some(reason) => {
+                    let at = self.reasons.iter().position(|counted| *counted == reason);
+                    reasons.extend(at.map(|at| self.reasons.swap_remove(at)));
+                    closed.push((index, Some(reason)));
+                }
+                None => self.closed.push((index, reason)),
+            }
+        }
+        let of_closed = |list: &mut Vec<usize>| -> Vec<usize> {
+            list.extract_if(.., |it| closed.iter().any(|(index, _)| index == it)).collect()
+        };
+        let (gone, refused) = (of_closed(&mut self.gone), of_closed(&mut self.refused));
+        Self { closed, gone, reasons, refused, shown: Vec::new() }
     }
 
     /// Takes one that was counted.
@@ -110,7 +162,9 @@ impl World {
         let mut random = Random::new(seed);
         let plan = Plan::new(&mut random);
         let config = Arc::new(plan.config.clone());
-        let hub = Arc::new(Hub::new(plan.shards, random.next(), &[]));
+        let hub = Arc::new(Hub::new(plan.shards, random.next(), &rules::rules(&plan.policies)));
+        hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
+        let posts = Posts::default();
         let responses = Responses::default();
         let mut handlers = Handlers::default();
         handlers.set(
@@ -121,7 +175,8 @@ impl World {
             .map(|index| {
                 let metrics = Arc::new(ShardMetrics::new(&LABELS));
                 let responses = responses.clone();
-                let shard = Shard::new(Parts {
+                let posts = posts.clone();
+                let mut shard = Shard::new(Parts {
                     index,
                     shards: plan.shards,
                     hub: hub.clone(),
@@ -129,9 +184,12 @@ impl World {
                     metrics: metrics.clone(),
                     handlers: handlers.clone(),
                     respond: Arc::new(move |to, message| responses.lock().unwrap().push((to, message))),
-                    post: Arc::new(|_, _| unreachable!("no room remembers")),
+                    post: Arc::new(move |to, mail| posts.lock().unwrap().push_back((to, mail))),
                     seed: random.next(),
                 });
+                if let Some(limits) = plan.wide {
+                    shard.set_wide_limits(limits);
+                }
                 Site {
                     shard,
                     metrics,
@@ -140,6 +198,11 @@ impl World {
                     config: config.clone(),
                     draining: false,
                     configured_us: 0,
+                    asleep_until: None,
+                    asleep_since: 0,
+                    awake_us: 0,
+                    unseen_from_us: 0,
+                    owed_answers: Vec::new(),
                     live: Vec::new(),
                     retired: (0, 0, 0),
                 }
@@ -148,11 +211,19 @@ impl World {
         let personas = (0..plan.clients)
             .map(|index| Persona {
                 connection: None,
+                past: vec![None; speech::ROOMS.len()],
                 ip: (index % 5 != 4).then(|| IpAddr::from([10, 0, 0, (index % 3) as u8])),
             })
             .collect();
+        let kind = Kind {
+            hub: hub.clone(),
+            policies: plan.policies.clone(),
+            streams: plan.streams,
+            compresses: plan.deflate_percent > 0,
+            wide: plan.wide.is_some(),
+        };
         Self {
-            model: Model::new(plan.shards),
+            model: Model::new(plan.shards, kind),
             outbox_bytes_max: plan.config.limits.outbox_bytes_max,
             random,
             plan,
@@ -167,6 +238,7 @@ impl World {
             jump_ms: 0,
             sayings: 0,
             responses,
+            posts,
             echoes: Vec::new(),
         }
     }
@@ -186,7 +258,10 @@ impl World {
 
     pub fn moment(&self, site: usize) -> Moment {
         let now = self.now();
-        Moment { now_us: now.us, unix_ms: now.unix_ms, config: self.sites[site].config.clone() }
+        let here = &self.sites[site];
+        let unseen = here.awake_us != 0 && now.us < here.awake_us + UNSEEN_US;
+        let since_us = if unseen { here.unseen_from_us } else { now.us };
+        Moment { now_us: now.us, unix_ms: now.unix_ms, config: here.config.clone(), since_us }
     }
 
     /// Calls a shard, and finds out which connections that has ended. Those are in limbo until [`World::settle`].
@@ -236,6 +311,7 @@ impl World {
                 ends.refused.push(index);
             }
         }
+        ends.shown = ends.closed.iter().filter_map(|(_, reason)| *reason).collect();
         for (index, reason) in &ends.closed {
             let by_itself = !matches!(reason, None | Some(CloseReason::SlowConsumer));
             self.model.peers[*index].limbo = !by_itself;
@@ -263,8 +339,14 @@ impl World {
         let peer = ip.map(|ip| SocketAddr::new(ip, 40_000));
         let now = self.now();
         let here = &mut self.sites[site];
-        let newcomer = Newcomer { peer, ..Newcomer::default() };
-        let key = here.shard.open(now, newcomer).expect("the shard has room");
+        let compression = match self.random.percent(self.plan.deflate_percent) {
+            true => self.random.pick(&Compression::ALL[1..]),
+            false => Compression::None,
+        };
+        let echo = self.random.percent(self.plan.echo_percent);
+        let hears_itself = self.plan.config.deliver_to_sender;
+        let newcomer = Newcomer { peer, compression, echo, hears_itself, ..Newcomer::default() };
+        let key = here.shard.open(now, newcomer.clone()).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;
         here.table.resize(here.table.len().max(slot + 1), None);
@@ -273,9 +355,9 @@ impl World {
         let seen = here.shard.inspect(key.slot).expect("just opened");
         self.seen.push(None);
         self.pipes.push(Pipe::new(self.plan.capacity));
-        self.clients.push(Client::new(site, key, self.random.percent(10)));
+        self.clients.push(Client::new(site, key, persona, &newcomer, self.random.percent(10)));
         let moment = self.moment(site);
-        assert_eq!(self.model.open(site, ip, seen.id, &moment), index);
+        assert_eq!(self.model.open(site, ip, seen.id, echo, &moment), index);
         self.personas[persona].connection = Some(index);
         self.note("client {} is connection {} on shard {}", &[persona, index, site]);
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::{AccessDefault, AccessTable, Actions, TokenAlgorithm};
 use std::time::Duration;
 
 /// The document's own example.
@@ -84,7 +85,7 @@ fn every_key_is_understood_by_file_variable_and_flag() {
             key.name
         );
         // The same key with a value that is never right is refused wherever it stands.
-        if matches!(key.name, "unix_socket") {
+        if matches!(key.name, "unix_socket" | "jwt_public_key_file" | "jwt_jwks_file") {
             continue;
         }
         let bad = "\u{7f}bad";
@@ -132,21 +133,37 @@ fn values_must_fit_together() {
         ("ping_interval: 0\n", "pong_wait"),
         ("outbox_bytes_max: 2MiB\noutboxes_bytes_max: 1MiB\n", "outbox_bytes_max"),
         ("proxy_protocol: true\n", "proxy_protocol"),
+        ("hook_url: 'http://a/'\n", "hook_secret"),
+        ("hook_url: 'http://a/'\nhook_secret: s\nhook_timeout: 11s\n", "http_request_timeout"),
+        ("hook_url: 'http://a/'\nhook_secret: s\nidle_timeout: 5s\n", "idle_timeout"),
     ] {
         let errors = from(file, &[], &[]).unwrap_err();
         assert!(errors.len() == 1 && errors[0].contains(key), "{errors:?}");
     }
     assert!(from("ping_interval: 0\npong_wait: 0\n", &[], &[]).is_ok());
+    // Without a hook its times are nobody's concern.
+    assert!(from("idle_timeout: 5s\nhook_timeout: 11s\n", &[], &[]).is_ok());
 }
 
 #[test]
 fn secrets_are_never_shown() {
     let errors = from("api_keys: 'not allowed: blank'\n", &[], &[]).unwrap_err();
     assert!(errors[0].contains("api_keys") && !errors[0].contains("blank"), "{errors:?}");
+    for file in ["hook_url: 'http://user:hush@host/'\n", "hook_secret: 'hush hush'\n"] {
+        let errors = from(file, &[], &[]).unwrap_err();
+        assert!(errors[0].contains("hook_") && !errors[0].contains("hush"), "{errors:?}");
+    }
 }
 
 #[test]
 fn lists_may_be_lists_or_text() {
+    let variable = [("FANWIRE_JWT_SECRET", "not allowed: \u{7f}")];
+    let errors = from("jwt_secret: \"not allowed: \\x7f\"\n", &variable, &[]).unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors.iter().all(|error| error.contains("jwt_secret") && !error.contains("not allowed:")),
+        "{errors:?}"
+    );
     let both = from("api_keys: [one, two]\ntrusted_proxies: 10.0.0.0/8, ::1\n", &[], &[]).unwrap();
     assert_eq!(both.api_keys, ["one", "two"]);
     assert_eq!(both.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
@@ -205,6 +222,17 @@ fn a_preset_gives_defaults_that_any_source_overrides() {
 }
 
 #[test]
+fn no_rules_are_other_than_those_of_the_preset() {
+    let access = |file: &str| from(file, &[], &[]).unwrap().access;
+    assert_eq!(access("preset: topics"), AccessTable::topics());
+    assert_eq!(access("preset: topics\naccess_rules: []\n"), AccessTable::open());
+    let none_allowed = access("preset: tenants\naccess_rules:\n");
+    assert_eq!((none_allowed.rules.len(), none_allowed.default), (0, AccessDefault::Deny));
+    let one = access("access_rules:\n  - {room: \"user:{user}\", allow: []}\naccess_default: deny\n");
+    assert_eq!((one.rules.len(), one.rules[0].allow, one.default), (1, Actions::NONE, AccessDefault::Deny));
+}
+
+#[test]
 fn a_programs_own_value_is_checked_as_a_files() {
     assert_eq!(Config::default().validate(), Ok(()));
     let mut wrong = Config { path_prefix: "no slash".to_owned(), ..Config::default() };
@@ -219,4 +247,34 @@ fn the_distance_counts_edits() {
         assert_eq!(edits(a, b), n, "{a} {b}");
     }
     assert_eq!(nearest(&"x".repeat(1000), ["x"].into_iter()), None);
+}
+
+#[test]
+fn tokens_are_configured() {
+    let file = "jwt_secret: a, b\njwt_algorithms: [HS256, EdDSA]\njwt_audience: one, two words\njwt_user_claims: uid\n";
+    let config = from(file, &[("FANWIRE_TENANTS", "a1,a12"), ("FANWIRE_JWT_LEEWAY", "5s")], &[]).unwrap();
+    let tokens = config.tokens;
+    // A comma may stand in a secret: it is one, not a list.
+    assert_eq!(tokens.secret.reveal(), "a, b");
+    assert_eq!(tokens.algorithms, [TokenAlgorithm::Hs256, TokenAlgorithm::EdDsa]);
+    assert_eq!(tokens.audience, ["one", "two words"]);
+    assert_eq!(tokens.user_claims, ["uid"]);
+    assert_eq!(tokens.tenants, ["a1", "a12"]);
+    assert_eq!(tokens.leeway, Duration::from_secs(5));
+    for wrong in [
+        "jwt_algorithms: none",
+        "jwt_algorithms: hs256",
+        "jwt_algorithms: PS256",
+        "jwt_leeway: 1h",
+        "jwt_user_claims: a,b,c,d,e,f,g,h,i",
+        "jwt_jwks_url: ftp://id.example/keys",
+        "jwt_jwks_url: /keys",
+        "jwt_jwks_url: https://user:password@id.example/keys",
+        "jwt_jwks_url: 'https://'",
+    ] {
+        assert_eq!(from(wrong, &[], &[]).unwrap_err().len(), 1, "{wrong}");
+    }
+    let url = "https://id.example:8443/keys?a=b";
+    let config = from(&format!("jwt_jwks_url: {url}"), &[], &[]).unwrap();
+    assert_eq!(config.tokens.jwks_url.as_deref(), Some(url));
 }

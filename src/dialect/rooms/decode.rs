@@ -1,14 +1,10 @@
+use super::super::request::{Text, checked_id, required, seen};
 use super::super::{DecodeLimits, Rejected};
 use crate::base::{json_depth_within, json_scan};
-use crate::model::{
-    Command, Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError,
-};
+use crate::model::{Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-
-/// Longest `id` as written, quotes included: an id is echoed, so it must not be a way to make answers grow.
-const ID_BYTES_MAX: usize = 128;
 
 /// Type name of what clients publish. The document gives clients no way to choose another, so that none can send
 /// what looks like an answer of the server.
@@ -29,19 +25,6 @@ struct Incoming<'a> {
     #[serde(borrow, default)]
     recover: Option<&'a RawValue>,
 }
-
-/// What the client has seen of a room.
-#[derive(Deserialize)]
-struct Seen<'a> {
-    #[serde(borrow)]
-    epoch: Text<'a>,
-    offset: u64,
-}
-
-/// A string, borrowed unless it has escapes. The newtype is needed because serde borrows a `Cow` only where it is
-/// the field itself, not inside an `Option`.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The `id` alone, for a message whose other fields are wrong.
 #[derive(Deserialize)]
@@ -172,37 +155,10 @@ fn parsed<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Fields<'a>, Reject
     }
 }
 
-/// A room name that is there and valid.
-#[inline]
-fn required<'a>(room: Option<Cow<'a, str>>, id: RequestId<'a>) -> Result<Cow<'a, str>, Rejected<'a>> {
-    let room = room.unwrap_or_default();
-    match RoomName::check(&room) {
-        Ok(()) => Ok(room),
-        Err(RoomNameError::Empty) => Err(Rejected { refusal: Refusal::RoomRequired, id }),
-        Err(_) => Err(Rejected { refusal: Refusal::RoomInvalid, id }),
-    }
-}
-
 /// The `limit` of a request for presence: 1 to [`PRESENCE_LIMIT_MAX`], which is also what holds without it.
 fn presence_limit(text: &str) -> Option<u32> {
     let limit = serde_json::from_str::<Limited>(text).ok()?.limit.unwrap_or(PRESENCE_LIMIT_MAX);
     (1..=PRESENCE_LIMIT_MAX).contains(&limit).then_some(limit)
-}
-
-/// What a `recover` says. Any text may be an epoch: one that is none is of a history that is not there.
-fn seen(raw: &str) -> Result<Position, Refusal> {
-    if !raw.starts_with('{') {
-        return Err(Refusal::InvalidJson);
-    }
-    let Seen { epoch, offset } = serde_json::from_str(raw).map_err(|_| Refusal::InvalidJson)?;
-    Ok(Position { epoch: Epoch::parse(&epoch.0), offset })
-}
-
-/// The raw `id`, if it is a string or a number and short.
-fn checked_id(raw: &str) -> Option<&str> {
-    let first = raw.as_bytes().first()?;
-    let fits = raw.len() <= ID_BYTES_MAX && matches!(first, b'"' | b'-' | b'0'..=b'9');
-    fits.then_some(raw)
 }
 
 /// The `id` of an object that is no valid message.

@@ -1,5 +1,5 @@
-use super::super::json::{push_number, push_string, push_strings};
-use crate::model::{Answer, ConnectionId, Publication, RequestId, RoomName};
+use super::super::json::{push_id, push_ids, push_number, push_string, push_strings};
+use crate::model::{Answer, Publication, RequestId, RoomName};
 
 /// The greeting that the document shows.
 const CONNECTED: &str = "Connected to WebSocket server";
@@ -189,24 +189,6 @@ fn id_field(id: RequestId<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"id\":");
         out.extend_from_slice(id.as_bytes());
     }
-}
-
-fn push_id(id: ConnectionId, out: &mut Vec<u8>) {
-    let mut buffer = [0; 36];
-    out.push(b'"');
-    out.extend_from_slice(id.encode(&mut buffer).as_bytes());
-    out.push(b'"');
-}
-
-fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (index, id) in ids.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        push_id(*id, out);
-    }
-    out.push(b']');
 }
 
 fn end(unix_ms: u64, out: &mut Vec<u8>) {

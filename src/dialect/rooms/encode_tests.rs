@@ -1,7 +1,7 @@
 use super::super::Rooms;
 use super::*;
 use crate::dialect::{DecodeLimits, Dialect};
-use crate::model::{Changed, Command};
+use crate::model::{Changed, Command, ConnectionId};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

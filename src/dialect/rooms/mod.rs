@@ -34,6 +34,10 @@ impl Dialect for Rooms {
         true
     }
 
+    fn publishes_unjoined(&self) -> bool {
+        false
+    }
+
     fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
         encode::publication(publication, out);
     }

@@ -1,10 +1,13 @@
 //! The index of what one room may lose, and the words for making place.
 
+use super::Backlog;
+use crate::hub::Loss;
 use crate::model::RoomName;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+use std::rc::Rc;
 
 /// What of one room may be lost, and has been.
 #[derive(Debug)]
@@ -41,4 +44,13 @@ pub struct Made {
     pub given: usize,
     /// Whether there is place now.
     pub fits: bool,
+}
+
+impl Backlog {
+    /// The frame of a room that waits and would make place for one of the same key.
+    pub fn of_key(&self, room: u64, loss: Loss) -> Option<Rc<[u8]>> {
+        let Loss::ByKey(key) = loss else { return None };
+        let number = self.rooms.get(&room)?.by_key.get(&key)?;
+        self.queue.get((number - self.first) as usize)?.bytes.clone()
+    }
 }

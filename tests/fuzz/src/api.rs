@@ -65,7 +65,6 @@ fn room_of(path: &str) -> Option<&str> {
 /// The route of an allowed method, `None` where path or query are wrong.
 fn expected(path: &str, query: Option<&str>) -> Option<Route> {
     Some(match path {
-        "/ws" => Route::Upgrade,
         "/echo" => Route::Echo,
         "/health" => Route::Health,
         "/ready" => Route::Ready,

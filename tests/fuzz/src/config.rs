@@ -71,7 +71,22 @@ fn check_errors(errors: &[ConfigError], env: &[(String, String)], flags: &[(Stri
 }
 
 fn is_secret(name: &str) -> bool {
-    matches!(name, "FANWIRE_API_KEYS" | "FANWIRE_API_KEY" | "api-keys" | "api_keys")
+    matches!(
+        name,
+        "FANWIRE_API_KEYS"
+            | "FANWIRE_API_KEY"
+            | "api-keys"
+            | "api_keys"
+            | "FANWIRE_JWT_SECRET"
+            | "jwt-secret"
+            | "jwt_secret"
+            | "FANWIRE_HOOK_SECRET"
+            | "hook-secret"
+            | "hook_secret"
+            | "FANWIRE_HOOK_URL"
+            | "hook-url"
+            | "hook_url"
+    )
 }
 
 /// Flags, as variables of the same names.

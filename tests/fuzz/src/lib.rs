@@ -7,14 +7,17 @@
 //! | target | what reads | what it is held against |
 //! |---|---|---|
 //! | [`frames`] | `wire`: frames and messages | tungstenite, and itself in smaller pieces |
-//! | [`upgrade`] | `wire`, `auth`: handshake, origin, client address | tungstenite, the `url` crate, a plain reading of the RFC |
+//! | [`upgrade`] | `wire`, `auth`: request, handshake, origin, client address | hyper, tungstenite, the `url` crate, a plain reading of the RFC |
 //! | [`rooms`] | `dialect`: the native protocol | a grammar of JSON, `serde_json::Value` |
 //! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, `form_urlencoded` |
 //! | [`config`] | `config`: file, environment, flags | itself by another way |
 //! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
 //! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
+//! | [`token`] | `auth`: tokens, from their bytes to who it is | tokens of PyJWT, a plain reading of the claims |
 //! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
+//! | [`access`] | `auth`: names of rooms against the rules for access | a plain reading of the rules |
 //!
+pub mod access;
 pub mod api;
 pub mod config;
 pub mod deflate;
@@ -24,13 +27,14 @@ pub mod mutate;
 pub mod proxy;
 pub mod receive;
 pub mod rooms;
+pub mod token;
 pub mod upgrade;
 
 /// A property: panics where it does not hold of these bytes.
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
@@ -39,4 +43,6 @@ pub const TARGETS: [(&str, Check); 8] = [
     ("proxy", proxy::check),
     ("deflate", deflate::check),
     ("receive", receive::check),
+    ("token", token::check),
+    ("access", access::check),
 ];

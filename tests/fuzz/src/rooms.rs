@@ -139,13 +139,24 @@ fn encode(command: &Command<'_>, text: &str) {
         Command::Subscribe { room, id, .. }
         | Command::Unsubscribe { room, id }
         | Command::Presence { room, id, .. } => (Some(&**room), "message", None, *id),
+        Command::Status { .. } | Command::Notifications { .. } | Command::Authenticate { .. } => {
+            panic!("this protocol cannot say that: {command:?}")
+        }
         Command::Ping { id } => (None, "message", None, *id),
     };
     let position = if let Command::Subscribe { recover, .. } = command { *recover } else { None };
     let offset = position.map(|position| position.offset);
     data.into_iter().chain(id).for_each(|raw| json::assert_within(raw, text));
     for sender in [None, Some(client(2))] {
-        let publication = Publication { event, room, data, whole: None, sender: sender.map(Into::into), unix_ms: 7, offset };
+        let publication = Publication {
+            event,
+            room,
+            data,
+            whole: None,
+            sender: sender.map(Into::into),
+            unix_ms: 7,
+            offset,
+        };
         let mut out = b"before".to_vec();
         Rooms.encode_publication(&publication, &mut out);
         let sender = sender.map(|sender| sender.to_string());
@@ -194,7 +205,10 @@ fn answers(word: &str, id: RequestId<'_>, text: &str) {
     answer(&Answer::Published { room: Some(word), offset: None, id }, Fields::of("published", word, id));
     answer(&Answer::Published { room: None, offset: None, id }, bare("published"));
     answer(&Answer::Pong { id }, bare("pong"));
-    answer(&Answer::Error { refusal: None, text: word, original: None, id }, Fields { error: Some(word), ..bare("error") });
+    answer(
+        &Answer::Error { refusal: None, text: word, original: None, id },
+        Fields { error: Some(word), ..bare("error") },
+    );
     answer(
         &Answer::Connected { client_id: client(2), user: None, available: &[] },
         Fields {

@@ -1,7 +1,10 @@
 //! The opening handshake, the origin and the client's address, all read from a request's header fields.
 //!
 //! The input is a request's head as HTTP/1.1 writes it, without the checks of an HTTP parser: `METHOD VERSION`, then
-//! a field a line. It holds that
+//! a field a line. The same bytes, and the fields behind a good first line, are also a connection's first bytes. It
+//! holds that
+//! - hyper takes whatever the plain parser takes, for the same request, and leaves the same bytes after it, so that a
+//!   connection is decided alike whoever parses it;
 //! - a handshake is accepted exactly where a plain reading of RFC 6455 section 4.2.1 accepts it, and refused for what
 //!   that finds first;
 //! - tungstenite accepts what is accepted here and computes the same `Sec-WebSocket-Accept`;
@@ -13,13 +16,26 @@
 
 use fanwire::auth;
 use fanwire::wire::{self, HandshakeError};
+use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Version};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use tungstenite::handshake::{derive_accept_key, server::create_response};
 
 /// Checks all that is said above.
 pub fn check(data: &[u8]) {
+    check_plain(data);
+    let fields = data.iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &data[end + 1..]);
+    let lines: Vec<_> =
+        fields.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+    check_plain(
+        &[b"GET /ws?a=b HTTP/1.1", &b"\r\n"[..], &lines.join(&b"\r\n"[..]), b"\r\n\r\n\x81\x80"].concat(),
+    );
     let mut lines = data.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let first = lines.next().unwrap_or_default();
     let (method, version) = first_line(first);
@@ -99,6 +115,10 @@ fn fault(method: &Method, version: Version, headers: &HeaderMap) -> Option<Hands
         Some(HandshakeError::Upgrade)
     } else if !list(headers, "connection").contains(&"upgrade".to_owned()) {
         Some(HandshakeError::Connection)
+    } else if headers.contains_key("transfer-encoding")
+        || headers.get("content-length").is_some_and(|length| length != "0")
+    {
+        Some(HandshakeError::Body)
     } else if one("sec-websocket-version").is_none_or(|value| value != "13") {
         Some(HandshakeError::Version)
     } else if one("sec-websocket-key").is_none_or(|key| !is_key(&key)) {
@@ -184,4 +204,89 @@ fn addresses(headers: &HeaderMap) -> Vec<IpAddr> {
         }
     }
     found
+}
+
+/// A request as hyper parsed it.
+struct Seen {
+    method: Method,
+    version: Version,
+    target: Uri,
+    headers: HeaderMap,
+    has_body: bool,
+}
+
+/// Holds the plain parser against hyper.
+fn check_plain(bytes: &[u8]) {
+    const FIELDS_MAX: usize = 64;
+    let Some(plain) = wire::parse_plain(bytes, FIELDS_MAX) else { return };
+    let seen = Arc::new(Mutex::new(None));
+    let of_service = seen.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let has_body = !request.body().is_end_stream();
+        let (parts, _) = request.into_parts();
+        let (method, version, target, headers) = (parts.method, parts.version, parts.uri, parts.headers);
+        *of_service.lock().expect("one thread") = Some(Seen { method, version, target, headers, has_body });
+        let mut reply = Response::new(String::new());
+        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        reply.headers_mut().insert("connection", HeaderValue::from_static("Upgrade"));
+        reply.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+        std::future::ready(Ok::<_, Infallible>(reply))
+    });
+    let mut connection = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(wire::PLAIN_HEAD_BYTES_MAX)
+        .max_headers(FIELDS_MAX)
+        .serve_connection(Whole { bytes: bytes.to_vec(), given: 0, written: Vec::new() }, service);
+    let mut context = Context::from_waker(Waker::noop());
+    let served =
+        pin!(std::future::poll_fn(|context| connection.poll_without_shutdown(context))).poll(&mut context);
+    assert!(matches!(served, Poll::Ready(Ok(()))), "{served:?}: {:?}", String::from_utf8_lossy(bytes));
+    let seen = seen.lock().expect("one thread").take().expect("hyper asks the service");
+    assert_eq!((seen.method, seen.version, seen.has_body), (Method::GET, Version::HTTP_11, false));
+    assert_eq!((seen.target, seen.headers), (plain.target, plain.headers));
+    let parts = connection.into_parts();
+    let left = [&parts.read_buf[..], &parts.io.bytes[parts.io.given..]].concat();
+    assert_eq!(left, bytes[plain.len..]);
+    assert!(parts.io.written.starts_with(b"HTTP/1.1 101 "));
+}
+
+/// A connection on which all has come already, and nothing more does.
+struct Whole {
+    bytes: Vec<u8>,
+    given: usize,
+    written: Vec<u8>,
+}
+
+impl hyper::rt::Read for Whole {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let len = buffer.remaining().min(self.bytes.len() - self.given);
+        if len == 0 {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&self.bytes[self.given..self.given + len]);
+        self.given += len;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Whole {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }

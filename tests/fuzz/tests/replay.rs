@@ -119,3 +119,13 @@ fn deflate() {
 fn receive() {
     replay("receive");
 }
+
+#[test]
+fn token() {
+    replay("token");
+}
+
+#[test]
+fn access() {
+    replay("access");
+}

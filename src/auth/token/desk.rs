@@ -1,0 +1,118 @@
+use super::{KeyError, TokenError, TokenPolicy};
+use crate::model::Identity;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use tokio::sync::Notify;
+
+/// The policy in force, for all shards: it changes when the configuration is read again and when keys are fetched.
+#[derive(Debug, Default)]
+pub struct TokenDesk {
+    policy: RwLock<TokenPolicy>,
+    /// Woken when a token could not be checked for want of a key.
+    wanted: Notify,
+    fetches: AtomicU64,
+    fetch_failures: AtomicU64,
+}
+
+impl TokenDesk {
+    /// A desk with its first policy.
+    pub fn new(policy: TokenPolicy) -> Self {
+        Self { policy: RwLock::new(policy), ..Self::default() }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> TokenPolicy {
+        // Replaced as a whole, so it is whole whatever happened to who held the lock.
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether tokens can be checked at all: there is a key, or a place to fetch keys from.
+    pub fn is_configured(&self) -> bool {
+        let policy = self.policy();
+        policy.fetches() || !policy.fixed().is_empty()
+    }
+
+    /// As [`TokenPolicy::verify`], by the policy in force. Where only a key is missing, fetching is asked for.
+    ///
+    /// # Errors
+    /// Why the token is refused.
+    pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
+        // Not under the lock: a check takes as long as a signature does.
+        let result = self.policy().verify(token, now_unix_s);
+        if let Err(TokenError::KeyUnknown | TokenError::NoKeys | TokenError::AlgorithmRefused) = result {
+            self.wanted.notify_one();
+        }
+        result
+    }
+
+    /// Waits until a token came whose key is not known. Several such tokens are one.
+    pub async fn keys_wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Takes over another configuration. Keys that were fetched stay.
+    pub fn replace(&self, policy: &TokenPolicy) {
+        let mut here = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        *here = policy.with_fetched_of(&here);
+    }
+
+    /// Takes over a key set that was fetched, and tells how many of its keys can be used. Where it has none, the keys
+    /// from before stay.
+    ///
+    /// # Errors
+    /// It is no set, or has no key that can be used.
+    pub fn take_fetched(&self, jwks: &str) -> Result<usize, KeyError> {
+        let mut here = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        let keys = here.read_fetched(jwks)?;
+        let count = keys.len();
+        *here = here.with_fetched(keys);
+        Ok(count)
+    }
+
+    /// Counts a fetch.
+    pub fn count_fetch(&self, failed: bool) {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.fetch_failures.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// Fetches of keys so far, and how many of them failed.
+    pub fn fetches(&self) -> (u64, u64) {
+        (self.fetches.load(Ordering::Relaxed), self.fetch_failures.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::token::KeyTexts;
+    use crate::config::{Secret, Tokens};
+
+    const JWKS: &str = include_str!("../../../tests/tokens/jwks.json");
+
+    #[test]
+    fn fetched_keys_outlive_bad_fetches_and_reloads() {
+        let desk = TokenDesk::default();
+        assert!(!desk.is_configured());
+        assert_eq!(desk.take_fetched(JWKS), Ok(3));
+        for bad in ["", "{}", r#"{"keys":[]}"#, "<html>"] {
+            assert!(desk.take_fetched(bad).is_err());
+        }
+        let tokens = Tokens { secret: Secret::new("s"), ..Tokens::default() };
+        desk.replace(&TokenPolicy::new(&tokens, KeyTexts::default()).unwrap());
+        assert_eq!((desk.policy().fixed().len(), desk.policy().fetched().len()), (1, 3));
+        assert!(desk.is_configured());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_key_is_asked_for_once() {
+        let desk = TokenDesk::default();
+        for _ in 0..3 {
+            // {"alg":"HS256"}
+            assert_eq!(desk.verify("eyJhbGciOiJIUzI1NiJ9.e30.AA", 0), Err(TokenError::NoKeys));
+        }
+        desk.keys_wanted().await;
+        assert_eq!(desk.verify("no token", 0), Err(TokenError::Parts));
+        let again = tokio::time::timeout(std::time::Duration::from_millis(20), desk.keys_wanted()).await;
+        assert!(again.is_err(), "asked for twice");
+    }
+}

@@ -1,0 +1,181 @@
+use super::error::TokenError;
+use crate::config::TokenAlgorithm;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use smallvec::SmallVec;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Most keys of one set.
+pub(super) const KEYS_MAX: usize = 64;
+
+/// Most keys that one token is tried with, which matters for those without a `kid`: each costs a signature check.
+const TRIED_MAX: usize = 4;
+
+/// Bits of an RSA key: fewer are no security (RFC 7518 section 3.3), more cost more than they give.
+pub(super) const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// Why keys cannot be used. None of them is shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No PEM block, or something else beside them.
+    #[error("there is no public key in PEM form (-----BEGIN PUBLIC KEY-----)")]
+    NoPem,
+    /// A private key lies where a public one belongs.
+    #[error("there is a private key: only the public key belongs here")]
+    Private,
+    /// A certificate, whose validity nobody would check.
+    #[error(
+        "there is a {0} where a public key belongs: `openssl x509 -pubkey -noout` extracts a certificate's"
+    )]
+    NotAKey(String),
+    /// A key that is none, or of a kind that no algorithm is for.
+    #[error("a key cannot be read: RSA, EC on P-256, and Ed25519 can be")]
+    Unreadable,
+    /// An RSA key with too few or too many bits.
+    #[error("an RSA key has {0} bits, {min} to {max} can be used", min = RSA_BITS.start(), max = RSA_BITS.end())]
+    RsaBits(usize),
+    /// Not the JSON of a key set.
+    #[error("there is no JSON Web Key Set (an object with an array `keys`)")]
+    NoSet,
+    /// More than can be held.
+    #[error("there are more than {KEYS_MAX} keys")]
+    TooMany,
+    /// Nothing in the set can be used.
+    #[error("no key of the set can be used: RSA with RS256, EC on P-256, and Ed25519 can be")]
+    NoneUsable,
+    /// The configured algorithms leave a key without one.
+    #[error("jwt_algorithms has none for the {0}")]
+    NotAllowed(&'static str),
+}
+
+/// One key, with what it may be used for.
+#[derive(Clone)]
+pub(super) struct Key {
+    /// Its name in a key set. Keys from elsewhere have none.
+    pub kid: Option<Box<str>>,
+    /// What it is for, all of one family: the key is never used otherwise, whatever a token says.
+    pub algorithms: SmallVec<[TokenAlgorithm; 3]>,
+    pub key: DecodingKey,
+}
+
+impl Key {
+    /// Whether `signature` is this key's for `message`.
+    fn verifies(&self, algorithm: TokenAlgorithm, message: &[u8], signature: &Vec<u8>) -> bool {
+        // Asked for by name: the crate's own choice panics in a program that also has its other backend.
+        let verifier = (DEFAULT_PROVIDER.verifier_factory)(&library_name(algorithm), &self.key);
+        verifier.is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+    }
+}
+
+/// Keys stay out of every log.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} for {:?}", self.kid, self.algorithms)
+    }
+}
+
+/// Keys that tokens are checked with.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet {
+    pub(super) keys: Vec<Key>,
+    /// Keys that were left out because they cannot be used.
+    pub(super) skipped: usize,
+}
+
+impl KeySet {
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// How many keys of the source were left out because they are for something else.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// The one key of a shared secret.
+    pub(super) fn of_secret(secret: &str) -> Self {
+        let algorithms = [TokenAlgorithm::Hs256, TokenAlgorithm::Hs384, TokenAlgorithm::Hs512];
+        let key = DecodingKey::from_secret(secret.as_bytes());
+        Self { keys: vec![Key { kid: None, algorithms: algorithms.into(), key }], skipped: 0 }
+    }
+
+    /// Leaves only algorithms of `allowed`, where there are any, and only keys that have some left.
+    pub(super) fn allow(mut self, allowed: &[TokenAlgorithm]) -> Self {
+        if !allowed.is_empty() {
+            for key in &mut self.keys {
+                key.algorithms.retain(|algorithm| allowed.contains(algorithm));
+            }
+            let before = self.keys.len();
+            self.keys.retain(|key| !key.algorithms.is_empty());
+            self.skipped += before - self.keys.len();
+        }
+        self
+    }
+}
+
+/// Checks `signature` of `message` with those of `sets` that the header's `algorithm` and `kid` lead to.
+pub(super) fn check(
+    sets: [&KeySet; 2],
+    algorithm: TokenAlgorithm,
+    kid: Option<&str>,
+    message: &[u8],
+    signature: &Vec<u8>,
+) -> Result<(), TokenError> {
+    let all = || sets.into_iter().flat_map(|set| &set.keys);
+    if all().next().is_none() {
+        return Err(TokenError::NoKeys);
+    }
+    let of_algorithm = || all().filter(|key| key.algorithms.contains(&algorithm));
+    if of_algorithm().next().is_none() {
+        return Err(TokenError::AlgorithmRefused);
+    }
+    // A named key is only used for tokens that name it, or none; one without a name for all that name no other.
+    let named = kid.is_some() && of_algorithm().any(|key| key.kid.as_deref() == kid);
+    let mut tried = 0;
+    for key in of_algorithm() {
+        let fits = match kid {
+            Some(_) if named => key.kid.as_deref() == kid,
+            Some(_) => key.kid.is_none(),
+            None => true,
+        };
+        if !fits {
+            continue;
+        }
+        if key.verifies(algorithm, message, signature) {
+            return Ok(());
+        }
+        tried += 1;
+        if tried == TRIED_MAX {
+            break;
+        }
+    }
+    Err(if tried == 0 { TokenError::KeyUnknown } else { TokenError::Signature })
+}
+
+/// The algorithms of a family that are known here.
+pub(super) fn algorithms_of(family: AlgorithmFamily) -> &'static [TokenAlgorithm] {
+    match family {
+        AlgorithmFamily::Hmac => &[TokenAlgorithm::Hs256, TokenAlgorithm::Hs384, TokenAlgorithm::Hs512],
+        AlgorithmFamily::Rsa => &[TokenAlgorithm::Rs256],
+        AlgorithmFamily::Ec => &[TokenAlgorithm::Es256],
+        AlgorithmFamily::Ed => &[TokenAlgorithm::EdDsa],
+    }
+}
+
+const fn library_name(algorithm: TokenAlgorithm) -> Algorithm {
+    match algorithm {
+        TokenAlgorithm::Hs256 => Algorithm::HS256,
+        TokenAlgorithm::Hs384 => Algorithm::HS384,
+        TokenAlgorithm::Hs512 => Algorithm::HS512,
+        TokenAlgorithm::Rs256 => Algorithm::RS256,
+        TokenAlgorithm::Es256 => Algorithm::ES256,
+        TokenAlgorithm::EdDsa => Algorithm::EdDSA,
+    }
+}

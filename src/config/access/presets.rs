@@ -1,0 +1,76 @@
+//! The rules that each preset begins with.
+
+use super::{AccessDefault, AccessRule, AccessTable, parse_rules};
+
+/// What is somebody's own by its name.
+const PROTECTED: &str = r#"[
+    {"room": "tenant:{tenant}"},
+    {"room": "tenant:{tenant}:**"},
+    {"room": "user:{user}"},
+    {"room": "user:{user}:**"},
+    {"room": "notifications:{tenant}:{user}"},
+    {"room": "notifications:{tenant}:{user}:**"},
+    {"room": "admin:**", "who": "role:admin"}
+]"#;
+
+/// With the words of the `topics` document.
+const TOPICS: &str = r#"[
+    {"room": "user:{user}", "text": "Authentication required for user channels"},
+    {"room": "user:{user}:**", "text": "Authentication required for user channels"},
+    {"room": "admin:**", "who": "role:admin", "text": "Insufficient permissions for admin channels"}
+]"#;
+
+/// `canAccessChannel` of the `tenants` document, with the tenant compared as a whole segment, and the rooms of its
+/// `subscribe_notifications`, to which only the server publishes.
+const TENANTS: &str = r#"[
+    {"room": "tenant:{tenant}"},
+    {"room": "tenant:{tenant}:**"},
+    {"room": "public:**", "who": "any"},
+    {"room": "notifications:{tenant}:{user}:**", "deny": ["publish"]}
+]"#;
+
+impl AccessTable {
+    /// No rules, and everything open: the presets `rooms` and `channels`, whose documents know no access rules.
+    pub fn open() -> Self {
+        Self::default()
+    }
+
+    /// Without a preset: what is a tenant's, a user's or the administrators' own by its name is theirs, and all
+    /// other names are open.
+    pub fn protected() -> Self {
+        Self { rules: rules(PROTECTED), default: AccessDefault::Allow }
+    }
+
+    /// The preset `topics`.
+    pub fn topics() -> Self {
+        Self { rules: rules(TOPICS), default: AccessDefault::Allow }
+    }
+
+    /// The preset `tenants`: what is not given is refused.
+    pub fn tenants() -> Self {
+        Self { rules: rules(TENANTS), default: AccessDefault::Deny }
+    }
+}
+
+fn rules(text: &str) -> Vec<AccessRule> {
+    parse_rules(text).expect("the rules above are rules, as a test shows")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::access::show_rules;
+
+    #[test]
+    fn every_preset_has_rules_that_can_be_written_in_a_file() {
+        for (table, count) in [
+            (AccessTable::open(), 0),
+            (AccessTable::protected(), 7),
+            (AccessTable::topics(), 3),
+            (AccessTable::tenants(), 4),
+        ] {
+            assert_eq!(table.rules.len(), count);
+            assert_eq!(parse_rules(&show_rules(&table.rules)).unwrap(), table.rules);
+        }
+    }
+}

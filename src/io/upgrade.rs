@@ -1,0 +1,298 @@
+//! May this request upgrade, and as whom: the one place where that is decided, for requests that the shard's own loop
+//! has parsed ([`super::door`]) and for those that come through hyper ([`super::http`]).
+//!
+//! The loop takes nothing but a yes that can be had at once. Whatever else comes of [`decide`], it hands the request
+//! to hyper unchanged, where it is decided anew, counted and answered; so nothing may be counted or kept here unless
+//! the answer is yes. A decision that has to be waited for belongs into the task that serves the request by hyper,
+//! before it calls [`decide`], and must make the loop leave such requests to it.
+
+use super::endpoint::{self, Entrance};
+use super::identity;
+use super::reply::{Reply, full_reply, text_reply, token_reply};
+use super::shared::NodeShared;
+use crate::api::{self, ApiError, Route};
+use crate::auth::{self, token::TokenError};
+use crate::config::{Config, HookEvent};
+use crate::hub::Refused;
+use crate::metrics::HandshakeFailure;
+use crate::model::{Compression, Identity, Refusal};
+use crate::shard::Newcomer;
+use crate::wire;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode, Uri, Version};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The head of a request.
+pub(super) struct Asked<'r> {
+    pub method: &'r Method,
+    pub version: Version,
+    pub target: &'r Uri,
+    pub headers: &'r HeaderMap,
+}
+
+/// Somebody who may upgrade, and is counted as admitted, and what the answer says to them.
+pub(super) struct Admitted {
+    pub newcomer: Newcomer,
+    accept_key: String,
+    protocol: Option<String>,
+    extensions: Option<HeaderValue>,
+}
+
+/// Somebody against whom nothing speaks, as far as they are known.
+pub(super) struct Candidate {
+    /// Without what is due to it by its way in.
+    pub newcomer: Newcomer,
+    accept_key: String,
+    protocol: Option<String>,
+    extensions: Option<HeaderValue>,
+}
+
+/// Why a request may not upgrade.
+pub(super) struct Refused101 {
+    /// How it is counted.
+    pub failure: HandshakeFailure,
+    /// What is wrong with its token, if that is it.
+    pub token: Option<TokenError>,
+    /// How it is answered.
+    pub reply: Reply,
+}
+
+/// Whether a connection of `peer` (`None`: a Unix socket) begins with a PROXY header.
+pub(super) fn has_proxy_header(config: &Config, peer: Option<SocketAddr>) -> bool {
+    let trusted = |peer: SocketAddr| {
+        config.trusted_proxies.iter().any(|network| network.contains(&peer.ip().to_canonical()))
+    };
+    config.proxy_protocol && peer.is_none_or(trusted)
+}
+
+/// What a request is for.
+pub(super) enum For<'r> {
+    /// An upgrade to WebSocket, by this way in.
+    Entrance(Entrance<'r>),
+    /// Anything else.
+    Api(Route),
+}
+
+/// What a request is for, and the host that it addresses.
+///
+/// # Errors
+/// How a request is answered that is for nothing, or whose head is wrong.
+pub(super) fn route<'r>(
+    config: &'r Config,
+    asked: &Asked<'r>,
+) -> Result<(For<'r>, Option<&'r str>), ApiError> {
+    let host = wire::check_request(asked.version, asked.target, asked.headers)
+        .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))?;
+    let path = match asked.target.path().strip_prefix(config.path_prefix.as_str()) {
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => return Err(ApiError::not_found("no such path")),
+    };
+    if let Some(entrance) = endpoint::find(&config.endpoints, path)? {
+        if asked.method != Method::GET {
+            return Err(ApiError::method_not_allowed("GET"));
+        }
+        return Ok((For::Entrance(entrance), host));
+    }
+    match api::route(asked.method.as_str(), path, asked.target.query())? {
+        Route::Echo if !config.echo => Err(ApiError::not_found("no such path")),
+        Route::Echo => Ok((For::Entrance(Entrance::Echo), host)),
+        route => Ok((For::Api(route), host)),
+    }
+}
+
+/// Whether the backend has a say in who comes in here, so that a decision has to be waited for.
+pub(super) fn asks_backend(node: &NodeShared, entrance: &Entrance<'_>) -> bool {
+    // Who speaks to nobody needs nobody's leave.
+    let asks = node.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
+    asks && !matches!(entrance, Entrance::Echo)
+}
+
+/// Decides whether a request of `peer` may upgrade that comes by `entrance`, where nobody else has to be asked. Whoever
+/// may is counted as a connection from here on: the caller opens it, or gives the admission back.
+///
+/// # Errors
+/// The first reason against it.
+pub(super) fn decide(
+    node: &NodeShared,
+    config: &Config,
+    asked: &Asked<'_>,
+    host: Option<&str>,
+    peer: Option<SocketAddr>,
+    entrance: &Entrance<'_>,
+) -> Result<Admitted, Box<Refused101>> {
+    let candidate = check(node, config, asked, host, peer, entrance)?;
+    admit(node, config, entrance, candidate)
+}
+
+fn refused<T>(failure: HandshakeFailure, reply: Reply) -> Result<T, Box<Refused101>> {
+    Err(Box::new(Refused101 { failure, token: None, reply }))
+}
+
+/// Looks at what a request says. Nobody is counted as a connection by it.
+///
+/// # Errors
+/// The first reason against it.
+pub(super) fn check(
+    node: &NodeShared,
+    config: &Config,
+    asked: &Asked<'_>,
+    host: Option<&str>,
+    peer: Option<SocketAddr>,
+    entrance: &Entrance<'_>,
+) -> Result<Candidate, Box<Refused101>> {
+    let bad = |text| refused(HandshakeFailure::BadRequest, text_reply(StatusCode::BAD_REQUEST, text));
+    let headers = asked.headers;
+    let handshake = match wire::check_handshake(asked.method, asked.version, headers) {
+        Ok(handshake) => handshake,
+        Err(error) => {
+            let mut reply = text_reply(error.status(), error.to_string());
+            if error.status() != StatusCode::UPGRADE_REQUIRED {
+                return refused(HandshakeFailure::BadRequest, reply);
+            }
+            reply.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            reply.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            return refused(HandshakeFailure::Version, reply);
+        }
+    };
+    let origin = headers.get(header::ORIGIN);
+    // An Origin that is no text is no origin that was allowed.
+    let origin = origin.map(|origin| origin.to_str().unwrap_or(""));
+    if !auth::allowed(origin, host, &config.allowed_origins) {
+        let text = "this Origin is not allowed: add it to allowed_origins (FANWIRE_ALLOWED_ORIGINS)";
+        return refused(HandshakeFailure::Origin, text_reply(StatusCode::FORBIDDEN, text.to_owned()));
+    }
+    let peer = peer.map(|peer| {
+        let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
+        if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
+    });
+    let (identity, turned_away) = match who(node, asked, entrance) {
+        Ok(identity) => (identity, None),
+        Err(error) if entrance.tells_by_closing() => (None, Some(error)),
+        Err(error) => {
+            let failure = token_failure(error);
+            return Err(Box::new(Refused101 { failure, token: Some(error), reply: token_reply(error) }));
+        }
+    };
+    let (dialect, protocol) = match entrance.dialect(&handshake.protocols) {
+        Ok(found) => found,
+        Err(text) => {
+            return refused(HandshakeFailure::Subprotocol, text_reply(StatusCode::BAD_REQUEST, text));
+        }
+    };
+    let (compression, extensions) = match negotiate_deflate(headers, config) {
+        Ok(agreed) => agreed,
+        Err(error) => return bad(error.to_string()),
+    };
+    let agent = user_agent(headers).map(Box::from);
+    let newcomer =
+        Newcomer { peer, dialect, compression, identity, agent, turned_away, ..Newcomer::default() };
+    Ok(Candidate { newcomer, accept_key: handshake.accept_key, protocol, extensions })
+}
+
+/// Counts a candidate as a connection, if there is room. The caller opens it, or gives the admission back.
+///
+/// # Errors
+/// Why there is no room.
+pub(super) fn admit(
+    node: &NodeShared,
+    config: &Config,
+    entrance: &Entrance<'_>,
+    candidate: Candidate,
+) -> Result<Admitted, Box<Refused101>> {
+    let Candidate { newcomer, accept_key, protocol, extensions } = candidate;
+    if node.hub.is_draining() {
+        return refused(HandshakeFailure::Draining, full_reply("server is shutting down"));
+    }
+    let limits = &config.limits;
+    let ip = newcomer.peer.map(|peer| peer.ip());
+    match node.hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
+        Ok(()) => {}
+        Err(Refused::Node) => {
+            return refused(HandshakeFailure::Full, full_reply(Refusal::ServerFull.text()));
+        }
+        Err(Refused::Ip) => {
+            return refused(HandshakeFailure::IpFull, full_reply("too many connections from this address"));
+        }
+    }
+    let turned_away = newcomer.turned_away;
+    let newcomer = Newcomer { turned_away, ..entrance.newcomer(config, newcomer) };
+    Ok(Admitted { newcomer, accept_key, protocol, extensions })
+}
+
+/// How a refused token is counted among the handshakes that failed.
+pub(super) fn token_failure(error: TokenError) -> HandshakeFailure {
+    if error.is_forbidden() { HandshakeFailure::Forbidden } else { HandshakeFailure::Unauthorized }
+}
+
+/// Who wants to come in.
+fn who(
+    node: &NodeShared,
+    asked: &Asked<'_>,
+    entrance: &Entrance<'_>,
+) -> Result<Option<Arc<Identity>>, TokenError> {
+    let Some(endpoint) = entrance.endpoint() else { return Ok(None) };
+    let now_unix_s = node.clock.now().unix_ms / 1000;
+    identity::who(&node.tokens, endpoint, asked.target.query(), asked.headers, now_unix_s)
+}
+
+impl Admitted {
+    /// The header fields of the 101 (RFC 6455 section 4.2.2).
+    fn fields(&self) -> impl Iterator<Item = (HeaderName, &[u8])> {
+        let always: [(HeaderName, &[u8]); 3] = [
+            (header::CONNECTION, b"Upgrade"),
+            (header::UPGRADE, b"websocket"),
+            (header::SEC_WEBSOCKET_ACCEPT, self.accept_key.as_bytes()),
+        ];
+        let protocol = self.protocol.as_ref().map(|name| (header::SEC_WEBSOCKET_PROTOCOL, name.as_bytes()));
+        let extensions =
+            self.extensions.as_ref().map(|value| (header::SEC_WEBSOCKET_EXTENSIONS, value.as_bytes()));
+        always.into_iter().chain(protocol).chain(extensions)
+    }
+
+    /// The 101 for hyper to write.
+    pub fn reply(&self) -> Reply {
+        let mut reply = Response::new(Full::default());
+        *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        for (name, value) in self.fields() {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                reply.headers_mut().insert(name, value);
+            }
+        }
+        reply
+    }
+
+    /// The same in bytes. It has no `Date`, which an interim answer may go without (RFC 9110 section 6.6.1).
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+        for (name, value) in self.fields() {
+            for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+}
+
+/// What the client calls itself.
+fn user_agent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok())
+}
+
+/// What a client and the configuration agree on of permessage-deflate, and the header that says so.
+fn negotiate_deflate(
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<(Compression, Option<HeaderValue>), wire::MalformedExtensions> {
+    let offer = wire::deflate_offer(headers)?;
+    let broken = || wire::has_broken_deflate(user_agent(headers).unwrap_or_default());
+    let accepted = offer.filter(|_| config.deflate.enabled && !broken()).and_then(|offer| {
+        let compression = Compression::within(offer.window_bits_max());
+        let response = HeaderValue::from_str(&offer.response(compression.window_bits())).ok()?;
+        Some((compression, Some(response)))
+    });
+    Ok(accepted.unwrap_or((Compression::None, None)))
+}
