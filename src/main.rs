@@ -33,10 +33,17 @@ fn main() -> ExitCode {
         }
     };
     match invocation.command {
-        Command::CheckConfig => match writeln!(std::io::stdout(), "the configuration is valid") {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
+        Command::CheckConfig => {
+            // The files that it names belong to it.
+            if let Err(error) = fanwire::io::token_policy(&config.tokens) {
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+            match writeln!(std::io::stdout(), "the configuration is valid") {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
         Command::Run if !config.enabled => {
             complain("disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
             ExitCode::SUCCESS

@@ -2,9 +2,9 @@ use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
-use crate::io::{self, Clock, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
+use crate::io::{self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
 use crate::metrics::NodeMetrics;
-use crate::shard::{CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
+use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -95,6 +95,16 @@ impl Server {
             .collect::<std::io::Result<Vec<_>>>()?
             .into_iter()
             .unzip();
+        let hook = (!config.hook.url.is_empty()).then(|| Hook::start(&config.hook)).transpose()?;
+        if let Some(hook) = hook.clone() {
+            let events = config.hook.events;
+            handlers.set_backend(Backend {
+                events,
+                ask: Arc::new(move |question, answer| hook.ask(question, answer)),
+            });
+        }
+        let mut metrics = NodeMetrics::new(shards, &LABELS);
+        metrics.hook = hook.as_ref().map(|hook| hook.metrics().clone());
         let policy = io::token_policy(&config.tokens)
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
         let tokens = Arc::new(TokenDesk::new(policy));
@@ -102,7 +112,8 @@ impl Server {
         let shared = Arc::new(NodeShared {
             hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
-            metrics: NodeMetrics::new(shards, &LABELS),
+            hook,
+            metrics,
             rate: Default::default(),
             clock: Clock::start(),
             tokens: tokens.clone(),
@@ -197,6 +208,10 @@ impl Server {
         for thread in self.threads {
             // A shard that panics has ended the process, so that every join is of a thread that returned.
             result = result.and(thread.join().unwrap_or(Ok(())));
+        }
+        // The last connections' ends are told too.
+        if let Some(hook) = &self.shared.hook {
+            hook.finish();
         }
         if let Some(path) = self.unix_socket {
             let _ = std::fs::remove_file(path);

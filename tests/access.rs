@@ -266,6 +266,101 @@ fn tenants_cannot_reach_each_other_by_another_dialect() {
     );
 }
 
+/// A client that speaks a dialect, its greeting read.
+fn connect_in(server: &Server, dialect: &str) -> Client {
+    let stream = std::net::TcpStream::connect(server.addr()).unwrap();
+    let protocol = format!("fanwire.{dialect}");
+    let headers = [("Sec-WebSocket-Protocol", protocol.as_str())];
+    let mut client = Client::upgrade(stream, &server.addr().to_string(), "/ws", &headers);
+    if dialect != "channels" {
+        client.expect_text();
+    }
+    client
+}
+
+/// For each dialect: how a room is joined and published to, with `R` for its name, and where an error has its text.
+const DIALECTS: [(&str, &str, &str, &str); 3] = [
+    (
+        "channels",
+        r#"{"type":"JOIN_CHANNEL","channel":"R"}"#,
+        r#"{"type":"CHAT_MESSAGE","channel":"R","data":1}"#,
+        "/data/message",
+    ),
+    (
+        "topics",
+        r#"{"type":"subscribe","channel":"R"}"#,
+        r#"{"type":"publish","channel":"R","data":1}"#,
+        "/message",
+    ),
+    (
+        "tenants",
+        r#"{"type":"join_channel","data":{"channel":"R"}}"#,
+        r#"{"type":"send_message","data":{"channel":"R","message":1}}"#,
+        "/data/error",
+    ),
+];
+
+#[test]
+fn every_dialect_refuses_in_its_own_shape() {
+    let rules =
+        r#"[{"room":"tenant:{tenant}:**"},{"room":"staff:*","who":"role:staff","text":"staff only"}]"#;
+    let rooms = r#"[{"pattern":"**","history_messages":10}]"#;
+    let server = Server::start(&["--access-rules", rules, "--room-rules", rooms]);
+    let mut clients = DIALECTS.map(|(dialect, ..)| connect_in(&server, dialect));
+    for exists in [false, true] {
+        for (client, (dialect, join, publish, place)) in clients.iter_mut().zip(DIALECTS) {
+            let mut refusal = |message: &str, room: &str| {
+                client.send_text(&message.replace('R', room));
+                client.expect_json(|error| {
+                    let kind = error["type"].as_str().unwrap().to_owned();
+                    assert!(kind.eq_ignore_ascii_case("error"), "{dialect}: {error}");
+                    error
+                        .pointer(place)
+                        .unwrap_or_else(|| panic!("{dialect}: {error}"))
+                        .as_str()
+                        .unwrap()
+                        .to_owned()
+                })
+            };
+            assert_eq!(refusal(join, "tenant:a1:x"), "Access denied to channel", "{dialect} {exists}");
+            assert_eq!(refusal(publish, "tenant:a1:x"), "Permission denied", "{dialect} {exists}");
+            assert_eq!(
+                [join, publish].map(|message| refusal(message, "staff:a")),
+                ["staff only"; 2],
+                "{dialect}"
+            );
+        }
+        for room in ["tenant:a1:x", "staff:a"] {
+            let body = json!({"room": room, "data": "secret"}).to_string();
+            assert_eq!(server.post("/v1/publish", &body).status, 200);
+        }
+    }
+    // What no rule speaks of is open in all of them.
+    for (client, (_, join, ..)) in clients.iter_mut().zip(DIALECTS) {
+        client.send_text(&join.replace('R', "open"));
+        client.expect_text();
+    }
+}
+
+#[test]
+fn the_preset_topics_refuses_in_its_documents_words() {
+    let server = Server::start(&["--preset", "topics"]);
+    let mut client = connect_in(&server, "topics");
+    for (room, text) in [
+        ("user:1", "Authentication required for user channels"),
+        ("user:user-uuid:alerts", "Authentication required for user channels"),
+        ("user:", "Authentication required for user channels"),
+        ("admin:system", "Insufficient permissions for admin channels"),
+    ] {
+        client.send_text(&json!({"type": "subscribe", "channel": room}).to_string());
+        client.expect_json(|error| {
+            assert_eq!((&error["type"], &error["message"]), (&json!("error"), &json!(text)))
+        });
+    }
+    client.send_text(r#"{"type":"subscribe","channel":"reports:progress"}"#);
+    client.expect_json(|answer| assert_eq!(answer["type"], "subscribed"));
+}
+
 /// Members of rooms that a change of the rules closes: more than one turn looks at.
 #[test]
 fn a_reload_holds_at_once_and_ends_memberships() {

@@ -303,6 +303,8 @@ fn keys_are_read_again_by_a_hangup_and_wrong_ones_end_the_start() {
     server.signal("HUP");
     eventually("it is told", || server.output().contains("no JSON Web Key Set"));
     assert_eq!(connect(&server, &path_with_token, &[]).1["userId"], "u1");
+    let (status, said) = Server::run_bare(&["check-config", &file], &[]);
+    assert!(!status.success() && said.contains("no JSON Web Key Set"), "{said}");
     let (status, said) = Server::run(&[&file], &[]);
     assert!(
         !status.success() && said.contains("jwt_jwks_file") && said.contains("no JSON Web Key Set"),

@@ -206,7 +206,7 @@ fn hostile_paths_name_no_rooms_of_others() {
 #[test]
 fn rooms_named_by_parameters_and_messages_obey_the_rules() {
     let endpoints = r#"[{"path":"/of/{id}","dialect":"topics","rooms":["user:{id}:reports"],
-        "snapshot":{"room":"user:{id}:reports"},"messages":{"follow":{"join":["user:{to}:reports"]},"again":"snapshot"}}]"#;
+        "snapshot":{"room":"user:{id}:reports"},"messages":{"follow":{"join":"user:{to}:reports"},"again":"snapshot"}}]"#;
     let rules = r#"[{"pattern":"user:*:reports","last_value":true}]"#;
     let server = Server::start_with(
         &["--preset=topics", "--endpoints", endpoints, "--room-rules", rules],

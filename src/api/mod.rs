@@ -6,6 +6,7 @@ mod connection_routes;
 mod connections;
 mod cursor;
 mod error;
+pub mod hook;
 mod query;
 mod route;
 mod types;

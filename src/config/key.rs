@@ -1,5 +1,6 @@
 use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
+use super::hook::{self, HookEvent, HookEvents, OnFailure};
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat};
@@ -58,6 +59,11 @@ pub(super) enum Kind {
     Origins(Place<Vec<String>>),
     /// Never shown.
     Secrets(Place<Vec<String>>),
+    /// Never shown: its query may be a secret.
+    HookUrl(Place<String>),
+    Headers(Place<Vec<String>>),
+    HookEvents(Place<HookEvents>),
+    OnFailure(Place<OnFailure>),
     /// Never shown; none where it is empty.
     Secret(Place<Secret>),
     /// Words of a token, or names in it.
@@ -127,7 +133,7 @@ impl Key {
         self.kind.set(config, text.trim()).ok_or_else(|| {
             let name = self.name;
             let allowed = self.kind.allowed();
-            if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_)) {
+            if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_) | Kind::HookUrl(_)) {
                 format!("{name}: the value is not allowed, allowed is {allowed}")
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
@@ -196,6 +202,13 @@ impl Kind {
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
+            Self::HookUrl(at) => {
+                let fine = text.is_empty() || hook::is_url(text);
+                put(at(config), fine.then(|| text.to_owned()))
+            }
+            Self::Headers(at) => put(at(config), list(text, hook::parse_header)),
+            Self::HookEvents(at) => put(at(config), HookEvents::parse(value::split_list(text))),
+            Self::OnFailure(at) => put(at(config), by_name(&ON_FAILURE, text)),
             Self::Secret(at) => put(at(config), parse_one_secret(text)),
             Self::Words { at, max } => {
                 put(at(config), list(text, parse_word).filter(|words| words.len() <= max))
@@ -239,14 +252,18 @@ impl Kind {
             Self::Time { at, .. } | Self::TimeOrOff { at, .. } => value::show_duration(*at(config)),
             Self::Address(at) => at(config).to_string(),
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
-            Self::Prefix(at) | Self::Level(at) => at(config).clone(),
+            Self::Prefix(at) | Self::Level(at) | Self::HookUrl(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
             Self::Secret(at) => at(config).reveal().to_owned(),
             Self::Algorithms(at) => at(config).iter().map(|one| one.name()).collect::<Vec<_>>().join(","),
             Self::Url(at) => at(config).clone().unwrap_or_default(),
-            Self::Origins(at) | Self::Secrets(at) | Self::Texts(at) | Self::Words { at, .. } => {
-                at(config).join(",")
-            }
+            Self::Origins(at)
+            | Self::Secrets(at)
+            | Self::Headers(at)
+            | Self::Texts(at)
+            | Self::Words { at, .. } => at(config).join(","),
+            Self::HookEvents(at) => at(config).show(),
+            Self::OnFailure(at) => name_of(&ON_FAILURE, at(config)),
             Self::Rules(at) => rule::show_rules(at(config)),
             Self::Access(at) => access::show_rules(at(config)),
             Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
@@ -298,6 +315,13 @@ impl Kind {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
                     .to_owned()
             }
+            Self::HookUrl(_) => {
+                "http:// or https:// with a host and a path, without user and password, at most 2048 bytes"
+                    .to_owned()
+            }
+            Self::Headers(_) => "names of header fields, separated by commas".to_owned(),
+            Self::HookEvents(_) => format!("{}, separated by commas", HookEvent::LABELS.join(", ")),
+            Self::OnFailure(_) => ON_FAILURE.map(|(name, _)| name).join(", "),
             Self::Secret(_) => "1 to 1024 characters without control characters".to_owned(),
             Self::Words { max, .. } => {
                 format!("up to {max} names of 1 to 255 bytes without control characters, separated by commas")
@@ -333,6 +357,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
+const ON_FAILURE: [(&str, OnFailure); 2] = [("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)];
 const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
     [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 

@@ -181,10 +181,36 @@ impl Config {
                 ));
             }
         }
+        if !self.hook.url.is_empty() {
+            self.hook_contradictions(&mut wrong);
+        }
         if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
             wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
         }
         wrong
+    }
+
+    /// The same of a hook that is configured.
+    fn hook_contradictions(&self, wrong: &mut Vec<String>) {
+        let (hook, times) = (&self.hook, &self.times);
+        if hook.secrets.is_empty() {
+            wrong
+                .push("hook_url: it needs hook_secret (FANWIRE_HOOK_SECRET): requests are signed".to_owned());
+        }
+        let request_timeout = self.http.request_timeout;
+        if hook.timeout > request_timeout {
+            let timeout = hook.timeout;
+            wrong.push(format!(
+                "hook_timeout: {timeout:?} must be at most http_request_timeout, which is {request_timeout:?}"
+            ));
+        }
+        for (name, limit) in [("pong_wait", times.pong_wait), ("idle_timeout", times.idle_timeout)] {
+            if !limit.is_zero() && hook.timeout >= limit {
+                // Who waits for the backend is not read, and so not heard.
+                wrong
+                    .push(format!("hook_timeout: {:?} must be shorter than {name}, {limit:?}", hook.timeout));
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::access::AccessTable;
 use super::endpoint::Endpoint;
+use super::hook::HookSettings;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
 use super::tokens::Tokens;
@@ -74,6 +75,8 @@ pub struct Config {
     pub http: HttpLimits,
     /// Options of the sockets.
     pub socket: SocketOptions,
+    /// What the backend is asked and told.
+    pub hook: HookSettings,
 }
 
 /// How the kernel chooses the shard of a new TCP connection.
@@ -229,6 +232,7 @@ impl Default for Config {
             times: Times::default(),
             http: HttpLimits::default(),
             socket: SocketOptions::default(),
+            hook: HookSettings::default(),
         }
     }
 }

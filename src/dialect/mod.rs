@@ -8,7 +8,7 @@ mod channels;
 mod json;
 mod object;
 #[cfg(test)]
-mod properties;
+mod properties_tests;
 mod request;
 mod rooms;
 mod tenants;

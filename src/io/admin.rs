@@ -143,5 +143,9 @@ async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String
 
 /// The `data` of a message.
 fn read<'a, T: Deserialize<'a>>(request: &'a CustomRequest) -> Result<T, String> {
+    // serde reads a struct from an array as well.
+    if request.data().starts_with('[') {
+        return Err("data is not as it should be: it must be an object".to_owned());
+    }
     serde_json::from_str(request.data()).map_err(|error| format!("data is not as it should be: {error}"))
 }

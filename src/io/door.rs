@@ -331,6 +331,9 @@ impl Door {
             headers: &head.headers,
         };
         let (For::Entrance(entrance), host) = upgrade::route(config, &asked).ok()? else { return None };
+        if upgrade::asks_backend(&self.node, &entrance) {
+            return None;
+        }
         let admitted = upgrade::decide(&self.node, config, &asked, host, peer, &entrance).ok()?;
         // Who is let in to be told why not is hyper's as well.
         if admitted.newcomer.turned_away.is_some() {

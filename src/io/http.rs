@@ -3,6 +3,7 @@
 
 use super::driver::Driver;
 use super::endpoint::Entrance;
+use super::hook::connect;
 use super::reply::{Reply, error_reply, json, not_ready, reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
@@ -202,7 +203,7 @@ impl Http {
         let host = host.as_deref();
         let route = match route {
             For::Entrance(entrance) => {
-                return Ok(self.upgrade(&asked, host, peer, config, exchange, &entrance));
+                return Ok(self.upgrade(&asked, host, peer, config, exchange, &entrance).await);
             }
             For::Api(route) => route,
         };
@@ -351,7 +352,7 @@ impl Http {
     }
 
     /// Admits a newcomer and answers with 101, or says why not.
-    fn upgrade(
+    async fn upgrade(
         &self,
         request: &Asked<'_>,
         host: Option<&str>,
@@ -360,7 +361,17 @@ impl Http {
         exchange: &Exchange,
         entrance: &Entrance<'_>,
     ) -> Reply {
-        match upgrade::decide(&self.node, config, request, host, peer, entrance) {
+        let mut checked = upgrade::check(&self.node, config, request, host, peer, entrance);
+        if let (Some(hook), Ok(candidate)) = (self.node.hook.as_deref(), &mut checked)
+            && upgrade::asks_backend(&self.node, entrance)
+        {
+            // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
+            if let Err(refusal) = connect::ask(hook, &config.path_prefix, request, candidate).await {
+                checked = Err(refusal);
+            }
+        }
+        let admitted = checked.and_then(|candidate| upgrade::admit(&self.node, config, entrance, candidate));
+        match admitted {
             Ok(admitted) => {
                 let reply = admitted.reply();
                 if let Some(error) = admitted.newcomer.turned_away {

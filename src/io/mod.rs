@@ -5,7 +5,9 @@ mod connections;
 mod door;
 mod driver;
 mod endpoint;
+mod hook;
 mod http;
+mod http_client;
 mod identity;
 mod keys;
 mod listener;
@@ -26,6 +28,8 @@ mod upgrade;
 
 pub use admin::handle_admins;
 pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use hook::Hook;
+pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
 pub use keys::{KeysError, start_fetching, token_policy};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;

@@ -71,10 +71,12 @@ impl ShardThread {
         driver.borrow_mut().close_door();
         let drain_timeout = driver.borrow().shard().config().times.drain_timeout;
         node.post(shard, Request::Drain(drain_timeout));
-        tokio::select! {
+        let ended = tokio::select! {
             looped = driver::run(driver.clone(), &poll) => looped,
             () = drained(&driver, drain_timeout) => Ok(()),
-        }
+        };
+        driver.borrow().shard().tell_ends();
+        ended
     }
 }
 

@@ -1,4 +1,5 @@
 use super::driver::{Clock, Content, Parcel, ShardMailbox};
+use super::hook::Hook;
 use super::log::LogWriter;
 use crate::api::{
     HistoryInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved, ShardStats,
@@ -26,6 +27,8 @@ pub struct NodeShared {
     pub hub: Arc<Hub>,
     /// One mailbox per shard.
     pub mailboxes: Arc<[ShardMailbox]>,
+    /// The backend hook, where one is configured.
+    pub hook: Option<Arc<Hook>>,
     /// Every shard's counters.
     pub metrics: NodeMetrics,
     /// The time all agree on.

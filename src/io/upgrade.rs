@@ -12,7 +12,7 @@ use super::reply::{Reply, full_reply, text_reply, token_reply};
 use super::shared::NodeShared;
 use crate::api::{self, ApiError, Route};
 use crate::auth::{self, token::TokenError};
-use crate::config::Config;
+use crate::config::{Config, HookEvent};
 use crate::hub::Refused;
 use crate::metrics::HandshakeFailure;
 use crate::model::{Compression, Identity, Refusal};
@@ -35,6 +35,15 @@ pub(super) struct Asked<'r> {
 
 /// Somebody who may upgrade, and is counted as admitted, and what the answer says to them.
 pub(super) struct Admitted {
+    pub newcomer: Newcomer,
+    accept_key: String,
+    protocol: Option<String>,
+    extensions: Option<HeaderValue>,
+}
+
+/// Somebody against whom nothing speaks, as far as they are known.
+pub(super) struct Candidate {
+    /// Without what is due to it by its way in.
     pub newcomer: Newcomer,
     accept_key: String,
     protocol: Option<String>,
@@ -94,8 +103,15 @@ pub(super) fn route<'r>(
     }
 }
 
-/// Decides whether a request of `peer` may upgrade that comes by `entrance`. Whoever may is counted
-/// as a connection from here on: the caller opens it, or gives the admission back.
+/// Whether the backend has a say in who comes in here, so that a decision has to be waited for.
+pub(super) fn asks_backend(node: &NodeShared, entrance: &Entrance<'_>) -> bool {
+    // Who speaks to nobody needs nobody's leave.
+    let asks = node.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
+    asks && !matches!(entrance, Entrance::Echo)
+}
+
+/// Decides whether a request of `peer` may upgrade that comes by `entrance`, where nobody else has to be asked. Whoever
+/// may is counted as a connection from here on: the caller opens it, or gives the admission back.
 ///
 /// # Errors
 /// The first reason against it.
@@ -107,7 +123,26 @@ pub(super) fn decide(
     peer: Option<SocketAddr>,
     entrance: &Entrance<'_>,
 ) -> Result<Admitted, Box<Refused101>> {
-    let refused = |failure, reply| Err(Box::new(Refused101 { failure, token: None, reply }));
+    let candidate = check(node, config, asked, host, peer, entrance)?;
+    admit(node, config, entrance, candidate)
+}
+
+fn refused<T>(failure: HandshakeFailure, reply: Reply) -> Result<T, Box<Refused101>> {
+    Err(Box::new(Refused101 { failure, token: None, reply }))
+}
+
+/// Looks at what a request says. Nobody is counted as a connection by it.
+///
+/// # Errors
+/// The first reason against it.
+pub(super) fn check(
+    node: &NodeShared,
+    config: &Config,
+    asked: &Asked<'_>,
+    host: Option<&str>,
+    peer: Option<SocketAddr>,
+    entrance: &Entrance<'_>,
+) -> Result<Candidate, Box<Refused101>> {
     let bad = |text| refused(HandshakeFailure::BadRequest, text_reply(StatusCode::BAD_REQUEST, text));
     let headers = asked.headers;
     let handshake = match wire::check_handshake(asked.method, asked.version, headers) {
@@ -155,11 +190,28 @@ pub(super) fn decide(
         Ok(batch) => batch,
         Err(text) => return bad(text),
     };
+    let agent = user_agent(headers).map(Box::from);
+    let newcomer =
+        Newcomer { peer, dialect, compression, identity, agent, turned_away, batch, ..Newcomer::default() };
+    Ok(Candidate { newcomer, accept_key: handshake.accept_key, protocol, extensions })
+}
+
+/// Counts a candidate as a connection, if there is room. The caller opens it, or gives the admission back.
+///
+/// # Errors
+/// Why there is no room.
+pub(super) fn admit(
+    node: &NodeShared,
+    config: &Config,
+    entrance: &Entrance<'_>,
+    candidate: Candidate,
+) -> Result<Admitted, Box<Refused101>> {
+    let Candidate { newcomer, accept_key, protocol, extensions } = candidate;
     if node.hub.is_draining() {
         return refused(HandshakeFailure::Draining, full_reply("server is shutting down"));
     }
     let limits = &config.limits;
-    let ip = peer.map(|peer| peer.ip());
+    let ip = newcomer.peer.map(|peer| peer.ip());
     match node.hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
         Ok(()) => {}
         Err(Refused::Node) => {
@@ -169,12 +221,11 @@ pub(super) fn decide(
             return refused(HandshakeFailure::IpFull, full_reply("too many connections from this address"));
         }
     }
-    let agent = user_agent(headers).map(Box::from);
-    let newcomer = Newcomer { peer, dialect, compression, identity, agent, ..Newcomer::default() };
+    let turned_away = newcomer.turned_away;
     let newcomer = Newcomer { turned_away, ..entrance.newcomer(config, newcomer) };
-    let batch = if newcomer.echo || newcomer.health { Duration::ZERO } else { batch };
+    let batch = if newcomer.echo || newcomer.health { Duration::ZERO } else { newcomer.batch };
     let newcomer = Newcomer { batch, ..newcomer };
-    Ok(Admitted { newcomer, accept_key: handshake.accept_key, protocol, extensions })
+    Ok(Admitted { newcomer, accept_key, protocol, extensions })
 }
 
 /// How a refused token is counted among the handshakes that failed.

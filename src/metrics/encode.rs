@@ -1,5 +1,6 @@
 use super::cell::LabelledCounters;
 use super::histogram::Histogram;
+use super::hook::HookMetrics;
 use super::node::{NodeMetrics, Scrape};
 use super::shard::ShardMetrics;
 use prometheus_client::collector::Collector;
@@ -7,6 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 /// Media type of the text: OpenMetrics 1.0.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -133,6 +135,9 @@ impl Collector for Scraped {
                 }
             }
         }
+        if let Some(hook) = &self.node.hook {
+            encode_hook(hook, &mut encoder)?;
+        }
         for (name, help, read) in HISTOGRAMS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
             for (index, shard) in self.indexed() {
@@ -151,6 +156,55 @@ impl Collector for Scraped {
         }
         Ok(())
     }
+}
+
+/// The metrics of the backend hook, of the whole node.
+fn encode_hook(hook: &HookMetrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let mut counter = encoder.encode_descriptor(
+        "fanwire_hook",
+        "Questions and notices to the backend",
+        None,
+        MetricType::Counter,
+    )?;
+    for (event, outcome, count) in hook.outcomes() {
+        counter
+            .encode_family(&[("event", event), ("outcome", outcome)])?
+            .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    let help = "Notices that were sent again";
+    let mut counter = encoder.encode_descriptor("fanwire_hook_retries", help, None, MetricType::Counter)?;
+    for (event, count) in hook.retries() {
+        counter.encode_family(&[("event", event)])?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    let gauges = [
+        ("fanwire_hook_queue_items", "Questions and notices that wait or are under way", &hook.items),
+        ("fanwire_hook_queue_bytes", "Bytes of these", &hook.bytes),
+        ("fanwire_hook_requests", "Requests to the backend under way", &hook.under_way),
+        ("fanwire_hook_breaker_state", "0: closed, 1: one request probes, 2: open", &hook.breaker),
+    ];
+    for (name, help, value) in gauges {
+        let value = value.load(Ordering::Relaxed);
+        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+    }
+    let opened = hook.breaker_opened.load(Ordering::Relaxed);
+    encoder
+        .encode_descriptor(
+            "fanwire_hook_breaker_opened",
+            "Times the breaker opened",
+            None,
+            MetricType::Counter,
+        )?
+        .encode_counter::<NoLabelSet, _, u64>(&opened, None)?;
+    let buckets = hook.seconds.buckets();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    encoder
+        .encode_descriptor(
+            "fanwire_hook_seconds",
+            "Duration of requests to the backend",
+            None,
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(hook.seconds.sum_seconds(), count, &buckets, None)
 }
 
 impl Scraped {

@@ -6,6 +6,7 @@
 mod cell;
 mod encode;
 mod histogram;
+mod hook;
 mod node;
 mod rate;
 mod shard;
@@ -13,6 +14,7 @@ mod shard;
 pub use cell::{Counter, Gauge, LabelledCounters};
 pub use encode::CONTENT_TYPE;
 pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
+pub use hook::{HookMetrics, HookOutcome};
 pub use node::{NodeMetrics, Scrape};
 pub use rate::{RATE_WINDOW_MS, RateWindow};
 pub use shard::{HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics, http_error_index};

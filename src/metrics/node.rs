@@ -1,3 +1,4 @@
+use super::hook::HookMetrics;
 use super::shard::{ShardLabels, ShardMetrics};
 use std::sync::Arc;
 
@@ -6,6 +7,8 @@ use std::sync::Arc;
 pub struct NodeMetrics {
     /// By shard index.
     pub shards: Vec<Arc<ShardMetrics>>,
+    /// Of the backend hook, where there is one.
+    pub hook: Option<Arc<HookMetrics>>,
 }
 
 /// What a scrape tells beside the shards' own numbers, because only the caller knows it.
@@ -34,7 +37,7 @@ pub struct Scrape {
 impl NodeMetrics {
     /// Metrics at zero for `shards` shards.
     pub fn new(shards: usize, labels: &ShardLabels) -> Self {
-        Self { shards: (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect() }
+        Self { shards: (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect(), hook: None }
     }
 
     /// Open connections of the node.

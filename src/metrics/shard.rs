@@ -30,6 +30,10 @@ pub enum HandshakeFailure {
     TooLarge,
     /// A trusted proxy sent no or a wrong PROXY header.
     ProxyHeader,
+    /// The backend said no.
+    Backend,
+    /// The backend could not be asked.
+    BackendFailed,
     /// The peer took nothing of an HTTP answer for `write_wait`.
     Unread,
     /// No token where one is needed, or a bad one.
@@ -39,7 +43,7 @@ pub enum HandshakeFailure {
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 16] = [
+pub const HANDSHAKE_FAILURES: [&str; 18] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -53,6 +57,8 @@ pub const HANDSHAKE_FAILURES: [&str; 16] = [
     "disconnected",
     "too_large",
     "proxy_header",
+    "backend",
+    "backend_failed",
     "unread",
     "unauthorized",
     "forbidden",

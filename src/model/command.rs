@@ -131,11 +131,37 @@ pub enum Refusal {
     Unauthenticated,
     /// A handler of the embedding program failed.
     Internal,
+    /// The backend says no; usually in words of its own.
+    Backend,
+    /// The backend was to be asked or told, and could not be.
+    BackendFailed,
 }
 
 impl Refusal {
+    /// All of them, each at its index.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidJson,
+        Self::TooDeep,
+        Self::UnknownType,
+        Self::RoomRequired,
+        Self::RoomInvalid,
+        Self::NotSubscribed,
+        Self::RoomFull,
+        Self::ServerFull,
+        Self::TooManyRooms,
+        Self::RateLimited,
+        Self::BroadcastDisabled,
+        Self::PresenceDisabled,
+        Self::JoinDenied,
+        Self::Denied,
+        Self::Unauthenticated,
+        Self::Internal,
+        Self::Backend,
+        Self::BackendFailed,
+    ];
+
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: [&'static str; 18] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -152,6 +178,8 @@ impl Refusal {
         "denied",
         "unauthenticated",
         "internal",
+        "backend",
+        "backend_failed",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -178,6 +206,8 @@ impl Refusal {
             Self::Denied => "permission denied",
             Self::Unauthenticated => "authentication required",
             Self::Internal => "internal error",
+            Self::Backend => "refused by the backend",
+            Self::BackendFailed => "the backend cannot be asked: try again later",
         }
     }
 }
@@ -318,4 +348,17 @@ pub enum Answer<'a> {
         /// Echoed.
         id: RequestId<'a>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_index() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal.index(), index, "{}", Refusal::LABELS[index]);
+        }
+        assert_eq!(Refusal::ALL.len(), Refusal::LABELS.len());
+    }
 }

@@ -5,7 +5,6 @@
 //! connections in steps, so that a change of the rules stalls nobody. Until its step has come a member still hears the
 //! room, but can do nothing there.
 
-use super::palette::Kind;
 use super::{Now, Shard};
 use crate::auth::{self, Access, Found};
 use crate::config::{Action, Config};
@@ -136,8 +135,7 @@ impl Shard {
 
     /// Ends a membership against the client's will, and says so: as if it had left, and why.
     fn expel(&mut self, now: Now, slot: u32, room: &str) {
-        let kind = self.unsubscribe(slot, room).map(Kind::After);
-        self.answer_of_kind(now, slot, &Answer::Unsubscribed { room, id: None }, kind);
+        self.leave_and_tell(now, slot, room, None);
         if let Err(denial) = self.allowed(slot, room, Action::Subscribe) {
             let (refusal, text) = denial.words();
             self.answer(now, slot, &Answer::Error { refusal, text, original: None, id: None });

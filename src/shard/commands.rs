@@ -82,10 +82,19 @@ impl Shard {
         self.answer(now, slot, &Answer::Error { refusal, text, original, id });
     }
 
-    fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
+    pub(super) fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
+        if self.handlers.backend().is_some() && self.put_aside(now, slot, text, &command) {
+            return;
+        }
+        self.allowed_command(now, slot, text, command);
+    }
+
+    /// Carries out what nobody else has to be asked about any more.
+    #[inline]
+    pub(super) fn allowed_command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         match command {
             Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
                 Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
@@ -153,7 +162,7 @@ impl Shard {
     }
 
     /// Ends a membership, if there is one. Returns the room's id.
-    pub(super) fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
+    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
         let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
         let conn = self.conns.at_mut(slot)?;

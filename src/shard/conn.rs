@@ -2,6 +2,7 @@ use super::Reading;
 use super::agents::AgentId;
 use super::backlog::Backlog;
 use super::terms::Terms;
+use crate::api::hook::Subject;
 use crate::base::Gcra;
 use crate::hub::Membership;
 use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
@@ -39,6 +40,8 @@ pub(super) struct Conn {
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
+    /// Messages of it that are on their way to the backend.
+    pub forwarded: u8,
     /// Whether what it sends is taken in.
     pub reading: Reading,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
@@ -108,6 +111,16 @@ impl Conn {
     pub fn encoding(&self) -> Encoding {
         let batches = self.terms.as_ref().is_some_and(|terms| terms.batch_ms != 0);
         Encoding::new(self.dialect, if batches { Compression::None } else { self.compression })
+    }
+
+    /// Who it is, for the backend.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            connection: Some(self.id),
+            identity: self.identity.clone(),
+            ip: self.ip(),
+            dialect: self.dialect.name(),
+        }
     }
 
     pub fn ip(&self) -> Option<IpAddr> {

@@ -1,3 +1,4 @@
+use super::hook::Backend;
 use super::mail::Message;
 use crate::model::ConnectionId;
 use hashbrown::HashMap;
@@ -5,11 +6,13 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
-/// Handlers of the embedding program for message types that no dialect defines.
+/// Who outside the shards has a say: handlers of the embedding program for message types that no dialect defines, and
+/// the backend.
 #[derive(Default, Clone)]
 pub struct Handlers {
     by_type: HashMap<String, Handler>,
     of_admins: HashMap<String, Handler>,
+    backend: Option<Backend>,
 }
 
 /// A handler. It runs on the shard's thread and so must be quick and not block: for anything longer, move the
@@ -20,6 +23,17 @@ impl Handlers {
     /// Sets the handler of a type; the last one set counts.
     pub fn set(&mut self, event: &str, handler: Handler) {
         self.by_type.insert(event.to_owned(), handler);
+    }
+
+    /// Sets the backend that is asked and told.
+    pub fn set_backend(&mut self, backend: Backend) {
+        self.backend = Some(backend);
+    }
+
+    /// The backend, if there is one.
+    #[inline]
+    pub fn backend(&self) -> Option<&Backend> {
+        self.backend.as_ref()
     }
 
     /// Sets the handler of a type for connections of an endpoint for admins. It goes before one of [`Handlers::set`].

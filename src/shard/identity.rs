@@ -98,3 +98,42 @@ fn continues(old: Option<&Identity>, new: Identity) -> Result<Identity, TokenErr
         _ => Ok(new),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(user: Option<&str>, tenant: Option<&str>, roles: &[&str]) -> Identity {
+        Identity {
+            user: user.map(Box::from),
+            tenant: tenant.map(Box::from),
+            roles: roles.iter().map(|role| Box::from(*role)).collect(),
+            expires_unix_s: None,
+        }
+    }
+
+    #[test]
+    fn only_the_same_person_goes_on() {
+        let old = identity(Some("u1"), Some("a1"), &["admin"]);
+        let next = |new: &Identity| continues(Some(&old), new.clone());
+        for roles in [&["admin"][..], &["editor", "admin"]] {
+            assert!(next(&identity(Some("u1"), Some("a1"), roles)).is_ok());
+        }
+        for (user, tenant) in [(Some("u10"), Some("a1")), (Some("u1"), Some("a12")), (None, Some("a1"))] {
+            assert_eq!(next(&identity(user, tenant, &["admin"])), Err(TokenError::IdentityChanged));
+        }
+        assert_eq!(next(&identity(Some("u1"), None, &["admin"])), Err(TokenError::IdentityChanged));
+        assert_eq!(next(&identity(Some("u1"), Some("a1"), &["Admin"])), Err(TokenError::RoleMissing));
+        assert_eq!(continues(None, old.clone()), Ok(old));
+    }
+
+    #[test]
+    fn time_left_is_never_less_than_none() {
+        let now = |unix_ms| Now { us: 0, unix_ms };
+        assert_eq!(left_ms(now(9_001), 10), 999);
+        assert_eq!(left_ms(now(10_000), 10), 0);
+        assert_eq!(left_ms(now(99_000), 10), 0);
+        assert_eq!(left_ms(now(u64::MAX), u64::MAX), 0);
+        assert!(left_ms(now(0), u64::MAX) > 0);
+    }
+}

@@ -1,3 +1,4 @@
+use super::hook::Decided;
 use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::Loss;
@@ -241,6 +242,8 @@ pub enum Request {
     Canary(Reply<()>),
     /// Takes what it may from the shard's largest backlog, or evicts it, because the node's outboxes are near their bound.
     EvictLargest,
+    /// The backend was asked about something of this shard.
+    Decided(Box<Decided>),
     /// Takes a new configuration over.
     Reconfigure(Arc<Config>),
     /// Closes all connections, spread over a time.

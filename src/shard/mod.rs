@@ -37,6 +37,7 @@ mod fanout;
 mod filter;
 mod handlers;
 mod hold;
+mod hook;
 mod identity;
 mod inspect;
 mod mail;
@@ -61,6 +62,7 @@ mod wide;
 mod wide_tests;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
+pub use hook::{AskBackend, Backend, Decided};
 #[doc(hidden)]
 pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
@@ -347,6 +349,7 @@ impl Shard {
             admin,
             state: State::Open,
             strikes: 0,
+            forwarded: 0,
             reading: Reading::On,
             received_ds: now.ds(),
             message_ds: now.ds(),
@@ -421,6 +424,9 @@ impl Shard {
             }
             State::Closing { reason, .. } => reason,
         };
+        if self.handlers.backend().is_some() && !conn.echo {
+            self.tell_end(conn.subject(), reason);
+        }
         let peer = conn.peer.map(tracing::field::display);
         tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
     }

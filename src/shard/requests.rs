@@ -96,6 +96,7 @@ impl Shard {
                     self.arm(now, slot);
                 }
             }
+            Request::Decided(decided) => self.decided(now, *decided, sockets),
             Request::Drain(over) => self.start_drain(now, over),
         }
     }

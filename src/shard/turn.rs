@@ -32,7 +32,7 @@ pub enum Reading {
     On,
     /// The turn is full: [`Shard::receive`] is to be called again without new bytes, after others had their turn.
     Paused,
-    /// It publishes to a room that is behind: not before [`Shard::take_released`] tells of it.
+    /// It publishes to a room that is behind, or the backend is asked about its message: not before [`Shard::take_released`] tells of it.
     Held,
 }
 
@@ -44,6 +44,8 @@ pub(super) struct Turn {
     holds: bool,
     mail: VecDeque<Mail>,
     held: Vec<Held>,
+    /// Connections that the backend has decided about.
+    released: Vec<Key>,
     /// Answers to the embedding program about publications to rooms that are behind.
     answers: Vec<(Option<Arc<RoomShared>>, Published, Reply<u32>)>,
 }
@@ -59,6 +61,16 @@ impl Turn {
     /// Begins the next turn.
     pub fn next(&mut self) {
         self.work = 0;
+    }
+
+    /// The connection whose message is being handled is not to be read on.
+    pub fn holds_now(&mut self) {
+        self.holds = true;
+    }
+
+    /// A connection may be read again.
+    pub fn release(&mut self, key: Key) {
+        self.released.push(key);
     }
 
     /// A publication was owed to `members` connections.
@@ -129,6 +141,9 @@ impl Shard {
     /// Moves the connections that are held no more to `released`: each may be read again.
     pub fn take_released(&mut self, released: &mut Vec<Key>) {
         let Self { turn, conns, hub, wide, .. } = self;
+        // One that has been held anew by what was decided stays so.
+        let is_paused = |key: &Key| conns.get(*key).is_some_and(|conn| conn.reading == Reading::Paused);
+        released.extend(turn.released.drain(..).filter(is_paused));
         let waiting_bytes_max = wide.limits.waiting_bytes_max;
         let is_behind = |room: &Option<Arc<RoomShared>>| {
             let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);

@@ -9,7 +9,7 @@ use crate::metrics::ShardMetrics;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-mod notices;
+mod notices_tests;
 
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 

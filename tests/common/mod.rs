@@ -1,6 +1,7 @@
 //! What the integration tests share: a server process, a client that speaks bytes, and conversations.
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
 
+mod backend;
 mod bytes;
 mod client;
 mod conversation;
@@ -17,6 +18,7 @@ mod tools;
 mod wiretap;
 mod zip;
 
+pub use backend::{Act, Backend, Heard};
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};

@@ -133,17 +133,26 @@ fn values_must_fit_together() {
         ("ping_interval: 0\n", "pong_wait"),
         ("outbox_bytes_max: 2MiB\noutboxes_bytes_max: 1MiB\n", "outbox_bytes_max"),
         ("proxy_protocol: true\n", "proxy_protocol"),
+        ("hook_url: 'http://a/'\n", "hook_secret"),
+        ("hook_url: 'http://a/'\nhook_secret: s\nhook_timeout: 11s\n", "http_request_timeout"),
+        ("hook_url: 'http://a/'\nhook_secret: s\nidle_timeout: 5s\n", "idle_timeout"),
     ] {
         let errors = from(file, &[], &[]).unwrap_err();
         assert!(errors.len() == 1 && errors[0].contains(key), "{errors:?}");
     }
     assert!(from("ping_interval: 0\npong_wait: 0\n", &[], &[]).is_ok());
+    // Without a hook its times are nobody's concern.
+    assert!(from("idle_timeout: 5s\nhook_timeout: 11s\n", &[], &[]).is_ok());
 }
 
 #[test]
 fn secrets_are_never_shown() {
     let errors = from("api_keys: 'not allowed: blank'\n", &[], &[]).unwrap_err();
     assert!(errors[0].contains("api_keys") && !errors[0].contains("blank"), "{errors:?}");
+    for file in ["hook_url: 'http://user:hush@host/'\n", "hook_secret: 'hush hush'\n"] {
+        let errors = from(file, &[], &[]).unwrap_err();
+        assert!(errors[0].contains("hook_") && !errors[0].contains("hush"), "{errors:?}");
+    }
 }
 
 #[test]

@@ -112,7 +112,11 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         Refusal::Unauthenticated => "Authentication required",
         Refusal::RateLimited => "Rate limit exceeded",
         Refusal::Internal => "Internal error",
-        Refusal::UnknownType | Refusal::ServerFull | Refusal::BroadcastDisabled => return None,
+        Refusal::UnknownType
+        | Refusal::ServerFull
+        | Refusal::BroadcastDisabled
+        | Refusal::Backend
+        | Refusal::BackendFailed => return None,
     })
 }
 

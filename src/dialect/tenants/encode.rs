@@ -140,7 +140,9 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         Refusal::Unauthenticated => "Authentication required",
         Refusal::RateLimited => "Rate limit exceeded",
         Refusal::Internal => "Internal error",
-        Refusal::UnknownType | Refusal::ServerFull => return None,
+        Refusal::UnknownType | Refusal::ServerFull | Refusal::Backend | Refusal::BackendFailed => {
+            return None;
+        }
     })
 }
 

@@ -80,6 +80,12 @@ fn is_secret(name: &str) -> bool {
             | "FANWIRE_JWT_SECRET"
             | "jwt-secret"
             | "jwt_secret"
+            | "FANWIRE_HOOK_SECRET"
+            | "hook-secret"
+            | "hook_secret"
+            | "FANWIRE_HOOK_URL"
+            | "hook-url"
+            | "hook_url"
     )
 }
 

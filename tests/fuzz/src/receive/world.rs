@@ -4,10 +4,9 @@ use super::outside::{Outside, SLOT};
 use super::script::Script;
 use fanwire::base::Pattern;
 use fanwire::config::{Overflow, RoomPolicy, RoomRule};
-use fanwire::dialect::{Dialect, Rooms};
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{Compression, ConnectionId};
+use fanwire::model::ConnectionId;
 use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +50,7 @@ impl World {
         let hub = Arc::new(Hub::new(1, 42, &[rule]));
         let metrics = Arc::new(ShardMetrics::new(&LABELS));
         let config = script.config();
+        let hears_itself = config.deliver_to_sender;
         let echo_bytes = if script.is_echo() { script.limits().message_bytes_max + 50 } else { 0 };
         let outbox_bytes_max = config.limits.outbox_bytes_max + echo_bytes;
         let replies = Arc::new(Mutex::new(Vec::new()));
@@ -80,7 +80,7 @@ impl World {
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
         let mut world = Self { shard, hub, metrics, outside, now, replies, outbox_bytes_max };
         world.hub.admission.admit(None, 0, 0).expect("no limit");
-        let newcomer = Newcomer { echo: script.is_echo(), ..Newcomer::default() };
+        let newcomer = Newcomer { echo: script.is_echo(), hears_itself, ..Newcomer::default() };
         let key = world.shard.open(world.now, newcomer).expect("an empty shard");
         assert_eq!(key.slot, SLOT);
         world.end_tick();
@@ -133,7 +133,9 @@ impl World {
             (2, _) => publish(To::Room("b".to_owned())),
             (3, _) => Request::EvictLargest,
             (4, _) if event & 0x38 == 0 => Request::Drain(Duration::from_secs(1)),
-            (5, Some((to, _))) if event & 0x38 == 0 => Request::Disconnect { to, reason: None, reply: Box::new(|_| {}) },
+            (5, Some((to, _))) if event & 0x38 == 0 => {
+                Request::Disconnect { to, reason: None, reply: Box::new(|_| {}) }
+            }
             (6, _) => Request::Reconfigure(self.shard.config().clone()),
             (_, Some((to, message))) => Request::Send { to, message, reply: Box::new(|_| {}) },
             (_, None) => Request::Slow { limit: 3, reply: Box::new(|slow| assert!(slow.len() <= 1)) },

@@ -1,0 +1,270 @@
+use super::{ANSWER_BYTES_MAX, Question};
+use crate::model::Identity;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Bytes of the backend's words to a client; what is longer is cut.
+pub const REASON_BYTES_MAX: usize = 256;
+
+/// Messages in the answer to one forwarded message.
+pub const MESSAGES_MAX: usize = 64;
+
+/// Bytes of the type of such a message.
+const TYPE_BYTES_MAX: usize = 255;
+
+/// What the backend decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Yes.
+    Allow {
+        /// Who the connection is, where a `connect` was asked about and the answer says so.
+        identity: Option<Identity>,
+    },
+    /// No.
+    Refuse {
+        /// The text for the client: at most [`REASON_BYTES_MAX`] bytes, no control characters.
+        reason: String,
+    },
+}
+
+/// What the backend says to a forwarded message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HookReply {
+    /// For the client that sent it, in this order; at most [`MESSAGES_MAX`].
+    pub messages: Vec<HookMessage>,
+    /// The text of an error, as [`Decision::Refuse`] has it.
+    pub error: Option<String>,
+}
+
+/// A message of the backend to one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookMessage {
+    /// Type name, 1 to 255 bytes.
+    pub event: String,
+    /// Valid JSON.
+    pub data: Option<String>,
+}
+
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The backend decided, or the configuration in its place.
+    Decided(Decision),
+    /// The backend has a notice.
+    Replied(HookReply),
+    /// Neither: a decision is a no, a notice was not delivered.
+    Failed,
+}
+
+/// Gives a question back with what came of it; called once, on any thread, and must not block.
+pub type HookAnswer = Box<dyn FnOnce(Question, Verdict) + Send>;
+
+/// An answer that makes no sense: counts as none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer of the backend makes no sense: {0}")]
+pub struct Garbage(&'static str);
+
+/// Reads the answer to a decision: `{"allow":true}`, or `{"allow":false,"reason":"text"}`. For `connect` a `userId`, a
+/// `tenantId` and `roles` may stand beside `allow`. Fields that are not known are passed over.
+///
+/// # Errors
+/// If it is anything else: nothing but a clear yes is a yes.
+pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
+    if body.len() > ANSWER_BYTES_MAX {
+        return Err(Garbage("it is too large"));
+    }
+    let body: DecisionBody =
+        serde_json::from_slice(body).map_err(|_| Garbage("no JSON object with a boolean `allow`"))?;
+    if !body.allow {
+        let reason = body.reason.as_deref().map(printable).filter(|reason| !reason.is_empty());
+        return Ok(Decision::Refuse {
+            reason: reason.unwrap_or_else(|| "refused by the backend".to_owned()),
+        });
+    }
+    let name = |value: Option<Name>| match value.map(Name::into_text) {
+        Some(name) if !Identity::is_name(&name) => {
+            Err(Garbage("a name that is empty, too long or not printable"))
+        }
+        name => Ok(name.map(String::into_boxed_str)),
+    };
+    let roles = body.roles.unwrap_or_default();
+    if roles.len() > Identity::ROLES_MAX {
+        return Err(Garbage("too many roles"));
+    }
+    if !roles.iter().all(|role| Identity::is_name(role)) {
+        return Err(Garbage("a role that is empty, too long or not printable"));
+    }
+    let identity = Identity {
+        user: name(body.user_id)?,
+        tenant: name(body.tenant_id)?,
+        roles: roles.into_iter().map(String::into_boxed_str).collect(),
+        expires_unix_s: None,
+    };
+    Ok(Decision::Allow { identity: (identity != Identity::default()).then_some(identity) })
+}
+
+/// Reads the answer to a forwarded message: nothing, or `{"messages":[{"type":"name","data":...}],"error":"text"}`, of
+/// which both may be missing.
+///
+/// # Errors
+/// If it is anything else.
+pub fn read_reply(body: &[u8]) -> Result<HookReply, Garbage> {
+    if body.len() > ANSWER_BYTES_MAX {
+        return Err(Garbage("it is too large"));
+    }
+    if body.trim_ascii().is_empty() {
+        return Ok(HookReply::default());
+    }
+    let body: ReplyBody<'_> =
+        serde_json::from_slice(body).map_err(|_| Garbage("no JSON object of messages"))?;
+    let messages = body.messages.unwrap_or_default();
+    if messages.len() > MESSAGES_MAX {
+        return Err(Garbage("too many messages"));
+    }
+    if messages.iter().any(|message| message.event.is_empty() || message.event.len() > TYPE_BYTES_MAX) {
+        return Err(Garbage("a type that is empty or too long"));
+    }
+    let messages = messages.into_iter().map(|message| HookMessage {
+        event: message.event,
+        data: message.data.map(|data| data.get().to_owned()),
+    });
+    Ok(HookReply { messages: messages.collect(), error: body.error.as_deref().map(printable) })
+}
+
+#[derive(Deserialize)]
+struct DecisionBody {
+    allow: bool,
+    reason: Option<String>,
+    #[serde(rename = "userId")]
+    user_id: Option<Name>,
+    #[serde(rename = "tenantId")]
+    tenant_id: Option<Name>,
+    roles: Option<Vec<String>>,
+}
+
+/// Many databases count their users.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Number(i64),
+}
+
+impl Name {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ReplyBody<'a> {
+    #[serde(borrow)]
+    messages: Option<Vec<ReplyMessage<'a>>>,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ReplyMessage<'a> {
+    #[serde(rename = "type")]
+    event: String,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// The text without control characters, cut at [`REASON_BYTES_MAX`].
+fn printable(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(REASON_BYTES_MAX)];
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuse(reason: &str) -> Result<Decision, Garbage> {
+        Ok(Decision::Refuse { reason: reason.to_owned() })
+    }
+
+    #[test]
+    fn a_decision_is_a_clear_yes_or_no() {
+        let yes = Ok(Decision::Allow { identity: None });
+        assert_eq!(read_decision(br#"{"allow":true}"#), yes);
+        assert_eq!(read_decision(br#" {"more":[1],"allow":true,"reason":null} "#), yes);
+        assert_eq!(read_decision(br#"{"allow":false,"reason":"not today"}"#), refuse("not today"));
+        assert_eq!(read_decision(br#"{"allow":false}"#), refuse("refused by the backend"));
+        assert_eq!(
+            read_decision(br#"{"allow":false,"reason":"\u0000\n"}"#),
+            refuse("refused by the backend")
+        );
+        let long = format!(r#"{{"allow":false,"reason":"{}"}}"#, "é".repeat(200));
+        assert_eq!(read_decision(long.as_bytes()), refuse(&"é".repeat(128)));
+        for garbage in [
+            &b""[..],
+            b"OK",
+            b"true",
+            b"null",
+            b"[]",
+            b"{}",
+            b"<html>",
+            br#"{"allow":1}"#,
+            br#"{"allow":"true"}"#,
+            br#"{"allow":null}"#,
+            br#"{"allow":true"#,
+            br#"{"allow":true}{"allow":true}"#,
+            br#"{"allow":true,"allow":false}"#,
+            br#"{"allow":false,"reason":7}"#,
+            b"{\"allow\":true,\"reason\":\"\xff\"}",
+        ] {
+            assert!(read_decision(garbage).is_err(), "{}", String::from_utf8_lossy(garbage));
+        }
+        let deep = [b"{\"allow\":true,\"x\":".as_slice(), &[b'['; 60_000]].concat();
+        assert!(read_decision(&deep).is_err());
+        let large = [br#"{"allow":true}"#.as_slice(), &vec![b' '; ANSWER_BYTES_MAX]].concat();
+        assert!(read_decision(&large).is_err());
+    }
+
+    #[test]
+    fn a_yes_may_say_who_it_is() {
+        let said = read_decision(br#"{"allow":true,"userId":"ann","tenantId":7,"roles":["admin","dev"]}"#);
+        let Ok(Decision::Allow { identity: Some(identity) }) = said else { panic!("{said:?}") };
+        assert_eq!((identity.user.as_deref(), identity.tenant.as_deref()), (Some("ann"), Some("7")));
+        assert!(identity.has_role("admin") && identity.has_role("dev") && identity.expires_unix_s.is_none());
+        let long = format!(r#"{{"allow":true,"userId":"{}"}}"#, "u".repeat(129));
+        let many = format!(r#"{{"allow":true,"roles":[{}]}}"#, vec![r#""r""#; 33].join(","));
+        for garbage in [
+            r#"{"allow":true,"userId":""}"#,
+            r#"{"allow":true,"userId":1.5}"#,
+            r#"{"allow":true,"userId":["a"]}"#,
+            r#"{"allow":true,"userId":"a\u0000"}"#,
+            r#"{"allow":true,"tenantId":{}}"#,
+            r#"{"allow":true,"roles":"admin"}"#,
+            r#"{"allow":true,"roles":[1]}"#,
+            r#"{"allow":true,"roles":[""]}"#,
+            &long,
+            &many,
+        ] {
+            assert!(read_decision(garbage.as_bytes()).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_reply_is_nothing_or_messages() {
+        assert_eq!(read_reply(b""), Ok(HookReply::default()));
+        assert_eq!(read_reply(b" \n"), Ok(HookReply::default()));
+        assert_eq!(read_reply(b"{}"), Ok(HookReply::default()));
+        let reply = read_reply(br#"{"messages":[{"type":"a","data":{"n": 1}},{"type":"b"}],"error":"x\ny"}"#)
+            .unwrap();
+        assert_eq!(reply.error.as_deref(), Some("xy"));
+        assert_eq!(reply.messages[0], HookMessage { event: "a".into(), data: Some(r#"{"n": 1}"#.into()) });
+        assert_eq!(reply.messages[1], HookMessage { event: "b".into(), data: None });
+        let many = format!(r#"{{"messages":[{}]}}"#, vec![r#"{"type":"a"}"#; MESSAGES_MAX + 1].join(","));
+        for garbage in
+            ["OK", "[]", r#"{"messages":{}}"#, r#"{"messages":[{}]}"#, r#"{"messages":[{"type":""}]}"#, &many]
+        {
+            assert!(read_reply(garbage.as_bytes()).is_err(), "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The backend's say in who may connect.
+
+use super::super::reply::{full_reply, text_reply};
+use super::super::upgrade::{Asked, Candidate, Refused101};
+use super::Hook;
+use crate::api::hook::{Decision, Question, Subject, Verdict, What};
+use crate::metrics::HandshakeFailure;
+use crate::model::{Identity, Refusal};
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Asks the backend about a candidate, and who that is. Whom it does not name stays who it was.
+///
+/// # Errors
+/// That it says no, or cannot be asked.
+pub(in super::super) async fn ask(
+    hook: &Hook,
+    path_prefix: &str,
+    asked: &Asked<'_>,
+    candidate: &mut Candidate,
+) -> Result<(), Box<Refused101>> {
+    let newcomer = &mut candidate.newcomer;
+    if newcomer.turned_away.is_some() {
+        return Ok(());
+    }
+    let subject = Subject {
+        connection: None,
+        identity: newcomer.identity.clone(),
+        ip: newcomer.peer.map(|peer| peer.ip()),
+        dialect: newcomer.dialect.name(),
+    };
+    let path = asked.target.path();
+    let what = What::Connect {
+        path: path.strip_prefix(path_prefix).unwrap_or(path).to_owned(),
+        query: asked.target.query().map(str::to_owned),
+        headers: shown(&hook.settings().headers, asked.headers),
+    };
+    let (sender, receiver) = oneshot::channel();
+    // A client that does not wait for the answer is no fault.
+    hook.ask(Question { subject, what }, Box::new(move |_, verdict| drop(sender.send(verdict))));
+    let (failure, reply) = match receiver.await {
+        Ok(Verdict::Decided(Decision::Allow { identity: named })) => {
+            if let Some(named) = named {
+                // Who says more of a client does not make its token last longer.
+                let expires_unix_s = newcomer.identity.as_ref().and_then(|known| known.expires_unix_s);
+                newcomer.identity = Some(Arc::new(Identity { expires_unix_s, ..named }));
+            }
+            return Ok(());
+        }
+        Ok(Verdict::Decided(Decision::Refuse { reason })) => {
+            (HandshakeFailure::Backend, text_reply(StatusCode::FORBIDDEN, reason))
+        }
+        Ok(Verdict::Replied(_) | Verdict::Failed) | Err(_) => {
+            (HandshakeFailure::BackendFailed, full_reply(Refusal::BackendFailed.text()))
+        }
+    };
+    Err(Box::new(Refused101 { failure, token: None, reply }))
+}
+
+/// The fields of a head that the backend sees, as far as they are text.
+fn shown(names: &[String], headers: &HeaderMap) -> Vec<(String, String)> {
+    let of_name = |name: &String| {
+        let values = headers.get_all(name.as_str()).iter().filter_map(|value| value.to_str().ok());
+        values.map(|value| (name.clone(), value.to_owned())).collect::<Vec<_>>()
+    };
+    names.iter().flat_map(of_name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::{COOKIE, HeaderValue, ORIGIN};
+
+    #[test]
+    fn only_the_configured_fields_are_shown() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        headers.append(ORIGIN, HeaderValue::from_static("http://a"));
+        headers.append("x", HeaderValue::from_bytes(b"\xff").unwrap());
+        let names = ["cookie", "x", "authorization"].map(str::to_owned);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(shown(&names, &headers), [pair("cookie", "a=1"), pair("cookie", "b=2")]);
+    }
+}

@@ -1,0 +1,225 @@
+//! What the backend has a say in. A command that it decides is put aside: its connection is not read while the
+//! question is out, so that the order of its messages is kept and each connection has one such command at the most.
+//! The command travels with the question and comes back with the verdict; the shard keeps nothing of it.
+
+use super::access::Denial;
+use super::commands::Asked;
+use super::mail::{Mail, Request};
+use super::{Now, Reading, Shard, Sockets};
+use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Verdict, What};
+use crate::config::{Action, HookEvent, HookEvents};
+use crate::model::{Answer, CloseReason, Command, ConnectionId, ORIGINAL_BYTES_MAX, Position, Refusal};
+use std::fmt;
+use std::sync::Arc;
+
+/// Messages of one connection that may be on their way to the backend: a client that sends more has to wait, so that
+/// one alone does not fill the queue of all.
+const FORWARDED_MAX: u8 = 16;
+
+/// How questions get to the backend: set by the node. Must not block; answers on any thread.
+pub type AskBackend = Arc<dyn Fn(Question, HookAnswer) + Send + Sync>;
+
+/// The backend, as the shards know it.
+#[derive(Clone)]
+pub struct Backend {
+    /// What it wants to hear of.
+    pub events: HookEvents,
+    /// The way there.
+    pub ask: AskBackend,
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+/// What came of a question of this shard.
+#[derive(Debug)]
+pub struct Decided {
+    to: ConnectionId,
+    question: Question,
+    verdict: Verdict,
+    recover: Option<Position>,
+    /// The message as it came, as much of it as an error shows.
+    text: String,
+    id: Option<String>,
+}
+
+impl Shard {
+    /// Asks the backend about a command, if that wants to be asked. `false`: it is to be carried out at once.
+    ///
+    /// What would be refused anyway is not asked about.
+    #[cold]
+    pub(super) fn put_aside(&mut self, now: Now, slot: u32, text: &str, command: &Command<'_>) -> bool {
+        let Some(events) = self.handlers.backend().map(|backend| backend.events) else { return false };
+        let owned = |text: &str| text.to_owned();
+        let (what, recover, id) = match command {
+            Command::Subscribe { room, recover, id }
+                if events.has(HookEvent::Join)
+                    && self.membership(slot, room).is_none()
+                    && self.allowed(slot, room, Action::Subscribe).is_ok() =>
+            {
+                (What::Join { room: owned(room) }, *recover, *id)
+            }
+            Command::Publish { room, event, data, id }
+                if events.has(HookEvent::Publish)
+                    && self.membership(slot, room).is_some()
+                    && self.allowed(slot, room, Action::Publish).is_ok() =>
+            {
+                let (room, event, data) = (Some(owned(room)), owned(event), data.map(owned));
+                (What::Publish { room, event, data }, None, *id)
+            }
+            Command::Broadcast { event, data, id }
+                if events.has(HookEvent::Publish) && self.config.client_broadcast =>
+            {
+                (What::Publish { room: None, event: owned(event), data: data.map(owned) }, None, *id)
+            }
+            Command::Custom { event, data, id }
+                if events.has(HookEvent::Message)
+                    && !self.has_handler(slot, event)
+                    && self.act_of(slot, event).is_none() =>
+            {
+                self.forward(now, Asked { slot, text, id: *id }, event, *data);
+                return true;
+            }
+            _ => return false,
+        };
+        self.ask(Asked { slot, text, id }, what, recover);
+        self.hold_for_verdict(slot);
+        true
+    }
+
+    /// Hands a message to the embedding program or to the backend, or says that nobody knows it.
+    pub(super) fn hand_over(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+        if !self.has_handler(asked.slot, event) && self.is_heard(asked.slot, event) {
+            self.forward(now, asked, event, data);
+        } else {
+            self.custom(now, asked, event, data);
+        }
+    }
+
+    /// Whether the embedding program or the backend takes messages of a type.
+    pub(super) fn is_heard(&self, slot: u32, event: &str) -> bool {
+        let backend = || self.handlers.backend().is_some_and(|it| it.events.has(HookEvent::Message));
+        self.has_handler(slot, event) || backend()
+    }
+
+    /// Hands a message to the backend that nobody here knows.
+    fn forward(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+        let slot = asked.slot;
+        let rooms = self.rooms_of(slot);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        if conn.forwarded >= FORWARDED_MAX {
+            return self.refuse(now, asked, Refusal::RateLimited);
+        }
+        conn.forwarded += 1;
+        let (event, data) = (event.to_owned(), data.map(str::to_owned));
+        self.ask(asked, What::Message { event, data, rooms }, None);
+    }
+
+    fn ask(&mut self, asked: Asked<'_>, what: What, recover: Option<Position>) {
+        let Asked { slot, text, id } = asked;
+        let Some((to, subject)) = self.conns.at(slot).map(|conn| (conn.id, conn.subject())) else { return };
+        let Some(backend) = self.handlers.backend() else { return };
+        let (post, index, id) = (self.post.clone(), self.index, id.map(str::to_owned));
+        let text = text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)].to_owned();
+        let answer: HookAnswer = Box::new(move |question, verdict| {
+            let decided = Decided { to, question, verdict, recover, text, id };
+            post(index, Mail::Request(Request::Decided(Box::new(decided))));
+        });
+        (backend.ask)(Question { subject, what }, answer);
+    }
+
+    fn has_handler(&self, slot: u32, event: &str) -> bool {
+        self.conns.at(slot).is_some_and(|conn| self.handlers.get(event, conn.admin).is_some())
+    }
+
+    /// Tells the backend that a connection has ended.
+    #[cold]
+    pub(super) fn tell_end(&self, subject: Subject, reason: CloseReason) {
+        if let Some(backend) = self.handlers.backend().filter(|b| b.events.has(HookEvent::Disconnect)) {
+            let what = What::Disconnect { reason: reason.label() };
+            (backend.ask)(Question { subject, what }, Box::new(|_, _| {}));
+        }
+    }
+
+    /// Tells the backend of the connections that are left when the shard ends: nothing else will.
+    pub fn tell_ends(&self) {
+        for (_, conn) in self.conns.iter().filter(|(_, conn)| !conn.echo) {
+            self.tell_end(conn.subject(), conn.closing().unwrap_or(CloseReason::ShuttingDown));
+        }
+    }
+
+    fn rooms_of(&self, slot: u32) -> Vec<String> {
+        let memberships = self.conns.at(slot).into_iter().flat_map(|conn| &conn.memberships);
+        let rooms = memberships.take(ROOMS_MAX).filter_map(|membership| self.rooms.get(membership.room));
+        rooms.map(|room| room.shared.name.to_string()).collect()
+    }
+
+    /// What the backend was asked about is carried out, or refused; then its connection is read again.
+    pub(super) fn decided(&mut self, now: Now, decided: Decided, sockets: &mut impl Sockets) {
+        let Decided { to, question, verdict, recover, text, id } = decided;
+        let slot = to.locator(self.hub.connection_key).slot;
+        // Closing ones too: their close frame is still to be read.
+        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.id == to) else { return };
+        let is_open = conn.is_open();
+        if question.what.event() == HookEvent::Message {
+            conn.forwarded = conn.forwarded.saturating_sub(1);
+        } else {
+            self.release_from_verdict(slot);
+        }
+        if !is_open {
+            return;
+        }
+        let asked = Asked { slot, text: &text, id: id.as_deref() };
+        match verdict {
+            Verdict::Decided(Decision::Allow { .. }) => self.carry_out(now, asked, question.what, recover),
+            Verdict::Decided(Decision::Refuse { reason }) => {
+                self.deny(now, asked, Denial { refusal: Refusal::Backend, text: Some(reason.into()) });
+            }
+            Verdict::Replied(reply) => {
+                for message in &reply.messages {
+                    let (event, data) = (message.event.as_str(), message.data.as_deref());
+                    self.answer(now, slot, &Answer::Event { event, data, id: asked.id });
+                }
+                if let Some(text) = reply.error {
+                    self.deny(now, asked, Denial { refusal: Refusal::Backend, text: Some(text.into()) });
+                }
+            }
+            Verdict::Failed => self.refuse(now, asked, Refusal::BackendFailed),
+        }
+        self.evict_doomed(now, sockets);
+    }
+
+    fn carry_out(&mut self, now: Now, asked: Asked<'_>, what: What, recover: Option<Position>) {
+        let Asked { slot, text, id } = asked;
+        let command = match &what {
+            What::Join { room } => Command::Subscribe { room: room.into(), recover, id },
+            What::Publish { room: Some(room), event, data } => {
+                Command::Publish { room: room.into(), event: event.into(), data: data.as_deref(), id }
+            }
+            What::Publish { room: None, event, data } => {
+                Command::Broadcast { event: event.into(), data: data.as_deref(), id }
+            }
+            What::Connect { .. } | What::Disconnect { .. } | What::Message { .. } => return,
+        };
+        self.allowed_command(now, slot, text, command);
+    }
+
+    fn hold_for_verdict(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.at_mut(slot) {
+            conn.reading = Reading::Held;
+            self.turn.holds_now();
+        }
+    }
+
+    fn release_from_verdict(&mut self, slot: u32) {
+        if let Some(key) = self.conns.key(slot)
+            && let Some(conn) = self.conns.at_mut(slot)
+        {
+            conn.reading = Reading::Paused;
+            self.turn.release(key);
+        }
+    }
+}
