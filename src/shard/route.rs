@@ -111,7 +111,7 @@ impl Shard {
         let position = history.position();
         // What waits of the room comes before what is newer.
         let kind = member.map(|_| Kind::After(shared.id));
-        let found = match snapshot.what {
+        match snapshot.what {
             Past::Last => {
                 let last = history.last().into_iter();
                 let all = Space { bytes: usize::MAX, frames: usize::MAX };
@@ -145,8 +145,7 @@ impl Shard {
                 self.tell_past(now, slot, snapshot, &values, id, kind);
                 true
             }
-        };
-        found
+        }
     }
 
     /// What is on its way to a member that has been told all up to an offset is not for it any more.
