@@ -15,7 +15,7 @@ pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
 pub use iso8601::iso8601;
 pub use json::json_depth_within;
-pub use json_scan::{JsonSlice, json_scan};
+pub use json_scan::{JsonSlice, json_scan, json_scan_each};
 #[cfg(all(feature = "mutations", debug_assertions))]
 pub use mutation::mutate;
 #[doc(hidden)]

@@ -226,29 +226,30 @@ impl Scraped {
         gauge("fanwire_history_bytes", "Bytes of the histories of all rooms", history_bytes as f64)?;
         gauge("fanwire_history_rooms", "Rooms with a history", history_rooms as f64)?;
         gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
-        encoder
-            .encode_descriptor(
+        let counters = [
+            (
                 "fanwire_history_evictions",
                 "Histories emptied because the node's bound was spent",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.history_evictions, None)?;
-        encoder
-            .encode_descriptor(
+                self.scrape.history_evictions,
+            ),
+            (
                 "fanwire_log_lines_lost",
                 "Lines of the log that could not be written",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.log_lines_lost, None)?;
-        let mut counter = |name: &str, help: &str, value: u64| {
+                self.scrape.log_lines_lost,
+            ),
+            (
+                "fanwire_idempotency_evictions",
+                "Answers kept for Idempotency-Key that went before their time",
+                self.scrape.idempotency_evictions,
+            ),
+            ("fanwire_jwks_fetches", "Fetches of the keys of tokens", self.scrape.jwks_fetches),
+            ("fanwire_jwks_fetch_failures", "Those that failed", self.scrape.jwks_fetch_failures),
+        ];
+        for (name, help, value) in counters {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_counter::<NoLabelSet, _, u64>(&value, None)
-        };
-        counter("fanwire_jwks_fetches", "Fetches of the keys of tokens", self.scrape.jwks_fetches)?;
-        counter("fanwire_jwks_fetch_failures", "Those that failed", self.scrape.jwks_fetch_failures)?;
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
         encoder
             .encode_descriptor(
                 "websocket_errors",

@@ -86,7 +86,7 @@ impl Shard {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
-        if self.handlers.backend().is_some() && self.put_aside(now, slot, text, &command) {
+        if self.handlers.backend().is_some() && self.put_aside(slot, text, &command) {
             return;
         }
         self.allowed_command(now, slot, text, command);
@@ -273,7 +273,10 @@ impl Shard {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
-            return self.refuse(now, asked, Refusal::UnknownType);
+            if !self.tell_backend(now, asked, event, data) {
+                self.refuse(now, asked, Refusal::UnknownType);
+            }
+            return;
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {

@@ -41,7 +41,7 @@ impl Shard {
         except: Option<u32>,
     ) -> Option<Published> {
         if let Some(log) = &room.log {
-            return self.publish_ordered(now, room, log, publication, except);
+            return self.publish_ordered(now, room, log, publication, except, None);
         }
         self.metrics.publications.add(1);
         let loss = self.hub.loss(&room.policy, publication.data);

@@ -27,6 +27,7 @@
 mod about;
 mod access;
 mod agents;
+mod audience;
 mod backlog;
 mod budget;
 mod commands;
@@ -50,7 +51,11 @@ mod receive;
 mod recovery;
 mod requests;
 mod route;
+mod select;
+#[cfg(test)]
+mod select_tests;
 mod sockets;
+mod tally;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -65,8 +70,9 @@ pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use hook::{AskBackend, Backend, Decided};
 #[doc(hidden)]
 pub use inspect::Inspection;
-pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
+pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 pub use sockets::{Sent, Sockets};
+pub use tally::Tally;
 pub use terms::Route;
 pub use turn::Reading;
 #[doc(hidden)]
@@ -231,6 +237,7 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    audiences: audience::Audiences,
     /// By what tokens are checked.
     tokens: Arc<TokenDesk>,
     gate: access::Gate,
@@ -286,6 +293,7 @@ impl Shard {
             encoder: Encoder::default(),
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
+            audiences: Default::default(),
             tokens: Arc::default(),
             agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
@@ -339,7 +347,7 @@ impl Shard {
             peer,
             dialect,
             compression,
-            identity,
+            identity: None,
             agent: self.agents.take(agent.as_deref()),
             opened_ds: now.ds(),
             echo,
@@ -375,6 +383,9 @@ impl Shard {
             self.hub.encodings.add(encoding);
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
+        if turned_away.is_none() && identity.is_some() {
+            self.set_identity(slot, identity);
+        }
         if health && turned_away.is_none() {
             self.tell_health(now, slot);
         } else if turned_away.is_none() {
@@ -431,7 +442,7 @@ impl Shard {
         tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
     }
 
-    /// Takes a connection out of all its rooms.
+    /// Takes a connection out of all its rooms and audiences.
     fn leave_all(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let encoding = conn.encoding();
@@ -440,6 +451,7 @@ impl Shard {
         for membership in memberships {
             self.leave_room(encoding, membership);
         }
+        self.leave_audiences(slot);
     }
 
     fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {

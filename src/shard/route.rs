@@ -244,7 +244,7 @@ impl Shard {
             parameters.collect::<Vec<_>>().join(","),
             asked.text
         );
-        self.hand_over(now, asked, event, Some(&data));
+        self.custom(now, asked, event, Some(&data));
     }
 
     /// A template with the path's parameters, the user and the tenant of a connection, and what fields a message has.

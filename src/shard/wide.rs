@@ -17,8 +17,9 @@
 mod walk;
 
 use super::fanout::{Delivery, NOBODY};
-use super::mail::{Ordered, OrderedFrames, Target};
+use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
 use super::palette::EMPTY;
+use super::select::Filter;
 use super::{BLOCKED, Shard};
 use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
@@ -137,13 +138,27 @@ impl Shard {
         let accepted_us = self.palette.entry_accepted_us(entry);
         let bytes = self.palette.frame(entry).into();
         let content = Content::Frame { bytes, encodings, accepted_us, loss };
-        self.put_item(target, Item { content, except });
+        self.put_item(target, Item { content, except, filter: None });
     }
 
     /// Puts a publication of a room that remembers into the room's line.
     pub(super) fn put_wide_ordered(&mut self, target: Target, ordered: &Ordered) {
         let content = Content::Ordered(ordered.frames.clone());
-        self.put_item(target, Item { content, except: ordered.except });
+        let filter = ordered.frames.filter.clone();
+        self.put_item(target, Item { content, except: ordered.except, filter });
+    }
+
+    /// Puts a frame that is for a part of a target into its line.
+    pub(super) fn put_wide_selected(
+        &mut self,
+        target: Target,
+        encodings: u32,
+        frame: &[u8],
+        frames: &SelectedFrames,
+    ) {
+        let SelectedFrames { accepted_us, loss, ref filter, .. } = *frames;
+        let content = Content::Frame { bytes: frame.into(), encodings, accepted_us, loss };
+        self.put_item(target, Item { content, except: NOBODY, filter: Some(filter.clone()) });
     }
 
     fn put_item(&mut self, target: Target, item: Item) {
@@ -222,7 +237,7 @@ impl Shard {
 
     /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do one frame
     /// after the other. Members that are owed the same before are owed the same after.
-    fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
+    pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
         let Self { pending, dirty, palette, wide, .. } = self;
         let excepts = frames.iter().map(|(_, except, _)| *except);
         let excepts: Vec<u32> = excepts.filter(|it| *it != NOBODY).collect();
@@ -259,6 +274,8 @@ impl Shard {
         let mut walk = Walk::default();
         // Members who know of the first publication already are left out, so it goes alone.
         let (mut ahead_of, mut reached) = (None, None);
+        // What is for a part of them goes alone as well.
+        let mut filter: Option<Arc<Filter>> = None;
         while let Some(next) = line.waiting.front() {
             let (len, offset) = (next.content.len(), next.content.offset());
             // Nor may those members miss what is not in the room's order.
@@ -268,11 +285,15 @@ impl Shard {
                 }
                 Target::All => false,
             };
-            let alone = ahead_of.is_some() || has_ahead(line.target) && !mutated(Mutation::WalkWithoutAhead);
+            let alone = ahead_of.is_some()
+                || has_ahead(line.target) && !mutated(Mutation::WalkWithoutAhead)
+                || filter.is_some()
+                || next.filter.is_some();
             if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || alone) {
                 break;
             }
-            let Some(Item { content, except }) = line.waiting.pop_front() else { break };
+            let Some(Item { content, except, filter: own }) = line.waiting.pop_front() else { break };
+            filter = own;
             self.hub.waiting.fetch_sub(len, Ordering::Relaxed);
             if let Some(room) = &line.room {
                 room.waiting.fetch_sub(len, Ordering::Relaxed);
@@ -295,7 +316,7 @@ impl Shard {
                     }
                     reached = Some(offset);
                     let OrderedFrames { accepted_us, loss, .. } = *frames;
-                    for &(encodings, ref bytes) in &frames.by_encoding {
+                    for (encodings, bytes) in frames.by_encoding.iter() {
                         let ordered = true;
                         walk.add(bytes, Frame { range: 0..0, encodings, except, accepted_us, loss, ordered });
                     }
@@ -306,6 +327,19 @@ impl Shard {
         let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| encodings & bit != 0);
         for bit in bits {
             let mut slots = Slots { words: vec![0; self.pending.len() / 64 + 1], next: 0 };
+            if let Some(filter) = &filter {
+                let room = match line.target {
+                    Target::Room { local, .. } => self.rooms.get(local),
+                    Target::All => None,
+                };
+                for slot in self.selected(line.target, bit, filter) {
+                    if ahead_of.is_none_or(|at| room.is_some_and(|room| !room.is_ahead(slot, at))) {
+                        slots.insert(slot);
+                    }
+                }
+                walk.groups.push((bit, slots));
+                continue;
+            }
             match line.target {
                 Target::Room { local, id } => {
                     let room = self.rooms.get(local).filter(|room| room.shared.id == id);

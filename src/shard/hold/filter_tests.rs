@@ -1,6 +1,7 @@
 //! Filters: who hears what, and how often that is found out.
 
-use super::world::World;
+use super::world_tests::World;
+use crate::model::{Draft, Selector};
 use crate::shard::{Newcomer, Request};
 use serde_json::{Value, json};
 
@@ -142,8 +143,8 @@ fn notices_and_what_goes_to_everybody_pass() {
     let notice = &world.texts(slot)[0];
     assert_eq!(notice["type"], "presence_change");
     let now = world.now();
-    world.shard.outside_publish(now, &crate::shard::To::All, "message", Some("\"all\""));
-    world.shard.outside_publish(now, &crate::shard::To::All, "message", Some("\"of you\""));
+    world.shard.outside_publish(now, &Selector::all(), &Draft::new("message", Some("\"all\"")));
+    world.shard.outside_publish(now, &Selector::all(), &Draft::new("message", Some("\"of you\"")));
     world.pass(200);
     assert_eq!(world.data(slot), [json!("all"), json!("of you")]);
 }

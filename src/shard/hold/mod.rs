@@ -18,7 +18,8 @@ use super::mail::Target;
 use super::overflow::gap;
 use super::palette::{EMPTY, Tag};
 use super::{BLOCKED, Now, Shard, Sockets};
-use crate::hub::Loss;
+use crate::hub::{Loss, Room};
+use crate::model::Audience;
 
 /// Held connections that one turn drains at the most because their time has come.
 const DRAINED_MAX: usize = 1024;
@@ -79,7 +80,9 @@ impl Shard {
             return Held::Plain;
         };
         let (filter, paced, dialect) = (terms.filter, terms.interval_ms != 0, conn.dialect);
-        if loss == Loss::Notice {
+        // What is sent to a user or a tenant is not of the kind of which only the newest counts.
+        let of_audience = |room: &Room| Audience::is_name(room.shared.name.as_str());
+        if loss == Loss::Notice || self.rooms.get(local).is_some_and(of_audience) {
             return Held::Plain;
         }
         if let Some(filter) = filter
@@ -166,4 +169,4 @@ mod route_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod world;
+mod world_tests;

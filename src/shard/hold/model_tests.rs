@@ -1,7 +1,7 @@
 //! What held connections hear compared with what one hears that is not: all of it, or the newest of it, in order,
 //! whatever the sockets take and whatever else they ask.
 
-use super::world::{Heard, World};
+use super::world_tests::{Heard, World};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! Route endpoints: snapshots, and what their messages do.
 
-use super::world::World;
+use super::world_tests::World;
 use serde_json::{Value, json};
 
 #[test]

@@ -1,6 +1,6 @@
 //! Held connections, by what they hear and when.
 
-use super::world::{Heard, World};
+use super::world_tests::{Heard, World};
 use crate::config::Config;
 use crate::model::{CloseReason, DropReason};
 use crate::shard::{Newcomer, Request};

@@ -4,6 +4,7 @@ use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
 use crate::shard::mail::{OrderedFrames, Target};
 use crate::shard::palette::{Kind, Palette, Tag};
+use crate::shard::select::Filter;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Line {
 pub struct Item {
     pub content: Content,
     pub except: u32,
+    /// Who of the members it is for, if not for all.
+    pub filter: Option<Arc<Filter>>,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Content {
     pub fn len(&self) -> usize {
         match self {
             Self::Frame { bytes, .. } => bytes.len(),
-            Self::Ordered(frames) => frames.by_encoding.iter().map(|(_, frame)| frame.len()).sum(),
+            Self::Ordered(frames) => frames.by_encoding.len_bytes(),
         }
     }
 

@@ -4,10 +4,10 @@ use crate::base::Pattern;
 use crate::config::{Config, HistoryLimits, Overflow, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::{CloseReason, Compression, DialectId};
+use crate::model::{CloseReason, Compression, DialectId, Draft, Selector};
 use crate::shard::backlog::{frame_len, payload};
 use crate::shard::{
-    CustomRequest, Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Route, Sent, Shard, Sockets, To,
+    CustomRequest, Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Route, Sent, Shard, Sockets,
 };
 use crate::wire::Inflater;
 use serde_json::{Value, json};
@@ -199,7 +199,7 @@ impl World {
 
     pub fn publish(&mut self, room: &str, data: &Value) {
         let data = data.to_string();
-        self.shard.outside_publish(self.now(), &To::Room(room.to_owned()), "message", Some(&data));
+        self.shard.outside_publish(self.now(), &Selector::room(room), &Draft::new("message", Some(&data)));
     }
 
     pub fn request(&mut self, request: Request) {
