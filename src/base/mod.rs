@@ -7,6 +7,7 @@ mod json;
 mod json_scan;
 mod mutation;
 mod pattern;
+mod shared_gcra;
 mod slab;
 mod wheel;
 
@@ -20,5 +21,6 @@ pub use mutation::mutate;
 #[doc(hidden)]
 pub use mutation::{Mutation, mutated};
 pub use pattern::{Pattern, PatternError, Segment};
+pub use shared_gcra::SharedGcra;
 pub use slab::{Key, Slab};
 pub use wheel::Wheel;

@@ -124,7 +124,9 @@ proptest! {
             Refusal::InvalidJson, Refusal::TooDeep, Refusal::UnknownType, Refusal::RoomRequired, Refusal::RoomInvalid,
             Refusal::NotSubscribed, Refusal::RoomFull, Refusal::ServerFull, Refusal::TooManyRooms,
             Refusal::RateLimited, Refusal::BroadcastDisabled, Refusal::PresenceDisabled, Refusal::JoinDenied,
-            Refusal::Denied, Refusal::Unauthenticated, Refusal::Internal,
+            Refusal::Denied, Refusal::Unauthenticated, Refusal::Internal, Refusal::Backend,
+            Refusal::BackendFailed, Refusal::UserFull, Refusal::TenantFull, Refusal::TooManyRoomsOfUser,
+            Refusal::TooManyRoomsOfTenant, Refusal::UserRateLimited, Refusal::TenantRateLimited,
         ];
         let original = Some(&original[..original.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
         let client_id = ConnectionId::parse(UUID).unwrap();

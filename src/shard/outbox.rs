@@ -166,7 +166,7 @@ impl Shard {
             }
             let kept = backlog.bytes();
             self.metrics.drops.add(drop.index(), u64::from(dropped));
-            self.force_budget(kept);
+            self.force_budget(slot, kept);
             if !closing {
                 self.doom(slot);
             }
@@ -190,7 +190,7 @@ impl Shard {
         let mut lost = false;
         let mut given = 0;
         while written < DRAIN_BYTES {
-            frames_before += self.tell_gap(now, dialect, &mut backlog);
+            frames_before += self.tell_gap(now, slot, dialect, &mut backlog);
             let Some(bytes) = backlog.front() else { break };
             let len = bytes.len();
             match sockets.send(slot, bytes) {
@@ -209,7 +209,7 @@ impl Shard {
                 }
             }
         }
-        self.give_budget(given);
+        self.give_budget(slot, given);
         self.metrics.bytes_out.add(written as u64);
         self.metrics.deliveries.add(u64::from(frames_before - backlog.frames()));
         let empty = backlog.is_empty();
@@ -323,7 +323,7 @@ impl Shard {
         let entry = self.palette.push_answer(|out| wire::write_close(out, code, text));
         if self.pending[slot as usize] == BLOCKED {
             let frame = self.palette.keep(entry);
-            self.force_budget(charge(frame.len()));
+            self.force_budget(slot, charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
                 // Behind all that is left: nothing may come after a close frame.
                 backlog.push(frame, 0);
@@ -345,7 +345,7 @@ impl Shard {
     pub(super) fn cut_backlog(&mut self, slot: u32, reason: DropReason) {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
         let (dropped, bytes) = backlog.cut();
-        self.give_budget(bytes);
+        self.give_budget(slot, bytes);
         let dropped = if mutated(Mutation::ForgetCutFrames) { 0 } else { dropped };
         self.metrics.drops.add(reason.index(), u64::from(dropped));
     }
