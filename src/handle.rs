@@ -1,11 +1,12 @@
 use crate::api::{
-    ConnectionInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessages, RoomRemoved, SlowConsumer, Stats,
-    Which,
+    self, ApiError, ConnectionInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessages, RoomRemoved,
+    SlowConsumer, Stats, Which, Whole,
 };
+use crate::calls::Calls;
 use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{CloseReason, ConnectionId, Identity, RoomName, RoomNameError};
-use crate::shard::{Message, Request, To};
+use crate::model::{CloseReason, ConnectionId, Identity, RoomName, RoomNameError, Selector};
+use crate::shard::{Message, Request};
 use serde::Serialize;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -28,6 +29,15 @@ pub enum HandleError {
     /// The room's name is none.
     #[error(transparent)]
     Room(#[from] RoomNameError),
+    /// A name of a selector is none.
+    #[error("{0}")]
+    Selector(String),
+    /// The object is none that can be delivered as it is.
+    #[error(transparent)]
+    Message(#[from] ApiError),
+    /// There is no such topic of the event bus.
+    #[error("no such topic: {0:.64?}")]
+    Topic(String),
     /// The data cannot be written as JSON.
     #[error("data cannot be written as JSON: {0}")]
     Data(#[from] serde_json::Error),
@@ -56,8 +66,7 @@ impl Handle {
         data: &impl Serialize,
     ) -> Result<Answer<u32>, HandleError> {
         RoomName::check(room)?;
-        let shard = self.spread.hash_one(room) as usize % self.shared.mailboxes.len();
-        Ok(self.publish_to(shard, To::Room(room.to_owned()), event, data)?)
+        self.publish_to(Selector::room(room), event, data)
     }
 
     /// Publishes to every connection of this node. The answer is their number.
@@ -65,19 +74,63 @@ impl Handle {
     /// # Errors
     /// If `data` cannot be written as JSON.
     pub fn broadcast(&self, event: &str, data: &impl Serialize) -> Result<Answer<u32>, HandleError> {
-        Ok(self.publish_to(0, To::All, event, data)?)
+        self.publish_to(Selector::all(), event, data)
     }
 
-    fn publish_to(
+    /// Publishes to those of whom all that `to` states holds. The answer is the number of connections of this node
+    /// that it is handed to. Publications of one thread to one selector arrive in the order of the calls.
+    ///
+    /// # Errors
+    /// If a name of the selector is none, `event` is none, or `data` cannot be written as JSON.
+    pub fn publish_to(
         &self,
-        shard: usize,
-        to: To,
+        to: Selector<'_>,
         event: &str,
         data: &impl Serialize,
-    ) -> serde_json::Result<Answer<u32>> {
-        let data = Some(serde_json::to_string(data)?);
-        let event = event.to_owned();
-        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, reply }))
+    ) -> Result<Answer<u32>, HandleError> {
+        let data = serde_json::to_string(data)?;
+        self.ask_to_publish(to, event, Some(data), None)
+    }
+
+    /// Publishes a whole object: members that get objects as they are get this one, the others its `type` as the event
+    /// with its `data`. The answer is as that of [`Handle::publish_to`].
+    ///
+    /// # Errors
+    /// If a name of the selector is none, or `message` cannot be written as JSON or is no object with a text `type`.
+    pub fn publish_whole(
+        &self,
+        to: Selector<'_>,
+        message: &impl Serialize,
+    ) -> Result<Answer<u32>, HandleError> {
+        let text = serde_json::to_string(message)?;
+        let Whole { event, data } = api::parse_whole(&text, u32::MAX)?;
+        let (event, data) = (event.into_owned(), data.map(str::to_owned));
+        self.ask_to_publish(to, &event, data, Some(text))
+    }
+
+    fn ask_to_publish(
+        &self,
+        to: Selector<'_>,
+        event: &str,
+        data: Option<String>,
+        whole: Option<String>,
+    ) -> Result<Answer<u32>, HandleError> {
+        to.check().map_err(HandleError::Selector)?;
+        let shard = match (to.connection, to.is_all()) {
+            (Some(id), _) => self.shared.shard_of(id),
+            (None, true) => 0,
+            (None, false) => {
+                let named = (&to.room, &to.user, &to.tenant);
+                self.spread.hash_one(named) as usize % self.shared.mailboxes.len()
+            }
+        };
+        let (to, event) = (Box::new(to.into_owned()), event.to_owned());
+        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, whole, reply }))
+    }
+
+    /// The calls of the systems that Fanwire stands in for, under their names.
+    pub fn calls(&self) -> Calls<'_> {
+        Calls::new(self)
     }
 
     /// Sends a message to one connection. The answer says whether there is such an open connection.

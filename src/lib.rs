@@ -115,6 +115,7 @@
 pub mod api;
 pub mod auth;
 pub mod base;
+pub mod calls;
 pub mod config;
 pub mod dialect;
 mod handle;

@@ -118,6 +118,7 @@ impl Server {
             clock: Clock::start(),
             tokens: tokens.clone(),
             log,
+            idempotency: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);

@@ -127,7 +127,7 @@ fn what_is_wrong_is_told() {
         (r#"{"type":"disconnect","data":{"connectionId":"x","why":"y"}}"#, "unknown field"),
         (r#"{"type":"list_connections","data":{"cursor":"x"}}"#, "cursor"),
         (r#"{"type":"list_connections","data":[]}"#, "data is not as it should be"),
-        (r#"{"type":"broadcast","data":{"message":{"data":1}}}"#, "missing field"),
+        (r#"{"type":"broadcast","data":{"message":{"data":1}}}"#, "type"),
         (r#"{"type":"get_everything"}"#, "Unknown message type: get_everything"),
     ] {
         admin.send_text(text);

@@ -7,8 +7,8 @@ use source::{code_only, is_word};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Imports run one way: a module imports strictly lower layers and itself, never a sibling. `handle` and `node`
-/// are one part in two files.
+/// Imports run one way: a module imports strictly lower layers and itself, never a sibling. `handle`, `calls`
+/// and `node` are one part in three files.
 const LAYERS: [&[&str]; 7] = [
     &["base"],
     &["model", "wire", "config", "metrics"],
@@ -178,7 +178,7 @@ fn part_of(path: &str) -> (String, usize) {
 }
 
 fn part_name(module: &str) -> String {
-    if module == "handle" { "node" } else { module }.to_owned()
+    if ["handle", "calls"].contains(&module) { "node" } else { module }.to_owned()
 }
 
 fn layer(part: &str) -> Option<usize> {

@@ -51,6 +51,7 @@ fn every_series_stands_for_every_shard() {
         "history_rooms",
         "history_evictions",
         "log_lines_lost",
+        "idempotency_evictions",
         "jwks_fetches",
         "jwks_fetch_failures",
     ];

@@ -55,9 +55,19 @@ impl ApiError {
         Self { allow: Some(allow), ..Self::new(405, "method_not_allowed", text) }
     }
 
+    /// 409: the same is being done just now.
+    pub fn conflict(text: impl Into<String>) -> Self {
+        Self::new(409, "conflict", text)
+    }
+
     /// 413: the body is over the bound of `bytes_max`.
     pub fn too_large(bytes_max: usize) -> Self {
         Self::new(413, "too_large", format!("the body is larger than {bytes_max} bytes"))
+    }
+
+    /// 422: understood, and contradicts what was asked before.
+    pub fn unprocessable(text: impl Into<String>) -> Self {
+        Self::new(422, "unprocessable", text)
     }
 
     /// 503: not now.

@@ -7,11 +7,14 @@ mod connections;
 mod cursor;
 mod error;
 pub mod hook;
+mod idempotency;
 mod query;
 mod route;
 mod types;
 
-pub use body::{PublishRequest, parse_broadcast, parse_publish, parse_room};
+pub use body::{
+    BATCH_MAX, PublishRequest, Whole, parse_batch, parse_broadcast, parse_publish, parse_room, parse_whole,
+};
 pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
 pub use connections::{
     BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, Put, ROOMS_SHOWN_MAX, Status, StatusCounts, Taken,
@@ -19,14 +22,15 @@ pub use connections::{
 };
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
+pub use idempotency::{Claim, Idempotency, Stored, check_key};
 pub use query::percent_decode;
 pub use route::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
     ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
 };
 pub use types::{
-    Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage, RoomMessages,
-    RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
+    RoomMessages, RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,
 };
 
 /// Media type of every answer but the metrics.

@@ -40,6 +40,8 @@ pub enum Route {
     Metrics,
     /// `POST /v1/publish`.
     Publish,
+    /// `POST /v1/publish/batch`.
+    PublishBatch,
     /// `POST /v1/broadcast`.
     Broadcast,
     /// `GET /v1/rooms?prefix=&cursor=&limit=`: rooms in the order of their names.
@@ -165,6 +167,7 @@ impl Route {
             | Self::Cleanup { .. }
             | Self::Status
             | Self::Publish
+            | Self::PublishBatch
             | Self::Broadcast
             | Self::Rooms { .. }
             | Self::Room { .. }
@@ -189,6 +192,9 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
         "/ready" => on(method, READ).map(|()| Route::Ready),
         "/metrics" => on(method, READ).map(|()| Route::Metrics),
         "/v1/publish" => on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::Publish),
+        "/v1/publish/batch" => {
+            on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::PublishBatch)
+        }
         "/v1/broadcast" => on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::Broadcast),
         "/v1/stats" => on(method, READ).and_then(|()| no_params(query)).map(|()| Route::Stats),
         "/v1/slow" => on(method, READ).and_then(|()| slow(query)),
@@ -306,6 +312,7 @@ mod tests {
             ("GET", "/ready", Route::Ready, false),
             ("GET", "/metrics", Route::Metrics, false),
             ("POST", "/v1/publish", Route::Publish, true),
+            ("POST", "/v1/publish/batch", Route::PublishBatch, true),
             ("POST", "/v1/broadcast", Route::Broadcast, true),
             ("GET", "/v1/stats", Route::Stats, true),
             ("GET", "/v1/slow", Route::Slow { limit: SLOW_LIMIT_DEFAULT }, true),
@@ -359,6 +366,7 @@ mod tests {
             "/v1/rooms/a/b/messages",
             "//v1/rooms",
             "/v1/publish/",
+            "/v1/publish/batch/",
             "/v1/%70ublish",
             "/v2/rooms",
         ] {
@@ -376,6 +384,7 @@ mod tests {
             ("GET,", "/health", "GET, HEAD"),
             ("GET", "/v1/publish", "POST"),
             ("PUT", "/v1/broadcast", "POST"),
+            ("GET", "/v1/publish/batch", "POST"),
             ("POST", "/v1/rooms/chat", "GET, HEAD, PUT, DELETE"),
             ("POST", "/v1/rooms/chat/messages", "GET, HEAD"),
             ("PATCH", "/v1/rooms/%zz", "GET, HEAD, PUT, DELETE"),

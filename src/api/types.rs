@@ -48,7 +48,7 @@ impl Ready {
     }
 }
 
-/// Answer of `/v1/publish` and `/v1/broadcast`.
+/// Answer of `/v1/publish` and `/v1/broadcast`, and of each publication of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Delivered {
     /// Connections of this node that the publication was handed to.
@@ -59,6 +59,15 @@ pub struct Delivered {
     /// Epoch of that history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
+}
+
+/// Answer of `/v1/publish/batch`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct BatchDelivered {
+    /// The sum of all: a connection counts once for each publication that it was handed.
+    pub delivered: u64,
+    /// Of each publication, in the order of the request.
+    pub results: Vec<Delivered>,
 }
 
 /// One room of this node.

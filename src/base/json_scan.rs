@@ -52,25 +52,30 @@ pub fn json_scan<'a>(
 ) -> Option<()> {
     let levels = depth_max.checked_sub(1)?.min(LEVELS_MAX);
     let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
-    scan.eat(b'{')?;
-    if scan.blank() == b'}' {
+    scan.object(text, levels, &mut found)?;
+    scan.blank();
+    (scan.at == text.len()).then_some(())
+}
+
+/// The same for an array of such objects, each held to `depth_max` by itself: tells the fields of each, and `None` at
+/// the end of each.
+pub fn json_scan_each<'a>(
+    text: &'a str,
+    depth_max: u32,
+    mut found: impl FnMut(Option<(&'a [u8], JsonSlice<'a>)>) -> Option<()>,
+) -> Option<()> {
+    let levels = depth_max.checked_sub(1)?.min(LEVELS_MAX);
+    let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
+    scan.eat(b'[')?;
+    if scan.blank() == b']' {
         scan.at += 1;
     } else {
         loop {
-            let key = scan.key()?;
-            let key = scan.bytes.get(key.start..key.end).filter(|_| key.plain)?;
-            let first = scan.blank();
-            let start = scan.at;
-            let plain = if first == b'"' {
-                scan.string()?.plain
-            } else {
-                scan.value(levels)?;
-                false
-            };
-            found(key, JsonSlice { text, start, end: scan.at, plain })?;
+            scan.object(text, levels, &mut |key, value| found(Some((key, value))))?;
+            found(None)?;
             match scan.blank() {
                 b',' => scan.at += 1,
-                b'}' => break scan.at += 1,
+                b']' => break scan.at += 1,
                 _ => return None,
             }
         }
@@ -93,6 +98,42 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// An object of the top level (section 4), with arrays and objects in it at most `levels` deep.
+    #[inline(always)]
+    fn object<'a>(
+        &mut self,
+        text: &'a str,
+        levels: u32,
+        found: &mut impl FnMut(&'a [u8], JsonSlice<'a>) -> Option<()>,
+    ) -> Option<()> {
+        self.eat(b'{')?;
+        if self.blank() == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            let key = self.key()?;
+            let key = text.as_bytes().get(key.start..key.end).filter(|_| key.plain)?;
+            let first = self.blank();
+            let start = self.at;
+            let plain = if first == b'"' {
+                self.string()?.plain
+            } else {
+                self.value(levels)?;
+                false
+            };
+            found(key, JsonSlice { text, start, end: self.at, plain })?;
+            match self.blank() {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Some(());
+                }
+                _ => return None,
+            }
+        }
+    }
+
     /// The next byte, and 0 at the end: no rule of the grammar begins or goes on with a 0 outside a string, and in
     /// strings it is refused as a control character.
     #[inline(always)]

@@ -9,13 +9,14 @@ mod mutation;
 mod pattern;
 mod shared_gcra;
 mod slab;
+mod template;
 mod wheel;
 
 pub use field::{json_field, json_text};
 pub use gcra::{Gcra, Rate};
 pub use iso8601::iso8601;
 pub use json::json_depth_within;
-pub use json_scan::{JsonSlice, json_scan};
+pub use json_scan::{JsonSlice, json_scan, json_scan_each};
 #[cfg(all(feature = "mutations", debug_assertions))]
 pub use mutation::mutate;
 #[doc(hidden)]
@@ -23,4 +24,5 @@ pub use mutation::{Mutation, mutated};
 pub use pattern::{Pattern, PatternError, Segment};
 pub use shared_gcra::SharedGcra;
 pub use slab::{Key, Slab};
+pub use template::fill_template;
 pub use wheel::Wheel;

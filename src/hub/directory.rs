@@ -3,7 +3,7 @@ use super::presence::Presence;
 use super::room_log::{Ledger, LogGuard, RoomLog};
 use crate::base::Pattern;
 use crate::config::{RoomPolicy, RoomRule};
-use crate::model::{Encoding, Epoch, RoomName};
+use crate::model::{Audience, Encoding, Epoch, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::hash::BuildHasher;
@@ -63,7 +63,7 @@ impl Directory {
         }
     }
 
-    /// Number of rooms with members on the node.
+    /// Number of rooms with members on the node, those of audiences left out.
     pub fn len(&self) -> u32 {
         self.rooms.load(Ordering::Relaxed)
     }
@@ -85,7 +85,7 @@ impl Directory {
             held.shards += 1;
             return held.room.clone();
         }
-        self.rooms.fetch_add(1, Ordering::Relaxed);
+        self.rooms.fetch_add(u32::from(!Audience::is_name(name)), Ordering::Relaxed);
         self.insert(&mut stripe, name, 1)
     }
 
@@ -100,7 +100,7 @@ impl Directory {
     }
 
     fn insert(&self, stripe: &mut Stripe, name: &str, shards: u32) -> Arc<RoomShared> {
-        let name: RoomName = RoomName::new(name).expect("dialects and the API check names before");
+        let name: RoomName = RoomName::known(name);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let policy = self.policy(name.as_str());
         let room = Arc::new(RoomShared {
@@ -117,8 +117,11 @@ impl Directory {
         room
     }
 
-    /// What holds for the rooms of a name: the first rule that matches.
+    /// What holds for the rooms of a name: the first rule that matches. None does for those of audiences.
     pub fn policy(&self, name: &str) -> Arc<RoomPolicy> {
+        if Audience::is_name(name) {
+            return self.no_rule.clone();
+        }
         let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(name));
         rule.map_or(&self.no_rule, |(_, policy)| policy).clone()
     }
@@ -131,7 +134,7 @@ impl Directory {
         if held.shards > 0 {
             return;
         }
-        self.rooms.fetch_sub(1, Ordering::Relaxed);
+        self.rooms.fetch_sub(u32::from(!Audience::is_name(room.name.as_str())), Ordering::Relaxed);
         let Some(log) = &room.log else {
             stripe.remove(room.name.as_str());
             return;
@@ -166,13 +169,16 @@ impl Directory {
     }
 
     /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with
-    /// member counts. Costs one pass over all rooms, one stripe's lock at a time.
+    /// member counts; none of audiences. Costs one pass over all rooms, one stripe's lock at a time.
     pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
         let mut found = std::collections::BTreeMap::new();
         for stripe in &self.stripes {
             for (name, held) in lock(stripe).iter() {
                 let text = name.as_str();
                 if !text.starts_with(prefix) || held.shards == 0 || after.is_some_and(|after| text <= after) {
+                    continue;
+                }
+                if Audience::is_name(text) {
                     continue;
                 }
                 found.insert(name.clone(), held.room.members());
@@ -316,6 +322,22 @@ mod tests {
         let names = |page: Vec<(RoomName, u32)>| page.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
         assert_eq!(names(directory.list("b:", None, 2)), ["b:1", "b:2"]);
         assert_eq!(names(directory.list("b:", Some("b:2"), 2)), ["b:3"]);
+    }
+
+    #[test]
+    fn rooms_of_audiences_are_nowhere_told() {
+        let rule = RoomRule {
+            pattern: Pattern::parse("**").unwrap(),
+            policy: RoomPolicy { presence: true, last_value: true, ..RoomPolicy::default() },
+        };
+        let directory = Directory::new(1, &[rule]);
+        let name = Audience::User.room("u");
+        let room = directory.attach(&name);
+        assert!(room.presence.is_none() && room.log.is_none() && directory.is_empty());
+        assert!(directory.list("", None, 9).is_empty() && directory.list(&name, None, 9).is_empty());
+        assert!(directory.get_or_remember(&Audience::Tenant.room("t")).is_none());
+        directory.detach(&room);
+        assert!(directory.is_empty() && directory.get(&name).is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::directory::{Directory, Interest, RoomFull, RoomShared};
 use crate::base::{Mutation, mutated};
-use crate::model::{Encoding, RoomName};
+use crate::model::{Audience, Encoding, RoomName};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -13,6 +13,8 @@ pub struct Rooms {
     by_name: HashMap<RoomName, u32, RandomState>,
     slots: Vec<Option<Room>>,
     free: Vec<u32>,
+    /// How many of them are those of audiences.
+    audiences: usize,
 }
 
 /// One room's members on one shard, grouped by encoding so that a publication walks one plain list per encoding.
@@ -71,17 +73,17 @@ pub struct Moved {
 impl Rooms {
     /// No rooms yet, on the shard of that index.
     pub fn new(shard: usize) -> Self {
-        Self { shard, by_name: HashMap::default(), slots: Vec::new(), free: Vec::new() }
+        Self { shard, by_name: HashMap::default(), slots: Vec::new(), free: Vec::new(), audiences: 0 }
     }
 
-    /// Rooms with members here.
+    /// Rooms with members here, those of audiences left out.
     pub fn len(&self) -> usize {
-        self.by_name.len()
+        self.by_name.len() - self.audiences
     }
 
     /// Whether no room has members here.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.len() == 0
     }
 
     /// Slot of the room of that name, if it has members here.
@@ -224,6 +226,7 @@ impl Rooms {
     fn hold(&mut self, shared: Arc<RoomShared>) -> u32 {
         let name = shared.name.clone();
         let order = shared.log.is_some().then(Box::default);
+        self.audiences += usize::from(Audience::is_name(name.as_str()));
         let room = Some(Room { shared, note: 0, groups: SmallVec::new(), order });
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -242,6 +245,7 @@ impl Rooms {
     fn release_if_empty(&mut self, directory: &Directory, slot: u32) {
         let entry = &mut self.slots[slot as usize];
         if let Some(room) = entry.take_if(|room| room.groups.is_empty()) {
+            self.audiences -= usize::from(Audience::is_name(room.shared.name.as_str()));
             self.by_name.remove(room.shared.name.as_str());
             self.free.push(slot);
             directory.detach(&room.shared);

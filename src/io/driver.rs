@@ -12,7 +12,8 @@ use super::socket_table::SocketTable;
 use super::sys;
 use crate::base::Key;
 use crate::metrics::ShardMetrics;
-use crate::shard::{Mail, Newcomer, Now, Post, Published, Reading, Request, Shard, To};
+use crate::model::{Draft, Position, Selector};
+use crate::shard::{Mail, Newcomer, Now, Post, Published, Reading, Request, Shard, Tally};
 use mio::{Events, Poll, Token};
 use socket2::Socket;
 use std::cell::{Cell, RefCell};
@@ -241,13 +242,28 @@ impl Driver {
         true
     }
 
-    /// Publishes for the API. When this returns, the frames are in the mailboxes of all shards, so a later
-    /// publication anywhere comes after.
-    pub fn publish(&mut self, to: &To, event: &str, data: Option<&str>) -> Published {
+    /// Publishes for the API, for all that one name stands for. When this returns, the frames are in the mailboxes of
+    /// all shards, so a later publication anywhere comes after.
+    pub fn publish(&mut self, to: &Selector<'_>, draft: &Draft<'_>) -> Published {
+        self.enter(|shard, now| shard.outside_publish(now, to, draft))
+    }
+
+    /// Publishes for the API, whatever the selector; see [`Shard::publish_selected`].
+    pub fn publish_selected(
+        &mut self,
+        to: &Selector<'_>,
+        draft: &Draft<'_>,
+        tally: &Arc<Tally>,
+    ) -> Option<Position> {
+        self.enter(|shard, now| shard.publish_selected(now, to, draft, tally))
+    }
+
+    fn enter<T>(&mut self, publish: impl FnOnce(&mut Shard, Now) -> T) -> T {
         let now = self.clock.now();
         self.notify.notify_one();
         self.entered = true;
-        let published = self.shard.outside_publish(now, to, event, data);
+        let published = publish(&mut self.shard, now);
+        self.shard.settle(now, &mut self.sockets);
         self.send_outgoing();
         self.entered = false;
         published

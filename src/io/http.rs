@@ -15,7 +15,7 @@ use crate::auth::token::TokenError;
 use crate::config::Config;
 use crate::hub::METADATA_BYTES_MAX;
 use crate::metrics::{self, HandshakeFailure};
-use crate::shard::{Newcomer, To, TurnedAway};
+use crate::shard::{Newcomer, TurnedAway};
 use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -220,15 +220,8 @@ impl Http {
             }
             Route::Ready => Ok(self.ready(config).await),
             Route::Metrics => Ok(self.metrics_page()),
-            Route::Publish => {
-                let body = self.body(request, config).await?;
-                let publish = api::parse_publish(&body, config.limits.json_depth_max)?;
-                self.publish(&publish)
-            }
-            Route::Broadcast => {
-                let body = self.body(request, config).await?;
-                let publish = api::parse_broadcast(&body, config.limits.json_depth_max)?;
-                self.publish(&publish)
+            Route::Publish | Route::PublishBatch | Route::Broadcast => {
+                self.publish(request, route, config).await
             }
             Route::Rooms { prefix, cursor, limit } => {
                 let rooms =
@@ -303,7 +296,7 @@ impl Http {
             .map_err(|denied| ApiError::unauthorized(denied.to_string()))
     }
 
-    async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
+    pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
         let bytes_max = config.http.body_bytes_max;
         // By the announced length alone, so that no `100 Continue` asks for what will be refused.
         if request.body().size_hint().lower() > bytes_max as u64 {
@@ -316,23 +309,6 @@ impl Http {
             }
             Err(error) => Err(ApiError::bad_request(format!("the body cannot be read: {error}"))),
         }
-    }
-
-    fn publish(&self, publish: &api::PublishRequest<'_>) -> Result<Reply, ApiError> {
-        let mut driver = self.driver.borrow_mut();
-        let to = publish.room.as_ref().map_or(To::All, |room| To::Room(room.to_string()));
-        if driver.is_congested() {
-            return Err(ApiError::unavailable("the shards are behind with their mail"));
-        }
-        if driver.shard().is_behind(&to) {
-            return Err(ApiError::unavailable("the room is behind with its messages"));
-        }
-        let published = driver.publish(&to, &publish.event, Some(publish.data));
-        Ok(json(&api::Delivered {
-            delivered: u64::from(published.delivered),
-            offset: published.position.map(|position| position.offset),
-            epoch: published.position.map(|position| position.epoch.to_string()),
-        }))
     }
 
     async fn ready(&self, config: &Config) -> Reply {

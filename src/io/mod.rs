@@ -15,6 +15,7 @@ mod listening;
 mod log;
 pub mod mailbox;
 mod proxy;
+mod publish;
 mod read_queue;
 mod reply;
 mod serve;

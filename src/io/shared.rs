@@ -2,8 +2,8 @@ use super::driver::{Clock, Content, Parcel, ShardMailbox};
 use super::hook::Hook;
 use super::log::LogWriter;
 use crate::api::{
-    HistoryInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved, ShardStats,
-    SlowConsumer, Stats,
+    HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
+    ShardStats, SlowConsumer, Stats,
 };
 use crate::auth::token::TokenDesk;
 use crate::hub::{Hub, RegistryFull, Stored};
@@ -39,6 +39,8 @@ pub struct NodeShared {
     pub tokens: Arc<TokenDesk>,
     /// The process's log, where it is one that can lose lines.
     pub log: Option<LogWriter>,
+    /// Answers to publishes that are made once. Locked only for those that ask for it.
+    pub idempotency: Mutex<Idempotency>,
     /// Set to `true` to begin the drain.
     pub stop: watch::Sender<bool>,
 }
@@ -251,6 +253,11 @@ impl NodeShared {
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
             history_evictions: self.hub.directory.history_evictions(),
+            idempotency_evictions: self
+                .idempotency
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .evictions(),
             log_lines_lost: self.log.as_ref().map_or(0, LogWriter::lost),
             history_rooms: self.hub.directory.history_rooms() as u64,
             jwks_fetches,

@@ -34,7 +34,7 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 15] = [
+const COUNTERS: [(&str, &str, Of<u64>); 16] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
     ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
@@ -63,6 +63,9 @@ const COUNTERS: [(&str, &str, Of<u64>); 15] = [
         s.pauses.get()
     }),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
+    ("fanwire_filter_evaluations", "Filters of clients evaluated on publications", |s| {
+        s.filter_evaluations.get()
+    }),
     ("fanwire_rate_limited", "Requests over a rate limit", |s| s.rate_limited.get()),
 ];
 
@@ -226,29 +229,30 @@ impl Scraped {
         gauge("fanwire_tenants", "Tenants with a connection, likewise", tenants as f64)?;
         gauge("fanwire_history_rooms", "Rooms with a history", history_rooms as f64)?;
         gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
-        encoder
-            .encode_descriptor(
+        let counters = [
+            (
                 "fanwire_history_evictions",
                 "Histories emptied because the node's bound was spent",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.history_evictions, None)?;
-        encoder
-            .encode_descriptor(
+                self.scrape.history_evictions,
+            ),
+            (
                 "fanwire_log_lines_lost",
                 "Lines of the log that could not be written",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, _, u64>(&self.scrape.log_lines_lost, None)?;
-        let mut counter = |name: &str, help: &str, value: u64| {
+                self.scrape.log_lines_lost,
+            ),
+            (
+                "fanwire_idempotency_evictions",
+                "Answers kept for Idempotency-Key that went before their time",
+                self.scrape.idempotency_evictions,
+            ),
+            ("fanwire_jwks_fetches", "Fetches of the keys of tokens", self.scrape.jwks_fetches),
+            ("fanwire_jwks_fetch_failures", "Those that failed", self.scrape.jwks_fetch_failures),
+        ];
+        for (name, help, value) in counters {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_counter::<NoLabelSet, _, u64>(&value, None)
-        };
-        counter("fanwire_jwks_fetches", "Fetches of the keys of tokens", self.scrape.jwks_fetches)?;
-        counter("fanwire_jwks_fetch_failures", "Those that failed", self.scrape.jwks_fetch_failures)?;
+                .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
         encoder
             .encode_descriptor(
                 "websocket_errors",

@@ -38,6 +38,7 @@ fn sample() -> String {
             history_rooms: 2,
             history_evictions: 3,
             log_lines_lost: 5,
+            idempotency_evictions: 6,
             jwks_fetches: 7,
             jwks_fetch_failures: 6,
             messages_per_second: 2.5,
@@ -58,6 +59,7 @@ fn the_documents_four_are_there() {
         "fanwire_history_rooms 2.0",
         "fanwire_history_evictions_total 3",
         "fanwire_log_lines_lost_total 5",
+        "fanwire_idempotency_evictions_total 6",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }

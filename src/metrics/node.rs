@@ -28,6 +28,8 @@ pub struct Scrape {
     pub tenants: u64,
     /// Lines of the log that could not be written.
     pub log_lines_lost: u64,
+    /// Answers kept for `Idempotency-Key` that went before their time.
+    pub idempotency_evictions: u64,
     /// Fetches of the keys of tokens.
     pub jwks_fetches: u64,
     /// Those of them that failed.

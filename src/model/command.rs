@@ -150,6 +150,34 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, each at its index.
+    pub const ALL: [Self; 24] = [
+        Self::InvalidJson,
+        Self::TooDeep,
+        Self::UnknownType,
+        Self::RoomRequired,
+        Self::RoomInvalid,
+        Self::NotSubscribed,
+        Self::RoomFull,
+        Self::ServerFull,
+        Self::TooManyRooms,
+        Self::RateLimited,
+        Self::BroadcastDisabled,
+        Self::PresenceDisabled,
+        Self::JoinDenied,
+        Self::Denied,
+        Self::Unauthenticated,
+        Self::Internal,
+        Self::Backend,
+        Self::BackendFailed,
+        Self::UserFull,
+        Self::TenantFull,
+        Self::TooManyRoomsOfUser,
+        Self::TooManyRoomsOfTenant,
+        Self::UserRateLimited,
+        Self::TenantRateLimited,
+    ];
+
     /// Label values in metrics, by [`Refusal::index`].
     pub const LABELS: [&'static str; 24] = [
         "invalid_json",
@@ -350,4 +378,17 @@ pub enum Answer<'a> {
         /// Echoed.
         id: RequestId<'a>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_index() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal.index(), index, "{}", Refusal::LABELS[index]);
+        }
+        assert_eq!(Refusal::ALL.len(), Refusal::LABELS.len());
+    }
 }

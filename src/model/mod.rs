@@ -7,6 +7,7 @@ mod identity;
 mod position;
 mod publication;
 mod room;
+mod selector;
 
 pub use close::{CloseReason, DropReason};
 pub use command::{
@@ -17,4 +18,5 @@ pub use connection_id::{ConnectionId, Locator};
 pub use identity::Identity;
 pub use position::{Epoch, Position};
 pub use publication::{Compression, DialectId, Encoding, Publication, Sender};
-pub use room::{RoomName, RoomNameError};
+pub use room::{Audience, RoomName, RoomNameError};
+pub use selector::{Draft, Selector};

@@ -44,9 +44,51 @@ impl RoomName {
         Self::check(name).map(|()| Self(Arc::from(name)))
     }
 
+    /// The name of a room that is one, or of the room of an audience.
+    pub(crate) fn known(name: &str) -> Self {
+        debug_assert!(Audience::is_name(name) || Self::check(name).is_ok(), "{name:?}");
+        Self(Arc::from(name))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Connections that are reached together without being asked to join: those of a user or of a tenant.
+///
+/// Each is a room of its own, which no client can name because its name begins with a control character. It
+/// obeys no rule, counts for no limit, and is in no list or count of rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Audience {
+    /// Those of a user, of whichever tenant.
+    User = 1,
+    /// Those of a tenant.
+    Tenant = 2,
+}
+
+impl Audience {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::User, Self::Tenant];
+
+    /// Its place in [`Audience::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize - 1
+    }
+
+    /// The name of the room of the audience of `name`; that is valid by [`super::Identity::is_name`].
+    pub fn room(self, name: &str) -> String {
+        let mut room = String::with_capacity(1 + name.len());
+        room.push(char::from(self as u8));
+        room.push_str(name);
+        room
+    }
+
+    /// Whether this is the name of an audience's room.
+    pub fn is_name(room: &str) -> bool {
+        room.starts_with(['\u{1}', '\u{2}'])
     }
 }
 
@@ -80,5 +122,17 @@ mod tests {
         assert_eq!(RoomName::check("a\0b"), Err(RoomNameError::ControlCharacter));
         assert_eq!(RoomName::check("a\u{85}b"), Err(RoomNameError::ControlCharacter));
         assert_eq!(RoomName::new("chat").unwrap().as_str(), "chat");
+    }
+
+    #[test]
+    fn no_client_can_name_an_audience() {
+        for audience in Audience::ALL {
+            let room = audience.room("a");
+            assert!(Audience::is_name(&room));
+            assert_eq!(RoomName::check(&room), Err(RoomNameError::ControlCharacter));
+            assert!(RoomName::known(&room).as_str().ends_with('a'));
+        }
+        assert_ne!(Audience::User.room("a"), Audience::Tenant.room("a"));
+        assert!(!Audience::is_name("user:a") && !Audience::is_name(""));
     }
 }

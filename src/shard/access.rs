@@ -87,8 +87,8 @@ impl Shard {
 
     /// Says to a connection who it is from now on. Memberships that it could not begin as such end.
     pub(super) fn identify(&mut self, now: Now, slot: u32, identity: Option<Arc<Identity>>) {
+        self.set_identity(slot, identity);
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        conn.identity = identity;
         conn.warned = false;
         self.hold_anyway(slot);
         self.review_connection(now, slot);

@@ -1,8 +1,10 @@
 use super::hook::Decided;
+use super::select::Filter;
+use super::tally::Tally;
 use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::{Account, Loss, Party};
-use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName};
+use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName, Selector};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ pub enum Mail {
     Frames(FrameBatch),
     /// A publication of a room that remembers.
     Ordered(Ordered),
+    /// A publication for some members of a room, or some connections.
+    Selected(Selected),
     /// A request of the embedding program, the API, or the node.
     Request(Request),
 }
@@ -22,10 +26,8 @@ impl Mail {
     pub fn len_bytes(&self) -> usize {
         match self {
             Self::Frames(batch) => batch.len_bytes(),
-            Self::Ordered(ordered) => {
-                let frames = ordered.frames.by_encoding.iter();
-                size_of::<Self>() + frames.map(|(_, frame)| frame.len()).sum::<usize>()
-            }
+            Self::Ordered(ordered) => size_of::<Self>() + ordered.frames.by_encoding.len_bytes(),
+            Self::Selected(selected) => size_of::<Self>() + selected.frames.by_encoding.len_bytes(),
             Self::Request(_) => 0,
         }
     }
@@ -43,6 +45,8 @@ pub struct Ordered {
     /// Slot of the connection that it is not for.
     pub(super) except: u32,
     pub(super) frames: Arc<OrderedFrames>,
+    /// Where those that it is for are counted, if it has a filter.
+    pub(super) tally: Option<Arc<Tally>>,
 }
 
 /// The same for all shards: one publication, built for every encoding with members.
@@ -55,8 +59,44 @@ pub(super) struct OrderedFrames {
     pub accepted_us: u64,
     /// What may become of it on its way to a member.
     pub loss: Loss,
-    /// Each frame with the mask of the encodings that it is for.
-    pub by_encoding: SmallVec<[(u32, Box<[u8]>); 1]>,
+    /// Who of the members it is for, if not for all.
+    pub filter: Option<Arc<Filter>>,
+    pub by_encoding: ByEncoding,
+}
+
+/// A publication for a part of a target, on its way to one shard.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// Those among whom its receivers are, on the receiving shard.
+    pub(super) target: Target,
+    pub(super) frames: Arc<SelectedFrames>,
+    /// Where its receivers are counted.
+    pub(super) tally: Arc<Tally>,
+}
+
+/// The same for all shards.
+#[derive(Debug)]
+pub(super) struct SelectedFrames {
+    /// When the publication was accepted, in microseconds of the node's clock.
+    pub accepted_us: u64,
+    /// What may become of it on its way to a member.
+    pub loss: Loss,
+    pub filter: Arc<Filter>,
+    pub by_encoding: ByEncoding,
+}
+
+/// The frames of one publication, each with the mask of the encodings that it is for.
+#[derive(Debug, Default)]
+pub(super) struct ByEncoding(pub SmallVec<[(u32, Box<[u8]>); 1]>);
+
+impl ByEncoding {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.0.iter().map(|(encodings, frame)| (*encodings, &**frame))
+    }
+
+    pub fn len_bytes(&self) -> usize {
+        self.iter().map(|(_, frame)| frame.len()).sum()
+    }
 }
 
 /// What became of a publication.
@@ -115,25 +155,18 @@ impl FrameBatch {
 /// Carries an answer back to whoever asked; called once, on the shard's thread, and must not block.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
-/// Where a publication of the API or the embedding program goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
-    /// The members of a room; the name is valid by `RoomName::check`.
-    Room(String),
-    /// Every connection of the node.
-    All,
-}
-
 /// A request from outside the shard.
 pub enum Request {
     /// Publish; the reply is the number of connections on this node that it is handed to.
     Publish {
-        /// Where to.
-        to: To,
+        /// For whom; checked by [`Selector::check`].
+        to: Box<Selector<'static>>,
         /// Type name.
         event: String,
         /// Valid JSON.
         data: Option<String>,
+        /// See [`crate::model::Publication::whole`].
+        whole: Option<String>,
         /// Told when the frames are under way to every shard.
         reply: Reply<u32>,
     },

@@ -28,6 +28,7 @@ mod about;
 mod access;
 mod accounts;
 mod agents;
+mod audience;
 mod backlog;
 mod budget;
 mod commands;
@@ -35,7 +36,9 @@ mod conn;
 mod echo;
 mod encode;
 mod fanout;
+mod filter;
 mod handlers;
+mod hold;
 mod hook;
 mod identity;
 mod inspect;
@@ -48,7 +51,13 @@ mod presence;
 mod receive;
 mod recovery;
 mod requests;
+mod route;
+mod select;
+#[cfg(test)]
+mod select_tests;
 mod sockets;
+mod tally;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -63,8 +72,10 @@ pub use hook::{AskBackend, Backend, Decided};
 pub use identity::TurnedAway;
 #[doc(hidden)]
 pub use inspect::Inspection;
-pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, To};
+pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 pub use sockets::{Sent, Sockets};
+pub use tally::Tally;
+pub use terms::Route;
 pub use turn::Reading;
 #[doc(hidden)]
 pub use wide::WideLimits;
@@ -89,6 +100,8 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use terms::Terms;
 use turn::Turn;
 use wide::Wide;
 
@@ -105,6 +118,9 @@ const BLOCKED: ListId = 1 << 31;
 
 /// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
 const TIMER_MS: u32 = 100;
+
+/// Granularity of the times at which what waits for held connections is let out.
+const PACE_MS: u32 = 1;
 
 /// Connections of one shard at the most: 16 million sockets are beyond any core.
 const CONNECTIONS_MAX: u32 = 1 << 24;
@@ -151,6 +167,12 @@ pub struct Newcomer {
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
+    /// By which endpoint it came, where that has messages of its own.
+    pub route: Option<Route>,
+    /// Time over which what it is sent is put together; zero: each message is a frame.
+    pub batch: Duration,
+    /// Whether it is only to hear that the server is there.
+    pub health: bool,
     /// Whether it may say who it is once it is connected.
     pub may_authenticate: bool,
     /// Its place among the connections of its user and tenant.
@@ -172,6 +194,9 @@ impl Default for Newcomer {
             admin: false,
             rooms: Vec::new(),
             echo: false,
+            route: None,
+            batch: Duration::ZERO,
+            health: false,
             may_authenticate: false,
             holding: None,
             turned_away: None,
@@ -218,12 +243,16 @@ pub struct Shard {
     encoder: Encoder,
     inflater: Inflater,
     rooms: Rooms,
+    audiences: audience::Audiences,
     /// By what tokens are checked.
     tokens: Arc<TokenDesk>,
     gate: access::Gate,
     agents: Agents,
     holdings: Holdings,
     wheel: Wheel,
+    /// When what waits for held connections is let out.
+    pace: Wheel,
+    filters: filter::Filters,
     /// Publications to very many members.
     wide: Wide,
     turn: Turn,
@@ -271,10 +300,13 @@ impl Shard {
             encoder: Encoder::default(),
             inflater: Inflater::default(),
             rooms: Rooms::new(index),
+            audiences: Default::default(),
             tokens: Arc::default(),
             agents: Agents::default(),
             holdings: Holdings::default(),
             wheel: Wheel::new(TIMER_MS),
+            pace: Wheel::new(PACE_MS),
+            filters: filter::Filters::default(),
             wide: Wide::default(),
             turn: Turn::default(),
             blocked: Vec::new(),
@@ -312,6 +344,7 @@ impl Shard {
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
         let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
         let Newcomer { admin, echo, may_authenticate, holding, turned_away, .. } = newcomer;
+        let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -323,7 +356,7 @@ impl Shard {
             peer,
             dialect,
             compression,
-            identity,
+            identity: None,
             agent: self.agents.take(agent.as_deref()),
             opened_ds: now.ds(),
             echo,
@@ -344,25 +377,29 @@ impl Shard {
             input: None,
             assembler: None,
             backlog: None,
+            terms: Terms::new(route, batch),
         };
+        let (encoding, holds) = (conn.encoding(), conn.holds());
         let key = self.conns.insert(conn).ok()?;
         if self.pending.len() <= slot as usize {
             self.pending.resize(slot as usize + 1, EMPTY);
         }
-        self.pending[slot as usize] = EMPTY;
+        self.pending[slot as usize] = if holds { BLOCKED } else { EMPTY };
         self.metrics.connections.set(self.conns.len() as u64);
         if echo {
             self.hub.echoes.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.hub.encodings.add(Encoding::new(dialect, compression));
+            self.hub.encodings.add(encoding);
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        if turned_away.is_none() {
+        if turned_away.is_none() && identity.is_some() {
+            self.set_identity(slot, identity);
             self.hold_newcomer(slot, holding);
-            self.greet(now, slot);
-            for room in &rooms {
-                self.put_into(now, slot, room);
-            }
+        }
+        if health && turned_away.is_none() {
+            self.tell_health(now, slot);
+        } else if turned_away.is_none() {
+            self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);
         if let Some(drain) = &mut self.drain {
@@ -387,10 +424,12 @@ impl Shard {
         self.give_budget(slot, bytes);
         self.release_holding(slot);
         self.wheel.clear(slot);
+        self.pace.clear(slot);
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
         self.agents.give(conn.agent);
+        self.filters.give(conn.terms.as_ref().and_then(|terms| terms.filter));
         if !mutated(Mutation::KeepAdmission) {
             self.hub.admission.release(conn.ip());
         }
@@ -414,7 +453,7 @@ impl Shard {
         tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
     }
 
-    /// Takes a connection out of all its rooms.
+    /// Takes a connection out of all its rooms and audiences.
     fn leave_all(&mut self, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let encoding = conn.encoding();
@@ -424,6 +463,7 @@ impl Shard {
         for membership in memberships {
             self.leave_room(encoding, membership);
         }
+        self.leave_audiences(slot);
     }
 
     fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {

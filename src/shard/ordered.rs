@@ -3,8 +3,9 @@
 
 use super::fanout::{Delivery, NOBODY};
 use super::mail::{Mail, Ordered, OrderedFrames, Published, Target};
+use super::select::Filter;
+use super::tally::Tally;
 use super::{Now, Shard};
-use crate::dialect::DIALECTS;
 use crate::hub::{RoomLog, RoomShared};
 use crate::model::Publication;
 use smallvec::SmallVec;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 impl Shard {
     /// Publishes to a room that remembers. The shard's own members get it through the mailbox as well: whatever was
-    /// published elsewhere before may still be there. `None` if the room has been forgotten.
+    /// published elsewhere before may still be there. With `part` it is for the members that pass the filter alone,
+    /// and they are counted there. `None` if the room has been forgotten.
     pub(super) fn publish_ordered(
         &mut self,
         now: Now,
@@ -20,6 +22,7 @@ impl Shard {
         log: &RoomLog,
         publication: &Publication<'_>,
         except: Option<u32>,
+        part: Option<(Arc<Filter>, &Arc<Tally>)>,
     ) -> Option<Published> {
         // The key of conflation is looked for before the lock: `data` may be long.
         let loss = self.hub.loss(&room.policy, publication.data);
@@ -30,22 +33,14 @@ impl Shard {
         let interests: SmallVec<[_; 16]> =
             shards.filter_map(|shard| Some((shard, room.interest(shard)?))).collect();
         let wanted = interests.iter().fold(0, |mask, (_, interest)| mask | interest.encodings);
-        let mut by_encoding = SmallVec::new();
-        for dialect in DIALECTS {
-            let wanted = wanted & dialect.id().encodings();
-            if wanted != 0 {
-                let write = |out: &mut Vec<u8>| dialect.encode_publication(&publication, out);
-                let built = self.encode(now, dialect.id(), wanted, write);
-                by_encoding.extend(
-                    built.into_iter().map(|(entry, encodings)| (encodings, self.palette.frame(entry).into())),
-                );
-            }
-        }
+        let by_encoding = self.build(now, &publication, wanted);
+        let (filter, tally) = part.unzip();
         let frames =
-            Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, loss, by_encoding });
+            Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, loss, filter, by_encoding });
         for (shard, interest) in interests {
             let except = except.filter(|_| shard == self.index).unwrap_or(NOBODY);
-            let ordered = Ordered { local: interest.local, except, frames: frames.clone() };
+            let ordered =
+                Ordered { local: interest.local, except, frames: frames.clone(), tally: tally.cloned() };
             (self.post)(shard, Mail::Ordered(ordered));
         }
         drop(history);
@@ -57,23 +52,59 @@ impl Shard {
 
     /// Takes a publication over that some shard, perhaps this one, has numbered.
     pub(super) fn deliver_ordered(&mut self, ordered: &Ordered) {
-        let Ordered { local, except, frames } = ordered;
+        let Ordered { local, except, frames, tally } = ordered;
         // The slot may have changed hands since the frame was mailed, or all members may know of it by their answers.
         if !self.rooms.awaits(*local, frames.room, frames.offset) {
             return;
         }
         let target = Target::Room { local: *local, id: frames.room };
+        if let Some(filter) = &frames.filter {
+            return self.deliver_ordered_part(ordered, target, filter, tally.as_deref());
+        }
         if self.is_wide(target, self.receivers_here(target)) {
             return self.put_wide_ordered(target, ordered);
         }
-        for (encodings, frame) in &frames.by_encoding {
+        for (encodings, frame) in frames.by_encoding.iter() {
             // Who had these encodings may have left since.
-            if self.rooms.get(*local).is_none_or(|room| room.members(*encodings).next().is_none()) {
+            if self.rooms.get(*local).is_none_or(|room| room.members(encodings).next().is_none()) {
                 continue;
             }
             let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
             let OrderedFrames { loss, offset, .. } = **frames;
-            self.deliver(entry, &Delivery { target, encodings: *encodings, loss, except: *except, offset });
+            self.deliver(entry, &Delivery { target, encodings, loss, except: *except, offset });
+        }
+        self.rooms.set_reached(*local, frames.room, frames.offset);
+    }
+
+    /// The same for the members that pass a filter.
+    fn deliver_ordered_part(
+        &mut self,
+        ordered: &Ordered,
+        target: Target,
+        filter: &Filter,
+        tally: Option<&Tally>,
+    ) {
+        let Ordered { local, frames, .. } = ordered;
+        let is_behind =
+            |slot: &u32| self.rooms.get(*local).is_some_and(|room| !room.is_ahead(*slot, frames.offset));
+        let by_encoding = frames.by_encoding.iter();
+        let mut parts: SmallVec<[_; 4]> = by_encoding
+            .map(|(encodings, frame)| {
+                let mut members = self.selected(target, encodings, filter);
+                members.retain(is_behind);
+                (frame, members)
+            })
+            .collect();
+        let count = parts.iter().map(|(_, members)| members.len()).sum();
+        if let Some(tally) = tally {
+            tally.add(count as u32);
+        }
+        if self.is_wide(target, count) {
+            return self.put_wide_ordered(target, ordered);
+        }
+        for (frame, members) in parts.iter_mut().filter(|(_, members)| !members.is_empty()) {
+            let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
+            self.hand_out(entry, target, frames.loss, members);
         }
         self.rooms.set_reached(*local, frames.room, frames.offset);
     }

@@ -5,8 +5,8 @@ use crate::base::Pattern;
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::ConnectionId;
-use crate::shard::{LABELS, Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets, To};
+use crate::model::{ConnectionId, Draft, Selector};
+use crate::shard::{LABELS, Mail, Message, Newcomer, Parts, Post, Sent, Shard, Sockets};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -219,8 +219,9 @@ impl World {
                 self.published += 1;
                 let data = self.published.to_string();
                 let (epoch, last, _) = self.history().unwrap_or_default();
-                let to = To::Room("r".to_owned());
-                let published = self.shards[shard].0.outside_publish(now, &to, "message", Some(&data));
+                let to = Selector::room("r");
+                let published =
+                    self.shards[shard].0.outside_publish(now, &to, &Draft::new("message", Some(&data)));
                 let position = published.position.expect("the room has a history");
                 let expected = if position.epoch.to_string() == epoch { last + 1 } else { 1 };
                 assert_eq!(position.offset, expected);

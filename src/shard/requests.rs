@@ -1,10 +1,12 @@
 //! What the embedding program, the API and the node ask of a shard.
 
 use super::commands::user_of;
-use super::mail::{Mail, Message, Published, Request, To};
+use super::mail::{Mail, Message, Request};
+use super::tally::Tally;
 use super::{Now, Shard, Sockets};
 use crate::api::SlowConsumer;
-use crate::model::{Answer, CloseReason, ConnectionId, Publication};
+use crate::model::{Answer, CloseReason, ConnectionId, Draft};
+use std::sync::Arc;
 
 impl Shard {
     /// Something came from outside the shard's thread.
@@ -27,20 +29,29 @@ impl Shard {
                 }
             }
             Mail::Ordered(ordered) => self.deliver_ordered(&ordered),
+            Mail::Selected(selected) => self.deliver_selected(&selected),
             Mail::Request(request) => self.request(now, request, sockets),
         }
+        self.settle(now, sockets);
+        whole
+    }
+
+    /// To be called after each publication that came neither from a connection nor by mail: evicts who had no place for
+    /// it, and ends the tick's writing where its memory is full.
+    pub fn settle(&mut self, now: Now, sockets: &mut impl Sockets) {
         self.evict_doomed(now, sockets);
         if self.palette.is_full() {
             self.write_out(now, sockets);
         }
-        whole
     }
 
     fn request(&mut self, now: Now, request: Request, sockets: &mut impl Sockets) {
         match request {
-            Request::Publish { to, event, data, reply } => {
-                let published = self.outside_publish(now, &to, &event, data.as_deref());
-                self.answer_published(&to, published, reply);
+            Request::Publish { to, event, data, whole, reply } => {
+                let draft = Draft { event: &event, data: data.as_deref(), whole: whole.as_deref() };
+                let tally = Arc::new(Tally::new(reply));
+                self.publish_selected(now, &to, &draft, &tally);
+                self.hold_answer(&to, tally);
             }
             Request::Send { to, message, reply } => {
                 let slot = self.find(to).filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.echo));
@@ -110,30 +121,6 @@ impl Shard {
         }
     }
 
-    /// Publishes for someone who is no connection.
-    pub fn outside_publish(&mut self, now: Now, to: &To, event: &str, data: Option<&str>) -> Published {
-        let publication = |room| Publication {
-            event,
-            room,
-            data,
-            whole: None,
-            sender: None,
-            unix_ms: now.unix_ms,
-            offset: None,
-        };
-        let To::Room(room) = to else {
-            let delivered = self.publish_to_all(now, &publication(None), None);
-            return Published { delivered, position: None };
-        };
-        loop {
-            let Some(shared) = self.hub.directory.get_or_remember(room) else { return Published::default() };
-            // A room without members may be forgotten between these two lines: then there is a new one.
-            if let Some(published) = self.publish(now, &shared, &publication(Some(room)), None) {
-                return published;
-            }
-        }
-    }
-
     /// The slot of an open connection of this shard.
     pub(super) fn find(&self, id: ConnectionId) -> Option<u32> {
         let slot = id.locator(self.hub.connection_key).slot;
@@ -146,6 +133,7 @@ impl Shard {
             .iter()
             .filter_map(|slot| self.conns.at(*slot))
             .filter_map(|conn| conn.backlog.as_ref().map(|backlog| (conn, backlog)))
+            .filter(|(_, backlog)| backlog.refused)
             .collect();
         slow.sort_by_key(|(_, backlog)| std::cmp::Reverse(backlog.bytes()));
         slow.truncate(limit);

@@ -1,11 +1,11 @@
 //! The shard between sockets that take as much as a test says. What `tests/simulation.rs` has found stands here once
 //! more, each by itself.
 
-use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets, To};
+use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets};
 use crate::config::{AccessDefault, Config};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
-use crate::model::CloseReason;
+use crate::model::{CloseReason, Draft, Selector};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ impl World {
     /// A publication of the embedding program with so many bytes of data.
     fn publish(&mut self, bytes: usize) {
         let data = Some(format!("\"{}\"", "x".repeat(bytes)));
-        self.shard.outside_publish(NOW, &To::Room("room".into()), "message", data.as_deref());
+        self.shard.outside_publish(NOW, &Selector::room("room"), &Draft::new("message", data.as_deref()));
     }
 
     fn flush(&mut self) {

@@ -4,10 +4,12 @@
 //! of a byte. When the turn's share of mail, or of all, is spent, the rest waits: mail here, input with the connection
 //! that sent it. What waits has its turn before anything new of the same sender.
 
-use super::mail::{Mail, Published, Reply, To};
+use super::mail::Mail;
+use super::tally::Tally;
 use super::{Now, Shard, Sockets};
 use crate::base::Key;
 use crate::hub::RoomShared;
+use crate::model::Selector;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,7 +49,7 @@ pub(super) struct Turn {
     /// Connections that the backend has decided about.
     released: Vec<Key>,
     /// Answers to the embedding program about publications to rooms that are behind.
-    answers: Vec<(Option<Arc<RoomShared>>, Published, Reply<u32>)>,
+    answers: Vec<(Option<Arc<RoomShared>>, Arc<Tally>)>,
 }
 
 #[derive(Debug)]
@@ -149,9 +151,7 @@ impl Shard {
             let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);
             waiting.load(Ordering::Relaxed) > waiting_bytes_max
         };
-        for (_, published, reply) in turn.answers.extract_if(.., |(room, ..)| !is_behind(room)) {
-            reply(published.delivered);
-        }
+        turn.answers.retain(|(room, _)| is_behind(room));
         turn.held.retain(|Held { key, room }| {
             let is_held = is_behind(room);
             if !is_held && let Some(conn) = conns.get_mut(*key) {
@@ -168,17 +168,17 @@ impl Shard {
     }
 
     /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
-    pub fn is_behind(&self, to: &To) -> bool {
+    pub fn is_behind(&self, to: &Selector<'_>) -> bool {
         // Nothing waits anywhere: no room is looked for.
-        let waiting_bytes_max = self.wide.limits.waiting_bytes_max;
-        self.waiting_bytes() > waiting_bytes_max
-            && match to {
-                To::All => true,
-                To::Room(name) => {
-                    let room = self.hub.directory.get(name);
-                    room.is_some_and(|room| room.waiting.load(Ordering::Relaxed) > waiting_bytes_max)
-                }
-            }
+        self.waiting_bytes() > self.wide.limits.waiting_bytes_max
+            && (to.is_all() || self.room_behind(to).is_some())
+    }
+
+    /// A room among those that a selector names for whose members so much waits.
+    fn room_behind(&self, to: &Selector<'_>) -> Option<Arc<RoomShared>> {
+        let most = self.wide.limits.waiting_bytes_max;
+        let is_behind = |room: &Arc<RoomShared>| room.waiting.load(Ordering::Relaxed) > most;
+        self.named(to)?.into_iter().find(is_behind)
     }
 
     /// Whether somebody waits for [`Shard::take_released`].
@@ -186,14 +186,12 @@ impl Shard {
         !self.turn.held.is_empty() || !self.turn.answers.is_empty()
     }
 
-    /// Tells the embedding program what became of a publication: later where that goes to a room that is behind, so
-    /// that one who waits for answers publishes no faster than the members are written to.
-    pub(super) fn answer_published(&mut self, to: &To, published: Published, reply: Reply<u32>) {
+    /// Has the embedding program told what became of a publication not before the room that it goes to is behind no
+    /// more, so that one who waits for answers publishes no faster than the members are written to.
+    pub(super) fn hold_answer(&mut self, to: &Selector<'_>, tally: Arc<Tally>) {
         if self.is_behind(to) {
-            let room = if let To::Room(name) = to { self.hub.directory.get(name) } else { None };
-            self.turn.answers.push((room, published, reply));
-        } else {
-            reply(published.delivered);
+            let room = self.room_behind(to);
+            self.turn.answers.push((room, tally));
         }
     }
 

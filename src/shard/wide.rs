@@ -17,11 +17,12 @@
 mod walk;
 
 use super::fanout::{Delivery, NOBODY};
-use super::mail::{Ordered, OrderedFrames, Target};
+use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
 use super::palette::EMPTY;
+use super::select::Filter;
 use super::{BLOCKED, Shard};
 use crate::base::{Mutation, mutated};
-use crate::hub::RoomShared;
+use crate::hub::{Loss, RoomShared};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -137,13 +138,27 @@ impl Shard {
         let accepted_us = self.palette.entry_accepted_us(entry);
         let bytes = self.palette.frame(entry).into();
         let content = Content::Frame { bytes, encodings, accepted_us, loss };
-        self.put_item(target, Item { content, except });
+        self.put_item(target, Item { content, except, filter: None });
     }
 
     /// Puts a publication of a room that remembers into the room's line.
     pub(super) fn put_wide_ordered(&mut self, target: Target, ordered: &Ordered) {
         let content = Content::Ordered(ordered.frames.clone());
-        self.put_item(target, Item { content, except: ordered.except });
+        let filter = ordered.frames.filter.clone();
+        self.put_item(target, Item { content, except: ordered.except, filter });
+    }
+
+    /// Puts a frame that is for a part of a target into its line.
+    pub(super) fn put_wide_selected(
+        &mut self,
+        target: Target,
+        encodings: u32,
+        frame: &[u8],
+        frames: &SelectedFrames,
+    ) {
+        let SelectedFrames { accepted_us, loss, ref filter, .. } = *frames;
+        let content = Content::Frame { bytes: frame.into(), encodings, accepted_us, loss };
+        self.put_item(target, Item { content, except: NOBODY, filter: Some(filter.clone()) });
     }
 
     fn put_item(&mut self, target: Target, item: Item) {
@@ -207,9 +222,9 @@ impl Shard {
                 // Counted once, when the last member's write is due.
                 let accepted_us = is_over.then_some(frame.accepted_us);
                 let entry = walk.put(frame, line.target, accepted_us, &mut self.palette);
-                frames.push((entry, frame.except));
+                frames.push((entry, frame.except, frame.loss));
             }
-            self.owe_step(&frames);
+            self.owe_step(line.target, &frames);
             if is_over {
                 line.walk = None;
             }
@@ -220,11 +235,12 @@ impl Shard {
         taken
     }
 
-    /// Makes the members of the present step owe frames, given with whom each is not for: what fan-outs do one frame
+    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do one frame
     /// after the other. Members that are owed the same before are owed the same after.
-    fn owe_step(&mut self, frames: &[(u32, u32)]) {
+    pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
         let Self { pending, dirty, palette, wide, .. } = self;
-        let excepts: Vec<u32> = frames.iter().map(|(_, except)| *except).filter(|it| *it != NOBODY).collect();
+        let excepts = frames.iter().map(|(_, except, _)| *except);
+        let excepts: Vec<u32> = excepts.filter(|it| *it != NOBODY).collect();
         let mut blocked = Vec::new();
         let (mut from, mut to) = (BLOCKED, EMPTY);
         for &slot in &wide.step {
@@ -237,19 +253,19 @@ impl Shard {
                 dirty.push(slot);
             }
             if !excepts.is_empty() && excepts.contains(&slot) {
-                let own = frames.iter().filter(|(_, except)| *except != slot);
-                pending[slot as usize] = own.fold(list, |list, (entry, _)| palette.extend(list, *entry));
+                let own = frames.iter().filter(|(_, except, _)| *except != slot);
+                pending[slot as usize] = own.fold(list, |list, (entry, ..)| palette.extend(list, *entry));
                 continue;
             }
             if list != from {
-                to = frames.iter().fold(list, |list, (entry, _)| palette.extend(list, *entry));
+                to = frames.iter().fold(list, |list, (entry, ..)| palette.extend(list, *entry));
                 from = list;
             }
             pending[slot as usize] = to;
         }
-        for (entry, except) in frames.iter().filter(|_| !blocked.is_empty()) {
+        for (entry, except, loss) in frames.iter().filter(|_| !blocked.is_empty()) {
             self.met.extend(blocked.iter().filter(|slot| *slot != except));
-            self.owe_blocked(*entry);
+            self.owe_blocked(*entry, target, *loss);
         }
     }
 
@@ -258,6 +274,8 @@ impl Shard {
         let mut walk = Walk::default();
         // Members who know of the first publication already are left out, so it goes alone.
         let (mut ahead_of, mut reached) = (None, None);
+        // What is for a part of them goes alone as well.
+        let mut filter: Option<Arc<Filter>> = None;
         while let Some(next) = line.waiting.front() {
             let (len, offset) = (next.content.len(), next.content.offset());
             // Nor may those members miss what is not in the room's order.
@@ -267,11 +285,15 @@ impl Shard {
                 }
                 Target::All => false,
             };
-            let alone = ahead_of.is_some() || has_ahead(line.target) && !mutated(Mutation::WalkWithoutAhead);
+            let alone = ahead_of.is_some()
+                || has_ahead(line.target) && !mutated(Mutation::WalkWithoutAhead)
+                || filter.is_some()
+                || next.filter.is_some();
             if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || alone) {
                 break;
             }
-            let Some(Item { content, except }) = line.waiting.pop_front() else { break };
+            let Some(Item { content, except, filter: own }) = line.waiting.pop_front() else { break };
+            filter = own;
             self.hub.waiting.fetch_sub(len, Ordering::Relaxed);
             if let Some(room) = &line.room {
                 room.waiting.fetch_sub(len, Ordering::Relaxed);
@@ -294,7 +316,7 @@ impl Shard {
                     }
                     reached = Some(offset);
                     let OrderedFrames { accepted_us, loss, .. } = *frames;
-                    for &(encodings, ref bytes) in &frames.by_encoding {
+                    for (encodings, bytes) in frames.by_encoding.iter() {
                         let ordered = true;
                         walk.add(bytes, Frame { range: 0..0, encodings, except, accepted_us, loss, ordered });
                     }
@@ -305,6 +327,19 @@ impl Shard {
         let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| encodings & bit != 0);
         for bit in bits {
             let mut slots = Slots { words: vec![0; self.pending.len() / 64 + 1], next: 0 };
+            if let Some(filter) = &filter {
+                let room = match line.target {
+                    Target::Room { local, .. } => self.rooms.get(local),
+                    Target::All => None,
+                };
+                for slot in self.selected(line.target, bit, filter) {
+                    if ahead_of.is_none_or(|at| room.is_some_and(|room| !room.is_ahead(slot, at))) {
+                        slots.insert(slot);
+                    }
+                }
+                walk.groups.push((bit, slots));
+                continue;
+            }
             match line.target {
                 Target::Room { local, id } => {
                     let room = self.rooms.get(local).filter(|room| room.shared.id == id);
@@ -335,6 +370,7 @@ impl Shard {
     pub(super) fn leave_walk(&mut self, slot: u32, local: u32, drop: bool) {
         let Self { wide, palette, .. } = self;
         let mut owed = Vec::new();
+        let mut of = Target::All;
         for line in wide.lines.iter_mut() {
             if !matches!(line.target, Target::Room { local: at, .. } if at == local) {
                 continue;
@@ -345,11 +381,13 @@ impl Shard {
             let encodings = awaiting.fold(0, |mask, bit| mask | bit);
             let has_it = |it: &&Frame| drop && (it.ordered || mutated(Mutation::LeaveWalkWhole));
             let frames = walk.frames.iter().filter(|it| it.encodings & encodings != 0 && !has_it(it));
-            owed.extend(frames.map(|frame| (walk.put(frame, line.target, None, palette), frame.except)));
+            of = line.target;
+            let put = |frame: &Frame| (walk.put(frame, of, None, palette), frame.except, frame.loss);
+            owed.extend(frames.map(put));
         }
         if !owed.is_empty() {
             self.wide.step.push(slot);
-            self.owe_step(&owed);
+            self.owe_step(of, &owed);
             self.wide.step.clear();
         }
     }

@@ -1,11 +1,12 @@
 //! Wide rooms and full turns, between sockets that count the calls. Nothing here is measured in time.
 
 use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
-use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Reading, Request, Sent, Shard, Sockets, To};
+use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Reading, Request, Sent, Shard, Sockets};
 use crate::base::{Key, Pattern};
 use crate::config::{Config, HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
+use crate::model::{Draft, Selector};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl World {
 
     fn publish(&mut self, room: &str, data: &str) {
         let data = format!("\"{data}\"");
-        self.shard.outside_publish(NOW, &To::Room(room.into()), "message", Some(&data));
+        self.shard.outside_publish(NOW, &Selector::room(room), &Draft::new("message", Some(&data)));
     }
 
     fn listen(&mut self, slots: &[u32]) {
@@ -308,7 +309,7 @@ fn a_slots_next_tenant_gets_nothing_of_a_walk() {
     let wide = world.members("wide", 3000);
     let last = wide[2999];
     world.publish("wide", "message");
-    world.shard.outside_publish(NOW, &To::All, "message", Some("\"everybody\""));
+    world.shard.outside_publish(NOW, &Selector::all(), &Draft::new("message", Some("\"everybody\"")));
     // Each of the two lines has had a step.
     world.flush();
     world.flush();
@@ -419,7 +420,7 @@ fn the_publishers_of_a_room_that_is_behind_are_held_and_let_go() {
     let waiting = world.hub.waiting.load(std::sync::atomic::Ordering::Relaxed);
     assert!(waiting <= WAITING_BYTES_MAX + 11_000, "{waiting} bytes wait");
     assert!(
-        world.shard.is_behind(&To::Room("wide".into())) && !world.shard.is_behind(&To::Room("other".into()))
+        world.shard.is_behind(&Selector::room("wide")) && !world.shard.is_behind(&Selector::room("other"))
     );
     let mut released: Vec<Key> = Vec::new();
     world.shard.take_released(&mut released);

@@ -6,7 +6,8 @@ use super::plan::wide_limits;
 use super::speech::{self, Ask};
 use super::world::World;
 use fanwire::config::Config;
-use fanwire::shard::{Mail, Message, Request, To};
+use fanwire::model::{Draft, Selector};
+use fanwire::shard::{Mail, Message, Request};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -237,15 +238,16 @@ impl World {
             return;
         }
         let room = Some(self.random.below(self.plan.rooms)).filter(|_| self.random.percent(70));
-        let to = room.map_or(To::All, |room| To::Room(speech::ROOMS[room].to_owned()));
+        let to = room.map_or(Selector::all(), |room| Selector::room(speech::ROOMS[room]));
         let data = Some(self.data());
         let inbox = &self.sites[site].inbox;
         let (request, told) = match self.random.below(9) {
             0..=1 => {
                 // As the API does it: on a shard's thread, between its turns.
                 self.note("shard {} publishes for the API", &[site]);
-                let (count, ends) =
-                    self.call(site, |shard, now, _| shard.outside_publish(now, &to, "news", data.as_deref()));
+                let (count, ends) = self.call(site, |shard, now, _| {
+                    shard.outside_publish(now, &to, &Draft::new("news", data.as_deref()))
+                });
                 let expected = self.tell_publish(site, room, "news", data.as_deref());
                 assert_eq!(
                     u64::from(count.delivered),
@@ -259,7 +261,13 @@ impl World {
                 let reply = inbox.reply();
                 let (event, data) = ("news \"x\"", data.filter(|_| self.plan.streams));
                 (
-                    Request::Publish { to, event: event.to_owned(), data: data.clone(), reply },
+                    Request::Publish {
+                        to: Box::new(to),
+                        event: event.to_owned(),
+                        data: data.clone(),
+                        whole: None,
+                        reply,
+                    },
                     Told::Publish { room, event, data },
                 )
             }

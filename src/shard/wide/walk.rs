@@ -4,6 +4,7 @@ use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
 use crate::shard::mail::{OrderedFrames, Target};
 use crate::shard::palette::{Kind, Palette, Tag};
+use crate::shard::select::Filter;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Line {
 pub struct Item {
     pub content: Content,
     pub except: u32,
+    /// Who of the members it is for, if not for all.
+    pub filter: Option<Arc<Filter>>,
 }
 
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Content {
     pub fn len(&self) -> usize {
         match self {
             Self::Frame { bytes, .. } => bytes.len(),
-            Self::Ordered(frames) => frames.by_encoding.iter().map(|(_, frame)| frame.len()).sum(),
+            Self::Ordered(frames) => frames.by_encoding.len_bytes(),
         }
     }
 
@@ -90,7 +93,7 @@ impl Walk {
     pub fn put(&self, frame: &Frame, target: Target, accepted_us: Option<u64>, palette: &mut Palette) -> u32 {
         let bytes = &self.bytes[frame.range.clone()];
         let entry = palette.push(accepted_us, |out| out.extend_from_slice(bytes));
-        if frame.loss != Loss::Never
+        if frame.loss.may_be()
             && let Target::Room { local, id } = target
         {
             palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));

@@ -6,8 +6,8 @@ use fanwire::base::Pattern;
 use fanwire::config::{Overflow, RoomPolicy, RoomRule};
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::ConnectionId;
-use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Request, Shard, To};
+use fanwire::model::{ConnectionId, Selector};
+use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Request, Shard};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -125,12 +125,12 @@ impl World {
 
     fn ask(&mut self, event: u8) {
         let data = Some(format!("\"{}\"", "x".repeat(usize::from(event) * 8)));
-        let publish = |to| Request::Publish { to, event: "e".to_owned(), data, reply: Box::new(|_| {}) };
+        let publish = |to| Request::Publish { to: Box::new(to), event: "e".to_owned(), data, whole: None, reply: Box::new(|_| {}) };
         let first = self.replies.lock().expect("one thread").pop();
         let request = match (event & 7, first) {
-            (0, _) => publish(To::All),
-            (1, _) => publish(To::Room("a".to_owned())),
-            (2, _) => publish(To::Room("b".to_owned())),
+            (0, _) => publish(Selector::all()),
+            (1, _) => publish(Selector::room("a")),
+            (2, _) => publish(Selector::room("b")),
             (3, _) => Request::EvictLargest,
             (4, _) if event & 0x38 == 0 => Request::Drain(Duration::from_secs(1)),
             (5, Some((to, _))) if event & 0x38 == 0 => {

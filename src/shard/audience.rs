@@ -1,0 +1,85 @@
+//! The audiences that a connection belongs to by who it is: all of its user, all of its tenant. What is published for
+//! one of them costs by its members, wherever else there are connections.
+//!
+//! Memberships of audiences stand here and not with the connection's own, so that nothing that tells or counts rooms
+//! meets them, and that a connection that nobody knows costs nothing.
+
+use super::Shard;
+use crate::hub::Membership;
+use crate::model::{Audience, Identity};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// The memberships of the connections that belong to some audience, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Audiences(HashMap<u32, [Option<Membership>; Audience::ALL.len()], RandomState>);
+
+impl Audiences {
+    /// Whether no connection belongs to any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Shard {
+    /// States who a connection is from now on: when it comes, and whenever that changes. Its audiences follow at once;
+    /// what was published for those that it leaves, and is with it already, stays its own.
+    pub(super) fn set_identity(&mut self, slot: u32, identity: Option<Arc<Identity>>) {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let belongs = conn.is_open() && !conn.echo;
+        let before = std::mem::replace(&mut conn.identity, identity.clone());
+        for audience in Audience::ALL {
+            let name = identity.as_deref().and_then(|identity| name_in(identity, audience));
+            let is_same = before.as_deref().and_then(|identity| name_in(identity, audience)) == name;
+            if is_same && self.audiences.0.get(&slot).is_some_and(|own| own[audience.index()].is_some()) {
+                continue;
+            }
+            self.leave_audience(slot, audience);
+            if let Some(name) = name.filter(|_| belongs) {
+                self.join_audience(slot, audience, name);
+            }
+        }
+    }
+
+    fn join_audience(&mut self, slot: u32, audience: Audience, name: &str) {
+        let Some(encoding) = self.conns.at(slot).map(|conn| conn.encoding()) else { return };
+        let (room, back) = (audience.room(name), audience.index() as u32);
+        // There is no limit that it could meet.
+        if let Ok((membership, _)) = self.rooms.join(&self.hub.directory, &room, 0, encoding, slot, back) {
+            self.audiences.0.entry(slot).or_default()[audience.index()] = Some(membership);
+        }
+    }
+
+    fn leave_audience(&mut self, slot: u32, audience: Audience) {
+        let Some(own) = self.audiences.0.get_mut(&slot) else { return };
+        let Some(membership) = own[audience.index()].take() else { return };
+        if own.iter().all(Option::is_none) {
+            self.audiences.0.remove(&slot);
+        }
+        let Some(encoding) = self.conns.at(slot).map(|conn| conn.encoding()) else { return };
+        self.wide.leave(membership.room, slot);
+        if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
+            && let Some(other) = self.audiences.0.get_mut(&moved.connection)
+            && let Some(entry) = &mut other[audience.index()]
+        {
+            entry.position = moved.position;
+        }
+    }
+
+    /// Takes a connection that gets no publications any more out of its audiences.
+    pub(super) fn leave_audiences(&mut self, slot: u32) {
+        // Nobody is known: the usual case costs no look.
+        if !self.audiences.is_empty() {
+            Audience::ALL.into_iter().for_each(|audience| self.leave_audience(slot, audience));
+        }
+    }
+}
+
+/// What an identity is called in an audience.
+pub(super) fn name_in(identity: &Identity, audience: Audience) -> Option<&str> {
+    match audience {
+        Audience::User => identity.user.as_deref(),
+        Audience::Tenant => identity.tenant.as_deref(),
+    }
+}
