@@ -145,18 +145,18 @@ impl Shard {
         if !keeps {
             self.pace.clear(slot);
             let changed = backlog.release(|name, lost| gap(dialect, name, lost, now));
-            self.settle_budget(changed);
+            self.settle_budget(slot, changed);
         }
         if batches {
             let changed = backlog.seal();
-            self.settle_budget(changed);
+            self.settle_budget(slot, changed);
         }
         holds
     }
 
-    fn settle_budget(&mut self, (charged, given): (usize, usize)) {
-        self.force_budget(charged);
-        self.give_budget(given);
+    fn settle_budget(&mut self, slot: u32, (charged, given): (usize, usize)) {
+        self.force_budget(slot, charged);
+        self.give_budget(slot, given);
     }
 }
 
