@@ -8,6 +8,7 @@ mod json_scan;
 mod mutation;
 mod pattern;
 mod slab;
+mod template;
 mod wheel;
 
 pub use field::{json_field, json_text};
@@ -21,4 +22,5 @@ pub use mutation::mutate;
 pub use mutation::{Mutation, mutated};
 pub use pattern::{Pattern, PatternError, Segment};
 pub use slab::{Key, Slab};
+pub use template::fill_template;
 pub use wheel::Wheel;

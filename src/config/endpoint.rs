@@ -1,5 +1,6 @@
 //! Endpoints: the paths at which clients connect, and what holds for those that come by each.
 
+use super::service::{self, Messages, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -35,6 +36,12 @@ pub struct Endpoint {
     /// Rooms that a connection is put into, with `{parameter}` of the path, `{user}` and `{tenant}`; those with a
     /// name that is not known are left out.
     pub rooms: Vec<String>,
+    /// What a connection is sent at once, and when it asks.
+    pub snapshot: Option<Snapshot>,
+    /// What its own messages do, by their type. Those that the dialect has are none of these.
+    pub messages: Messages,
+    /// Whether it only tells that the server is there, and closes.
+    pub health: bool,
 }
 
 /// Whether clients of an endpoint say who they are.
@@ -149,13 +156,16 @@ impl Endpoint {
             admin: false,
             deliver_to_sender: None,
             rooms: Vec::new(),
+            snapshot: None,
+            messages: Messages::new(),
+            health: false,
         }
     }
-}
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
+    /// Whether it has more to it than its dialect and rooms.
+    pub fn has_service(&self) -> bool {
+        self.snapshot.is_some() || !self.messages.is_empty()
+    }
 }
 
 /// An endpoint as it is written.
@@ -176,11 +186,23 @@ struct Written {
     deliver_to_sender: Option<bool>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rooms: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<Snapshot>,
+    #[serde(default, skip_serializing_if = "Messages::is_empty")]
+    messages: Messages,
+    #[serde(default, skip_serializing_if = "is_false")]
+    health: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Written {
     fn check(self) -> Result<Endpoint, String> {
-        let Self { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms } = self;
+        let Self { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } = self;
+        let (snapshot, messages, health) = (self.snapshot, self.messages, self.health);
         let path = PathTemplate::parse(&path)?;
         if !DIALECTS.contains(&dialect.as_str()) {
             return Err(format!("dialect must be one of {}", DIALECTS.join(", ")));
@@ -194,17 +216,32 @@ impl Written {
         if rooms.len() > ROOMS_MAX {
             return Err(format!("there are more than {ROOMS_MAX} rooms"));
         }
+        let is_known =
+            |name: &str| ["user", "tenant"].contains(&name) || path.names().any(|known| known == name);
         for room in &rooms {
-            let mut rest = room.as_str();
-            while let Some((_, after)) = rest.split_once('{') {
-                let (name, after) = after.split_once('}').ok_or("a brace is not closed")?;
-                if !["user", "tenant"].contains(&name) && !path.names().any(|known| known == name) {
+            for name in service::names_in(room)? {
+                if !is_known(name) {
                     return Err(format!("{{{name}}} in {room} is no parameter of the path"));
                 }
-                rest = after;
             }
         }
-        Ok(Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms })
+        service::check(snapshot.as_ref(), &messages, is_known)?;
+        if health && (snapshot.is_some() || !messages.is_empty() || !rooms.is_empty()) {
+            return Err("one with health has no rooms, snapshot or messages".to_owned());
+        }
+        Ok(Endpoint {
+            path,
+            dialect,
+            auth,
+            auth_failure,
+            role,
+            admin,
+            deliver_to_sender,
+            rooms,
+            snapshot,
+            messages,
+            health,
+        })
     }
 }
 
@@ -212,7 +249,7 @@ impl Written {
 ///
 /// # Errors
 /// What is wrong, with the number of the endpoint.
-pub(super) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+pub(crate) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -229,8 +266,23 @@ pub(super) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
 /// Writes endpoints so that [`parse_endpoints`] reads them back.
 pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
     let written = endpoints.iter().cloned().map(|endpoint| {
-        let Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms } = endpoint;
-        Written { path: path.to_string(), dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms }
+        let Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } =
+            endpoint;
+        let (snapshot, messages, health) = (endpoint.snapshot, endpoint.messages, endpoint.health);
+        let path = path.to_string();
+        Written {
+            path,
+            dialect,
+            auth,
+            auth_failure,
+            role,
+            admin,
+            deliver_to_sender,
+            rooms,
+            snapshot,
+            messages,
+            health,
+        }
     });
     serde_json::to_string(&written.collect::<Vec<_>>()).expect("text and booleans are JSON")
 }
@@ -238,6 +290,7 @@ pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Act, Past};
 
     #[test]
     fn a_path_gives_its_parameters() {
@@ -271,12 +324,27 @@ mod tests {
   admin: true
   deliver_to_sender: false
   rooms: ["reports:{report}", "user:{user}:reports"]
+  snapshot: {room: "reports:{report}", as: history}
+  messages:
+    refresh: snapshot
+    faster: pace
+    only: filter
+    cancel: forward
+    follow:
+      join: ["more:{tenant}:{field}"]
+- path: /health
+  dialect: topics
+  health: true
 "#;
         let read = parse_endpoints(text).unwrap();
         assert_eq!(read[0], Endpoint::new("/ws", "topics"));
         assert_eq!((read[1].auth, read[1].auth_failure), (Auth::Required, AuthFailure::Close));
         assert!(read[1].admin && !read[0].admin);
         assert_eq!(parse_endpoints(&show_endpoints(&read)).unwrap(), read);
+        let snapshot = read[1].snapshot.as_ref().unwrap();
+        assert_eq!((snapshot.what, snapshot.kind.as_str()), (Past::History, "initial_data"));
+        assert_eq!(read[1].messages["follow"], Act::Join(vec!["more:{tenant}:{field}".to_owned()]));
+        assert!(read[1].has_service() && read[1].messages.len() == 5 && read[2].health);
         assert_eq!(parse_endpoints(" ").unwrap(), []);
     }
 
@@ -290,6 +358,15 @@ mod tests {
             (r#"[{"path":"/ws","dialect":"rooms","admin":true}]"#, "asks for a role"),
             (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b}"]}]"#, "{b} in a:{b}"),
             (r#"[{"path":"/ws","dialect":"rooms","rooms":["a:{b"]}]"#, "not closed"),
+            (r#"[{"path":"/ws","dialect":"rooms","snapshot":{"room":"a:{b}"}}]"#, "{b} in a:{b}"),
+            (r#"[{"path":"/ws","dialect":"rooms","snapshot":{"as":"last"}}]"#, "room"),
+            (r#"[{"path":"/ws","dialect":"rooms","snapshot":{"room":"a","as":"first"}}]"#, "first"),
+            (r#"[{"path":"/ws","dialect":"rooms","snapshot":{"room":"a","type":""}}]"#, "1 to 64"),
+            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":"dance"}}]"#, "dance"),
+            (r#"[{"path":"/ws","dialect":"rooms","messages":{"":"pace"}}]"#, "1 to 64"),
+            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":[]}}}]"#, "1 to 16 rooms"),
+            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":["b:{c"]}}}]"#, "not closed"),
+            (r#"[{"path":"/ws","dialect":"rooms","health":true,"rooms":["a"]}]"#, "health"),
             (r#"[{"path":"ws","dialect":"rooms"}]"#, "endpoint 1: a path begins"),
         ] {
             let error = parse_endpoints(text).unwrap_err();

@@ -83,6 +83,12 @@ pub(super) enum Kind {
     Ignored {
         default: &'static str,
     },
+    /// The same, a time; zero is allowed.
+    IgnoredTime {
+        default: &'static str,
+        min: Duration,
+        max: Duration,
+    },
     Preset(Place<Preset>),
     Endpoints(Place<Vec<Endpoint>>),
     /// Short texts.
@@ -222,6 +228,10 @@ impl Kind {
             Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
             Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
             Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
+            Self::IgnoredTime { min, max, .. } => {
+                let time = value::parse_duration(text)?;
+                (time.is_zero() || (min..=max).contains(&time)).then_some(())
+            }
             Self::Preset(at) => put(at(config), by_name(&PRESETS, text)),
             Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints(text).ok()),
             Self::Texts(at) => put(at(config), list(text, parse_text)),
@@ -259,7 +269,7 @@ impl Kind {
             Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
-            Self::Ignored { default } => default.to_owned(),
+            Self::Ignored { default } | Self::IgnoredTime { default, .. } => default.to_owned(),
             Self::Preset(at) => name_of(&PRESETS, at(config)),
             Self::Endpoints(at) => endpoint::show_endpoints(at(config)),
         }
@@ -291,7 +301,7 @@ impl Kind {
                 format!("0, or {} to {} (bytes, or with KiB, MiB)", size(min.into()), size(max.into()))
             }
             Self::Time { min, max, .. } => format!("{} to {} (such as 54s or 500ms)", time(min), time(max)),
-            Self::TimeOrOff { min, max, .. } => {
+            Self::TimeOrOff { min, max, .. } | Self::IgnoredTime { min, max, .. } => {
                 format!("0, or {} to {} (such as 54s or 500ms)", time(min), time(max))
             }
             Self::Address(_) => "an IPv4 or IPv6 address, or localhost".to_owned(),

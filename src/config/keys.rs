@@ -231,6 +231,7 @@ pub(super) const KEYS: &[Key] = &[
         "One message of a client, its fragments together",
     )
     .document("max_message_size")
+    .variable("WEBSOCKET_MAX_PAYLOAD")
     .reloaded(),
     key(
         "fragments_max",
@@ -324,7 +325,14 @@ pub(super) const KEYS: &[Key] = &[
         Kind::TimeOrOff { at: |c| &mut c.times.idle_timeout, min: SECOND, max: DAY },
         "Time without a message after which a connection is closed; 0: never",
     )
+    .variable("WEBSOCKET_CONNECTION_TIMEOUT")
     .reloaded(),
+    key(
+        "cleanup_interval",
+        Kind::IgnoredTime { default: "300s", min: SECOND, max: DAY },
+        "Accepted and without effect: an idle connection is closed when idle_timeout is over, without a sweep",
+    )
+    .variable("WEBSOCKET_CLEANUP_INTERVAL"),
     key(
         "handshake_timeout",
         Kind::Time { at: |c| &mut c.times.handshake_timeout, min: SECOND, max: Duration::from_secs(600) },

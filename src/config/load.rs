@@ -19,6 +19,11 @@ pub struct Sources<'a> {
 /// Variables that begin as ours do and are no keys: the first names the file.
 const OTHER_VARIABLES: [&str; 1] = ["FANWIRE_CONFIG"];
 
+/// Variables that the documents have in milliseconds, as bare numbers. The rooms document has the first as a duration
+/// with a unit, which is taken too.
+const MS_VARIABLES: [&str; 3] =
+    ["WEBSOCKET_PING_INTERVAL", "WEBSOCKET_CONNECTION_TIMEOUT", "WEBSOCKET_CLEANUP_INTERVAL"];
+
 /// Beginnings of the variables that are ours.
 const VARIABLE_PREFIXES: [&str; 2] = ["FANWIRE_", "WEBSOCKET_"];
 
@@ -71,7 +76,11 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
     for key in KEYS {
         for variable in key.variables() {
             if let Some((_, text)) = sources.env.iter().find(|(name, _)| *name == variable) {
-                set(key, text, format!("variable {variable}"));
+                let in_ms = MS_VARIABLES.contains(&variable.as_str())
+                    && !text.is_empty()
+                    && text.trim().bytes().all(|byte| byte.is_ascii_digit());
+                let with_unit = if in_ms { Some(format!("{}ms", text.trim())) } else { None };
+                set(key, with_unit.as_deref().unwrap_or(text), format!("variable {variable}"));
             }
         }
     }
@@ -81,6 +90,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
             None => unknown.push(unknown_key(name, format!("--{name}"))),
         }
     }
+    config.follow_ping(&Config::of_preset(preset(sources)));
     errors.append(&mut unknown);
     if let (1.., Some((name, _))) = (more, sources.file) {
         errors.push(ConfigError::new(name, format!("{more} unknown keys more")));
@@ -120,6 +130,20 @@ impl Config {
             return Ok(());
         }
         Err(errors.into_iter().map(|what| ConfigError::new("configuration", what)).collect())
+    }
+
+    /// Where the preset's document knows pings but no time to wait for their answers, that time follows the pings'
+    /// unless it is configured.
+    fn follow_ping(&mut self, defaults: &Self) {
+        let of_document = matches!(self.preset, Preset::Channels | Preset::Topics | Preset::Tenants);
+        let (ping_interval, times) = (self.times.ping_interval, &mut self.times);
+        if of_document && times.pong_wait == defaults.times.pong_wait {
+            if ping_interval.is_zero() {
+                times.pong_wait = ping_interval;
+            } else if times.pong_wait <= ping_interval {
+                times.pong_wait = 2 * ping_interval;
+            }
+        }
     }
 
     /// What is wrong about values that are right one by one.

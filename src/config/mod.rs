@@ -15,12 +15,15 @@ mod load;
 mod preset;
 mod reload;
 mod rule;
+mod service;
 mod settings;
 mod tokens;
 mod value;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use args::{Command, Invocation, parse_args};
+#[cfg(test)]
+pub(crate) use endpoint::parse_endpoints;
 pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
 pub use error::ConfigError;
 pub use file::read_file;
@@ -29,5 +32,6 @@ pub use load::{Sources, load};
 pub use preset::Preset;
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
+pub use service::{Act, Messages, Past, Snapshot};
 pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
 pub use tokens::{Secret, TokenAlgorithm, Tokens};

@@ -2,10 +2,15 @@
 
 use super::access::AccessTable;
 use super::endpoint::{Auth, Endpoint};
+use super::rule::{HistoryLimits, RoomPolicy, RoomRule};
+use super::service::{Act, Past, Snapshot};
 use super::settings::Config;
+use crate::base::Pattern;
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The document whose defaults hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,9 @@ impl Config {
     /// What a preset has where nothing else is configured.
     pub fn of_preset(preset: Preset) -> Self {
         let mut config = Self { preset, endpoints: endpoints(preset), ..Self::default() };
+        if !matches!(preset, Preset::None | Preset::Topics) {
+            config.room_rules = Vec::new();
+        }
         match preset {
             Preset::None => {}
             Preset::Rooms => config.access = AccessTable::open(),
@@ -70,6 +78,56 @@ pub(super) fn available_rooms() -> Vec<String> {
         .into()
 }
 
+/// What the AegisX service document has at paths of its own: the health check and the routes of the report builder.
+fn reports() -> [Endpoint; 4] {
+    let rooms = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let snapshot =
+        |room: &str, what| Some(Snapshot { room: room.to_owned(), what, kind: "initial_data".to_owned() });
+    let messages =
+        |acts: &[(&str, Act)]| acts.iter().map(|(kind, act)| ((*kind).to_owned(), act.clone())).collect();
+    let pace = ("update_interval", Act::Pace);
+    let filter = ("apply_filter", Act::Filter);
+    [
+        Endpoint { auth: Auth::Off, health: true, ..Endpoint::new("/ws/health", "topics") },
+        Endpoint {
+            rooms: rooms(&["reports:progress:{reportId}"]),
+            snapshot: snapshot("reports:progress:{reportId}", Past::Last),
+            messages: messages(&[
+                ("subscribe_template", Act::Join(rooms(&["reports:data:{templateId}"]))),
+                ("cancel_report", Act::Forward),
+                ("request_update", Act::Snapshot),
+            ]),
+            ..Endpoint::new("/api/v1/reports/progress/{reportId}", "topics")
+        },
+        Endpoint {
+            rooms: rooms(&["reports:data:{templateId}"]),
+            snapshot: snapshot("reports:data:{templateId}", Past::History),
+            messages: messages(&[pace, filter]),
+            ..Endpoint::new("/api/v1/reports/stream/{templateId}", "topics")
+        },
+        Endpoint {
+            rooms: rooms(&["reports:system", "reports:maintenance", "reports:alerts", "user:{user}:reports"]),
+            ..Endpoint::new("/api/v1/reports/notifications", "topics")
+        },
+    ]
+}
+
+/// What the rooms of [`reports`] keep: a report its last status, a stream its last hundred values.
+pub(super) fn report_rules() -> Vec<RoomRule> {
+    let rule = |pattern: &str, policy| RoomRule {
+        pattern: Pattern::parse(pattern).expect("a pattern, as a test shows"),
+        policy,
+    };
+    let history = HistoryLimits { messages_max: 100, age_max: DAY, bytes_max: MIB };
+    vec![
+        rule(
+            "reports:progress:*",
+            RoomPolicy { last_value: true, last_value_age_max: Some(DAY), ..RoomPolicy::default() },
+        ),
+        rule("reports:data:*", RoomPolicy { history: Some(history), ..RoomPolicy::default() }),
+    ]
+}
+
 /// The endpoints of a preset.
 pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
     let admin = || Endpoint {
@@ -79,10 +137,18 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
         ..Endpoint::new("/ws/admin", "tenants")
     };
     match preset {
-        Preset::None => vec![Endpoint::new("/ws", "rooms"), admin()],
+        Preset::None => {
+            let mut all = vec![Endpoint::new("/ws", "rooms"), admin()];
+            all.extend(reports());
+            all
+        }
         Preset::Rooms => vec![Endpoint { auth: Auth::Off, ..Endpoint::new("/ws", "rooms") }],
         Preset::Channels => vec![Endpoint::new("/ws", "channels")],
-        Preset::Topics => vec![Endpoint::new("/ws", "topics")],
+        Preset::Topics => {
+            let mut all = vec![Endpoint::new("/ws", "topics")];
+            all.extend(reports());
+            all
+        }
         Preset::Tenants => {
             vec![Endpoint { auth: Auth::Required, ..Endpoint::new("/ws", "tenants") }, admin()]
         }

@@ -220,7 +220,7 @@ impl Default for Config {
             tokens: Tokens::default(),
             endpoints: preset::endpoints(Preset::None),
             available_rooms: preset::available_rooms(),
-            room_rules: Vec::new(),
+            room_rules: preset::report_rules(),
             access: AccessTable::protected(),
             client_broadcast: true,
             deliver_to_sender: true,

@@ -15,6 +15,7 @@ mod tenants;
 mod topics;
 mod whole;
 
+use crate::base::json_field;
 use crate::model::{Answer, Command, DialectId, Publication, Refusal, RequestId};
 
 pub use channels::Channels;
@@ -54,6 +55,11 @@ pub trait Dialect: Sync {
 
     /// Whether a client's own messages come back to it, where the endpoint does not say.
     fn delivers_to_sender(&self) -> bool;
+
+    /// The `data` of a publication in the text that members receive for it: one JSON value, if it has any.
+    fn data_in<'t>(&self, text: &'t str) -> Option<&'t str> {
+        json_field(text, "data")
+    }
 
     /// Whether clients may publish to rooms that they are no members of.
     fn publishes_unjoined(&self) -> bool;

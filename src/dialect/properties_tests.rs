@@ -120,12 +120,6 @@ proptest! {
     fn every_answer_is_an_object_with_a_type(
         word in any::<String>(), original in any::<String>(), name in room(), refusal in 0..Refusal::LABELS.len(),
     ) {
-        let all = [
-            Refusal::InvalidJson, Refusal::TooDeep, Refusal::UnknownType, Refusal::RoomRequired, Refusal::RoomInvalid,
-            Refusal::NotSubscribed, Refusal::RoomFull, Refusal::ServerFull, Refusal::TooManyRooms,
-            Refusal::RateLimited, Refusal::BroadcastDisabled, Refusal::PresenceDisabled, Refusal::JoinDenied,
-            Refusal::Denied, Refusal::Unauthenticated, Refusal::Internal,
-        ];
         let original = Some(&original[..original.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
         let client_id = ConnectionId::parse(UUID).unwrap();
         let (clients, available, rooms) = ([client_id; 2], [word.clone()], [RoomName::new(&name).unwrap()]);
@@ -133,7 +127,7 @@ proptest! {
         let (user, id, room) = (Some(&*word), Some("\"q\""), &*name);
         let position = Some(Position { epoch: Epoch::new(5), offset: u64::MAX });
         let (active_unix_ms, connected_unix_ms) = (u64::MAX, 0);
-        let refusal = all[refusal];
+        let refusal = Refusal::ALL[refusal];
         for dialect in DIALECTS {
             for answer in [
                 Answer::Connected { client_id, user, available: &available },

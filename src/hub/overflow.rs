@@ -9,6 +9,9 @@ use std::num::NonZeroU64;
 pub enum Loss {
     /// Never: a member without place for it is closed.
     Never,
+    /// Never, and it is no publication to the room but a notice to the members, or for some of them alone, or for a user
+    /// or a tenant: what a member has asked for as to publications (a pace, a filter) does not hold for it.
+    Notice,
     /// When there is no place, and it is the oldest.
     Oldest,
     /// As `Oldest`, and as soon as there is a newer one of this key.
@@ -17,6 +20,19 @@ pub enum Loss {
     /// the member is told of as of any loss. Among 10,000 values that wait for one member the odds of that are one in
     /// 10^11, and nobody can improve them, as the hash is keyed at random by each node.
     ByKey(NonZeroU64),
+}
+
+impl Loss {
+    /// Whether a member may lose it.
+    #[inline]
+    pub const fn may_be(self) -> bool {
+        matches!(self, Self::Oldest | Self::ByKey(_))
+    }
+
+    /// The key by which a newer publication of the same room makes it worthless to one who wants the newest alone.
+    pub fn key(self) -> NonZeroU64 {
+        if let Self::ByKey(key) = self { key } else { THE_ONE_KEY }
+    }
 }
 
 /// The key of all publications of a room that conflates without a field.

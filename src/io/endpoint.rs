@@ -4,10 +4,15 @@ use crate::api::{self, ApiError};
 use crate::config::{Auth, AuthFailure, Config, Endpoint};
 use crate::dialect::{DIALECTS, dialect};
 use crate::model::{DialectId, RoomName};
-use crate::shard::Newcomer;
+use crate::shard::{Newcomer, Route};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// What stands before a dialect's name in `Sec-WebSocket-Protocol`.
 const SUBPROTOCOL_PREFIX: &str = "fanwire.";
+
+/// Times over which messages may be put together, in ms: longer ones are what no client would call real time.
+const BATCHES_MS: RangeInclusive<u64> = 1..=1000;
 
 /// Names and values of a path's parameters.
 type Parameters<'a> = Vec<(&'a str, String)>;
@@ -17,7 +22,22 @@ pub(super) enum Entrance<'a> {
     /// The diagnostic echo.
     Echo,
     /// An endpoint, with the parameters of its path.
-    At { endpoint: &'a Endpoint, parameters: Parameters<'a> },
+    At { endpoint: &'a Endpoint, index: usize, parameters: Parameters<'a> },
+}
+
+/// Time over which a client wants messages to be put together, as its query says: `batch` in ms.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn batch(query: Option<&str>) -> Result<Duration, String> {
+    let mut given = query.unwrap_or("").split('&').filter_map(|pair| pair.strip_prefix("batch="));
+    let (first, second) = (given.next(), given.next());
+    let Some(text) = first else { return Ok(Duration::ZERO) };
+    let digits = text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let ms = text.parse().ok().filter(|ms| digits && second.is_none() && BATCHES_MS.contains(ms));
+    let (least, most) = (BATCHES_MS.start(), BATCHES_MS.end());
+    ms.map(Duration::from_millis)
+        .ok_or_else(|| format!("batch must be given once, as a number of milliseconds: {least} to {most}"))
 }
 
 /// The endpoint of a path, if it is one's.
@@ -25,12 +45,15 @@ pub(super) enum Entrance<'a> {
 /// # Errors
 /// A 400 if a parameter is no text.
 pub(super) fn find<'a>(endpoints: &'a [Endpoint], path: &'a str) -> Result<Option<Entrance<'a>>, ApiError> {
-    let found = endpoints.iter().find_map(|endpoint| Some((endpoint, endpoint.path.parameters(path)?)));
-    let Some((endpoint, raw)) = found else { return Ok(None) };
+    let found = endpoints
+        .iter()
+        .enumerate()
+        .find_map(|(index, endpoint)| Some((index, endpoint, endpoint.path.parameters(path)?)));
+    let Some((index, endpoint, raw)) = found else { return Ok(None) };
     let decoded = raw
         .into_iter()
         .map(|(name, value)| Ok((name, api::percent_decode(value, false, RoomName::BYTES_MAX, name)?)));
-    Ok(Some(Entrance::At { endpoint, parameters: decoded.collect::<Result<_, ApiError>>()? }))
+    Ok(Some(Entrance::At { endpoint, index, parameters: decoded.collect::<Result<_, ApiError>>()? }))
 }
 
 impl Entrance<'_> {
@@ -65,7 +88,9 @@ impl Entrance<'_> {
 
     /// The connection that comes in, with what is due to it here.
     pub fn newcomer(&self, config: &Config, newcomer: Newcomer) -> Newcomer {
-        let Self::At { endpoint, parameters } = self else { return Newcomer { echo: true, ..newcomer } };
+        let Self::At { endpoint, index, parameters } = self else {
+            return Newcomer { echo: true, ..newcomer };
+        };
         let mut known: Vec<(&str, &str)> =
             parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let identity = newcomer.identity.clone();
@@ -74,10 +99,14 @@ impl Entrance<'_> {
             known.extend(identity.user.as_deref().map(|user| ("user", user)));
             known.extend(identity.tenant.as_deref().map(|tenant| ("tenant", tenant)));
         }
+        let owned = || parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let route = || Route { endpoint: *index, parameters: owned().collect() };
         let by_dialect = || config.deliver_to_sender && dialect(newcomer.dialect).delivers_to_sender();
         Newcomer {
             hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
             rooms: endpoint.rooms.iter().filter_map(|template| room(template, &known)).collect(),
+            route: endpoint.has_service().then(route),
+            health: endpoint.health,
             admin: endpoint.admin,
             may_authenticate: endpoint.auth != Auth::Off,
             ..newcomer
@@ -105,6 +134,28 @@ mod tests {
     use super::*;
     use crate::model::Identity;
     use std::sync::Arc;
+
+    #[test]
+    fn a_query_may_ask_for_batches() {
+        for (query, ms) in [
+            (None, Some(0)),
+            (Some(""), Some(0)),
+            (Some("token=a&batch=50"), Some(50)),
+            (Some("batch=1"), Some(1)),
+            (Some("batch=1000"), Some(1000)),
+            (Some("abatch=7"), Some(0)),
+            (Some("batch="), None),
+            (Some("batch=0"), None),
+            (Some("batch=1001"), None),
+            (Some("batch=+5"), None),
+            (Some("batch=00050"), None),
+            (Some("batch=5ms"), None),
+            (Some("batch=5&batch=5"), None),
+            (Some("batch=99999999999999999999999"), None),
+        ] {
+            assert_eq!(batch(query).ok(), ms.map(Duration::from_millis), "{query:?}");
+        }
+    }
 
     #[test]
     fn a_path_names_rooms() {

@@ -23,6 +23,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri, Version};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The head of a request.
 pub(super) struct Asked<'r> {
@@ -185,9 +186,13 @@ pub(super) fn check(
         Ok(agreed) => agreed,
         Err(error) => return bad(error.to_string()),
     };
+    let batch = match endpoint::batch(asked.target.query()) {
+        Ok(batch) => batch,
+        Err(text) => return bad(text),
+    };
     let agent = user_agent(headers).map(Box::from);
     let newcomer =
-        Newcomer { peer, dialect, compression, identity, agent, turned_away, ..Newcomer::default() };
+        Newcomer { peer, dialect, compression, identity, agent, turned_away, batch, ..Newcomer::default() };
     Ok(Candidate { newcomer, accept_key: handshake.accept_key, protocol, extensions })
 }
 
@@ -218,6 +223,8 @@ pub(super) fn admit(
     }
     let turned_away = newcomer.turned_away;
     let newcomer = Newcomer { turned_away, ..entrance.newcomer(config, newcomer) };
+    let batch = if newcomer.echo || newcomer.health { Duration::ZERO } else { newcomer.batch };
+    let newcomer = Newcomer { batch, ..newcomer };
     Ok(Admitted { newcomer, accept_key, protocol, extensions })
 }
 

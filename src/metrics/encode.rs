@@ -34,7 +34,7 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 15] = [
+const COUNTERS: [(&str, &str, Of<u64>); 16] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
     ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
@@ -63,6 +63,9 @@ const COUNTERS: [(&str, &str, Of<u64>); 15] = [
         s.pauses.get()
     }),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
+    ("fanwire_filter_evaluations", "Filters of clients evaluated on publications", |s| {
+        s.filter_evaluations.get()
+    }),
     ("fanwire_rate_limited", "Requests over a rate limit", |s| s.rate_limited.get()),
 ];
 

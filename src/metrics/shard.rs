@@ -144,6 +144,8 @@ pub struct ShardMetrics {
     pub pauses: Counter,
     /// Connections that broke RFC 6455.
     pub protocol_errors: Counter,
+    /// Filters evaluated on publications: once for each different filter and publication.
+    pub filter_evaluations: Counter,
     /// Requests over a rate limit.
     pub rate_limited: Counter,
     /// Connections closed, by the index of the reason.
@@ -193,6 +195,7 @@ impl ShardMetrics {
             accept_errors: Counter::default(),
             pauses: Counter::default(),
             protocol_errors: Counter::default(),
+            filter_evaluations: Counter::default(),
             rate_limited: Counter::default(),
             closes: LabelledCounters::new(labels.close_reasons),
             drops: LabelledCounters::new(labels.drop_reasons),

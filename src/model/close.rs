@@ -30,6 +30,8 @@ pub enum CloseReason {
     SlowConsumer,
     /// Disconnected by the API or the embedding program.
     Disconnected,
+    /// All is said: a health check has been answered.
+    Done,
     /// No token, a bad one, or one that has ended.
     Unauthenticated,
     /// It is known who the peer is, and that is not enough.
@@ -38,7 +40,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
@@ -52,12 +54,13 @@ impl CloseReason {
         Self::RateLimited,
         Self::SlowConsumer,
         Self::Disconnected,
+        Self::Done,
         Self::Unauthenticated,
         Self::Forbidden,
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 16] = [
         "peer_closed",
         "transport_lost",
         "protocol_error",
@@ -71,6 +74,7 @@ impl CloseReason {
         "rate_limited",
         "slow_consumer",
         "disconnected",
+        "done",
         "unauthenticated",
         "forbidden",
     ];
@@ -83,7 +87,7 @@ impl CloseReason {
     /// Close code sent to the peer.
     pub const fn code(self) -> u16 {
         match self {
-            Self::PeerClosed => 1000,
+            Self::PeerClosed | Self::Done => 1000,
             Self::TransportLost => 1006,
             Self::ProtocolError => 1002,
             Self::Unsupported => 1003,
@@ -104,7 +108,7 @@ impl CloseReason {
     /// Default reason text: says what to do. At most 123 bytes (RFC 6455 section 5.5).
     pub const fn text(self) -> &'static str {
         match self {
-            Self::PeerClosed | Self::TransportLost => "",
+            Self::PeerClosed | Self::TransportLost | Self::Done => "",
             Self::ProtocolError => "protocol error: send frames as RFC 6455 says",
             Self::Unsupported => "binary messages are not supported here: send text",
             Self::InvalidUtf8 => "text is not valid UTF-8",

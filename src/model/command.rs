@@ -138,6 +138,28 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, each at its index.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidJson,
+        Self::TooDeep,
+        Self::UnknownType,
+        Self::RoomRequired,
+        Self::RoomInvalid,
+        Self::NotSubscribed,
+        Self::RoomFull,
+        Self::ServerFull,
+        Self::TooManyRooms,
+        Self::RateLimited,
+        Self::BroadcastDisabled,
+        Self::PresenceDisabled,
+        Self::JoinDenied,
+        Self::Denied,
+        Self::Unauthenticated,
+        Self::Internal,
+        Self::Backend,
+        Self::BackendFailed,
+    ];
+
     /// Label values in metrics, by [`Refusal::index`].
     pub const LABELS: [&'static str; 18] = [
         "invalid_json",
@@ -326,4 +348,17 @@ pub enum Answer<'a> {
         /// Echoed.
         id: RequestId<'a>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_index() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal.index(), index, "{}", Refusal::LABELS[index]);
+        }
+        assert_eq!(Refusal::ALL.len(), Refusal::LABELS.len());
+    }
 }

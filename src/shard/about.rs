@@ -13,6 +13,20 @@ impl Shard {
         self.answer(now, slot, &Answer::Connected { client_id, user, available: &config.available_rooms });
     }
 
+    /// What a connection is told and put into at its endpoint.
+    pub(super) fn welcome_in(&mut self, now: Now, slot: u32, rooms: &[RoomName]) {
+        self.greet(now, slot);
+        for room in rooms {
+            self.put_into(now, slot, room);
+        }
+        if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
+            let config = self.config.clone();
+            if let Err(denial) = self.snapshot(now, slot, None, &config) {
+                self.metrics.refusals.inc(denial.refusal.index());
+            }
+        }
+    }
+
     /// Makes a connection a member without being asked, and without an answer.
     pub(super) fn put_into(&mut self, _now: Now, slot: u32, room: &RoomName) {
         if let Err(denial) = self.subscribe(slot, room.as_str()) {

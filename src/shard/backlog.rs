@@ -9,9 +9,13 @@
 
 mod chunk;
 mod parts;
+mod release;
 
+#[cfg(test)]
+pub use chunk::frame_len;
 pub use chunk::frames_after;
 pub use parts::{Bounds, Made};
+pub use release::payload;
 
 use crate::base::{Mutation, mutated};
 use crate::hub::Loss;
@@ -51,6 +55,10 @@ pub struct Backlog {
     bytes: usize,
     frames: u32,
     cut: bool,
+    /// Chunks at the end of `ahead` that have not been looked at by [`Backlog::seal`].
+    raw: usize,
+    /// Whether the socket has refused bytes and is awaited. Where not, the connection is held.
+    pub refused: bool,
     /// When the socket first refused bytes, in ms of the shard's clock.
     pub since_ms: u64,
     /// When it last took some.
@@ -79,10 +87,17 @@ impl Backlog {
             bytes: 0,
             frames: 0,
             cut: false,
+            raw: 0,
+            refused: true,
             since_ms: now_ms,
             progress_ms: now_ms,
             index,
         }
+    }
+
+    /// An empty backlog of a connection that is held.
+    pub fn held(index: u32) -> Self {
+        Self { refused: false, ..Self::new(0, index) }
     }
 
     /// Bytes charged.
@@ -123,6 +138,7 @@ impl Backlog {
         let frames = frames_after(&bytes, 0);
         let chunk = self.count(bytes, 0, frames);
         self.ahead.push_back(chunk);
+        self.raw += 1;
     }
 
     fn count(&mut self, bytes: Rc<[u8]>, sent: usize, frames: u32) -> Chunk {
@@ -169,13 +185,14 @@ impl Backlog {
     }
 
     /// Makes place for a frame of `len` bytes of a room: takes away the one of the same key, then others as
-    /// [`Backlog::drop_any`] does, until the frame is within `bounds` or nothing is left that may go.
-    pub fn make_place(&mut self, len: usize, room: u64, loss: Loss, bounds: Bounds) -> Made {
+    /// [`Backlog::drop_any`] does, until the frame is within `bounds` or nothing is left that may go. With `silent`
+    /// the one of the same key is not told as lost.
+    pub fn make_place(&mut self, len: usize, room: u64, loss: Loss, silent: bool, bounds: Bounds) -> Made {
         let mut made = Made::default();
         if let Loss::ByKey(key) = loss
             && let Some(number) = self.rooms.get(&room).and_then(|waiting| waiting.by_key.get(&key))
         {
-            made.given += self.lose(room, *number);
+            made.given += self.lose(room, *number, silent);
             made.conflated = 1;
         }
         loop {
@@ -197,7 +214,7 @@ impl Backlog {
             waiting.frames.front().map(|number| (waiting.bytes, Reverse(*number), *room))
         };
         let (_, Reverse(number), room) = self.rooms.iter().filter_map(oldest).max()?;
-        Some(self.lose(room, number))
+        Some(self.lose(room, number, false))
     }
 
     /// Number of frames that may be lost.
@@ -205,8 +222,8 @@ impl Backlog {
         self.rooms.values().map(|waiting| waiting.frames.len()).sum()
     }
 
-    /// Loses a frame that may be. The notice of it stands where the earliest loss is.
-    fn lose(&mut self, room: u64, number: u64) -> usize {
+    /// Loses a frame that may be. The notice of it, unless it is `silent`, stands where the earliest loss is.
+    fn lose(&mut self, room: u64, number: u64, silent: bool) -> usize {
         let (first, queue) = (self.first, &mut self.queue);
         let at = |number: u64| (number - first) as usize;
         let Some(waiting) = self.rooms.get_mut(&room) else { return 0 };
@@ -219,9 +236,14 @@ impl Backlog {
             waiting.by_key.remove(&key);
         }
         chunk.bytes = None;
-        waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { 1 };
+        let told = u64::from(!silent);
+        waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { told };
         waiting.bytes -= given;
         match waiting.notice {
+            _ if silent => {
+                chunk.room = NO_ROOM;
+                self.holes += 1;
+            }
             Some(notice) => {
                 let later = notice.max(number);
                 queue[at(later)].room = NO_ROOM;
@@ -287,6 +309,7 @@ impl Backlog {
                 self.ahead.push_front(chunk);
             } else {
                 self.ahead.push_back(chunk);
+                self.raw += 1;
             }
         }
         self.bytes = self.bytes + charged - given;

@@ -86,7 +86,7 @@ impl Shard {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
-        if self.handlers.backend().is_some() && self.put_aside(now, slot, text, &command) {
+        if self.handlers.backend().is_some() && self.put_aside(slot, text, &command) {
             return;
         }
         self.allowed_command(now, slot, text, command);
@@ -125,7 +125,12 @@ impl Shard {
                     _ => self.refuse(now, Asked { text: "", ..asked }, Refusal::UnknownType),
                 }
             }
-            Command::Custom { event, data, id } => self.custom(now, Asked { slot, text, id }, &event, data),
+            Command::Custom { event, data, id } => {
+                let asked = Asked { slot, text, id };
+                if !self.acted(now, asked, &event) {
+                    self.custom(now, asked, &event, data);
+                }
+            }
         }
     }
 
@@ -264,11 +269,14 @@ impl Shard {
         }
     }
 
-    fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+    pub(super) fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
         let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
-            return self.refuse(now, asked, Refusal::UnknownType);
+            if !self.tell_backend(now, asked, event, data) {
+                self.refuse(now, asked, Refusal::UnknownType);
+            }
+            return;
         };
         let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {

@@ -1,6 +1,7 @@
 use super::Reading;
 use super::agents::AgentId;
 use super::backlog::Backlog;
+use super::terms::Terms;
 use crate::api::hook::Subject;
 use crate::base::Gcra;
 use crate::hub::Membership;
@@ -55,6 +56,7 @@ pub(super) struct Conn {
     pub input: Option<Box<Input>>,
     pub assembler: Option<Box<Assembler>>,
     pub backlog: Option<Box<Backlog>>,
+    pub terms: Option<Box<Terms>>,
 }
 
 /// Bytes of a frame that has not come whole.
@@ -92,6 +94,11 @@ impl Conn {
         self.state == State::Open
     }
 
+    /// Whether publications wait for their time although the socket would take them.
+    pub fn holds(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.hold()) && self.is_open()
+    }
+
     /// Why it is being closed, if it is.
     pub fn closing(&self) -> Option<CloseReason> {
         match self.state {
@@ -100,9 +107,10 @@ impl Conn {
         }
     }
 
-    /// The form in which it gets publications.
+    /// The form in which it gets publications. What is put together into arrays is not compressed.
     pub fn encoding(&self) -> Encoding {
-        Encoding::new(self.dialect, self.compression)
+        let batches = self.terms.as_ref().is_some_and(|terms| terms.batch_ms != 0);
+        Encoding::new(self.dialect, if batches { Compression::None } else { self.compression })
     }
 
     /// Who it is, for the backend.

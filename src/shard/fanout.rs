@@ -142,7 +142,7 @@ impl Shard {
     /// Makes each connection of this shard that the frame is for owe it.
     pub(super) fn deliver(&mut self, entry: u32, delivery: &Delivery) {
         let Delivery { target, encodings, loss, except, offset } = *delivery;
-        if loss != Loss::Never
+        if loss.may_be()
             && let Target::Room { local, id } = target
         {
             self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss }));
@@ -154,7 +154,7 @@ impl Shard {
         self.fan_out(entry, encodings, target, except, offset);
         self.turn.delivered(members, self.palette.frame(entry).len());
         if !self.met.is_empty() {
-            self.owe_blocked(entry);
+            self.owe_blocked(entry, target, loss);
         }
     }
 

@@ -51,7 +51,7 @@ impl Shard {
     ///
     /// What would be refused anyway is not asked about.
     #[cold]
-    pub(super) fn put_aside(&mut self, now: Now, slot: u32, text: &str, command: &Command<'_>) -> bool {
+    pub(super) fn put_aside(&mut self, slot: u32, text: &str, command: &Command<'_>) -> bool {
         let Some(events) = self.handlers.backend().map(|backend| backend.events) else { return false };
         let owned = |text: &str| text.to_owned();
         let (what, recover, id) = match command {
@@ -75,12 +75,6 @@ impl Shard {
             {
                 (What::Publish { room: None, event: owned(event), data: data.map(owned) }, None, *id)
             }
-            Command::Custom { event, data, id }
-                if events.has(HookEvent::Message) && !self.has_handler(slot, event) =>
-            {
-                self.forward(now, Asked { slot, text, id: *id }, event, *data);
-                return true;
-            }
             _ => return false,
         };
         self.ask(Asked { slot, text, id }, what, recover);
@@ -88,17 +82,29 @@ impl Shard {
         true
     }
 
-    /// Hands a message to the backend that nobody here knows.
-    fn forward(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
+    /// Hands a message to the backend that nobody here knows. `false`: it does not want to hear of those.
+    #[cold]
+    pub(super) fn tell_backend(
+        &mut self,
+        now: Now,
+        asked: Asked<'_>,
+        event: &str,
+        data: Option<&str>,
+    ) -> bool {
+        if !self.backend_hears_messages() {
+            return false;
+        }
         let slot = asked.slot;
         let rooms = self.rooms_of(slot);
-        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let Some(conn) = self.conns.at_mut(slot) else { return true };
         if conn.forwarded >= FORWARDED_MAX {
-            return self.refuse(now, asked, Refusal::RateLimited);
+            self.refuse(now, asked, Refusal::RateLimited);
+            return true;
         }
         conn.forwarded += 1;
         let (event, data) = (event.to_owned(), data.map(str::to_owned));
         self.ask(asked, What::Message { event, data, rooms }, None);
+        true
     }
 
     fn ask(&mut self, asked: Asked<'_>, what: What, recover: Option<Position>) {
@@ -114,8 +120,14 @@ impl Shard {
         (backend.ask)(Question { subject, what }, answer);
     }
 
-    fn has_handler(&self, slot: u32, event: &str) -> bool {
+    fn backend_hears_messages(&self) -> bool {
+        self.handlers.backend().is_some_and(|backend| backend.events.has(HookEvent::Message))
+    }
+
+    /// Whether somebody outside takes a message that no dialect defines.
+    pub(super) fn is_heard(&self, slot: u32, event: &str) -> bool {
         self.conns.at(slot).is_some_and(|conn| self.handlers.get(event, conn.admin).is_some())
+            || self.backend_hears_messages()
     }
 
     /// Tells the backend that a connection has ended.

@@ -35,7 +35,9 @@ mod conn;
 mod echo;
 mod encode;
 mod fanout;
+mod filter;
 mod handlers;
+mod hold;
 mod hook;
 mod identity;
 mod inspect;
@@ -48,11 +50,13 @@ mod presence;
 mod receive;
 mod recovery;
 mod requests;
+mod route;
 mod select;
 #[cfg(test)]
 mod select_tests;
 mod sockets;
 mod tally;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -69,6 +73,7 @@ pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 pub use sockets::{Sent, Sockets};
 pub use tally::Tally;
+pub use terms::Route;
 pub use turn::Reading;
 #[doc(hidden)]
 pub use wide::WideLimits;
@@ -92,6 +97,8 @@ use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use terms::Terms;
 use turn::Turn;
 use wide::Wide;
 
@@ -108,6 +115,9 @@ const BLOCKED: ListId = 1 << 31;
 
 /// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
 const TIMER_MS: u32 = 100;
+
+/// Granularity of the times at which what waits for held connections is let out.
+const PACE_MS: u32 = 1;
 
 /// Connections of one shard at the most: 16 million sockets are beyond any core.
 const CONNECTIONS_MAX: u32 = 1 << 24;
@@ -154,6 +164,12 @@ pub struct Newcomer {
     pub rooms: Vec<RoomName>,
     /// Whether it is to hear its own messages and nothing else.
     pub echo: bool,
+    /// By which endpoint it came, where that has messages of its own.
+    pub route: Option<Route>,
+    /// Time over which what it is sent is put together; zero: each message is a frame.
+    pub batch: Duration,
+    /// Whether it is only to hear that the server is there.
+    pub health: bool,
     /// Whether it may say who it is once it is connected.
     pub may_authenticate: bool,
     /// Why it is only told that it may not come in; see [`Shard::turn_away`].
@@ -173,6 +189,9 @@ impl Default for Newcomer {
             admin: false,
             rooms: Vec::new(),
             echo: false,
+            route: None,
+            batch: Duration::ZERO,
+            health: false,
             may_authenticate: false,
             turned_away: None,
         }
@@ -224,6 +243,9 @@ pub struct Shard {
     gate: access::Gate,
     agents: Agents,
     wheel: Wheel,
+    /// When what waits for held connections is let out.
+    pace: Wheel,
+    filters: filter::Filters,
     /// Publications to very many members.
     wide: Wide,
     turn: Turn,
@@ -275,6 +297,8 @@ impl Shard {
             tokens: Arc::default(),
             agents: Agents::default(),
             wheel: Wheel::new(TIMER_MS),
+            pace: Wheel::new(PACE_MS),
+            filters: filter::Filters::default(),
             wide: Wide::default(),
             turn: Turn::default(),
             blocked: Vec::new(),
@@ -311,7 +335,7 @@ impl Shard {
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
         let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
-        let Newcomer { admin, echo, may_authenticate, turned_away, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, turned_away, route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -344,27 +368,28 @@ impl Shard {
             input: None,
             assembler: None,
             backlog: None,
+            terms: Terms::new(route, batch),
         };
+        let (encoding, holds) = (conn.encoding(), conn.holds());
         let key = self.conns.insert(conn).ok()?;
         if self.pending.len() <= slot as usize {
             self.pending.resize(slot as usize + 1, EMPTY);
         }
-        self.pending[slot as usize] = EMPTY;
+        self.pending[slot as usize] = if holds { BLOCKED } else { EMPTY };
         self.metrics.connections.set(self.conns.len() as u64);
         if echo {
             self.hub.echoes.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.hub.encodings.add(Encoding::new(dialect, compression));
+            self.hub.encodings.add(encoding);
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
-        if turned_away.is_none() {
+        if health && turned_away.is_none() {
+            self.tell_health(now, slot);
+        } else if turned_away.is_none() {
             if identity.is_some() {
                 self.set_identity(slot, identity);
             }
-            self.greet(now, slot);
-            for room in &rooms {
-                self.put_into(now, slot, room);
-            }
+            self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);
         if let Some(drain) = &mut self.drain {
@@ -388,10 +413,12 @@ impl Shard {
         self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(bytes);
         self.wheel.clear(slot);
+        self.pace.clear(slot);
         self.pending[slot as usize] = EMPTY;
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
         self.agents.give(conn.agent);
+        self.filters.give(conn.terms.as_ref().and_then(|terms| terms.filter));
         if !mutated(Mutation::KeepAdmission) {
             self.hub.admission.release(conn.ip());
         }

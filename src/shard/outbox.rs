@@ -79,6 +79,9 @@ impl Shard {
             next += 1;
             let list = self.pending[slot as usize];
             if list == EMPTY || list == BLOCKED {
+                if list == BLOCKED {
+                    self.drain_noted(now, slot, sockets);
+                }
                 continue;
             }
             self.pending[slot as usize] = EMPTY;
@@ -135,7 +138,7 @@ impl Shard {
             self.pending[slot as usize] = BLOCKED;
         }
         self.blocked.push(slot);
-        self.metrics.blocked_connections.set(self.blocked.len() as u64);
+        self.metrics.blocked_connections.add(1);
         sockets.watch_writable(slot, true);
         let frames = if closing || self.palette.is_plain(list) {
             self.wait_for_all(slot, list, taken, closing)
@@ -182,14 +185,28 @@ impl Shard {
     }
 
     /// Sends what waits for a connection, as far as its transport takes it.
-    fn drain_backlog(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
+    pub(super) fn drain_backlog(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let dialect = conn.dialect;
-        let Some(mut backlog) = conn.backlog.take() else { return };
-        let (mut frames_before, mut written) = (backlog.frames(), 0);
-        let mut lost = false;
+        let (dialect, has_terms) = (conn.dialect, conn.terms.is_some());
+        let Some(mut backlog) = conn.backlog.take() else {
+            if self.pending[slot as usize] == BLOCKED {
+                self.drained(slot, sockets);
+            }
+            return;
+        };
+        let held = has_terms && self.let_out(now, slot, &mut backlog);
+        let (mut frames_before, mut delivered, mut written) = (backlog.frames(), 0, 0);
+        let (mut lost, mut refused) = (false, false);
         let mut given = 0;
         while written < DRAIN_BYTES {
+            if held && !backlog.has_ahead() {
+                delivered += frames_before - backlog.frames();
+                self.let_out(now, slot, &mut backlog);
+                frames_before = backlog.frames();
+                if !backlog.has_ahead() {
+                    break;
+                }
+            }
             frames_before += self.tell_gap(now, dialect, &mut backlog);
             let Some(bytes) = backlog.front() else { break };
             let len = bytes.len();
@@ -200,6 +217,7 @@ impl Shard {
                         given += backlog.advance(taken, now.ms());
                     }
                     if taken < len {
+                        refused = true;
                         break;
                     }
                 }
@@ -211,22 +229,48 @@ impl Shard {
         }
         self.give_budget(given);
         self.metrics.bytes_out.add(written as u64);
-        self.metrics.deliveries.add(u64::from(frames_before - backlog.frames()));
+        self.metrics.deliveries.add(u64::from(delivered + frames_before - backlog.frames()));
         let empty = backlog.is_empty();
-        if !empty && written >= DRAIN_BYTES {
+        let waits = !empty && (!held || backlog.has_ahead());
+        if waits && written >= DRAIN_BYTES {
             // The transport may take more at once and then tells nothing: ask again.
             sockets.watch_writable(slot, true);
+            refused = true;
+        }
+        let was_refused = backlog.refused;
+        backlog.refused = waits && (refused || was_refused);
+        let is_refused = backlog.refused;
+        if is_refused && !was_refused {
+            (backlog.since_ms, backlog.progress_ms) = (now.ms(), now.ms());
         }
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.backlog = Some(backlog);
+        }
+        match (was_refused, is_refused) {
+            (false, true) => {
+                self.metrics.blocked_connections.add(1);
+                sockets.watch_writable(slot, true);
+                self.arm(now, slot);
+            }
+            (true, false) => {
+                self.metrics.blocked_connections.sub(1);
+                sockets.watch_writable(slot, false);
+            }
+            _ => {}
         }
         if lost {
             self.remove(slot, sockets);
         } else if empty {
             self.discard_backlog(slot);
-            sockets.watch_writable(slot, false);
-            self.all_sent(slot, sockets);
+            self.drained(slot, sockets);
         }
+    }
+
+    /// All that a connection was owed is out.
+    fn drained(&mut self, slot: u32, sockets: &mut impl Sockets) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        self.pending[slot as usize] = if conn.holds() { BLOCKED } else { EMPTY };
+        self.all_sent(slot, sockets);
     }
 
     /// Takes a connection off the blocked list. Returns the frames and bytes that its backlog still held; the
@@ -236,6 +280,7 @@ impl Shard {
             return (0, 0);
         };
         self.pending[slot as usize] = EMPTY;
+        self.metrics.blocked_connections.sub(u64::from(backlog.refused));
         self.blocked.swap_remove(backlog.index as usize);
         if let Some(&moved) = self.blocked.get(backlog.index as usize)
             && let Some(other) = self.conns.at_mut(moved).and_then(|conn| conn.backlog.as_mut())
@@ -245,7 +290,6 @@ impl Shard {
         if self.blocked.is_empty() {
             self.hub.outboxes.set_largest(self.index, 0);
         }
-        self.metrics.blocked_connections.set(self.blocked.len() as u64);
         (backlog.frames(), backlog.bytes())
     }
 
@@ -321,7 +365,7 @@ impl Shard {
             _ => self.cut_backlog(slot, DropReason::Closed),
         }
         let entry = self.palette.push_answer(|out| wire::write_close(out, code, text));
-        if self.pending[slot as usize] == BLOCKED {
+        if self.pending[slot as usize] == BLOCKED && self.has_backlog(slot) {
             let frame = self.palette.keep(entry);
             self.force_budget(charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
@@ -331,6 +375,10 @@ impl Shard {
             sockets.urge(slot);
             self.drain_backlog(now, slot, sockets);
         } else {
+            if self.pending[slot as usize] == BLOCKED {
+                // It was held, with nothing that waits.
+                self.pending[slot as usize] = EMPTY;
+            }
             self.owe(slot, entry);
             if peer_closed {
                 sockets.closes_after(slot);
@@ -339,6 +387,20 @@ impl Shard {
         if self.conns.at(slot).is_some() {
             self.arm(now, slot);
         }
+    }
+
+    /// Begins to close a connection that nothing waits for and that is in no room, at the end of the tick.
+    pub(super) fn close_at_once(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
+        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
+        conn.state = State::Closing { reason, peer_closed: false, deaf: false, deadline_ds };
+        self.metrics.closes.add(reason.index(), 1);
+        let entry = self.palette.push_answer(|out| wire::write_close(out, reason.code(), reason.text()));
+        self.owe(slot, entry);
+    }
+
+    fn has_backlog(&self, slot: u32) -> bool {
+        self.conns.at(slot).is_some_and(|conn| conn.backlog.is_some())
     }
 
     /// Drops the frames of a backlog that the peer has seen nothing of.

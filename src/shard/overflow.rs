@@ -28,10 +28,13 @@
 //! as there is such, and else with its connection.
 
 use super::backlog::{Backlog, Bounds, charge};
+use super::hold::Held;
+use super::mail::Target;
 use super::palette::{Kind, ListId, Tag};
 use super::{Now, Shard, echo};
 use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
+use crate::hub::Loss;
 use crate::model::{Answer, DialectId, DropReason, RoomName};
 use crate::wire;
 use std::rc::Rc;
@@ -46,10 +49,16 @@ const RESERVE_FRAMES: u32 = 64;
 impl Shard {
     /// Adds a publication to the backlogs of the blocked connections that a fan-out met, evicting those that have no
     /// place for it.
-    pub(super) fn owe_blocked(&mut self, entry: u32) {
+    pub(super) fn owe_blocked(&mut self, entry: u32, target: Target, loss: Loss) {
         let met = std::mem::take(&mut self.met);
+        self.filters.next_frame();
         for &slot in &met {
-            if let Err(reason) = self.wait(slot, entry) {
+            let waited = if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
+                self.wait_held(slot, entry, target, loss)
+            } else {
+                self.wait(slot, entry)
+            };
+            if let Err(reason) = waited {
                 self.overflowed(slot, reason, 1);
             }
         }
@@ -60,9 +69,51 @@ impl Shard {
     /// Adds an answer or a control frame to a backlog, before the publications that wait there; evicts the connection
     /// if the reserve is spent too.
     pub(super) fn answer_blocked(&mut self, slot: u32, entry: u32) {
+        if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
+            self.ensure_backlog(slot);
+            let backlog = self.conns.at(slot).and_then(|conn| conn.backlog.as_ref());
+            if backlog.is_some_and(|backlog| !backlog.refused) {
+                self.note(slot);
+            }
+        }
         if let Err(reason) = self.wait_ahead(slot, entry) {
             self.overflowed(slot, reason, 1);
         }
+    }
+
+    /// Adds a publication to what waits for a held connection, if it is for that at all.
+    fn wait_held(&mut self, slot: u32, entry: u32, target: Target, loss: Loss) -> Result<(), DropReason> {
+        let held = self.held(slot, entry, target, loss);
+        if matches!(held, Held::Filtered) {
+            return Ok(());
+        }
+        self.ensure_backlog(slot);
+        let Some(conn) = self.conns.at(slot) else { return Ok(()) };
+        let (refused, waits) = match (&conn.backlog, &conn.terms) {
+            (Some(backlog), Some(_)) => (backlog.refused, self.pace.is_set(slot)),
+            _ => return Ok(()),
+        };
+        let (tag, silent) = match (held, self.palette.kind(entry)) {
+            (Held::Newest(tag), _) => (Some(tag), true),
+            // While only the time is awaited, nothing makes place for something newer.
+            (_, Kind::MayBeLost(tag)) if refused => (Some(tag), false),
+            (_, Kind::MayBeLost(tag)) => (Some(Tag { loss: Loss::Oldest, ..tag }), false),
+            _ => (None, false),
+        };
+        // As long as the socket is awaited it is no use looking at the connection.
+        if !refused && !waits {
+            self.note(slot);
+        }
+        match tag.and_then(|tag| Some((tag, self.name_of(tag)?))) {
+            Some((tag, name)) => self.wait_lossy(slot, entry, tag, silent, &name),
+            None => self.wait_firm(slot, entry),
+        }
+    }
+
+    /// The name of a room that is still there.
+    fn name_of(&self, tag: Tag) -> Option<RoomName> {
+        let room = self.rooms.get(tag.local).filter(|room| room.shared.id == tag.id)?;
+        Some(room.shared.name.clone())
     }
 
     /// Adds an answer or a control frame to one backlog.
@@ -85,11 +136,15 @@ impl Shard {
     /// Adds a publication to one backlog.
     fn wait(&mut self, slot: u32, entry: u32) -> Result<(), DropReason> {
         if let Kind::MayBeLost(tag) = self.palette.kind(entry)
-            && let Some(room) = self.rooms.get(tag.local).filter(|room| room.shared.id == tag.id)
+            && let Some(name) = self.name_of(tag)
         {
-            let name = room.shared.name.clone();
-            return self.wait_lossy(slot, entry, tag, &name);
+            return self.wait_lossy(slot, entry, tag, false, &name);
         }
+        self.wait_firm(slot, entry)
+    }
+
+    /// Adds a publication that is never lost to one backlog.
+    fn wait_firm(&mut self, slot: u32, entry: u32) -> Result<(), DropReason> {
         self.place_in_backlog(slot, charge(self.palette.frame(entry).len()), false)?;
         let bytes = self.palette.keep(entry);
         if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
@@ -98,8 +153,16 @@ impl Shard {
         Ok(())
     }
 
-    /// Adds a publication of a room that may lose it, in the place of older ones where there is no other.
-    fn wait_lossy(&mut self, slot: u32, entry: u32, tag: Tag, name: &RoomName) -> Result<(), DropReason> {
+    /// Adds a publication of a room that may lose it, in the place of older ones where there is no other. With `silent`
+    /// the one of the same key is not told as lost.
+    fn wait_lossy(
+        &mut self,
+        slot: u32,
+        entry: u32,
+        tag: Tag,
+        silent: bool,
+        name: &RoomName,
+    ) -> Result<(), DropReason> {
         let bounds = self.bounds(slot, false);
         let node_max = self.config.limits.outboxes_bytes_max;
         let mut len = self.palette.frame(entry).len();
@@ -108,7 +171,7 @@ impl Shard {
         };
         let older = if mutated(Mutation::KeepOlder) { backlog.of_key(tag.id, tag.loss) } else { None };
         len = older.as_ref().map_or(len, |older| older.len());
-        let made = backlog.make_place(len, tag.id, tag.loss, bounds);
+        let made = backlog.make_place(len, tag.id, tag.loss, silent, bounds);
         self.give_budget(made.given);
         let mut dropped = made.dropped;
         let cost = backlog.lossy_charge(len, tag.id);
@@ -267,7 +330,7 @@ impl Shard {
 }
 
 /// The frame that tells a loss.
-fn gap(id: DialectId, room: &RoomName, lost: u64, now: Now) -> Rc<[u8]> {
+pub(super) fn gap(id: DialectId, room: &RoomName, lost: u64, now: Now) -> Rc<[u8]> {
     let mut frame = Vec::new();
     wire::frame_in_place(&mut frame, wire::Opcode::Text, |out| {
         dialect(id).encode_answer(&Answer::Gap { room: room.as_str(), lost }, now.unix_ms, out);

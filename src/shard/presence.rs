@@ -146,7 +146,7 @@ impl Shard {
             if wanted != 0 {
                 let write = |out: &mut Vec<u8>| dialect.encode_answer(answer, now.unix_ms, out);
                 let frames = self.encode(now, dialect.id(), wanted, write);
-                self.bring_to_members(now, room, &frames, Loss::Never, NOBODY);
+                self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::base::{Mutation, mutated};
 use crate::config::Action;
 use crate::dialect::dialect;
 use crate::hub::{History, Room, Stored};
-use crate::model::{Answer, DialectId, Position, RequestId};
+use crate::model::{Answer, Position, RequestId};
 use crate::wire;
 
 /// Share of a connection's outbox, in quarters, that a replay may fill: the rest is for what is published while the
@@ -29,9 +29,9 @@ pub(super) struct Joined {
 }
 
 /// What a replay may take.
-struct Space {
-    bytes: usize,
-    frames: usize,
+pub(super) struct Space {
+    pub bytes: usize,
+    pub frames: usize,
 }
 
 impl Shard {
@@ -118,9 +118,9 @@ impl Shard {
         self.encode_past(slot, room, true, missed, space)
     }
 
-    /// Encodes publications for one connection: entries of the palette. `None` if they do not fit. Not compressed, as
+    /// Encodes the publications that a connection's filter lets pass: entries of the palette. `None` if they do not fit. Not compressed, as
     /// no answer is: nobody shares them, and who asks again and again is not to cost much.
-    fn encode_past<'h>(
+    pub(super) fn encode_past<'h>(
         &mut self,
         slot: u32,
         room: &str,
@@ -128,28 +128,29 @@ impl Shard {
         publications: impl Iterator<Item = (u64, &'h Stored)>,
         space: Space,
     ) -> Option<Vec<u32>> {
-        let dialect = dialect(self.dialect_of(slot)?);
+        let conn = self.conns.at(slot)?;
+        let (dialect, filter) = (dialect(conn.dialect), conn.terms.as_ref().and_then(|terms| terms.filter));
+        let Self { palette, filters, metrics, .. } = self;
         let mut bytes = 0;
         publications
-            .map(|(offset, stored)| {
-                let publication = stored.publication(room, has_offsets.then_some(offset));
-                let entry = self.palette.push_answer(|out| {
+            .map(|(offset, stored)| stored.publication(room, has_offsets.then_some(offset)))
+            .filter(|publication| {
+                filter.is_none_or(|filter| filters.lets_pass(filter, publication.data, metrics))
+            })
+            .map(|publication| {
+                let entry = palette.push_answer(|out| {
                     wire::frame_in_place(out, wire::Opcode::Text, |out| {
                         dialect.encode_publication(&publication, out)
                     });
                 });
-                bytes += charge(self.palette.frame(entry).len());
+                bytes += charge(palette.frame(entry).len());
                 (bytes <= space.bytes).then_some(entry)
             })
             .collect()
     }
 
-    fn dialect_of(&self, slot: u32) -> Option<DialectId> {
-        self.conns.at(slot).map(|conn| conn.dialect)
-    }
-
     /// What a replay may add to a connection's outbox.
-    fn space(&self, slot: u32) -> Space {
+    pub(super) fn space(&self, slot: u32) -> Space {
         let limits = &self.config.limits;
         let (held_bytes, held_frames) = match self.pending[slot as usize] {
             EMPTY => (0, 0),

@@ -124,6 +124,7 @@ impl Shard {
             .iter()
             .filter_map(|slot| self.conns.at(*slot))
             .filter_map(|conn| conn.backlog.as_ref().map(|backlog| (conn, backlog)))
+            .filter(|(_, backlog)| backlog.refused)
             .collect();
         slow.sort_by_key(|(_, backlog)| std::cmp::Reverse(backlog.bytes()));
         slow.truncate(limit);

@@ -69,7 +69,13 @@ impl Shard {
     /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
     pub fn deadline_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
-        let due = [self.wheel.next_deadline_ms(), drain, self.sweep_ms, self.changes_due_ms()];
+        let due = [
+            self.wheel.next_deadline_ms(),
+            self.pace.next_deadline_ms(),
+            drain,
+            self.sweep_ms,
+            self.changes_due_ms(),
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -87,6 +93,7 @@ impl Shard {
             }
             self.arm(now, slot);
         }
+        self.drain_due(now, sockets);
         self.review_step(now);
         self.tell_changes(now);
         // Whoever had no place for a notice is told so, not that the node goes down.
@@ -125,7 +132,7 @@ impl Shard {
             State::Closing { deadline_ds, .. } if now.ds() >= deadline_ds => Due::Remove,
             State::Closing { .. } => Due::Nothing,
             State::Open => {
-                let stuck = conn.backlog.as_ref().is_some_and(|backlog| {
+                let stuck = conn.backlog.as_ref().filter(|backlog| backlog.refused).is_some_and(|backlog| {
                     now.ms() >= backlog.progress_ms.max(awake_ms) + times.write_wait.as_millis() as u64
                 });
                 if stuck {
@@ -184,6 +191,7 @@ impl Shard {
                 let write = conn
                     .backlog
                     .as_ref()
+                    .filter(|backlog| backlog.refused)
                     .map(|log| log.progress_ms.max(awake_ms) + times.write_wait.as_millis() as u64);
                 let idle = after(conn.message_ds.max(awake_ds), times.idle_timeout);
                 let identity = conn.identity.as_ref();

@@ -22,7 +22,7 @@ use super::palette::EMPTY;
 use super::select::Filter;
 use super::{BLOCKED, Shard};
 use crate::base::{Mutation, mutated};
-use crate::hub::RoomShared;
+use crate::hub::{Loss, RoomShared};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -222,9 +222,9 @@ impl Shard {
                 // Counted once, when the last member's write is due.
                 let accepted_us = is_over.then_some(frame.accepted_us);
                 let entry = walk.put(frame, line.target, accepted_us, &mut self.palette);
-                frames.push((entry, frame.except));
+                frames.push((entry, frame.except, frame.loss));
             }
-            self.owe_step(&frames);
+            self.owe_step(line.target, &frames);
             if is_over {
                 line.walk = None;
             }
@@ -235,11 +235,12 @@ impl Shard {
         taken
     }
 
-    /// Makes the members of the present step owe frames, given with whom each is not for: what fan-outs do one frame
-    /// after the other. Members that are owed the same before are owed the same after.
-    pub(super) fn owe_step(&mut self, frames: &[(u32, u32)]) {
+    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do
+    /// one frame after the other. Members that are owed the same before are owed the same after.
+    pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
         let Self { pending, dirty, palette, wide, .. } = self;
-        let excepts: Vec<u32> = frames.iter().map(|(_, except)| *except).filter(|it| *it != NOBODY).collect();
+        let excepts = frames.iter().map(|(_, except, _)| *except);
+        let excepts: Vec<u32> = excepts.filter(|it| *it != NOBODY).collect();
         let mut blocked = Vec::new();
         let (mut from, mut to) = (BLOCKED, EMPTY);
         for &slot in &wide.step {
@@ -252,19 +253,19 @@ impl Shard {
                 dirty.push(slot);
             }
             if !excepts.is_empty() && excepts.contains(&slot) {
-                let own = frames.iter().filter(|(_, except)| *except != slot);
-                pending[slot as usize] = own.fold(list, |list, (entry, _)| palette.extend(list, *entry));
+                let own = frames.iter().filter(|(_, except, _)| *except != slot);
+                pending[slot as usize] = own.fold(list, |list, (entry, ..)| palette.extend(list, *entry));
                 continue;
             }
             if list != from {
-                to = frames.iter().fold(list, |list, (entry, _)| palette.extend(list, *entry));
+                to = frames.iter().fold(list, |list, (entry, ..)| palette.extend(list, *entry));
                 from = list;
             }
             pending[slot as usize] = to;
         }
-        for (entry, except) in frames.iter().filter(|_| !blocked.is_empty()) {
+        for (entry, except, loss) in frames.iter().filter(|_| !blocked.is_empty()) {
             self.met.extend(blocked.iter().filter(|slot| *slot != except));
-            self.owe_blocked(*entry);
+            self.owe_blocked(*entry, target, *loss);
         }
     }
 
@@ -369,6 +370,7 @@ impl Shard {
     pub(super) fn leave_walk(&mut self, slot: u32, local: u32, drop: bool) {
         let Self { wide, palette, .. } = self;
         let mut owed = Vec::new();
+        let mut of = Target::All;
         for line in wide.lines.iter_mut() {
             if !matches!(line.target, Target::Room { local: at, .. } if at == local) {
                 continue;
@@ -379,11 +381,13 @@ impl Shard {
             let encodings = awaiting.fold(0, |mask, bit| mask | bit);
             let has_it = |it: &&Frame| drop && (it.ordered || mutated(Mutation::LeaveWalkWhole));
             let frames = walk.frames.iter().filter(|it| it.encodings & encodings != 0 && !has_it(it));
-            owed.extend(frames.map(|frame| (walk.put(frame, line.target, None, palette), frame.except)));
+            of = line.target;
+            let put = |frame: &Frame| (walk.put(frame, of, None, palette), frame.except, frame.loss);
+            owed.extend(frames.map(put));
         }
         if !owed.is_empty() {
             self.wide.step.push(slot);
-            self.owe_step(&owed);
+            self.owe_step(of, &owed);
             self.wide.step.clear();
         }
     }

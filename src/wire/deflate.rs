@@ -77,14 +77,25 @@ impl Inflater {
         payload: &[u8],
         message_bytes_max: usize,
     ) -> Result<Event<'_>, ProtocolError> {
-        self.out.clear();
-        self.out.shrink_to(KEPT_BYTES);
         let of_ratio = payload.len().saturating_mul(INFLATE_RATIO_MAX).max(INFLATE_FREE_BYTES);
         let (bound, error) = if message_bytes_max <= of_ratio {
             (message_bytes_max, ProtocolError::TooBig)
         } else {
             (of_ratio, ProtocolError::InflateRatio)
         };
+        self.run(payload, bound, error)?;
+        if text { utf8(&self.out).map(Event::Text) } else { Ok(Event::Binary(&self.out)) }
+    }
+
+    /// The text that was compressed by a [`Deflater`] of this process, however long it is. `None` if it was not.
+    pub fn inflate_own(&mut self, payload: &[u8]) -> Option<&str> {
+        self.run(payload, isize::MAX as usize, ProtocolError::TooBig).ok()?;
+        std::str::from_utf8(&self.out).ok()
+    }
+
+    fn run(&mut self, payload: &[u8], bound: usize, error: ProtocolError) -> Result<(), ProtocolError> {
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES);
         // A sender whose zlib had nothing to flush sends nothing at all; section 7.2.3.6 has one byte for it.
         if !payload.is_empty() {
             let state = self.state.get_or_insert_with(|| Decompress::new(false));
@@ -92,7 +103,7 @@ impl Inflater {
             let mut run = Run { state, out: &mut self.out, bound, error };
             run.message(payload)?;
         }
-        if text { utf8(&self.out).map(Event::Text) } else { Ok(Event::Binary(&self.out)) }
+        Ok(())
     }
 }
 

@@ -173,7 +173,7 @@ impl What {
 /// The code that a close frame must carry, by the document.
 pub fn code(reason: CloseReason) -> u16 {
     match reason {
-        CloseReason::PeerClosed => 1000,
+        CloseReason::PeerClosed | CloseReason::Done => 1000,
         CloseReason::TransportLost => 1006,
         CloseReason::ProtocolError => 1002,
         CloseReason::Unsupported => 1003,

@@ -250,6 +250,52 @@ fn the_distance_counts_edits() {
 }
 
 #[test]
+fn the_variables_of_the_topics_document_are_understood_under_every_preset() {
+    let env = |preset| {
+        [
+            ("FANWIRE_PRESET", preset),
+            ("WEBSOCKET_MAX_PAYLOAD", "1048577"),
+            ("WEBSOCKET_CLEANUP_INTERVAL", "300000"),
+            ("WEBSOCKET_CONNECTION_TIMEOUT", "300001"),
+            ("WEBSOCKET_PING_INTERVAL", "31000"),
+        ]
+    };
+    for preset in ["none", "rooms", "channels", "topics", "tenants"] {
+        let config = from("", &env(preset), &[]).unwrap();
+        assert_eq!(config.limits.message_bytes_max, 1_048_577, "{preset}");
+        let times = [config.times.idle_timeout, config.times.ping_interval];
+        assert_eq!(times, [300_001, 31_000].map(Duration::from_millis), "{preset}");
+    }
+    // The rooms document has the same name for a duration.
+    let config = from("", &[("WEBSOCKET_PING_INTERVAL", "31s")], &[]).unwrap();
+    assert_eq!(config.times.ping_interval, Duration::from_secs(31));
+    for (name, wrong) in [
+        ("WEBSOCKET_MAX_PAYLOAD", "1 potato"),
+        ("WEBSOCKET_MAX_PAYLOAD", "0"),
+        ("WEBSOCKET_CLEANUP_INTERVAL", "999"),
+        ("WEBSOCKET_CLEANUP_INTERVAL", "often"),
+        ("WEBSOCKET_CONNECTION_TIMEOUT", "-1"),
+        ("WEBSOCKET_CONNECTION_TIMEOUT", "99999999999999999999"),
+        ("WEBSOCKET_PING_INTERVAL", "30"),
+        ("WEBSOCKET_PING_INTERVAL", ""),
+        ("FANWIRE_PING_INTERVAL", "30000"),
+    ] {
+        let errors = from("", &[(name, wrong)], &[]).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(name), "{name}: {errors:?}");
+    }
+}
+
+#[test]
+fn the_wait_for_pongs_follows_the_pings_of_documents_that_know_none() {
+    let topics = |ping| from("", &[("FANWIRE_PRESET", "topics"), ("WEBSOCKET_PING_INTERVAL", ping)], &[]);
+    let pong_wait = |ping| topics(ping).map(|config| config.times.pong_wait.as_secs());
+    assert_eq!([pong_wait("30000"), pong_wait("120000"), pong_wait("0")], [Ok(60), Ok(240), Ok(0)]);
+    let env =
+        [("FANWIRE_PRESET", "topics"), ("WEBSOCKET_PING_INTERVAL", "120000"), ("FANWIRE_PONG_WAIT", "90s")];
+    assert!(from("", &env, &[]).unwrap_err()[0].contains("pong_wait"));
+}
+
+#[test]
 fn tokens_are_configured() {
     let file = "jwt_secret: a, b\njwt_algorithms: [HS256, EdDSA]\njwt_audience: one, two words\njwt_user_claims: uid\n";
     let config = from(file, &[("FANWIRE_TENANTS", "a1,a12"), ("FANWIRE_JWT_LEEWAY", "5s")], &[]).unwrap();

@@ -13,6 +13,7 @@ mod decode;
 mod encode;
 
 use super::{DecodeLimits, Dialect, Rejected};
+use crate::base::json_field;
 use crate::model::{Answer, Command, DialectId, Publication};
 
 /// The dialect `tenants`.
@@ -34,6 +35,12 @@ impl Dialect for Tenants {
 
     fn delivers_to_sender(&self) -> bool {
         false
+    }
+
+    fn data_in<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let data = json_field(text, "data")?;
+        let from_client = json_field(text, "type") == Some("\"channel_message\"");
+        if from_client { json_field(data, "message") } else { Some(data) }
     }
 
     fn publishes_unjoined(&self) -> bool {

@@ -41,7 +41,7 @@ struct Job {
     unix_ms: u64,
     /// How often it was sent.
     sent: u32,
-    _charge: Charge,
+    charge: Option<Charge>,
 }
 
 /// What a job takes of the node's bounds, for as long as it lives.
@@ -80,6 +80,8 @@ impl Drop for Charge {
 
 impl Job {
     fn finish(&mut self, verdict: Verdict) {
+        // Before the answer, which may bring the next question.
+        self.charge = None;
         if let (Some(question), Some(answer)) = (self.question.take(), self.answer.take()) {
             answer(question, verdict);
         }
@@ -179,7 +181,7 @@ impl Hook {
             delivery: uuid::Uuid::new_v4().to_string(),
             unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             sent: 0,
-            _charge: charge,
+            charge: Some(charge),
         };
         // A job that is not taken is dropped, and so answered.
         if let Err(error) = self.sender.try_send(job) {

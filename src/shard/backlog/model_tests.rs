@@ -157,7 +157,7 @@ proptest! {
                 }
                 Step::Lossy(room, loss, padding) => {
                     let bytes = stamped(room, number, padding);
-                    let made = backlog.make_place(bytes.len(), room, loss, bounds);
+                    let made = backlog.make_place(bytes.len(), room, loss, false, bounds);
                     budget -= made.given;
                     let same = if matches!(loss, Loss::ByKey(_)) { model.same(room, loss) } else { None };
                     prop_assert_eq!(made.conflated, u32::from(same.is_some()));

@@ -135,7 +135,7 @@ fn the_oldest_of_the_room_go_and_their_number_is_told_in_their_place() {
         backlog.push(stamped(0, number, 0).into(), 0);
     }
     let bounds = Bounds { frames_max: backlog.frames() - 1, ..WIDE };
-    let made = backlog.make_place(5, 7, Loss::Oldest, bounds);
+    let made = backlog.make_place(5, 7, Loss::Oldest, false, bounds);
     assert_eq!((made.dropped, made.fits), (2, true));
     assert_eq!(drain(&mut backlog), ["room 7 lost 2", "0 0", "0 1", "7 2", "0 2", "7 3", "0 3"]);
 }
@@ -147,7 +147,7 @@ fn the_room_of_which_most_waits_gives_way_first() {
     for number in 0..4 {
         backlog.push_lossy(stamped(8, number, 20).into(), 8, &name(8), Loss::Oldest);
     }
-    let made = backlog.make_place(5, 7, Loss::Oldest, Bounds { frames_max: 3, ..WIDE });
+    let made = backlog.make_place(5, 7, Loss::Oldest, false, Bounds { frames_max: 3, ..WIDE });
     assert_eq!((made.dropped, made.fits), (3, true));
     assert_eq!(drain(&mut backlog), ["7 0", "room 8 lost 3", "8 3"]);
 }
@@ -160,9 +160,9 @@ fn as_much_gives_way_as_there_is() {
         backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), Loss::Oldest);
         backlog.push_lossy(stamped(8, number, 0).into(), 8, &name(8), Loss::Oldest);
     }
-    let made = backlog.make_place(5, 7, Loss::Oldest, Bounds { frames_max: 3, ..WIDE });
+    let made = backlog.make_place(5, 7, Loss::Oldest, false, Bounds { frames_max: 3, ..WIDE });
     assert_eq!((made.dropped, made.fits), (5, true));
-    assert!(!backlog.make_place(5, 7, Loss::Oldest, Bounds { frames_max: 1, ..WIDE }).fits);
+    assert!(!backlog.make_place(5, 7, Loss::Oldest, false, Bounds { frames_max: 1, ..WIDE }).fits);
     assert_eq!(drain(&mut backlog), ["0 0", "room 7 lost 3", "room 8 lost 3"]);
 }
 
@@ -173,7 +173,7 @@ fn a_frame_that_has_begun_is_not_lost() {
         backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), key(1 + number as u64));
     }
     backlog.advance(3, 0);
-    assert_eq!(backlog.make_place(1, 7, key(1), WIDE).conflated, 0);
+    assert_eq!(backlog.make_place(1, 7, key(1), false, WIDE).conflated, 0);
     while backlog.drop_any().is_some() {}
     assert_eq!(backlog.front().unwrap(), &stamped(7, 0, 0)[3..]);
     let rest = backlog.front().unwrap().len();
@@ -187,7 +187,7 @@ fn the_newest_of_each_key_is_what_waits() {
     let mut most = 0;
     for number in 0..10_000 {
         let loss = key(1 + number as u64 % 3);
-        let made = backlog.make_place(8, 7, loss, WIDE);
+        let made = backlog.make_place(8, 7, loss, false, WIDE);
         assert_eq!(made.conflated, u32::from(number >= 3));
         backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), loss);
         most = most.max(backlog.queue.len());

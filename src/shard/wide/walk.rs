@@ -93,7 +93,7 @@ impl Walk {
     pub fn put(&self, frame: &Frame, target: Target, accepted_us: Option<u64>, palette: &mut Palette) -> u32 {
         let bytes = &self.bytes[frame.range.clone()];
         let entry = palette.push(accepted_us, |out| out.extend_from_slice(bytes));
-        if frame.loss != Loss::Never
+        if frame.loss.may_be()
             && let Target::Room { local, id } = target
         {
             palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));

@@ -1,0 +1,274 @@
+//! The messages of route endpoints: what the configuration says that a type does at the endpoint of a connection.
+
+use super::access::Denial;
+use super::commands::{Asked, user_of};
+use super::palette::Kind;
+use super::recovery::Space;
+use super::{BLOCKED, Now, Shard};
+use crate::base::{fill_template, iso8601, json_field, json_text};
+use crate::config::{Act, Action, Config, Past, Snapshot};
+use crate::model::{Answer, CloseReason, Refusal, RequestId, RoomName, RoomNameError};
+use crate::wire::{self, Opcode};
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// Paces that a client may set, in ms: no finer than a chart can show, no longer than anybody waits for a value.
+const INTERVALS_MS: RangeInclusive<u64> = 100..=3_600_000;
+
+/// Publications of a history that one snapshot holds at the most.
+const SNAPSHOT_MAX: usize = 1000;
+
+impl Shard {
+    /// A message of a type that the dialect does not have. Whether the connection's endpoint has it.
+    pub(super) fn acted(&mut self, now: Now, asked: Asked<'_>, event: &str) -> bool {
+        let Some(terms) = self.conns.at(asked.slot).and_then(|conn| conn.terms.as_ref()) else {
+            return false;
+        };
+        let config = Arc::clone(&self.config);
+        let Some(endpoint) = terms.endpoint(&config) else { return false };
+        let Some(act) = endpoint.messages.get(event) else { return false };
+        let done = match act {
+            Act::Join(rooms) => self.join_named(now, asked, rooms),
+            Act::Snapshot => match self.snapshot(now, asked.slot, asked.id, &config) {
+                Ok(false) if self.is_heard(asked.slot, event) => {
+                    self.forward(now, asked, event, &config);
+                    Ok(())
+                }
+                other => other.map(drop),
+            },
+            Act::Pace => self.set_pace(now, asked, event),
+            Act::Filter => self.set_filter(now, asked, event),
+            Act::Forward => {
+                self.forward(now, asked, event, &config);
+                Ok(())
+            }
+        };
+        if let Err(denial) = done {
+            self.deny(now, asked, denial);
+        }
+        true
+    }
+
+    /// Tells that the server is there, and begins to close: all that a health check is for.
+    pub(super) fn tell_health(&mut self, now: Now, slot: u32) {
+        let time = iso8601(now.unix_ms);
+        let time = String::from_utf8_lossy(&time);
+        let text = format!(r#"{{"type":"health","status":"ok","timestamp":"{time}"}}"#);
+        let entry = self.palette.push_answer(|out| {
+            wire::frame_in_place(out, Opcode::Text, |out| out.extend_from_slice(text.as_bytes()));
+        });
+        self.owe(slot, entry);
+        self.close_at_once(now, slot, CloseReason::Done);
+    }
+
+    /// Sends what the endpoint of a connection sends of the past. `false` if it has no such thing.
+    ///
+    /// # Errors
+    /// If the rules do not let it.
+    pub(super) fn snapshot(
+        &mut self,
+        now: Now,
+        slot: u32,
+        id: RequestId<'_>,
+        config: &Config,
+    ) -> Result<bool, Denial> {
+        let endpoint = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.endpoint(config));
+        let Some(snapshot) = endpoint.and_then(|endpoint| endpoint.snapshot.as_ref()) else {
+            return Ok(false);
+        };
+        let Some(room) = self.fill(slot, &snapshot.room, None) else { return Ok(false) };
+        let Ok(room) = RoomName::new(&room) else { return Ok(false) };
+        self.allowed(slot, room.as_str(), Action::History)?;
+        Ok(self.send_past(now, slot, &room, snapshot, id))
+    }
+
+    /// Whether there was something to send.
+    fn send_past(
+        &mut self,
+        now: Now,
+        slot: u32,
+        room: &RoomName,
+        snapshot: &Snapshot,
+        id: RequestId<'_>,
+    ) -> bool {
+        let name = room.as_str();
+        let shared = self.hub.directory.get(name);
+        let locked = shared.as_ref().and_then(|shared| Some((shared, shared.log.as_ref()?)));
+        let locked = locked.and_then(|(shared, log)| Some((shared, log, log.lock(now.ms())?)));
+        let Some((shared, log, history)) = locked else {
+            if snapshot.what == Past::History {
+                self.tell_past(now, slot, snapshot, "[]", id, None);
+            }
+            return snapshot.what == Past::History;
+        };
+        let filter = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.filter);
+        let member = self.membership(slot, name).and_then(|index| {
+            self.conns.at(slot).and_then(|conn| conn.memberships.get(index)).map(|membership| membership.room)
+        });
+        let position = history.position();
+        // What waits of the room comes before what is newer.
+        let kind = member.map(|_| Kind::After(shared.id));
+        match snapshot.what {
+            Past::Last => {
+                let last = history.last().into_iter();
+                let all = Space { bytes: usize::MAX, frames: usize::MAX };
+                let entries = self.encode_past(slot, name, log.has_offsets(), last, all).unwrap_or_default();
+                drop(history);
+                self.catch_up(slot, member, position.offset);
+                for &entry in &entries {
+                    self.owe_after(now, slot, entry, kind);
+                }
+                !entries.is_empty()
+            }
+            Past::History => {
+                let space = self.space(slot);
+                let mut values = String::from("[");
+                let newest: Vec<_> =
+                    history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes).collect();
+                for (_, stored) in newest.into_iter().rev() {
+                    let data = stored.publication(name, None).data;
+                    let passes = |filter| self.filters.lets_pass(filter, data, &self.metrics);
+                    if !filter.is_none_or(passes) {
+                        continue;
+                    }
+                    if values.len() > 1 {
+                        values.push(',');
+                    }
+                    values.push_str(data.unwrap_or("null"));
+                }
+                values.push(']');
+                drop(history);
+                self.catch_up(slot, member, position.offset);
+                self.tell_past(now, slot, snapshot, &values, id, kind);
+                true
+            }
+        }
+    }
+
+    /// What is on its way to a member that has been told all up to an offset is not for it any more.
+    fn catch_up(&mut self, slot: u32, member: Option<u32>, offset: u64) {
+        if let Some(local) = member {
+            self.leave_walk(slot, local, true);
+            self.rooms.set_ahead(local, slot, offset);
+        }
+    }
+
+    fn tell_past(
+        &mut self,
+        now: Now,
+        slot: u32,
+        snapshot: &Snapshot,
+        values: &str,
+        id: RequestId<'_>,
+        kind: Option<Kind>,
+    ) {
+        let answer = Answer::Event { event: &snapshot.kind, data: Some(values), id };
+        self.answer_of_kind(now, slot, &answer, kind);
+    }
+
+    /// Owes a frame that is part of an answer, behind what waits of a room.
+    fn owe_after(&mut self, now: Now, slot: u32, entry: u32, kind: Option<Kind>) {
+        if let Some(Kind::After(room)) = kind {
+            self.palette.set_kind(entry, Kind::After(room));
+            if self.pending[slot as usize] == BLOCKED {
+                self.hasten(now, slot, room);
+            }
+        }
+        self.owe(slot, entry);
+    }
+
+    /// Joins the rooms that a message names, each with the answer of its dialect.
+    fn join_named(&mut self, now: Now, asked: Asked<'_>, templates: &[String]) -> Result<(), Denial> {
+        let mut rooms = Vec::with_capacity(templates.len());
+        for template in templates {
+            let room = self.fill(asked.slot, template, Some(asked.text)).ok_or(Refusal::RoomRequired)?;
+            RoomName::check(&room).map_err(|error| match error {
+                RoomNameError::Empty => Refusal::RoomRequired,
+                _ => Refusal::RoomInvalid,
+            })?;
+            rooms.push(room);
+        }
+        for room in &rooms {
+            let joined = self.subscribe(asked.slot, room)?;
+            self.welcome(now, asked.slot, room, joined, None, asked.id);
+        }
+        Ok(())
+    }
+
+    fn set_pace(&mut self, now: Now, asked: Asked<'_>, event: &str) -> Result<(), Denial> {
+        let interval = json_field(asked.text, "interval").and_then(|raw| raw.parse::<u64>().ok());
+        let interval = interval.filter(|ms| *ms == 0 || INTERVALS_MS.contains(ms)).ok_or_else(|| {
+            let (least, most) = (INTERVALS_MS.start(), INTERVALS_MS.end());
+            wrong(format!(
+                "interval must be a number of milliseconds: {least} to {most}, or 0 for all updates"
+            ))
+        })?;
+        if let Some(terms) = self.conns.at_mut(asked.slot).and_then(|conn| conn.terms.as_mut()) {
+            terms.interval_ms = interval as u32;
+        }
+        self.change_hold(now, asked.slot);
+        self.confirm(now, asked, event, &format!(r#"{{"interval":{interval}}}"#));
+        Ok(())
+    }
+
+    fn set_filter(&mut self, now: Now, asked: Asked<'_>, event: &str) -> Result<(), Denial> {
+        let raw = json_field(asked.text, "filter").unwrap_or_default();
+        let filter = self.filters.take(raw).map_err(|_| {
+            wrong(format!(
+                "filter must be an object of at most {} fields whose values are strings, numbers, booleans or null",
+                super::filter::FIELDS_MAX
+            ))
+        })?;
+        let terms = self.conns.at_mut(asked.slot).and_then(|conn| conn.terms.as_mut());
+        let before = terms.and_then(|terms| std::mem::replace(&mut terms.filter, filter));
+        self.filters.give(before);
+        self.change_hold(now, asked.slot);
+        self.confirm(now, asked, event, &format!(r#"{{"filter":{raw}}}"#));
+        Ok(())
+    }
+
+    /// Answers a request that the document does not answer, if it asks for that by an `id`.
+    fn confirm(&mut self, now: Now, asked: Asked<'_>, event: &str, data: &str) {
+        if asked.id.is_some() {
+            self.answer(now, asked.slot, &Answer::Event { event, data: Some(data), id: asked.id });
+        }
+    }
+
+    /// Hands a message to the backend or the embedding program, with what the path says of it.
+    fn forward(&mut self, now: Now, asked: Asked<'_>, event: &str, config: &Config) {
+        let Some(terms) = self.conns.at(asked.slot).and_then(|conn| conn.terms.as_ref()) else { return };
+        let Some(endpoint) = terms.endpoint(config) else { return };
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let parameters = terms.route.iter().flat_map(|route| &route.parameters);
+        let parameters = parameters.map(|(name, value)| format!("{}:{}", quoted(name), quoted(value)));
+        let data = format!(
+            r#"{{"path":{},"parameters":{{{}}},"message":{}}}"#,
+            quoted(&endpoint.path.to_string()),
+            parameters.collect::<Vec<_>>().join(","),
+            asked.text
+        );
+        self.custom(now, asked, event, Some(&data));
+    }
+
+    /// A template with the path's parameters, the user and the tenant of a connection, and what fields a message has.
+    fn fill(&self, slot: u32, template: &str, message: Option<&str>) -> Option<String> {
+        let conn = self.conns.at(slot)?;
+        let route = conn.terms.as_ref()?.route.as_ref()?;
+        fill_template(template, |name| match name {
+            "user" => user_of(&conn.identity).map(Cow::Borrowed),
+            "tenant" => conn.identity.as_ref()?.tenant.as_deref().map(Cow::Borrowed),
+            _ => {
+                let parameter = route.parameters.iter().find(|(known, _)| known == name);
+                parameter.map(|(_, value)| Cow::Borrowed(value.as_str())).or_else(|| {
+                    let value = json_field(message?, name).and_then(json_text)?;
+                    (!value.is_empty()).then_some(value)
+                })
+            }
+        })
+    }
+}
+
+fn wrong(text: String) -> Denial {
+    Denial { refusal: Refusal::InvalidJson, text: Some(text.into()) }
+}
