@@ -8,7 +8,8 @@
 //! Both servers are processes with one thread, under the same client: 32 connections that are kept alive, each with one
 //! request under way. The echo answers with the body that it was sent. Told is the processor time that a server takes
 //! for one publication, user and kernel, so that a machine that does other things besides does not matter much; and how
-//! many of those a second of one core holds. The room has one member, which reads all.
+//! many of those a second of one core holds. The room has one member, which
+//! reads what it can.
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -43,7 +44,9 @@ fn main() {
     };
     let this = std::env::current_exe().expect("a bench is a file");
     let echo = Server::start(Command::new(this).env(ECHO_VARIABLE, "1"));
-    let fanwire = ["--host=127.0.0.1", "--port=0", "--shards=1", "--pin-threads=false"];
+    // So that the member stays, although it cannot read as fast as a batch is published.
+    let rules = r#"--room-rules=[{"pattern":"chat","overflow":"drop_oldest"}]"#;
+    let fanwire = ["--host=127.0.0.1", "--port=0", "--shards=1", "--pin-threads=false", rules];
     let fanwire = Server::start(Command::new(env!("CARGO_BIN_EXE_fanwire")).args(fanwire));
     member(fanwire.addr);
     let mut taken: Vec<Vec<f64>> = vec![Vec::new(); 3];

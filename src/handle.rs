@@ -125,7 +125,7 @@ impl Handle {
             }
         };
         let (to, event) = (to.into_owned(), event.to_owned());
-        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, whole, reply }))
+        Ok(self.shared.ask(shard, |reply| Request::Publish { to: Box::new(to), event, data, whole, reply }))
     }
 
     /// The calls of the systems that Fanwire stands in for, under their names.

@@ -50,6 +50,7 @@ pub enum Claim {
 ///
 /// A key belongs to its caller: another API key's is another one. Only answers of what was done are kept; one that was
 /// refused may be sent again.
+#[derive(Default)]
 pub struct Idempotency {
     entries: HashMap<(u64, Arc<str>), Entry, RandomState>,
     /// The same by age: when it came, in ms, and its number. Some are gone already.
@@ -71,19 +72,6 @@ struct Entry {
 impl Entry {
     fn bytes(&self, key: &str) -> usize {
         ENTRY_BYTES + key.len() + self.answer.as_ref().map_or(0, |answer| answer.body.len())
-    }
-}
-
-impl Default for Idempotency {
-    fn default() -> Self {
-        Self {
-            entries: HashMap::default(),
-            by_age: VecDeque::new(),
-            bytes: 0,
-            next: 0,
-            evictions: 0,
-            prints: Default::default(),
-        }
     }
 }
 

@@ -133,7 +133,8 @@ async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String
         _ => {
             let Broadcast { message: Said { event, data } } = read(request)?;
             let data = data.map(|data| data.get().to_owned());
-            let ask = |reply| Request::Publish { to: Selector::all(), event, data, whole: None, reply };
+            let ask =
+                |reply| Request::Publish { to: Box::new(Selector::all()), event, data, whole: None, reply };
             let delivered = node.ask(node.shard_of(request.client()), ask).await.map_err(ended)?;
             request.reply("broadcasted", &Delivered { delivered })
         }

@@ -160,7 +160,7 @@ pub enum Request {
     /// Publish; the reply is the number of connections on this node that it is handed to.
     Publish {
         /// For whom; checked by [`Selector::check`].
-        to: Selector<'static>,
+        to: Box<Selector<'static>>,
         /// Type name.
         event: String,
         /// Valid JSON.

@@ -187,7 +187,7 @@ impl Shard {
             if shard < self.outgoing.len() {
                 let tally = tally.clone();
                 let request = Request::Publish {
-                    to: to.clone().into_owned(),
+                    to: Box::new(to.clone().into_owned()),
                     event: publication.event.to_owned(),
                     data: publication.data.map(str::to_owned),
                     whole: publication.whole.map(str::to_owned),

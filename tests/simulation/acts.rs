@@ -261,7 +261,13 @@ impl World {
                 let reply = inbox.reply();
                 let (event, data) = ("news \"x\"", data.filter(|_| self.plan.streams));
                 (
-                    Request::Publish { to, event: event.to_owned(), data: data.clone(), whole: None, reply },
+                    Request::Publish {
+                        to: Box::new(to),
+                        event: event.to_owned(),
+                        data: data.clone(),
+                        whole: None,
+                        reply,
+                    },
                     Told::Publish { room, event, data },
                 )
             }
