@@ -55,6 +55,46 @@ fn a_custom_handler_answers_messages_of_its_type() {
 }
 
 #[test]
+fn a_handler_takes_types_of_every_dialect() {
+    let taken = |request: CustomRequest| match request.data() {
+        "null" => request.error("no description"),
+        _ => request.reply("JOB_TAKEN", &json!({ "type": request.event() })).expect("strings are JSON"),
+    };
+    let server = builder().on("JOB_DESCRIPTION", taken).start().unwrap();
+    for (dialect, greets, stamp, error) in [
+        (
+            "rooms",
+            true,
+            r#","timestamp":"*ms"}"#,
+            r#"{"type":"error","error":"no description","timestamp":"*ms"}"#,
+        ),
+        (
+            "channels",
+            false,
+            r#","timestamp":"*iso"}"#,
+            r#"{"type":"ERROR","channel":"error","data":{"message":"no description"},"timestamp":"*iso"}"#,
+        ),
+        (
+            "topics",
+            true,
+            r#","timestamp":"*iso"}"#,
+            r#"{"type":"error","message":"no description","timestamp":"*iso"}"#,
+        ),
+        ("tenants", true, "}", r#"{"type":"error","data":{"error":"no description"}}"#),
+    ] {
+        let mut client = Client::speaking(server.local_addr(), dialect);
+        if greets {
+            client.expect_text();
+        }
+        client.send_text(r#"{"type":"JOB_DESCRIPTION","data":{"title":"Software Engineer"}}"#);
+        client.expect(&format!(r#"{{"type":"JOB_TAKEN","data":{{"type":"JOB_DESCRIPTION"}}{stamp}"#));
+        client.send_text(r#"{"type":"JOB_DESCRIPTION"}"#);
+        client.expect(error);
+    }
+    stop(server);
+}
+
+#[test]
 fn a_handler_may_answer_later_from_elsewhere() {
     let (sender, requests) = channel::<CustomRequest>();
     let server = builder().on("later", move |request| sender.send(request).unwrap()).start().unwrap();

@@ -15,7 +15,7 @@ impl Rate {
 
     /// The time in which `units` come in, rounded up, so that rounding never lets more pass than the rate.
     /// 2^32 units times 10^9 stay below 2^62.
-    fn duration_ns(&self, units: u32) -> u64 {
+    pub(super) fn duration_ns(&self, units: u32) -> u64 {
         (u64::from(units) * NS_PER_S).div_ceil(u64::from(self.per_s))
     }
 }

@@ -7,6 +7,7 @@ mod json;
 mod json_scan;
 mod mutation;
 mod pattern;
+mod shared_gcra;
 mod slab;
 mod template;
 mod wheel;
@@ -21,6 +22,7 @@ pub use mutation::mutate;
 #[doc(hidden)]
 pub use mutation::{Mutation, mutated};
 pub use pattern::{Pattern, PatternError, Segment};
+pub use shared_gcra::SharedGcra;
 pub use slab::{Key, Slab};
 pub use template::fill_template;
 pub use wheel::Wheel;

@@ -220,9 +220,33 @@ pub(super) const KEYS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "connections_per_user_max",
+        Kind::Count { at: |c| &mut c.limits.per_user.connections_max, min: 0, max: 10_000_000 },
+        "Connections of one user of a tenant; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "connections_per_tenant_max",
+        Kind::Count { at: |c| &mut c.limits.per_tenant.connections_max, min: 0, max: 10_000_000 },
+        "Connections of one tenant; 0: no limit",
+    )
+    .reloaded(),
+    key(
         "rooms_per_connection_max",
         Kind::Count { at: |c| &mut c.limits.rooms_per_connection_max, min: 1, max: 1_000_000 },
         "Rooms one connection is in: each costs memory until it leaves",
+    )
+    .reloaded(),
+    key(
+        "rooms_per_user_max",
+        Kind::Count { at: |c| &mut c.limits.per_user.rooms_max, min: 0, max: 10_000_000 },
+        "Memberships of all connections of one user, a room counted for each; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "rooms_per_tenant_max",
+        Kind::Count { at: |c| &mut c.limits.per_tenant.rooms_max, min: 0, max: 10_000_000 },
+        "Memberships of all connections of one tenant, a room counted for each; 0: no limit",
     )
     .reloaded(),
     key(
@@ -258,6 +282,30 @@ pub(super) const KEYS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "messages_per_s_user",
+        Kind::Count { at: |c| &mut c.limits.per_user.messages_per_s, min: 0, max: 10_000_000 },
+        "Messages a second of all connections of one user; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "messages_burst_user",
+        Kind::Count { at: |c| &mut c.limits.per_user.messages_burst, min: 0, max: 10_000_000 },
+        "Messages at once of these after a pause; 0: as many as in one second",
+    )
+    .reloaded(),
+    key(
+        "messages_per_s_tenant",
+        Kind::Count { at: |c| &mut c.limits.per_tenant.messages_per_s, min: 0, max: 10_000_000 },
+        "Messages a second of all connections of one tenant; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "messages_burst_tenant",
+        Kind::Count { at: |c| &mut c.limits.per_tenant.messages_burst, min: 0, max: 10_000_000 },
+        "Messages at once of these after a pause; 0: as many as in one second",
+    )
+    .reloaded(),
+    key(
         "bytes_per_s",
         Kind::Size32 { at: |c| &mut c.limits.bytes_per_s, min: 1, max: u32::MAX },
         "Bytes a second of one connection; 0: no limit",
@@ -279,6 +327,18 @@ pub(super) const KEYS: &[Key] = &[
         "outbox_messages_max",
         Kind::Count { at: |c| &mut c.limits.outbox_messages_max, min: 1, max: 1_000_000 },
         "Messages that may wait for one connection",
+    )
+    .reloaded(),
+    key(
+        "outbox_bytes_per_user_max",
+        Kind::Size { at: |c| &mut c.limits.per_user.outbox_bytes_max, min: 0, max: 1024 * GIB },
+        "Bytes that may wait for all connections of one user; over it the largest backlog of these is evicted; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "outbox_bytes_per_tenant_max",
+        Kind::Size { at: |c| &mut c.limits.per_tenant.outbox_bytes_max, min: 0, max: 1024 * GIB },
+        "Bytes that may wait for all connections of one tenant; over it the largest backlog of these is evicted; 0: no limit",
     )
     .reloaded(),
     key(

@@ -171,6 +171,13 @@ impl Config {
                 self.limits.outbox_bytes_max, self.limits.outboxes_bytes_max
             ));
         }
+        let limits = &self.limits;
+        let shares = [
+            ("outbox_bytes_per_user_max", &limits.per_user),
+            ("outbox_bytes_per_tenant_max", &limits.per_tenant),
+        ];
+        let (one_max, node_max) = (limits.outbox_bytes_max, limits.outboxes_bytes_max);
+        wrong.extend(shares.iter().filter_map(|(key, share)| share.contradiction(key, one_max, node_max)));
         for rule in &self.room_rules {
             if let Some(history) = rule.policy.history
                 && history.bytes_max > self.limits.history_bytes_max

@@ -4,6 +4,7 @@
 //! on the command line, the help, the checks and what a reload may change all come from it.
 
 mod access;
+mod account;
 mod args;
 mod endpoint;
 mod error;
@@ -21,6 +22,7 @@ mod tokens;
 mod value;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
+pub use account::AccountLimits;
 pub use args::{Command, Invocation, parse_args};
 #[cfg(test)]
 pub(crate) use endpoint::parse_endpoints;

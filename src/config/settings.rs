@@ -1,4 +1,5 @@
 use super::access::AccessTable;
+use super::account::AccountLimits;
 use super::endpoint::Endpoint;
 use super::hook::HookSettings;
 use super::preset::{self, Preset};
@@ -120,6 +121,10 @@ pub struct Limits {
     pub connections_per_room_max: u32,
     /// WebSocket connections from one IP address; 0: no limit.
     pub connections_per_ip_max: u32,
+    /// What the connections of one user may have together. Users are per tenant.
+    pub per_user: AccountLimits,
+    /// What the connections of one tenant may have together.
+    pub per_tenant: AccountLimits,
     /// Rooms that one connection is in.
     pub rooms_per_connection_max: u32,
     /// Bytes of one message, its fragments together.
@@ -252,6 +257,8 @@ impl Default for Limits {
             connections_max: 0,
             connections_per_room_max: 0,
             connections_per_ip_max: 0,
+            per_user: AccountLimits::default(),
+            per_tenant: AccountLimits::default(),
             rooms_per_connection_max: 1000,
             message_bytes_max: 512_000,
             fragments_max: 1024,
@@ -266,6 +273,13 @@ impl Default for Limits {
             mailbox_bytes_max: 64 * MIB,
             history_bytes_max: 256 * MIB,
         }
+    }
+}
+
+impl Limits {
+    /// Whether users or tenants are counted.
+    pub fn has_accounts(&self) -> bool {
+        self.per_user.is_on() || self.per_tenant.is_on()
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`Hub`] is what all shards of a node share: the directory of rooms and the admission counters. [`Rooms`] is what
 //! each shard has for itself. A delivery touches only the latter.
 
+mod account;
+mod accounts;
 mod admission;
 mod directory;
 mod encodings;
@@ -15,6 +17,8 @@ mod registry;
 mod room_log;
 mod rooms;
 
+pub use account::{Account, Party};
+pub use accounts::{Accounts, Holding};
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use encodings::Encodings;
@@ -39,6 +43,8 @@ pub struct Hub {
     pub registry: Registry,
     /// Connection counts and their limits.
     pub admission: Admission,
+    /// What users and tenants have of the node.
+    pub accounts: Accounts,
     /// Which encodings its connections have.
     pub encodings: Encodings,
     /// Bytes in all outboxes of the node.
@@ -61,6 +67,7 @@ impl Hub {
             directory: Directory::new(shards, rules),
             registry: Registry::default(),
             admission: Admission::default(),
+            accounts: Accounts::default(),
             encodings: Encodings::default(),
             outboxes: Outboxes::new(shards),
             waiting: AtomicUsize::new(0),

@@ -2,17 +2,17 @@
 //!
 //! | message | `data` | answer | its `data` |
 //! |---|---|---|---|
-//! | `get_stats` | | `stats` | the counts of `/v1/stats`, and `byChannel` as in `/ws/status` |
+//! | `get_stats` | | `stats` | the counts of `/v1/stats`, `/v1/stats/connections` and `/ws/status` |
 //! | `list_connections` | `user`, `tenant`, `room`, `idle_s`, `cursor`, `limit`: all may be left out | `connections` | as of `/v1/connections` |
 //! | `disconnect` | `connectionId`, `reason` | `disconnected` | `connectionId`, `closed` |
-//! | `broadcast` | `message`: an object with a `type`, and `data` | `broadcasted` | `delivered` |
+//! | `broadcast` | `message`: an object with a `type`, delivered as it is | `broadcasted` | `delivered` |
 
 use super::shared::{Ended, NodeShared};
 use crate::api::{
-    CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, ConnectionList, MembersCursor, Stats, StatusCounts,
-    Which,
+    self, CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, ConnectionList, ConnectionStats, MembersCursor,
+    Stats, StatusCounts, Which, Whole,
 };
-use crate::model::{ConnectionId, Selector};
+use crate::model::ConnectionId;
 use crate::shard::{CustomRequest, Handlers, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -27,6 +27,8 @@ struct NodeStats {
     stats: Stats,
     #[serde(flatten)]
     status: StatusCounts,
+    #[serde(flatten)]
+    connections: ConnectionStats,
 }
 
 #[derive(Deserialize, Default)]
@@ -59,15 +61,7 @@ struct Disconnected<'a> {
 #[serde(deny_unknown_fields)]
 struct Broadcast<'a> {
     #[serde(borrow)]
-    message: Said<'a>,
-}
-
-#[derive(Deserialize)]
-struct Said<'a> {
-    #[serde(rename = "type")]
-    event: String,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    message: &'a RawValue,
 }
 
 #[derive(Serialize)]
@@ -99,9 +93,14 @@ pub fn handle_admins(node: &Arc<NodeShared>, handlers: &mut Handlers) {
 async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String> {
     let ended = |_: Ended| "shutting down".to_owned();
     let replied = match request.event() {
-        "get_stats" => {
-            request.reply("stats", &NodeStats { stats: node.stats(), status: node.status_counts() })
-        }
+        "get_stats" => request.reply(
+            "stats",
+            &NodeStats {
+                stats: node.stats(),
+                status: node.status_counts(),
+                connections: node.connection_stats(),
+            },
+        ),
         "list_connections" => {
             let List { user, tenant, room, idle_s, cursor, limit } =
                 read::<Option<List>>(request)?.unwrap_or_default();
@@ -131,10 +130,12 @@ async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String
             request.reply("disconnected", &Disconnected { connection_id: &connection_id, closed })
         }
         _ => {
-            let Broadcast { message: Said { event, data } } = read(request)?;
-            let data = data.map(|data| data.get().to_owned());
-            let ask =
-                |reply| Request::Publish { to: Box::new(Selector::all()), event, data, whole: None, reply };
+            let Broadcast { message } = read(request)?;
+            let whole = message.get();
+            let Whole { event, data } = api::parse_whole(whole, u32::MAX).map_err(|error| error.text)?;
+            let (event, data) = (event.into_owned(), data.map(str::to_owned));
+            let (to, whole) = (Box::default(), Some(whole.to_owned()));
+            let ask = |reply| Request::Publish { to, event, data, whole, reply };
             let delivered = node.ask(node.shard_of(request.client()), ask).await.map_err(ended)?;
             request.reply("broadcasted", &Delivered { delivered })
         }

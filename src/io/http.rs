@@ -15,7 +15,7 @@ use crate::auth::token::TokenError;
 use crate::config::Config;
 use crate::hub::METADATA_BYTES_MAX;
 use crate::metrics::{self, HandshakeFailure};
-use crate::shard::Newcomer;
+use crate::shard::{Newcomer, TurnedAway};
 use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -271,6 +271,7 @@ impl Http {
             | Route::User { .. }
             | Route::DisconnectUser { .. }
             | Route::Cleanup { .. }
+            | Route::ConnectionStats
             | Route::Status) => super::connections::answer(&self.node, route).await,
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;
@@ -350,9 +351,11 @@ impl Http {
         match admitted {
             Ok(admitted) => {
                 let reply = admitted.reply();
-                if let Some(error) = admitted.newcomer.turned_away {
-                    self.token_failed(error);
-                    self.failed(upgrade::token_failure(error));
+                if let Some(why) = admitted.newcomer.turned_away {
+                    if let TurnedAway::Token(error) = why {
+                        self.token_failed(error);
+                    }
+                    self.failed(upgrade::turned_away_failure(why));
                 }
                 exchange.newcomer.set(Some(admitted.newcomer));
                 reply

@@ -36,6 +36,13 @@ pub(super) fn full_reply(text: &str) -> Reply {
     reply
 }
 
+/// Whose user or tenant has too many connections (RFC 6585 section 4).
+pub(super) fn too_many_reply(text: &str) -> Reply {
+    let mut reply = text_reply(StatusCode::TOO_MANY_REQUESTS, text.to_owned());
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    reply
+}
+
 pub(super) fn error_reply(error: &ApiError) -> Reply {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = reply(status, api::CONTENT_TYPE, error.to_json().into());

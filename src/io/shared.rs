@@ -191,7 +191,7 @@ impl NodeShared {
     }
 
     /// Registers a room, or says something else of one that is: `metadata` is one valid JSON object of at most
-    /// [`METADATA_BYTES_MAX`] bytes. `true` if it is new.
+    /// `METADATA_BYTES_MAX` bytes. `true` if it is new.
     ///
     /// # Errors
     /// If there are too many.
@@ -246,7 +246,10 @@ impl NodeShared {
         let now_ms = self.clock.now().ms();
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         let (jwks_fetches, jwks_fetch_failures) = self.tokens.fetches();
+        let (users, tenants) = self.hub.accounts.counts();
         let scrape = Scrape {
+            users: u64::from(users),
+            tenants: u64::from(tenants),
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
             history_evictions: self.hub.directory.history_evictions(),

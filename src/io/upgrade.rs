@@ -8,15 +8,15 @@
 
 use super::endpoint::{self, Entrance};
 use super::identity;
-use super::reply::{Reply, full_reply, text_reply, token_reply};
+use super::reply::{Reply, full_reply, text_reply, token_reply, too_many_reply};
 use super::shared::NodeShared;
 use crate::api::{self, ApiError, Route};
 use crate::auth::{self, token::TokenError};
 use crate::config::{Config, HookEvent};
-use crate::hub::Refused;
+use crate::hub::{Party, Refused};
 use crate::metrics::HandshakeFailure;
 use crate::model::{Compression, Identity, Refusal};
-use crate::shard::Newcomer;
+use crate::shard::{Newcomer, TurnedAway};
 use crate::wire;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -170,7 +170,7 @@ pub(super) fn check(
     });
     let (identity, turned_away) = match who(node, asked, entrance) {
         Ok(identity) => (identity, None),
-        Err(error) if entrance.tells_by_closing() => (None, Some(error)),
+        Err(error) if entrance.tells_by_closing() => (None, Some(TurnedAway::Token(error))),
         Err(error) => {
             let failure = token_failure(error);
             return Err(Box::new(Refused101 { failure, token: Some(error), reply: token_reply(error) }));
@@ -206,7 +206,7 @@ pub(super) fn admit(
     entrance: &Entrance<'_>,
     candidate: Candidate,
 ) -> Result<Admitted, Box<Refused101>> {
-    let Candidate { newcomer, accept_key, protocol, extensions } = candidate;
+    let Candidate { mut newcomer, accept_key, protocol, extensions } = candidate;
     if node.hub.is_draining() {
         return refused(HandshakeFailure::Draining, full_reply("server is shutting down"));
     }
@@ -221,6 +221,13 @@ pub(super) fn admit(
             return refused(HandshakeFailure::IpFull, full_reply("too many connections from this address"));
         }
     }
+    if let Err(party) = hold(node, config, &mut newcomer) {
+        if !entrance.tells_by_closing() {
+            node.hub.admission.release(ip);
+            return refused(party_failure(party), too_many_reply(party.too_many().text()));
+        }
+        (newcomer.identity, newcomer.turned_away) = (None, Some(TurnedAway::TooMany(party)));
+    }
     let turned_away = newcomer.turned_away;
     let newcomer = Newcomer { turned_away, ..entrance.newcomer(config, newcomer) };
     let batch = if newcomer.echo || newcomer.health { Duration::ZERO } else { newcomer.batch };
@@ -228,8 +235,33 @@ pub(super) fn admit(
     Ok(Admitted { newcomer, accept_key, protocol, extensions })
 }
 
+/// Gives a newcomer its place among the connections of its user and tenant, where these have limits.
+fn hold(node: &NodeShared, config: &Config, newcomer: &mut Newcomer) -> Result<(), Party> {
+    if let Some(identity) = &newcomer.identity
+        && config.limits.has_accounts()
+    {
+        newcomer.holding = node.hub.accounts.enter(identity, &config.limits)?;
+    }
+    Ok(())
+}
+
+const fn party_failure(party: Party) -> HandshakeFailure {
+    match party {
+        Party::User => HandshakeFailure::UserFull,
+        Party::Tenant => HandshakeFailure::TenantFull,
+    }
+}
+
+/// How somebody is counted who is let in only to be told why not.
+pub(super) fn turned_away_failure(why: TurnedAway) -> HandshakeFailure {
+    match why {
+        TurnedAway::Token(error) => token_failure(error),
+        TurnedAway::TooMany(party) => party_failure(party),
+    }
+}
+
 /// How a refused token is counted among the handshakes that failed.
-pub(super) fn token_failure(error: TokenError) -> HandshakeFailure {
+fn token_failure(error: TokenError) -> HandshakeFailure {
     if error.is_forbidden() { HandshakeFailure::Forbidden } else { HandshakeFailure::Unauthorized }
 }
 

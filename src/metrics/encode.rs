@@ -224,6 +224,9 @@ impl Scraped {
         gauge("websocket_messages_per_second", "Messages sent to clients per second", rate)?;
         let Scrape { history_bytes, history_rooms, .. } = self.scrape;
         gauge("fanwire_history_bytes", "Bytes of the histories of all rooms", history_bytes as f64)?;
+        let Scrape { users, tenants, .. } = self.scrape;
+        gauge("fanwire_users", "Users with a connection, where users or tenants have limits", users as f64)?;
+        gauge("fanwire_tenants", "Tenants with a connection, likewise", tenants as f64)?;
         gauge("fanwire_history_rooms", "Rooms with a history", history_rooms as f64)?;
         gauge("fanwire_uptime_seconds", "Time since the start", self.scrape.uptime_seconds)?;
         let counters = [

@@ -31,6 +31,8 @@ fn sample() -> String {
     text(
         &node,
         &Scrape {
+            users: 9,
+            tenants: 4,
             rooms: 12,
             history_bytes: 4096,
             history_rooms: 2,

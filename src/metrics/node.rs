@@ -22,6 +22,10 @@ pub struct Scrape {
     pub history_rooms: u64,
     /// Histories emptied because the node's bound was spent.
     pub history_evictions: u64,
+    /// Users with a connection, where users or tenants have limits.
+    pub users: u64,
+    /// Tenants with a connection, likewise.
+    pub tenants: u64,
     /// Lines of the log that could not be written.
     pub log_lines_lost: u64,
     /// Answers kept for `Idempotency-Key` that went before their time.

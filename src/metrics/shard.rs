@@ -40,10 +40,14 @@ pub enum HandshakeFailure {
     Unauthorized,
     /// The tenant is not active, or a role is missing.
     Forbidden,
+    /// The user has as many connections as it may.
+    UserFull,
+    /// The tenant has as many connections as it may.
+    TenantFull,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 18] = [
+pub const HANDSHAKE_FAILURES: [&str; 20] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -62,6 +66,8 @@ pub const HANDSHAKE_FAILURES: [&str; 18] = [
     "unread",
     "unauthorized",
     "forbidden",
+    "user_full",
+    "tenant_full",
 ];
 
 impl HandshakeFailure {
@@ -248,7 +254,7 @@ mod tests {
 
     #[test]
     fn handshake_labels_stand_at_their_index() {
-        assert_eq!(HandshakeFailure::Forbidden.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HandshakeFailure::TenantFull.index(), HANDSHAKE_FAILURES.len() - 1);
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
     }

@@ -144,15 +144,27 @@ pub enum DropReason {
     DropOldest,
     /// Replaced by a newer one of the same key.
     Conflated,
+    /// The outboxes of the user together were over their bound.
+    UserOutboxes,
+    /// The outboxes of the tenant together were over their bound.
+    TenantOutboxes,
 }
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 5] =
-        [Self::Outbox, Self::NodeOutboxes, Self::Closed, Self::DropOldest, Self::Conflated];
+    pub const ALL: [Self; 7] = [
+        Self::Outbox,
+        Self::NodeOutboxes,
+        Self::Closed,
+        Self::DropOldest,
+        Self::Conflated,
+        Self::UserOutboxes,
+        Self::TenantOutboxes,
+    ];
 
     /// Label values, by [`DropReason::index`].
-    pub const LABELS: [&'static str; 5] = ["outbox", "node_outboxes", "closed", "drop_oldest", "conflated"];
+    pub const LABELS: [&'static str; 7] =
+        ["outbox", "node_outboxes", "closed", "drop_oldest", "conflated", "user_outboxes", "tenant_outboxes"];
 
     /// Position in [`DropReason::ALL`], for counters.
     pub const fn index(self) -> usize {

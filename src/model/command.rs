@@ -135,11 +135,23 @@ pub enum Refusal {
     Backend,
     /// The backend was to be asked or told, and could not be.
     BackendFailed,
+    /// The bound of connections of one user.
+    UserFull,
+    /// The bound of connections of one tenant.
+    TenantFull,
+    /// The bound of memberships of one user.
+    TooManyRoomsOfUser,
+    /// The bound of memberships of one tenant.
+    TooManyRoomsOfTenant,
+    /// A rate limit of the user.
+    UserRateLimited,
+    /// A rate limit of the tenant.
+    TenantRateLimited,
 }
 
 impl Refusal {
     /// All of them, each at its index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidJson,
         Self::TooDeep,
         Self::UnknownType,
@@ -158,10 +170,16 @@ impl Refusal {
         Self::Internal,
         Self::Backend,
         Self::BackendFailed,
+        Self::UserFull,
+        Self::TenantFull,
+        Self::TooManyRoomsOfUser,
+        Self::TooManyRoomsOfTenant,
+        Self::UserRateLimited,
+        Self::TenantRateLimited,
     ];
 
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 24] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -180,6 +198,12 @@ impl Refusal {
         "internal",
         "backend",
         "backend_failed",
+        "user_full",
+        "tenant_full",
+        "too_many_rooms_of_user",
+        "too_many_rooms_of_tenant",
+        "user_rate_limited",
+        "tenant_rate_limited",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -208,6 +232,12 @@ impl Refusal {
             Self::Internal => "internal error",
             Self::Backend => "refused by the backend",
             Self::BackendFailed => "the backend cannot be asked: try again later",
+            Self::UserFull => "too many connections of this user",
+            Self::TenantFull => "too many connections of this tenant",
+            Self::TooManyRoomsOfUser => "too many rooms for one user",
+            Self::TooManyRoomsOfTenant => "too many rooms for one tenant",
+            Self::UserRateLimited => "rate limit of this user exceeded",
+            Self::TenantRateLimited => "rate limit of this tenant exceeded",
         }
     }
 }

@@ -90,6 +90,7 @@ impl Shard {
         self.set_identity(slot, identity);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.warned = false;
+        self.hold_anyway(slot);
         self.review_connection(now, slot);
         // It may end at another time than the one before.
         self.arm(now, slot);

@@ -9,16 +9,23 @@ const CENSUS_MS: u64 = 10;
 
 impl Shard {
     /// Takes `bytes` out of the node's bound, at the cost of larger backlogs than the `would_be` bytes that the
-    /// asking connection would hold: these lose what they may lose, and are evicted when there is no more of that.
-    /// `false` if none of this shard is larger.
-    pub(super) fn take_budget(&mut self, bytes: usize, would_be: usize) -> bool {
+    /// asking connection would hold: these lose what they may lose, and are evicted when there is no more of that. So
+    /// also, first, out of the shares of its user and tenant.
+    ///
+    /// # Errors
+    /// Which bound is spent, when none of this shard is larger; then nothing is taken.
+    pub(super) fn take_budget(&mut self, slot: u32, bytes: usize, would_be: usize) -> Result<(), DropReason> {
+        self.take_shares(slot, bytes, would_be)?;
         let bound = self.config.limits.outboxes_bytes_max;
         while !self.hub.outboxes.take(bytes, bound) {
             let shard = self.hub.outboxes.largest_shard();
             if shard != self.index {
                 self.evict_elsewhere = Some(shard);
             }
-            let Some(victim) = self.next_victim(would_be) else { return false };
+            let Some(victim) = self.next_victim(would_be) else {
+                self.give_shares(slot, bytes);
+                return Err(DropReason::NodeOutboxes);
+            };
             if self.shed(victim) {
                 self.victims.push((self.evictable_bytes(victim), victim));
             } else {
@@ -28,6 +35,19 @@ impl Shard {
         }
         if mutated(Mutation::ChargeTwice) {
             self.hub.outboxes.force(bytes);
+        }
+        self.metrics.backlog_bytes.add(bytes as u64);
+        Ok(())
+    }
+
+    /// Takes `bytes` if that is at nobody's cost.
+    pub(super) fn try_budget(&mut self, slot: u32, bytes: usize) -> bool {
+        if !self.try_shares(slot, bytes) {
+            return false;
+        }
+        if !self.hub.outboxes.take(bytes, self.config.limits.outboxes_bytes_max) {
+            self.give_shares(slot, bytes);
+            return false;
         }
         self.metrics.backlog_bytes.add(bytes as u64);
         true
@@ -40,19 +60,21 @@ impl Shard {
         };
         let half = backlog.lossy_frames().div_ceil(2);
         let given = (0..half).filter_map(|_| backlog.drop_any()).sum();
-        self.give_budget(given);
+        self.give_budget(slot, given);
         self.metrics.drops.add(DropReason::DropOldest.index(), half as u64);
         half > 0
     }
 
     /// Takes `bytes` whatever the bound: the rest of a frame that has begun, and close frames.
-    pub(super) fn force_budget(&mut self, bytes: usize) {
+    pub(super) fn force_budget(&mut self, slot: u32, bytes: usize) {
+        self.force_shares(slot, bytes);
         self.hub.outboxes.force(bytes);
         self.metrics.backlog_bytes.add(bytes as u64);
     }
 
     /// Gives `bytes` back.
-    pub(super) fn give_budget(&mut self, bytes: usize) {
+    pub(super) fn give_budget(&mut self, slot: u32, bytes: usize) {
+        self.give_shares(slot, bytes);
         self.hub.outboxes.give(bytes);
         self.metrics.backlog_bytes.sub(bytes as u64);
     }
@@ -83,7 +105,7 @@ impl Shard {
 
     /// Bytes of a backlog that an eviction can free. Nothing of one that was cut, however large the frame is that the
     /// peer has seen the start of: whoever is evicted again and again for that one frame frees nothing.
-    fn evictable_bytes(&self, slot: u32) -> usize {
+    pub(super) fn evictable_bytes(&self, slot: u32) -> usize {
         let backlog =
             self.conns.at(slot).filter(|conn| conn.is_open()).and_then(|conn| conn.backlog.as_ref());
         backlog.filter(|backlog| !backlog.is_cut()).map_or(0, |backlog| backlog.bytes())
@@ -92,6 +114,7 @@ impl Shard {
     /// Tells the other shards the size of the largest backlog here, when that may soon matter.
     pub(super) fn state_largest(&mut self, now: Now) {
         self.victims.clear();
+        self.holdings.forget_victims();
         let matters = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
         if !self.blocked.is_empty() && matters && now.ms() >= self.census_ms {
             self.census_ms = now.ms() + CENSUS_MS;

@@ -31,8 +31,8 @@ pub(super) struct Asked<'a> {
 impl Shard {
     /// One text message of an open connection.
     pub(super) fn text(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
-        if !self.within_rates(now, slot, text.len()) {
-            return self.strike(now, slot, text, sockets);
+        if let Err(refusal) = self.within_rates(now, slot, text.len()) {
+            return self.strike(now, slot, text, refusal, sockets);
         }
         let Some(conn) = self.conns.at(slot) else { return };
         let limits = DecodeLimits { json_depth_max: self.config.limits.json_depth_max };
@@ -42,29 +42,38 @@ impl Shard {
         }
     }
 
-    fn within_rates(&mut self, now: Now, slot: u32, bytes: usize) -> bool {
+    #[inline]
+    fn within_rates(&mut self, now: Now, slot: u32, bytes: usize) -> Result<(), Refusal> {
         let limits = &self.config.limits;
-        if limits.messages_per_s == 0 && limits.bytes_per_s == 0 {
-            return true;
+        if limits.messages_per_s == 0 && limits.bytes_per_s == 0 && self.holdings.is_empty() {
+            return Ok(());
         }
-        let Some(conn) = self.conns.at_mut(slot) else { return false };
+        self.within_own_rates(now, slot, bytes)?;
+        // What is refused already costs the others nothing.
+        self.within_shared_rates(now, slot)
+    }
+
+    fn within_own_rates(&mut self, now: Now, slot: u32, bytes: usize) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        let Some(conn) = self.conns.at_mut(slot) else { return Err(Refusal::Internal) };
         let messages = rate(limits.messages_per_s, limits.messages_burst);
         let volume = rate(limits.bytes_per_s, limits.bytes_burst);
         let now_ns = now.us * 1000;
         let since_ns = self.sleep.unseen_since_us(now) * 1000;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        conn.messages.check_since(&messages, 1, now_ns, since_ns)
-            && conn.bytes.check_since(&volume, bytes, now_ns, since_ns)
+        let within = conn.messages.check_since(&messages, 1, now_ns, since_ns)
+            && conn.bytes.check_since(&volume, bytes, now_ns, since_ns);
+        if within { Ok(()) } else { Err(Refusal::RateLimited) }
     }
 
-    fn strike(&mut self, now: Now, slot: u32, text: &str, sockets: &mut impl Sockets) {
+    fn strike(&mut self, now: Now, slot: u32, text: &str, refusal: Refusal, sockets: &mut impl Sockets) {
         self.metrics.rate_limited.add(1);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.strikes += 1;
         if conn.strikes >= STRIKES_MAX {
             self.close(now, slot, CloseReason::RateLimited, sockets);
         } else {
-            self.refuse(now, Asked { slot, text, id: None }, Refusal::RateLimited);
+            self.refuse(now, Asked { slot, text, id: None }, refusal);
         }
     }
 
@@ -82,7 +91,7 @@ impl Shard {
         self.answer(now, slot, &Answer::Error { refusal, text, original, id });
     }
 
-    fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
+    pub(super) fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
@@ -150,10 +159,19 @@ impl Shard {
             return Err(Refusal::TooManyRooms.into());
         }
         let back = conn.memberships.len() as u32;
-        let (membership, client_count) = self
-            .rooms
-            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
-            .map_err(|_| Refusal::RoomFull)?;
+        self.join_accounts(slot)?;
+        let joined = self.rooms.join(
+            &self.hub.directory,
+            room,
+            limits.connections_per_room_max,
+            conn.encoding(),
+            slot,
+            back,
+        );
+        let Ok((membership, client_count)) = joined else {
+            self.leave_accounts(slot, 1);
+            return Err(Refusal::RoomFull.into());
+        };
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.note_join(slot, membership);
         self.metrics.members.add(1);
@@ -175,6 +193,7 @@ impl Shard {
             self.rooms.set_back(encoding, moved, index as u32);
         }
         self.wide.leave(left.room, slot);
+        self.leave_accounts(slot, 1);
         self.leave_room(encoding, left);
         Some(id)
     }

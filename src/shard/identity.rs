@@ -3,12 +3,22 @@
 use super::commands::Asked;
 use super::{Now, Shard, Sockets};
 use crate::auth::token::{TokenDesk, TokenError};
+use crate::hub::Party;
 use crate::model::{Answer, CloseReason, Identity};
 use std::sync::Arc;
 
 /// Longest time in ms for which a timer is set to the end of an identity: the wall clock, by which it ends, may be put
 /// right meanwhile.
 const LOOK_MS: u64 = 60_000;
+
+/// Why somebody is only told that it may not come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// What is wrong with its token.
+    Token(TokenError),
+    /// Its user or tenant has as many connections as it may.
+    TooMany(Party),
+}
 
 impl Shard {
     /// Sets by what tokens are checked. Without it none is accepted.
@@ -17,9 +27,13 @@ impl Shard {
     }
 
     /// Closes a connection that could not be let in, and was taken over only so that it can see why.
-    pub fn turn_away(&mut self, now: Now, slot: u32, error: TokenError, sockets: &mut impl Sockets) {
-        let reason = if error.is_forbidden() { CloseReason::Forbidden } else { CloseReason::Unauthenticated };
-        self.close_with(now, slot, reason, reason.code(), error.told(), sockets);
+    pub fn turn_away(&mut self, now: Now, slot: u32, why: TurnedAway, sockets: &mut impl Sockets) {
+        let (reason, text) = match why {
+            TurnedAway::Token(error) if error.is_forbidden() => (CloseReason::Forbidden, error.told()),
+            TurnedAway::Token(error) => (CloseReason::Unauthenticated, error.told()),
+            TurnedAway::TooMany(party) => (CloseReason::RateLimited, party.too_many().text()),
+        };
+        self.close_with(now, slot, reason, reason.code(), text, sockets);
     }
 
     /// A client says who it is, or brings a new token before the old one ends. A token that is refused changes nothing.
@@ -29,6 +43,10 @@ impl Shard {
         let checked = self.tokens.verify(token, now.unix_ms / 1000);
         match checked.and_then(|new| continues(conn.identity.as_deref(), new)) {
             Ok(identity) => {
+                if let Err(refusal) = self.hold_as(slot, &identity) {
+                    // The token is in the message.
+                    return self.refuse(now, Asked { text: "", ..asked }, refusal);
+                }
                 let identity = Arc::new(identity);
                 self.answer(now, slot, &Answer::Authenticated { user: identity.user.as_deref(), id });
                 self.identify(now, slot, Some(identity));

@@ -3,7 +3,7 @@ use super::select::Filter;
 use super::tally::Tally;
 use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
-use crate::hub::Loss;
+use crate::hub::{Account, Loss, Party};
 use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName, Selector};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -275,6 +275,16 @@ pub enum Request {
     Canary(Reply<()>),
     /// Takes what it may from the shard's largest backlog, or evicts it, because the node's outboxes are near their bound.
     EvictLargest,
+    /// Has the largest backlog of an account here give way, if it is larger than so many bytes and the share of the
+    /// account is still spent.
+    EvictLargestOf {
+        /// The user or tenant.
+        account: Arc<Account>,
+        /// Which of the two it is.
+        party: Party,
+        /// What the backlog would be that needs the place.
+        larger_than: usize,
+    },
     /// The backend was asked about something of this shard.
     Decided(Box<Decided>),
     /// Takes a new configuration over.

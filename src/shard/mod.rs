@@ -26,6 +26,7 @@
 
 mod about;
 mod access;
+mod accounts;
 mod agents;
 mod audience;
 mod backlog;
@@ -68,6 +69,7 @@ mod wide_tests;
 
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use hook::{AskBackend, Backend, Decided};
+pub use identity::TurnedAway;
 #[doc(hidden)]
 pub use inspect::Inspection;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
@@ -81,13 +83,14 @@ pub use wide::WideLimits;
 use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Mutation, Slab, Wheel, mutated};
 use crate::config::Config;
-use crate::hub::{Hub, Rooms};
+use crate::hub::{Holding, Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{
     CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Identity, Locator, Refusal,
     RoomName,
 };
 use crate::wire::Inflater;
+use accounts::Holdings;
 use agents::Agents;
 use conn::{Conn, State};
 use encode::Encoder;
@@ -172,8 +175,10 @@ pub struct Newcomer {
     pub health: bool,
     /// Whether it may say who it is once it is connected.
     pub may_authenticate: bool,
+    /// Its place among the connections of its user and tenant.
+    pub holding: Option<Arc<Holding>>,
     /// Why it is only told that it may not come in; see [`Shard::turn_away`].
-    pub turned_away: Option<TokenError>,
+    pub turned_away: Option<TurnedAway>,
 }
 
 impl Default for Newcomer {
@@ -193,6 +198,7 @@ impl Default for Newcomer {
             batch: Duration::ZERO,
             health: false,
             may_authenticate: false,
+            holding: None,
             turned_away: None,
         }
     }
@@ -242,6 +248,7 @@ pub struct Shard {
     tokens: Arc<TokenDesk>,
     gate: access::Gate,
     agents: Agents,
+    holdings: Holdings,
     wheel: Wheel,
     /// When what waits for held connections is let out.
     pace: Wheel,
@@ -296,6 +303,7 @@ impl Shard {
             audiences: Default::default(),
             tokens: Arc::default(),
             agents: Agents::default(),
+            holdings: Holdings::default(),
             wheel: Wheel::new(TIMER_MS),
             pace: Wheel::new(PACE_MS),
             filters: filter::Filters::default(),
@@ -335,7 +343,8 @@ impl Shard {
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
         let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
-        let Newcomer { admin, echo, may_authenticate, turned_away, route, batch, health, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, holding, turned_away, .. } = newcomer;
+        let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let id = ConnectionId::new(
             Locator { shard: self.index as u16, slot },
@@ -383,12 +392,13 @@ impl Shard {
             self.hub.encodings.add(encoding);
         }
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
+        if turned_away.is_none() && identity.is_some() {
+            self.set_identity(slot, identity);
+            self.hold_newcomer(slot, holding);
+        }
         if health && turned_away.is_none() {
             self.tell_health(now, slot);
         } else if turned_away.is_none() {
-            if identity.is_some() {
-                self.set_identity(slot, identity);
-            }
             self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);
@@ -411,7 +421,8 @@ impl Shard {
         let unsent = if list == BLOCKED { 0 } else { self.palette.frames(list) };
         let (dropped, bytes) = self.discard_backlog(slot);
         self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
-        self.give_budget(bytes);
+        self.give_budget(slot, bytes);
+        self.release_holding(slot);
         self.wheel.clear(slot);
         self.pace.clear(slot);
         self.pending[slot as usize] = EMPTY;
@@ -448,6 +459,7 @@ impl Shard {
         let encoding = conn.encoding();
         self.wide.forget(slot);
         let memberships = std::mem::take(&mut conn.memberships);
+        self.leave_accounts(slot, memberships.len());
         for membership in memberships {
             self.leave_room(encoding, membership);
         }

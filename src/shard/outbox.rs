@@ -169,7 +169,7 @@ impl Shard {
             }
             let kept = backlog.bytes();
             self.metrics.drops.add(drop.index(), u64::from(dropped));
-            self.force_budget(kept);
+            self.force_budget(slot, kept);
             if !closing {
                 self.doom(slot);
             }
@@ -207,7 +207,7 @@ impl Shard {
                     break;
                 }
             }
-            frames_before += self.tell_gap(now, dialect, &mut backlog);
+            frames_before += self.tell_gap(now, slot, dialect, &mut backlog);
             let Some(bytes) = backlog.front() else { break };
             let len = bytes.len();
             match sockets.send(slot, bytes) {
@@ -227,7 +227,7 @@ impl Shard {
                 }
             }
         }
-        self.give_budget(given);
+        self.give_budget(slot, given);
         self.metrics.bytes_out.add(written as u64);
         self.metrics.deliveries.add(u64::from(delivered + frames_before - backlog.frames()));
         let empty = backlog.is_empty();
@@ -367,7 +367,7 @@ impl Shard {
         let entry = self.palette.push_answer(|out| wire::write_close(out, code, text));
         if self.pending[slot as usize] == BLOCKED && self.has_backlog(slot) {
             let frame = self.palette.keep(entry);
-            self.force_budget(charge(frame.len()));
+            self.force_budget(slot, charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
                 // Behind all that is left: nothing may come after a close frame.
                 backlog.push(frame, 0);
@@ -407,7 +407,7 @@ impl Shard {
     pub(super) fn cut_backlog(&mut self, slot: u32, reason: DropReason) {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
         let (dropped, bytes) = backlog.cut();
-        self.give_budget(bytes);
+        self.give_budget(slot, bytes);
         let dropped = if mutated(Mutation::ForgetCutFrames) { 0 } else { dropped };
         self.metrics.drops.add(reason.index(), u64::from(dropped));
     }

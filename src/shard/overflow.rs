@@ -24,7 +24,8 @@
 //! and what has begun to be sent never do. A room that may lose some so never costs a member its connection by filling
 //! the outbox that other rooms share.
 //!
-//! Where that is not enough for the node's bound, the largest backlog gives way, by half of what it may lose as long
+//! Where that is not enough for the share of the connection's user or tenant, the largest backlog of these gives way
+//! (see `accounts`); where it is not enough for the node's bound, the largest backlog gives way, by half of what it may lose as long
 //! as there is such, and else with its connection.
 
 use super::backlog::{Backlog, Bounds, charge};
@@ -164,7 +165,6 @@ impl Shard {
         name: &RoomName,
     ) -> Result<(), DropReason> {
         let bounds = self.bounds(slot, false);
-        let node_max = self.config.limits.outboxes_bytes_max;
         let mut len = self.palette.frame(entry).len();
         let Some(mut backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
             return Ok(());
@@ -172,25 +172,23 @@ impl Shard {
         let older = if mutated(Mutation::KeepOlder) { backlog.of_key(tag.id, tag.loss) } else { None };
         len = older.as_ref().map_or(len, |older| older.len());
         let made = backlog.make_place(len, tag.id, tag.loss, silent, bounds);
-        self.give_budget(made.given);
+        self.give_budget(slot, made.given);
         let mut dropped = made.dropped;
         let cost = backlog.lossy_charge(len, tag.id);
         let result = loop {
             if !made.fits {
                 break Err(DropReason::Outbox);
             }
-            if self.hub.outboxes.take(cost, node_max) {
-                self.metrics.backlog_bytes.add(cost as u64);
+            if self.try_budget(slot, cost) {
                 break Ok(());
             }
             if let Some(given) = backlog.drop_any() {
-                self.give_budget(given);
+                self.give_budget(slot, given);
                 dropped += 1;
                 continue;
             }
-            // Nothing left to give: the node's largest goes, or this one.
-            let taken = self.take_budget(cost, backlog.bytes() + cost);
-            break if taken { Ok(()) } else { Err(DropReason::NodeOutboxes) };
+            // Nothing left to give: the largest of its user, tenant or node goes, or this one.
+            break self.take_budget(slot, cost, backlog.bytes() + cost);
         };
         if result.is_ok() {
             let bytes = older.unwrap_or_else(|| self.palette.keep(entry));
@@ -206,17 +204,19 @@ impl Shard {
 
     /// Takes `cost` bytes for one frame that is not lost, in the place of publications that may be.
     fn place_in_backlog(&mut self, slot: u32, cost: usize, is_answer: bool) -> Result<(), DropReason> {
-        let (bounds, node_max) = (self.bounds(slot, is_answer), self.config.limits.outboxes_bytes_max);
+        let (bounds, limits) = (self.bounds(slot, is_answer), &self.config.limits);
+        let holding = self.holdings.of(slot);
         if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
             let (mut dropped, mut given) = (0, 0);
             while !backlog.has_place(cost, 1, bounds)
-                || self.hub.outboxes.bytes().saturating_sub(given) + cost > node_max
+                || self.hub.outboxes.bytes().saturating_sub(given) + cost > limits.outboxes_bytes_max
+                || holding.is_some_and(|holding| !holding.has_place(limits, cost, given))
             {
                 let Some(bytes) = backlog.drop_any() else { break };
                 given += bytes;
                 dropped += 1;
             }
-            self.give_budget(given);
+            self.give_budget(slot, given);
             self.metrics.drops.add(DropReason::DropOldest.index(), dropped);
         }
         self.room_in_backlog(slot, cost, 1, is_answer)
@@ -237,7 +237,7 @@ impl Shard {
         if backlog.is_some_and(|backlog| !backlog.has_place(counted, frames, bounds)) {
             return Err(DropReason::Outbox);
         }
-        if self.take_budget(cost, held + cost) { Ok(()) } else { Err(DropReason::NodeOutboxes) }
+        self.take_budget(slot, cost, held + cost)
     }
 
     /// The bounds of one backlog. Answers have a reserve.
@@ -296,7 +296,7 @@ impl Shard {
         let cost = charge(self.palette.frame(entry).len() - sent);
         let outcome = self.room_in_backlog(slot, cost, 1, false);
         if outcome.is_err() {
-            self.force_budget(cost);
+            self.force_budget(slot, cost);
         }
         let bytes = self.palette.keep(entry);
         if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
@@ -313,18 +313,18 @@ impl Shard {
             return;
         };
         let (charged, given) = backlog.hasten(room, |name, lost| gap(dialect, name, lost, now));
-        self.force_budget(charged);
-        self.give_budget(given);
+        self.force_budget(slot, charged);
+        self.give_budget(slot, given);
     }
 
     /// Makes the notice of a loss a frame if it is what `backlog` sends next. Returns the frames made: 0 or 1.
-    pub(super) fn tell_gap(&mut self, now: Now, dialect: DialectId, backlog: &mut Backlog) -> u32 {
+    pub(super) fn tell_gap(&mut self, now: Now, slot: u32, dialect: DialectId, backlog: &mut Backlog) -> u32 {
         let Some(bytes) = backlog.notice().map(|(name, lost)| gap(dialect, name, lost, now)) else {
             return 0;
         };
         let (charged, given) = backlog.tell(bytes);
-        self.force_budget(charged);
-        self.give_budget(given);
+        self.force_budget(slot, charged);
+        self.give_budget(slot, given);
         1
     }
 }

@@ -164,7 +164,8 @@ impl Shard {
         let node = limits.outboxes_bytes_max.saturating_sub(self.hub.outboxes.bytes());
         let own = (limits.outbox_bytes_max / 4 * REPLAY_QUARTERS).saturating_sub(held_bytes);
         let frames = limits.outbox_messages_max as usize * REPLAY_QUARTERS / 4;
-        Space { bytes: own.min(node), frames: frames.saturating_sub(held_frames as usize) }
+        let share = self.share_space(slot, limits);
+        Space { bytes: own.min(node).min(share), frames: frames.saturating_sub(held_frames as usize) }
     }
 }
 

@@ -98,14 +98,23 @@ impl Shard {
                     self.evict(now, slot, sockets);
                 }
             }
+            Request::EvictLargestOf { account, party, larger_than } => {
+                self.evict_largest_of(now, &account, party, larger_than, sockets);
+            }
             Request::Reconfigure(config) => {
                 let old = std::mem::replace(&mut self.config, config);
                 self.change_access(&old);
                 self.hub.directory.set_history_bytes_max(self.config.limits.history_bytes_max);
+                let has_accounts = self.config.limits.has_accounts();
+                let changes_accounts = has_accounts != old.limits.has_accounts();
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
                 for slot in slots {
                     self.arm(now, slot);
+                    if changes_accounts {
+                        self.hold_anyway(slot);
+                    }
                 }
+                self.trim_holdings();
             }
             Request::Decided(decided) => self.decided(now, *decided, sockets),
             Request::Drain(over) => self.start_drain(now, over),

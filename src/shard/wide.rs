@@ -51,11 +51,11 @@ pub const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// would be too many.
 #[derive(Debug, Clone, Copy)]
 pub struct WideLimits {
-    /// See [`WIDE_MEMBERS`].
+    /// Members on one shard from which on a publication is walked.
     pub members_min: usize,
-    /// See [`STEP_MEMBERS`].
+    /// Members that a tick comes to at the most.
     pub step_members: usize,
-    /// See [`WAITING_BYTES_MAX`].
+    /// Bytes that wait for one target over which its publishers are not read.
     pub waiting_bytes_max: usize,
 }
 

@@ -110,13 +110,19 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         Refusal::JoinDenied => "Access denied to channel",
         Refusal::Denied => "Permission denied",
         Refusal::Unauthenticated => "Authentication required",
+        Refusal::TooManyRoomsOfUser => "Too many channels for one user",
+        Refusal::TooManyRoomsOfTenant => "Too many channels for one tenant",
         Refusal::RateLimited => "Rate limit exceeded",
+        Refusal::UserRateLimited => "Rate limit of this user exceeded",
+        Refusal::TenantRateLimited => "Rate limit of this tenant exceeded",
         Refusal::Internal => "Internal error",
         Refusal::UnknownType
         | Refusal::ServerFull
         | Refusal::BroadcastDisabled
         | Refusal::Backend
-        | Refusal::BackendFailed => return None,
+        | Refusal::BackendFailed
+        | Refusal::UserFull
+        | Refusal::TenantFull => return None,
     })
 }
 

@@ -135,14 +135,22 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         }
         Refusal::JoinDenied => "Access denied to channel",
         Refusal::Denied | Refusal::NotSubscribed | Refusal::BroadcastDisabled => "Permission denied",
-        Refusal::RoomFull | Refusal::TooManyRooms => "Failed to join channel",
+        Refusal::RoomFull
+        | Refusal::TooManyRooms
+        | Refusal::TooManyRoomsOfUser
+        | Refusal::TooManyRoomsOfTenant => "Failed to join channel",
         Refusal::PresenceDisabled => "Presence is not enabled for this channel",
         Refusal::Unauthenticated => "Authentication required",
         Refusal::RateLimited => "Rate limit exceeded",
+        Refusal::UserRateLimited => "Rate limit of this user exceeded",
+        Refusal::TenantRateLimited => "Rate limit of this tenant exceeded",
         Refusal::Internal => "Internal error",
-        Refusal::UnknownType | Refusal::ServerFull | Refusal::Backend | Refusal::BackendFailed => {
-            return None;
-        }
+        Refusal::UnknownType
+        | Refusal::ServerFull
+        | Refusal::Backend
+        | Refusal::BackendFailed
+        | Refusal::UserFull
+        | Refusal::TenantFull => return None,
     })
 }
 

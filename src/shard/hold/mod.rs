@@ -18,7 +18,8 @@ use super::mail::Target;
 use super::overflow::gap;
 use super::palette::{EMPTY, Tag};
 use super::{BLOCKED, Now, Shard, Sockets};
-use crate::hub::Loss;
+use crate::hub::{Loss, Room};
+use crate::model::Audience;
 
 /// Held connections that one turn drains at the most because their time has come.
 const DRAINED_MAX: usize = 1024;
@@ -79,7 +80,9 @@ impl Shard {
             return Held::Plain;
         };
         let (filter, paced, dialect) = (terms.filter, terms.interval_ms != 0, conn.dialect);
-        if loss == Loss::Notice {
+        // What is sent to a user or a tenant is not of the kind of which only the newest counts.
+        let of_audience = |room: &Room| Audience::is_name(room.shared.name.as_str());
+        if loss == Loss::Notice || self.rooms.get(local).is_some_and(of_audience) {
             return Held::Plain;
         }
         if let Some(filter) = filter
@@ -142,18 +145,18 @@ impl Shard {
         if !keeps {
             self.pace.clear(slot);
             let changed = backlog.release(|name, lost| gap(dialect, name, lost, now));
-            self.settle_budget(changed);
+            self.settle_budget(slot, changed);
         }
         if batches {
             let changed = backlog.seal();
-            self.settle_budget(changed);
+            self.settle_budget(slot, changed);
         }
         holds
     }
 
-    fn settle_budget(&mut self, (charged, given): (usize, usize)) {
-        self.force_budget(charged);
-        self.give_budget(given);
+    fn settle_budget(&mut self, slot: u32, (charged, given): (usize, usize)) {
+        self.force_budget(slot, charged);
+        self.give_budget(slot, given);
     }
 }
 
