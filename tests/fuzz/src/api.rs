@@ -41,7 +41,7 @@ fn check_route(method: &str, target: &str) {
     }
     let read = matches!(method, "GET" | "HEAD");
     let (allowed, allow) = match path {
-        "/ws" | "/echo" => (method == "GET", "GET"),
+        "/echo" => (method == "GET", "GET"),
         "/v1/publish" | "/v1/publish/batch" | "/v1/broadcast" => (method == "POST", "POST"),
         "/health" | "/ready" | "/metrics" | "/v1/stats" | "/v1/slow" | "/v1/rooms" => (read, "GET, HEAD"),
         _ if room_of(path).is_some() && read => (true, "GET, HEAD, PUT, DELETE"),
