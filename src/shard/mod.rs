@@ -394,6 +394,8 @@ impl Shard {
         tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
         if turned_away.is_none() && identity.is_some() {
             self.set_identity(slot, identity);
+        }
+        if turned_away.is_none() {
             self.hold_newcomer(slot, holding);
         }
         if health && turned_away.is_none() {
