@@ -1,6 +1,6 @@
 use crate::api::{
-    self, ApiError, ConnectionInfo, MembersCursor, RoomInfo, RoomMembers, RoomMessages, RoomRemoved,
-    SlowConsumer, Stats, Which, Whole,
+    self, ApiError, ConnectionInfo, ConnectionStats, MembersCursor, RoomInfo, RoomMembers, RoomMessages,
+    RoomRemoved, SlowConsumer, Stats, Which, Whole,
 };
 use crate::calls::Calls;
 use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
@@ -172,6 +172,11 @@ impl Handle {
         limit: usize,
     ) -> Result<(Vec<ConnectionInfo>, Option<MembersCursor>), Ended> {
         self.shared.connections(which, cursor, limit).await
+    }
+
+    /// Connections by tenant and by room, of the first thousand of each by name.
+    pub fn connection_stats(&self) -> ConnectionStats {
+        self.shared.connection_stats()
     }
 
     /// Connections of this node.

@@ -61,6 +61,8 @@ fn an_admin_sees_the_node() {
         assert_eq!(answer["type"], "stats");
         let data = &answer["data"];
         assert_eq!((&data["totalClients"], &data["channelBreakdown"]), (&json!(4), &json!({"chat": 3})));
+        assert_eq!(data["byTenant"], json!({"t1": 1}));
+        assert_eq!((&data["total"], &data["byChannel"]), (&json!(4), &json!({"chat": 3})));
         assert_eq!((&data["clients"], data["shards"].as_array().map(Vec::len)), (&json!(4), Some(2)));
     });
     admin.send_text(r#"{"type":"list_connections","data":{"room":"chat","limit":10}}"#);

@@ -85,12 +85,22 @@ fn the_quick_start_works_with_wscat() {
 
 #[test]
 fn pythons_websockets_gets_along() {
+    python("rooms");
+}
+
+#[test]
+fn pythons_websockets_speaks_every_dialect() {
+    python("dialects");
+}
+
+/// Runs a program of tests/clients to its end.
+fn python(name: &str) {
     let Some(python) = client_python() else {
-        return left_out("clients::python", "websockets for Python");
+        return left_out(&format!("clients::python_{name}"), "websockets for Python");
     };
     let server = Server::start(&[]);
     let mut command = Command::new(python);
-    command.arg(tests_path("clients/rooms.py")).arg(format!("ws://{}/ws", server.addr()));
+    command.arg(tests_path(&format!("clients/{name}.py"))).arg(format!("ws://{}/ws", server.addr()));
     let mut client = Program::start(&mut command);
     assert!(client.finish(Duration::from_secs(60)).success(), "{}", client.output());
 }

@@ -4,15 +4,12 @@
 mod common;
 
 use common::{
-    Program, Server, Tapped, Wiretap, build_go, client_python, find_program, left_out, npm_package,
+    Browser, Program, Server, Tapped, Wiretap, build_go, client_python, find_program, left_out, npm_package,
     tests_path,
 };
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::Duration;
 
 /// How long a client may take that starts a whole language or browser first, on a busy machine.
@@ -153,67 +150,17 @@ fn gorilla_for_go() {
     });
 }
 
-/// Serves `page` to whoever asks for `/`; hands over what is posted to `/outcome`.
-fn serve_page(page: String) -> (SocketAddr, Receiver<String>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let addr = listener.local_addr().unwrap();
-    let (sender, outcome) = channel();
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (page, sender) = (page.clone(), sender.clone());
-            // A thread each, since a browser opens connections that it then does not use. One that goes away is none.
-            thread::spawn(move || {
-                serve(stream, &page).map(|posted| posted.map(|outcome| sender.send(outcome)))
-            });
-        }
-    });
-    (addr, outcome)
-}
-
-/// Answers one request; what it posted to `/outcome`.
-fn serve(mut stream: TcpStream, page: &str) -> std::io::Result<Option<String>> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut head = String::new();
-    while reader.read_line(&mut head)? > 2 {}
-    let (status, body) = if head.starts_with("GET / ") { ("200 OK", page) } else { ("404 Not Found", "") };
-    let kind = "Content-Type: text/html; charset=utf-8\r\nConnection: close";
-    let posted = head.starts_with("POST /outcome ").then(|| {
-        let len = head.lines().find_map(|line| {
-            line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
-        });
-        let mut body = vec![0; len.unwrap_or(0)];
-        reader.read_exact(&mut body).map(|()| String::from_utf8_lossy(&body).into_owned())
-    });
-    write!(stream, "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-    posted.transpose()
-}
-
 #[test]
 fn chromium() {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let Some(browser) = names.into_iter().find_map(find_program) else {
-        return left_out("deflate_clients::chromium", "chromium");
-    };
     let server = Server::start(&["--deflate=true"]);
     let wiretap = Wiretap::start(server.addr());
     let page = std::fs::read_to_string(tests_path("clients/deflate/page.html")).unwrap();
-    let page = page.replace("{{url}}", &format!("ws://{}/ws", wiretap.addr()));
+    let page = page.replace("{{url}}", &format!("ws://localhost:{}/ws", wiretap.addr().port()));
     let page = page.replace("{{values}}", &serde_json::to_string(&values()).unwrap());
-    let (addr, outcome) = serve_page(page);
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(browser);
-    // Its sandbox does not run as root; the page is our own.
-    command.args([
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-    ]);
-    command.args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"]);
-    command.arg(format!("--user-data-dir={}", folder.path().display())).arg(format!("http://{addr}/"));
-    let browser = Program::start(&mut command);
-    let outcome = outcome.recv_timeout(CLIENT_PATIENCE);
-    assert_eq!(outcome.as_deref(), Ok("done"), "{}", browser.output());
+    let Some(browser) = Browser::open(page) else {
+        return left_out("deflate_clients::chromium", "chromium");
+    };
+    let outcome = browser.outcome(CLIENT_PATIENCE);
+    assert_eq!(outcome.as_deref(), Some("done"), "{}", browser.output());
     check(&server, &wiretap, BARE);
 }

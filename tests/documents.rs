@@ -1,11 +1,12 @@
-//! The code of the documents runs as it stands, under node with npm's `ws`: only the port is another.
+//! The code of the documents runs as it stands, under node with npm's `ws` and in Chromium: only the port is another.
 
 mod common;
 
 use common::{
-    Client, Document, Program, Server, at_port, find_program, left_out, npm_package, run_javascript,
+    Browser, Client, Document, Program, Server, at_port, find_program, left_out, npm_package, run_javascript,
 };
 use std::process::Command;
+use std::time::Duration;
 
 /// Runs code of a document, or says that `test` is left out.
 fn run(test: &str, code: &str) -> Option<(Program, tempfile::TempDir)> {
@@ -126,6 +127,77 @@ fn topics_dashboard() {
 }
 
 #[test]
+fn topics_report_progress() {
+    let (server, document) = topics();
+    let page = "const show = (name) => (value) => console.log(name, value);\n\
+                const updateProgressBar = show('bar'), updateStatusMessage = show('status');\n\
+                const showDownloadLink = show('link'), showErrorMessage = show('error');\n\
+                const document = { getElementById: () => ({ set onclick(run) {\n\
+                  reportWs.onopen = run;\n\
+                } }) };\n";
+    let code = at_port(document.code("### Real-time Report Progress", 3), &server);
+    let Some((mut client, _folder)) = run("topics_report_progress", &(page.to_owned() + &code)) else {
+        return;
+    };
+    // Nobody here cancels reports.
+    client.expect("error Unknown message type: cancel_report");
+    for (event, data, shown) in [
+        ("report_status", r#"{"progress":75,"message":"Generating"}"#, "bar 75\nstatus Generating"),
+        ("report_completed", r#"{"downloadUrl":"/d/report-uuid"}"#, "link /d/report-uuid"),
+    ] {
+        let body = format!(r#"{{"room":"reports:progress:report-uuid","event":"{event}","data":{data}}}"#);
+        assert_eq!(server.post("/v1/publish", &body).json()["delivered"], 1);
+        client.expect(shown);
+    }
+}
+
+#[test]
+fn topics_live_stream() {
+    let (server, document) = topics();
+    let page = "const initializeChart = (data) => console.log('chart', JSON.stringify(data));\n\
+                const updateChart = (data) => console.log('update', JSON.stringify(data));\n";
+    let code = at_port(document.code("### Live Data Streaming", 3), &server);
+    // The document sets the interval where it stands; a socket takes it when it is open.
+    let (connect, interval) = code.split_once("// Set 10-second update interval").unwrap();
+    let code = format!("{page}{connect}\nstreamWs.onopen = () => {{{interval}}};");
+    let Some((mut client, _folder)) = run("topics_live_stream", &code) else { return };
+    client.expect("chart []");
+    let body =
+        r#"{"room":"reports:data:template-uuid","event":"data_update","data":{"value":105,"change":"+5%"}}"#;
+    assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1);
+    client.expect(r#"update {"value":105,"change":"+5%"}"#);
+}
+
+#[test]
+fn topics_progress_tracker() {
+    let (server, document) = topics();
+    let page = "const document = { getElementById: (id) => ({ style: { set width(width) {\n\
+                  console.log(id, width);\n\
+                } } }) };\n\
+                const tracked = (tracker) => { tracker.showDownloadButton = (id, url) => {\n\
+                  console.log('download', id, url);\n\
+                }; return tracker; };\n";
+    let code = at_port(document.code("### Report Generation Progress Example", 0), &server);
+    let code = code.replace("new ReportProgressTracker()", "tracked(new ReportProgressTracker())");
+    let Some((mut client, _folder)) = run("topics_progress_tracker", &(page.to_owned() + &code)) else {
+        return;
+    };
+    for (event, data, shown) in [
+        ("report_status", r#"{"progress":10,"message":"x"}"#, "10%"),
+        ("report_completed", r#"{"downloadUrl":"/d"}"#, "/d"),
+    ] {
+        for report in ["report-uuid-1", "report-uuid-2"] {
+            let body = format!(r#"{{"room":"reports:progress:{report}","event":"{event}","data":{data}}}"#);
+            common::eventually("it is followed", || {
+                server.post("/v1/publish", &body).json()["delivered"] == 1
+            });
+            client.expect(&format!("{report} {shown}"));
+        }
+    }
+    common::eventually("it has closed them", || server.metric_sum("fanwire_connections") == 0.0);
+}
+
+#[test]
 fn topics_connection_manager() {
     let (server, document) = topics();
     let class = document.code("#### 3. Connection Management", 0);
@@ -237,4 +309,39 @@ fn tenants_frontend() {
     client.expect("notification { title: 'News' }");
     drop(server);
     client.expect("WebSocket connection closed");
+}
+
+/// Loads code of a document in a browser, which tells what the code logs until `done` is among it.
+fn in_the_browser(test: &str, code: &str, done: &str) {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    // Before the document's own code: what it logs goes to this test.
+    let tell = "console.log = (...all) => fetch('/outcome', { method: 'POST', body: all.map((it) => \
+                typeof it === 'string' ? it : JSON.stringify(it)).join(' ') });";
+    let page = format!("<!doctype html><meta charset=utf-8><script>{tell}</script><script>{code}</script>");
+    let Some(browser) = Browser::open(page) else {
+        return left_out(&format!("documents::{test}"), "chromium");
+    };
+    let mut heard = String::new();
+    while !heard.contains(done) {
+        let line = browser.outcome(PATIENCE);
+        let line = line.unwrap_or_else(|| panic!("no {done} in {heard:?}: {}", browser.output()));
+        heard += &line;
+        heard.push('\n');
+    }
+}
+
+#[test]
+fn channels_in_a_browser() {
+    let (server, document) = channels();
+    let code = at_port(document.code("### Basic Connection", 0), &server);
+    let joined =
+        r#"Received: {"type":"CHANNEL_JOINED","channel":"notifications","data":{"members":1},"timestamp":""#;
+    in_the_browser("channels_in_a_browser", &code, joined);
+}
+
+#[test]
+fn topics_in_a_browser() {
+    let (server, document) = topics();
+    let code = at_port(document.code("#### Main WebSocket Connection", 1), &server);
+    in_the_browser("topics_in_a_browser", &code, r#"Received: {"type":"pong","timestamp":""#);
 }

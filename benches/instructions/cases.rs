@@ -1,13 +1,15 @@
 //! What is counted. Each case sets its world up, does its work once to be warm, and once measured.
 
 use crate::measured;
-use crate::world::{World, frame, publish};
+use crate::world::{NOW, World, frame, publish, publish_text};
 use fanwire::auth::Access;
 use fanwire::base::Pattern;
 use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Config, Who};
+use fanwire::dialect::{Channels, DIALECTS, DecodeLimits, Dialect, Rooms, Tenants, Topics};
 use fanwire::io::mailbox::{Mailbox, Wake};
-use fanwire::model::Identity;
+use fanwire::model::{ConnectionId, DialectId, Draft, Identity, Publication, Selector, Sender};
 use fanwire::shard::Newcomer;
+use fanwire::shard::Tally;
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -32,6 +34,13 @@ const FRAMES: u32 = 100;
 /// Publications in one pass of the publish cases: a tick's worth.
 const TICK: u32 = 16;
 
+/// Messages in one pass of the dialects' cases.
+const MESSAGES: u32 = 100;
+
+/// What a backend publishes as an object.
+const WHOLE: &str =
+    r#"{"type":"maintenance_notice","message":"System maintenance in 30 minutes","level":"info"}"#;
+
 /// Items in one pass of the mailbox case.
 const ITEMS: u32 = 1000;
 
@@ -48,12 +57,29 @@ pub const CASES: &[Case] = &[
     case("publish_to_1", TICK, "delivery", || publish_to(1)),
     case("publish_to_100", TICK * 100, "delivery", || publish_to(100)),
     case("publish_to_10000", TICK * 10_000, "delivery", || publish_to(10_000)),
+    case("publish_to_user", TICK, "publication", || publish_to_user(Selector::user("u50000"))),
+    case("publish_to_user_of_tenant", TICK, "publication", || {
+        publish_to_user(Selector { tenant: Some("t".into()), ..Selector::user("u50000") });
+    }),
     case("mailbox_push_drain", ITEMS, "item", mailbox),
     case("join_leave", 100, "cycle", join_leave),
     case("join_without_rules", 100, "join", || join(AccessTable::open())),
     case("join_with_rules", 100, "join", || join(AccessTable::protected())),
     case("outbox_append_flush", TICK * 100, "frame", outbox),
     case("connect_disconnect", 100, "cycle", connect_disconnect),
+    case("decode_rooms", MESSAGES, "message", || decode(&Rooms)),
+    case("decode_channels", MESSAGES, "message", || decode(&Channels)),
+    case("decode_topics", MESSAGES, "message", || decode(&Topics)),
+    case("decode_tenants", MESSAGES, "message", || decode(&Tenants)),
+    case("encode_rooms", MESSAGES, "publication", || encode(&Rooms, None)),
+    case("encode_channels", MESSAGES, "publication", || encode(&Channels, None)),
+    case("encode_topics", MESSAGES, "publication", || encode(&Topics, None)),
+    case("encode_topics_whole", MESSAGES, "publication", || encode(&Topics, Some(WHOLE))),
+    case("encode_tenants", MESSAGES, "publication", || encode(&Tenants, None)),
+    case("publish_to_10000_channels", TICK * 10_000, "delivery", || publish_in(DialectId::CHANNELS)),
+    case("publish_to_10000_topics", TICK * 10_000, "delivery", || publish_in(DialectId::TOPICS)),
+    case("publish_to_10000_tenants", TICK * 10_000, "delivery", || publish_in(DialectId::TENANTS)),
+    case("publish_to_10000_mixed", TICK * 10_000, "delivery", publish_in_all),
     case("access_own_tenant", 100, "check", || {
         access(&AccessTable::protected(), "tenant:acme-corporation:general")
     }),
@@ -112,6 +138,87 @@ fn publish_to(members: u32) {
     };
     pass(&mut world, burst.clone());
     measured(|| pass(&mut world, burst));
+}
+
+/// One of 100,000 connections is reached, each of which is another user's, all of one tenant.
+fn publish_to_user(to: Selector<'_>) {
+    let mut world = World::new();
+    for user in 0..100_000 {
+        world.connect_as(Some(&format!("u{user}")));
+    }
+    world.flush();
+    let draft = Draft::new("note", Some("[1]"));
+    let pass = |world: &mut World| {
+        for _ in 0..TICK {
+            let tally = Arc::new(Tally::new(Box::new(|delivered| assert_eq!(delivered, 1))));
+            world.shard.publish_selected(NOW, &to, &draft, &tally);
+        }
+        world.flush();
+    };
+    pass(&mut world);
+    measured(|| pass(&mut world));
+}
+
+fn publish_in(dialect: DialectId) {
+    publish_in_world(World::with_members_of(&[dialect], 10_000));
+}
+
+/// A quarter of the members of each dialect.
+fn publish_in_all() {
+    let dialects = DIALECTS.map(Dialect::id);
+    publish_in_world(World::with_members_of(&dialects, 10_000));
+}
+
+/// The first member publishes, with 100 bytes of data as in `publish_to_10000`.
+fn publish_in_world(mut world: World) {
+    let burst = world.publish_of_first(100).repeat(TICK as usize);
+    let pass = |world: &mut World, mut burst: Vec<u8>| {
+        world.receive(0, &mut burst);
+        world.flush();
+        while world.shard.has_more() {
+            world.flush();
+        }
+    };
+    pass(&mut world, burst.clone());
+    measured(|| pass(&mut world, burst));
+}
+
+fn decode(dialect: &dyn Dialect) {
+    let text = publish_text(dialect.id(), 100);
+    let limits = DecodeLimits { json_depth_max: 32 };
+    let pass = || {
+        for _ in 0..MESSAGES {
+            black_box(dialect.decode(black_box(&text), &limits).expect("a command"));
+        }
+    };
+    pass();
+    measured(pass);
+}
+
+fn encode(dialect: &dyn Dialect, whole: Option<&str>) {
+    let data = format!("\"{}\"", "x".repeat(98));
+    let id = ConnectionId::parse("5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617").expect("an id");
+    let sender = whole.is_none().then_some(Sender { id, user: Some("user-1") });
+    let unix_ms = crate::world::NOW.unix_ms;
+    let publication = Publication {
+        event: "message",
+        room: Some("room"),
+        data: Some(&data),
+        whole,
+        sender,
+        unix_ms,
+        offset: None,
+    };
+    let mut out = Vec::with_capacity(4096);
+    let mut pass = || {
+        for _ in 0..MESSAGES {
+            out.clear();
+            dialect.encode_publication(black_box(&publication), &mut out);
+            black_box(&out);
+        }
+    };
+    pass();
+    measured(pass);
 }
 
 struct NoWake;

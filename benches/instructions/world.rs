@@ -3,6 +3,7 @@
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
+use fanwire::model::{DialectId, Identity};
 use fanwire::shard::{Handlers, LABELS, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ impl Sockets for Sink {
 
 /// One shard of a node with one.
 pub struct World {
+    /// Of the members that were asked for by dialect.
+    dialects: Vec<DialectId>,
     pub shard: Shard,
     pub sink: Sink,
 }
@@ -57,7 +60,7 @@ impl World {
             post: Arc::new(|_, _| {}),
             seed: 1,
         };
-        Self { shard: Shard::new(parts), sink: Sink { takes: true } }
+        Self { dialects: Vec::new(), shard: Shard::new(parts), sink: Sink { takes: true } }
     }
 
     /// A world whose `room` has so many members, with nothing left to write.
@@ -71,8 +74,35 @@ impl World {
         world
     }
 
+    /// The same with members that speak these dialects by turns.
+    pub fn with_members_of(dialects: &[DialectId], members: usize) -> Self {
+        let mut world = Self::new();
+        for dialect in dialects.iter().cycle().take(members) {
+            let newcomer = Newcomer { dialect: *dialect, ..Newcomer::default() };
+            let slot = world.shard.open(NOW, newcomer).expect("a slot").slot;
+            world.dialects.push(*dialect);
+            world.receive(slot, &mut frame(&join_text(*dialect)));
+        }
+        world.flush();
+        world
+    }
+
+    /// A publication as the first member says it.
+    pub fn publish_of_first(&self, data_bytes: usize) -> Vec<u8> {
+        frame(&publish_text(self.dialects[0], data_bytes))
+    }
+
     pub fn connect(&mut self) -> u32 {
-        let newcomer = Newcomer::default();
+        self.connect_as(None)
+    }
+
+    /// A connection of a user of the tenant `t`.
+    pub fn connect_as(&mut self, user: Option<&str>) -> u32 {
+        let identity = |user: &str| {
+            let (user, tenant) = (Some(user.into()), Some("t".into()));
+            Arc::new(Identity { user, tenant, ..Identity::default() })
+        };
+        let newcomer = Newcomer { identity: user.map(identity), ..Newcomer::default() };
         self.shard.open(NOW, newcomer).expect("a slot").slot
     }
 
@@ -105,7 +135,31 @@ pub fn frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// What a client says to join `room`.
+fn join_text(dialect: DialectId) -> String {
+    match dialect {
+        DialectId::CHANNELS => r#"{"type":"JOIN_CHANNEL","channel":"room"}"#,
+        DialectId::TOPICS => r#"{"type":"subscribe","channel":"room"}"#,
+        DialectId::TENANTS => r#"{"type":"join_channel","data":{"channel":"room"}}"#,
+        _ => r#"{"type":"subscribe","room":"room"}"#,
+    }
+    .to_owned()
+}
+
+/// What a client says to publish to `room` so many bytes of data.
+pub fn publish_text(dialect: DialectId, data_bytes: usize) -> String {
+    let data = format!("\"{}\"", "x".repeat(data_bytes - 2));
+    match dialect {
+        DialectId::CHANNELS => format!(r#"{{"type":"message","channel":"room","data":{data}}}"#),
+        DialectId::TOPICS => format!(r#"{{"type":"publish","channel":"room","data":{data}}}"#),
+        DialectId::TENANTS => {
+            format!(r#"{{"type":"send_message","data":{{"channel":"room","message":{data}}}}}"#)
+        }
+        _ => format!(r#"{{"type":"publish","room":"room","data":{data}}}"#),
+    }
+}
+
 /// A publication to `room` with so many bytes of data.
 pub fn publish(data_bytes: usize) -> Vec<u8> {
-    frame(&format!(r#"{{"type":"publish","room":"room","data":"{}"}}"#, "x".repeat(data_bytes - 2)))
+    frame(&publish_text(DialectId::ROOMS, data_bytes))
 }

@@ -21,6 +21,9 @@ const IDLE_S_DEFAULT: u64 = 300;
 pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Option<Result<Route, ApiError>> {
     Some(match path {
         "/v1/connections" => on(method, READ).and_then(|()| connections(query)),
+        "/v1/stats/connections" => {
+            on(method, READ).and_then(|()| no_params(query)).map(|()| Route::ConnectionStats)
+        }
         "/v1/cleanup" => on(method, "POST").and_then(|()| cleanup(query)),
         "/ws/status" => on(method, READ).map(|()| Route::Status),
         "/api/v1/debug/websocket/connections" => on(method, READ).and_then(|()| connections(query)),
@@ -140,6 +143,7 @@ mod tests {
             ("GET", "/api/v1/debug/websocket/connections", all(Which::default(), CONNECTIONS_LIMIT_DEFAULT)),
             ("GET", "/api/v1/debug/websocket/channels", Route::Status),
             ("HEAD", "/ws/status", Route::Status),
+            ("GET", "/v1/stats/connections", Route::ConnectionStats),
             ("POST", "/v1/cleanup", Route::Cleanup { idle_s: 300 }),
             ("POST", "/v1/cleanup?idle_s=0", Route::Cleanup { idle_s: 0 }),
             ("GET", &format!("/v1/connections/{ID}"), Route::Connection { id }),
@@ -166,6 +170,7 @@ mod tests {
         for (method, target, status) in [
             ("POST", "/v1/connections", 405),
             ("GET", "/v1/cleanup", 405),
+            ("GET", "/v1/stats/connections?x=1", 400),
             ("POST", "/ws/status", 405),
             ("POST", &format!("/v1/connections/{ID}/rooms/a"), 405),
             ("GET", "/v1/connections/none", 404),

@@ -114,5 +114,17 @@ pub struct StatusCounts {
     pub channel_breakdown: std::collections::BTreeMap<String, u64>,
 }
 
-/// Rooms listed in a status page.
+/// Rooms or tenants listed in a status page.
 pub const BREAKDOWN_MAX: usize = 1000;
+
+/// Answer of `/v1/stats/connections`, as the AegisX platform document has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionStats {
+    /// Connections.
+    pub total: u64,
+    /// Connections by tenant: of the first [`BREAKDOWN_MAX`] tenants by name.
+    pub by_tenant: std::collections::BTreeMap<String, u64>,
+    /// Members by room: of the first [`BREAKDOWN_MAX`] rooms by name.
+    pub by_channel: std::collections::BTreeMap<String, u64>,
+}

@@ -17,8 +17,8 @@ pub use body::{
 };
 pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
 pub use connections::{
-    BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, Put, ROOMS_SHOWN_MAX, Status, StatusCounts, Taken,
-    UserInfo, Which,
+    BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, ConnectionStats, Put, ROOMS_SHOWN_MAX, Status,
+    StatusCounts, Taken, UserInfo, Which,
 };
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;

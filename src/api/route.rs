@@ -142,6 +142,8 @@ pub enum Route {
         /// Seconds.
         idle_s: u64,
     },
+    /// `GET /v1/stats/connections`: connections by tenant and by room.
+    ConnectionStats,
     /// `GET /ws/status` of the channels document, and `GET /api/v1/debug/websocket/channels`.
     Status,
     /// `GET /v1/slow?limit=`: the connections with the largest backlogs.
@@ -165,6 +167,7 @@ impl Route {
             | Self::User { .. }
             | Self::DisconnectUser { .. }
             | Self::Cleanup { .. }
+            | Self::ConnectionStats
             | Self::Status
             | Self::Publish
             | Self::PublishBatch

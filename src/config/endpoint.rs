@@ -331,7 +331,7 @@ mod tests {
     only: filter
     cancel: forward
     follow:
-      join: ["more:{tenant}:{field}"]
+      join: "more:{tenant}:{field}"
 - path: /health
   dialect: topics
   health: true
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(parse_endpoints(&show_endpoints(&read)).unwrap(), read);
         let snapshot = read[1].snapshot.as_ref().unwrap();
         assert_eq!((snapshot.what, snapshot.kind.as_str()), (Past::History, "initial_data"));
-        assert_eq!(read[1].messages["follow"], Act::Join(vec!["more:{tenant}:{field}".to_owned()]));
+        assert_eq!(read[1].messages["follow"], Act::Join("more:{tenant}:{field}".to_owned()));
         assert!(read[1].has_service() && read[1].messages.len() == 5 && read[2].health);
         assert_eq!(parse_endpoints(" ").unwrap(), []);
     }
@@ -364,8 +364,8 @@ mod tests {
             (r#"[{"path":"/ws","dialect":"rooms","snapshot":{"room":"a","type":""}}]"#, "1 to 64"),
             (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":"dance"}}]"#, "dance"),
             (r#"[{"path":"/ws","dialect":"rooms","messages":{"":"pace"}}]"#, "1 to 64"),
-            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":[]}}}]"#, "1 to 16 rooms"),
-            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":["b:{c"]}}}]"#, "not closed"),
+            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":""}}}]"#, "name a room"),
+            (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":"b:{c"}}}]"#, "not closed"),
             (r#"[{"path":"/ws","dialect":"rooms","health":true,"rooms":["a"]}]"#, "health"),
             (r#"[{"path":"ws","dialect":"rooms"}]"#, "endpoint 1: a path begins"),
         ] {

@@ -93,7 +93,7 @@ fn reports() -> [Endpoint; 4] {
             rooms: rooms(&["reports:progress:{reportId}"]),
             snapshot: snapshot("reports:progress:{reportId}", Past::Last),
             messages: messages(&[
-                ("subscribe_template", Act::Join(rooms(&["reports:data:{templateId}"]))),
+                ("subscribe_template", Act::Join("reports:data:{templateId}".to_owned())),
                 ("cancel_report", Act::Forward),
                 ("request_update", Act::Snapshot),
             ]),

@@ -9,9 +9,6 @@ const MESSAGES_MAX: usize = 32;
 /// Bytes of a message's type.
 const TYPE_BYTES_MAX: usize = 64;
 
-/// Rooms that one message joins.
-const ROOMS_MAX: usize = 16;
-
 /// What an endpoint sends to a connection that has come, and again to one that asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,8 +50,8 @@ pub enum Act {
     Filter,
     /// Goes to the backend or the handler of the embedding program, with the path's parameters.
     Forward,
-    /// Joins rooms, with `{field}` of the message beside what a snapshot's room may have.
-    Join(Vec<String>),
+    /// Joins a room, with `{field}` of the message beside what a snapshot's room may have.
+    Join(String),
 }
 
 /// Messages by their type.
@@ -97,11 +94,11 @@ pub(super) fn check(
     }
     for (kind, act) in messages {
         check_type(kind)?;
-        if let Act::Join(rooms) = act {
-            if !(1..=ROOMS_MAX).contains(&rooms.len()) {
-                return Err(format!("{kind}: join must name 1 to {ROOMS_MAX} rooms"));
+        if let Act::Join(room) = act {
+            names_in(room)?;
+            if room.is_empty() {
+                return Err(format!("{kind}: join must name a room"));
             }
-            rooms.iter().try_for_each(|room| names_in(room).map(drop))?;
         }
     }
     Ok(())

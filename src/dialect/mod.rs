@@ -16,7 +16,7 @@ mod topics;
 mod whole;
 
 use crate::base::json_field;
-use crate::model::{Answer, Command, DialectId, Publication, Refusal, RequestId};
+use crate::model::{Answer, Command, Compression, DialectId, Publication, Refusal, RequestId};
 
 pub use channels::Channels;
 pub use rooms::Rooms;
@@ -83,12 +83,25 @@ pub fn dialect(id: DialectId) -> &'static dyn Dialect {
     DIALECTS[usize::from(id.0)]
 }
 
+/// The dialects that have an encoding in a mask of encodings, each with those of the mask that are its own.
+pub fn dialects_in(mut mask: u32) -> impl Iterator<Item = (&'static dyn Dialect, u32)> {
+    std::iter::from_fn(move || {
+        let index = mask.trailing_zeros() as usize / Compression::ALL.len();
+        // Beyond the last where no bit is left.
+        let dialect = *DIALECTS.get(index)?;
+        let own = mask & DialectId(index as u8).encodings();
+        mask &= !own;
+        Some((dialect, own))
+    })
+}
+
 // A mask of encodings has bits for so many dialects.
-const _: () = assert!(DIALECTS.len() * crate::model::Compression::ALL.len() <= crate::model::Encoding::COUNT);
+const _: () = assert!(DIALECTS.len() * Compression::ALL.len() <= crate::model::Encoding::COUNT);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Encoding;
 
     #[test]
     fn every_dialect_stands_at_its_id_and_is_found_by_name() {
@@ -98,5 +111,18 @@ mod tests {
         }
         assert_eq!(DialectId::NAMES, crate::config::DIALECTS);
         assert_eq!([DialectId::by_name("Rooms"), DialectId::by_name("")], [None; 2]);
+    }
+
+    #[test]
+    fn the_dialects_of_a_mask_share_it_out() {
+        let bit = |dialect: DialectId, compression| Encoding::new(dialect, compression).bit();
+        let some =
+            bit(DialectId::CHANNELS, Compression::None) | bit(DialectId::CHANNELS, Compression::Window15);
+        let last = bit(DialectId::TENANTS, Compression::Window9);
+        let found: Vec<_> = dialects_in(some | last).map(|(dialect, own)| (dialect.id(), own)).collect();
+        assert_eq!(found, [(DialectId::CHANNELS, some), (DialectId::TENANTS, last)]);
+        assert_eq!(dialects_in(0).count(), 0);
+        let all = DIALECTS.map(|dialect| dialect.id().encodings()).into_iter().sum();
+        assert_eq!(dialects_in(all).count(), DIALECTS.len());
     }
 }

@@ -190,6 +190,22 @@ impl Directory {
         found.into_iter().collect()
     }
 
+    /// Up to `limit` users or tenants with connections, in order of name, and how many they have. As
+    /// [`Directory::list`], it passes over all rooms.
+    pub fn audiences(&self, audience: Audience, limit: usize) -> Vec<(String, u32)> {
+        let mut found = std::collections::BTreeMap::new();
+        for stripe in &self.stripes {
+            for (name, held) in lock(stripe).iter().filter(|(_, held)| held.shards != 0) {
+                let Some(name) = audience.name_of(name.as_str()) else { continue };
+                found.insert(name.to_owned(), held.room.members());
+                if found.len() > limit {
+                    found.pop_last();
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
     pub(super) fn stripe(&self, name: &str) -> MutexGuard<'_, Stripe> {
         lock(&self.stripes[self.spread.hash_one(name) as usize % STRIPES])
     }

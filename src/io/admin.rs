@@ -2,15 +2,15 @@
 //!
 //! | message | `data` | answer | its `data` |
 //! |---|---|---|---|
-//! | `get_stats` | | `stats` | the counts of `/v1/stats`, and `byChannel` as in `/ws/status` |
+//! | `get_stats` | | `stats` | the counts of `/v1/stats`, `/v1/stats/connections` and `/ws/status` |
 //! | `list_connections` | `user`, `tenant`, `room`, `idle_s`, `cursor`, `limit`: all may be left out | `connections` | as of `/v1/connections` |
 //! | `disconnect` | `connectionId`, `reason` | `disconnected` | `connectionId`, `closed` |
 //! | `broadcast` | `message`: an object with a `type`, delivered as it is | `broadcasted` | `delivered` |
 
 use super::shared::{Ended, NodeShared};
 use crate::api::{
-    self, CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, ConnectionList, MembersCursor, Stats,
-    StatusCounts, Which, Whole,
+    self, CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, ConnectionList, ConnectionStats, MembersCursor,
+    Stats, StatusCounts, Which, Whole,
 };
 use crate::model::ConnectionId;
 use crate::shard::{CustomRequest, Handlers, Request};
@@ -27,6 +27,8 @@ struct NodeStats {
     stats: Stats,
     #[serde(flatten)]
     status: StatusCounts,
+    #[serde(flatten)]
+    connections: ConnectionStats,
 }
 
 #[derive(Deserialize, Default)]
@@ -91,9 +93,14 @@ pub fn handle_admins(node: &Arc<NodeShared>, handlers: &mut Handlers) {
 async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String> {
     let ended = |_: Ended| "shutting down".to_owned();
     let replied = match request.event() {
-        "get_stats" => {
-            request.reply("stats", &NodeStats { stats: node.stats(), status: node.status_counts() })
-        }
+        "get_stats" => request.reply(
+            "stats",
+            &NodeStats {
+                stats: node.stats(),
+                status: node.status_counts(),
+                connections: node.connection_stats(),
+            },
+        ),
         "list_connections" => {
             let List { user, tenant, room, idle_s, cursor, limit } =
                 read::<Option<List>>(request)?.unwrap_or_default();

@@ -4,10 +4,10 @@ use super::reply::{Reply, json};
 use super::shared::{Ended, NodeShared};
 use crate::api::{
     ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionInfo, ConnectionList,
-    MembersCursor, Put, Route, Status, StatusCounts, Taken, UserInfo, Which,
+    ConnectionStats, MembersCursor, Put, Route, Status, StatusCounts, Taken, UserInfo, Which,
 };
 use crate::base;
-use crate::model::CloseReason;
+use crate::model::{Audience, CloseReason};
 use crate::shard::Request;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
             closed(asked.await.map_err(ended)?)
         }
         Route::Cleanup { idle_s } => closed(node.cleanup(Duration::from_secs(idle_s)).await.map_err(ended)?),
+        Route::ConnectionStats => json(&node.connection_stats()),
         Route::Status => {
             json(&Status { stats: node.status_counts(), timestamp: iso8601(node.clock.now().unix_ms) })
         }
@@ -134,6 +135,14 @@ impl NodeShared {
                 .map(|(room, members)| (room.to_string(), members.into()))
                 .collect(),
         }
+    }
+
+    /// The counts of the AegisX platform document.
+    pub fn connection_stats(&self) -> ConnectionStats {
+        let StatusCounts { total_clients: total, channel_breakdown: by_channel, .. } = self.status_counts();
+        let tenants = self.hub.directory.audiences(Audience::Tenant, BREAKDOWN_MAX);
+        let by_tenant = tenants.into_iter().map(|(tenant, count)| (tenant, count.into())).collect();
+        ConnectionStats { total, by_tenant, by_channel }
     }
 
     /// Where a list goes on that says to go on at `cursor`; a client may have made it up.

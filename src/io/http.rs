@@ -271,6 +271,7 @@ impl Http {
             | Route::User { .. }
             | Route::DisconnectUser { .. }
             | Route::Cleanup { .. }
+            | Route::ConnectionStats
             | Route::Status) => super::connections::answer(&self.node, route).await,
             Route::Slow { limit } => {
                 let slow = self.node.slow(limit as usize).await;

@@ -191,7 +191,7 @@ impl NodeShared {
     }
 
     /// Registers a room, or says something else of one that is: `metadata` is one valid JSON object of at most
-    /// [`METADATA_BYTES_MAX`] bytes. `true` if it is new.
+    /// `METADATA_BYTES_MAX` bytes. `true` if it is new.
     ///
     /// # Errors
     /// If there are too many.

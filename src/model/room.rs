@@ -86,6 +86,11 @@ impl Audience {
         room
     }
 
+    /// Whose room this is, if it is one of this kind.
+    pub fn name_of(self, room: &str) -> Option<&str> {
+        room.strip_prefix(char::from(self as u8))
+    }
+
     /// Whether this is the name of an audience's room.
     pub fn is_name(room: &str) -> bool {
         room.starts_with(['\u{1}', '\u{2}'])

@@ -381,7 +381,7 @@ impl Backlog {
         self.ahead.clear();
         self.queue.clear();
         self.rooms.clear();
-        (self.first, self.holes, self.bytes, self.frames) = (0, 0, 0, 0);
+        (self.first, self.holes, self.bytes, self.frames, self.raw) = (0, 0, 0, 0, 0);
         self.cut = true;
         if let Some((frame, sent)) = begun {
             self.push(frame, sent);

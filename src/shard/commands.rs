@@ -91,7 +91,7 @@ impl Shard {
         self.answer(now, slot, &Answer::Error { refusal, text, original, id });
     }
 
-    fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
+    pub(super) fn command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }

@@ -5,7 +5,7 @@ use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::{EMPTY, Kind, Tag};
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, mutated};
-use crate::dialect::DIALECTS;
+use crate::dialect::dialects_in;
 use crate::hub::{Loss, RoomShared};
 use crate::model::Publication;
 use std::sync::Arc;
@@ -45,14 +45,10 @@ impl Shard {
         }
         self.metrics.publications.add(1);
         let loss = self.hub.loss(&room.policy, publication.data);
-        let wanted = room.encodings();
-        for dialect in DIALECTS {
-            let wanted = wanted & dialect.id().encodings();
-            if wanted != 0 {
-                let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
-                let frames = self.encode(now, dialect.id(), wanted, write);
-                self.bring_to_members(now, room, &frames, loss, except.unwrap_or(NOBODY));
-            }
+        for (dialect, wanted) in dialects_in(room.encodings()) {
+            let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
+            let frames = self.encode(now, dialect.id(), wanted, write);
+            self.bring_to_members(now, room, &frames, loss, except.unwrap_or(NOBODY));
         }
         let delivered = room.members().saturating_sub(u32::from(except.is_some()));
         Some(Published { delivered, position: None })
@@ -93,11 +89,7 @@ impl Shard {
         self.metrics.publications.add(1);
         let in_use = self.hub.encodings.in_use();
         let (target, loss, except_slot) = (Target::All, Loss::Never, except.unwrap_or(NOBODY));
-        for dialect in DIALECTS {
-            let wanted = in_use & dialect.id().encodings();
-            if wanted == 0 {
-                continue;
-            }
+        for (dialect, wanted) in dialects_in(in_use) {
             let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
             for (entry, encodings) in self.encode(now, dialect.id(), wanted, write) {
                 for shard in 0..self.outgoing.len() {

@@ -10,7 +10,7 @@ use super::{Now, Shard};
 use crate::api::MembersCursor;
 use crate::base::{Mutation, mutated};
 use crate::config::Action;
-use crate::dialect::DIALECTS;
+use crate::dialect::dialects_in;
 use crate::hub::{Loss, Membership, RoomShared};
 use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal};
 use foldhash::fast::{FixedState, RandomState};
@@ -140,14 +140,10 @@ impl Shard {
 
     /// Says something to all members of a room. Never lost: a member without place for it is closed.
     fn announce(&mut self, now: Now, room: &RoomShared, answer: &Answer<'_>) {
-        let wanted = room.encodings();
-        for dialect in DIALECTS {
-            let wanted = wanted & dialect.id().encodings();
-            if wanted != 0 {
-                let write = |out: &mut Vec<u8>| dialect.encode_answer(answer, now.unix_ms, out);
-                let frames = self.encode(now, dialect.id(), wanted, write);
-                self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
-            }
+        for (dialect, wanted) in dialects_in(room.encodings()) {
+            let write = |out: &mut Vec<u8>| dialect.encode_answer(answer, now.unix_ms, out);
+            let frames = self.encode(now, dialect.id(), wanted, write);
+            self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
         }
     }
 

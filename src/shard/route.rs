@@ -7,7 +7,7 @@ use super::recovery::Space;
 use super::{BLOCKED, Now, Shard};
 use crate::base::{fill_template, iso8601, json_field, json_text};
 use crate::config::{Act, Action, Config, Past, Snapshot};
-use crate::model::{Answer, CloseReason, Refusal, RequestId, RoomName, RoomNameError};
+use crate::model::{Answer, CloseReason, Command, Refusal, RequestId, RoomName, RoomNameError};
 use crate::wire::{self, Opcode};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -22,17 +22,13 @@ const SNAPSHOT_MAX: usize = 1000;
 impl Shard {
     /// A message of a type that the dialect does not have. Whether the connection's endpoint has it.
     pub(super) fn acted(&mut self, now: Now, asked: Asked<'_>, event: &str) -> bool {
-        let Some(terms) = self.conns.at(asked.slot).and_then(|conn| conn.terms.as_ref()) else {
-            return false;
-        };
         let config = Arc::clone(&self.config);
-        let Some(endpoint) = terms.endpoint(&config) else { return false };
-        let Some(act) = endpoint.messages.get(event) else { return false };
+        let Some(act) = self.act_of(asked.slot, event) else { return false };
         let done = match act {
-            Act::Join(rooms) => self.join_named(now, asked, rooms),
+            Act::Join(room) => self.join_named(now, asked, &room),
             Act::Snapshot => match self.snapshot(now, asked.slot, asked.id, &config) {
                 Ok(false) if self.is_heard(asked.slot, event) => {
-                    self.forward(now, asked, event, &config);
+                    self.forward_from(now, asked, event, &config);
                     Ok(())
                 }
                 other => other.map(drop),
@@ -40,7 +36,7 @@ impl Shard {
             Act::Pace => self.set_pace(now, asked, event),
             Act::Filter => self.set_filter(now, asked, event),
             Act::Forward => {
-                self.forward(now, asked, event, &config);
+                self.forward_from(now, asked, event, &config);
                 Ok(())
             }
         };
@@ -48,6 +44,12 @@ impl Shard {
             self.deny(now, asked, denial);
         }
         true
+    }
+
+    /// What a message of a type does at the endpoint of a connection, if that has it.
+    pub(super) fn act_of(&self, slot: u32, event: &str) -> Option<Act> {
+        let terms = self.conns.at(slot)?.terms.as_ref()?;
+        terms.endpoint(&self.config)?.messages.get(event).cloned()
     }
 
     /// Tells that the server is there, and begins to close: all that a health check is for.
@@ -178,21 +180,15 @@ impl Shard {
         self.owe(slot, entry);
     }
 
-    /// Joins the rooms that a message names, each with the answer of its dialect.
-    fn join_named(&mut self, now: Now, asked: Asked<'_>, templates: &[String]) -> Result<(), Denial> {
-        let mut rooms = Vec::with_capacity(templates.len());
-        for template in templates {
-            let room = self.fill(asked.slot, template, Some(asked.text)).ok_or(Refusal::RoomRequired)?;
-            RoomName::check(&room).map_err(|error| match error {
-                RoomNameError::Empty => Refusal::RoomRequired,
-                _ => Refusal::RoomInvalid,
-            })?;
-            rooms.push(room);
-        }
-        for room in &rooms {
-            let joined = self.subscribe(asked.slot, room)?;
-            self.welcome(now, asked.slot, room, joined, None, asked.id);
-        }
+    /// Joins the room that a message names, as if it had asked for that.
+    fn join_named(&mut self, now: Now, asked: Asked<'_>, template: &str) -> Result<(), Denial> {
+        let Asked { slot, text, id } = asked;
+        let room = self.fill(slot, template, Some(text)).ok_or(Refusal::RoomRequired)?;
+        RoomName::check(&room).map_err(|error| match error {
+            RoomNameError::Empty => Refusal::RoomRequired,
+            _ => Refusal::RoomInvalid,
+        })?;
+        self.command(now, slot, text, Command::Subscribe { room: room.into(), recover: None, id });
         Ok(())
     }
 
@@ -236,7 +232,7 @@ impl Shard {
     }
 
     /// Hands a message to the backend or the embedding program, with what the path says of it.
-    fn forward(&mut self, now: Now, asked: Asked<'_>, event: &str, config: &Config) {
+    fn forward_from(&mut self, now: Now, asked: Asked<'_>, event: &str, config: &Config) {
         let Some(terms) = self.conns.at(asked.slot).and_then(|conn| conn.terms.as_ref()) else { return };
         let Some(endpoint) = terms.endpoint(config) else { return };
         let quoted = |text: &str| serde_json::Value::from(text).to_string();

@@ -51,11 +51,11 @@ pub const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// would be too many.
 #[derive(Debug, Clone, Copy)]
 pub struct WideLimits {
-    /// See [`WIDE_MEMBERS`].
+    /// Members on one shard from which on a publication is walked.
     pub members_min: usize,
-    /// See [`STEP_MEMBERS`].
+    /// Members that a tick comes to at the most.
     pub step_members: usize,
-    /// See [`WAITING_BYTES_MAX`].
+    /// Bytes that wait for one target over which its publishers are not read.
     pub waiting_bytes_max: usize,
 }
 
@@ -235,8 +235,8 @@ impl Shard {
         taken
     }
 
-    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do one frame
-    /// after the other. Members that are owed the same before are owed the same after.
+    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do
+    /// one frame after the other. Members that are owed the same before are owed the same after.
     pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
         let Self { pending, dirty, palette, wide, .. } = self;
         let excepts = frames.iter().map(|(_, except, _)| *except);

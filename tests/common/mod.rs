@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
 
 mod backend;
+mod browser;
 mod bytes;
 mod client;
 mod conversation;
@@ -19,6 +20,7 @@ mod wiretap;
 mod zip;
 
 pub use backend::{Act, Backend, Heard};
+pub use browser::Browser;
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};

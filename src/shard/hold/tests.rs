@@ -282,3 +282,27 @@ fn a_health_check_is_told_and_closed() {
     world.tick();
     assert!(world.pipes.0[slot as usize].closed);
 }
+
+#[test]
+fn a_batch_that_was_cut_in_the_middle_of_a_frame_ends_whole() {
+    let mut world = World::new(|config| config.limits.outbox_bytes_max = 4096);
+    let slot = world.batched(10);
+    world.join(slot, "r");
+    world.publish("r", &json!("x".repeat(100)));
+    world.pipes.0[slot as usize].space = 5;
+    world.pass(10);
+    // Its array has begun, answers wait, and then more than it has place for.
+    world.say(slot, &json!({"type": "ping"}));
+    world.say(slot, &json!({"type": "ping"}));
+    for _ in 0..10 {
+        world.publish("r", &json!("x".repeat(1000)));
+    }
+    world.tick();
+    assert_eq!(world.closing(slot), Some(CloseReason::SlowConsumer));
+    world.drain(slot, usize::MAX);
+    let heard = world.heard(slot);
+    assert!(matches!(&heard[0], Heard::Text(text) if text.as_array().unwrap().len() == 1), "{heard:?}");
+    assert_eq!(heard[1..], [Heard::Control(0x88)]);
+    world.shard.lost(slot, &mut world.pipes);
+    assert_eq!(world.hub.outboxes.bytes(), 0);
+}

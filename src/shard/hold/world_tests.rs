@@ -90,7 +90,7 @@ pub fn rules() -> Vec<RoomRule> {
 /// An endpoint with every act, at index 0, and one whose snapshot is the last value, at index 1.
 const ENDPOINTS: &str = r#"[
     {"path": "/s/{id}", "dialect": "rooms", "snapshot": {"room": "past:{id}", "as": "history"}, "messages": {
-        "pace": "pace", "filter": "filter", "again": "snapshot", "cancel": "forward", "follow": {"join": ["past:{to}"]}}},
+        "pace": "pace", "filter": "filter", "again": "snapshot", "cancel": "forward", "follow": {"join": "past:{to}"}}},
     {"path": "/l/{id}", "dialect": "rooms", "snapshot": {"room": "last:{id}"}, "messages": {
         "pace": "pace", "filter": "filter", "again": "snapshot"}}
 ]"#;

@@ -9,6 +9,7 @@
 //! | [`frames`] | `wire`: frames and messages | tungstenite, and itself in smaller pieces |
 //! | [`upgrade`] | `wire`, `auth`: request, handshake, origin, client address | hyper, tungstenite, the `url` crate, a plain reading of the RFC |
 //! | [`rooms`] | `dialect`: the native protocol | a grammar of JSON, `serde_json::Value` |
+//! | [`dialects`] | `dialect`: `channels`, `topics`, `tenants`, a target each | the same, and what all tell of it |
 //! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, `form_urlencoded` |
 //! | [`config`] | `config`: file, environment, flags | itself by another way |
 //! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
@@ -21,6 +22,7 @@ pub mod access;
 pub mod api;
 pub mod config;
 pub mod deflate;
+pub mod dialects;
 pub mod frames;
 mod json;
 pub mod mutate;
@@ -34,10 +36,13 @@ pub mod upgrade;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
+    ("channels", dialects::channels),
+    ("topics", dialects::topics),
+    ("tenants", dialects::tenants),
     ("config", config::check),
     ("api", api::check),
     ("proxy", proxy::check),

@@ -95,7 +95,7 @@ fn expected(text: &str, depth_max: u32) -> Result<Command<'_>, Rejected<'_>> {
 }
 
 /// The `id` of an object, or that it is none.
-fn id<'a>(pairs: &Pairs<'a>) -> Result<RequestId<'a>, ()> {
+pub(crate) fn id<'a>(pairs: &Pairs<'a>) -> Result<RequestId<'a>, ()> {
     match pairs.get("id") {
         Field::Absent | Field::Once("null") => Ok(None),
         Field::Once(raw) => {
@@ -107,7 +107,7 @@ fn id<'a>(pairs: &Pairs<'a>) -> Result<RequestId<'a>, ()> {
 }
 
 /// The position that a `recover` tells: an object with a text `epoch` and a whole number `offset`.
-fn position(raw: &str) -> Result<Position, ()> {
+pub(crate) fn position(raw: &str) -> Result<Position, ()> {
     let pairs = json::pairs(raw).ok_or(())?;
     let epoch = json::text_or_null(&pairs.get("epoch"))?.ok_or(())?;
     let Field::Once(offset) = pairs.get("offset") else { return Err(()) };
@@ -115,7 +115,7 @@ fn position(raw: &str) -> Result<Position, ()> {
 }
 
 /// How many members a `presence` is to name: the most where it does not say.
-fn limit(field: &Field<'_>) -> Result<u32, ()> {
+pub(crate) fn limit(field: &Field<'_>) -> Result<u32, ()> {
     let limit = match field {
         Field::Absent | Field::Once("null") => LIMIT_MAX,
         Field::Once(raw) => whole_number(raw)?,
@@ -249,7 +249,7 @@ fn answer(answer: &Answer<'_>, fields: Fields<'_>) {
     fields.assert(&out);
 }
 
-fn client(slot: u32) -> ConnectionId {
+pub(crate) fn client(slot: u32) -> ConnectionId {
     ConnectionId::new(Locator { shard: 1, slot }, [0xA5; 16], 3)
 }
 

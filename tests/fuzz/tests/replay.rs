@@ -129,3 +129,18 @@ fn token() {
 fn access() {
     replay("access");
 }
+
+#[test]
+fn channels() {
+    replay("channels");
+}
+
+#[test]
+fn topics() {
+    replay("topics");
+}
+
+#[test]
+fn tenants() {
+    replay("tenants");
+}

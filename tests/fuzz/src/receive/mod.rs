@@ -8,6 +8,8 @@
 //! - pings are answered in order, echoes are what was sent, and the close code is that of the first fault, all as
 //!   [`crate::frames`] reads the bytes;
 //! - what waits for a transport that stalls stays within its bounds, in every tick;
+//! - the same holds, but for the sameness of runs, where the connection sets itself a pace and a filter, or has its
+//!   messages put together: then every text is an array;
 //! - with the connection goes all that it held: its rooms, its place, its bytes in the node's budget.
 
 mod outside;
@@ -29,6 +31,10 @@ pub fn check(data: &[u8]) {
     let Some(script) = Script::read(data) else { return };
     let stream = script.stream();
     let whole = run(&script, &stream, &mut std::iter::repeat(usize::MAX));
+    if script.may_be_held() {
+        check_held(&script, &whole);
+        return stalled(&script, &stream);
+    }
     let pieces = run(&script, &stream, &mut script.pieces());
     assert_eq!(whole, pieces, "pieces of {:?}", script.pieces().take(20).collect::<Vec<_>>());
     if stream.len() <= SINGLE_BYTES_MAX {
@@ -42,6 +48,14 @@ pub fn check(data: &[u8]) {
         check_meaning(&frames, &script, &stream);
     }
     stalled(&script, &stream);
+}
+
+/// What one hears that may be held. When it hears that is up to its pace and its batches, so no other run need be the
+/// same.
+fn check_held(script: &Script<'_>, whole: &Ending) {
+    let (frames, rest) = whole_frames(&whole.bytes);
+    assert!(rest.is_empty(), "the answer ends in {rest:02x?}");
+    check_answer(&frames, script);
 }
 
 /// Everything at a transport that takes all.
@@ -87,7 +101,11 @@ fn check_answer(frames: &[Frame<'_>], script: &Script<'_>) {
         match frame {
             Frame::Text(text) if !script.is_echo() => {
                 let depth = json::assert_valid(text);
-                assert!(text.starts_with('{') && depth <= 2 + script.json_depth_max(), "{text}");
+                let batches = !script.batch().is_zero();
+                assert!(text.starts_with(if batches { "[{" } else { "{" }), "{text}");
+                // Beside the data: the message, its own object in some, an array, and what a request is shown in.
+                let around = 2 + u32::from(batches) + u32::from(script.is_routed());
+                assert!(depth <= around + script.json_depth_max(), "{text}");
             }
             Frame::Text(_) | Frame::Pong(_) => {}
             Frame::Ping(payload) => assert!(payload.is_empty() && !script.is_echo(), "{payload:02x?}"),

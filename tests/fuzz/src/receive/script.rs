@@ -1,7 +1,8 @@
 //! What an input says: choices, pieces, events, and the bytes of the client.
 
-use fanwire::config::Config;
+use fanwire::config::{Act, Config, Endpoint, Past, Snapshot};
 use fanwire::wire::FrameLimits;
+use std::time::Duration;
 
 /// An input of the target, read: `[choices][n][n lengths of pieces][stream]`.
 pub struct Script<'a> {
@@ -35,6 +36,21 @@ impl<'a> Script<'a> {
         self.choices & 1 != 0
     }
 
+    /// Whether the connection came by an endpoint at which it may set a pace and a filter.
+    pub fn is_routed(&self) -> bool {
+        self.choices & 0x40 != 0 && !self.is_echo()
+    }
+
+    /// Time over which what it is sent is put together; zero: it is not.
+    pub fn batch(&self) -> Duration {
+        Duration::from_millis(if self.choices & 0x80 != 0 && !self.is_echo() { 700 } else { 0 })
+    }
+
+    /// Whether what it hears may depend on when it asks.
+    pub fn may_be_held(&self) -> bool {
+        self.is_routed() || !self.batch().is_zero()
+    }
+
     /// Whether what is sent is bounded by rates.
     pub fn has_rates(&self) -> bool {
         self.variant() == 2
@@ -58,6 +74,19 @@ impl<'a> Script<'a> {
             echo: true,
             ..Config::default()
         };
+        let messages = [
+            ("pace", Act::Pace),
+            ("filter", Act::Filter),
+            ("again", Act::Snapshot),
+            ("job", Act::Forward),
+            ("follow", Act::Join("{to}".to_owned())),
+        ];
+        let snapshot = Snapshot { room: "{id}".to_owned(), what: Past::History, kind: "past".to_owned() };
+        config.endpoints = vec![Endpoint {
+            messages: messages.map(|(kind, act)| (kind.to_owned(), act)).into(),
+            snapshot: Some(snapshot),
+            ..Endpoint::new("/{id}", "rooms")
+        }];
         let limits = &mut config.limits;
         // The last is so large that memory given on a header's word alone is conspicuous.
         limits.message_bytes_max = [1024, 128, 4096, 64 << 20][variant];

@@ -1,0 +1,82 @@
+use super::{Program, find_program};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Chromium without a window, on a page of ours. Ended when dropped.
+pub struct Browser {
+    program: Program,
+    outcomes: Receiver<String>,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Opens it on a page of `localhost`; `None` where there is none.
+    pub fn open(page: String) -> Option<Self> {
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        let browser = names.into_iter().find_map(find_program)?;
+        let (addr, outcomes) = serve_page(page);
+        let profile = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(browser);
+        // Its sandbox does not run as root; the page is our own.
+        command.args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]);
+        command.args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"]);
+        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        command.arg(format!("http://localhost:{}/", addr.port()));
+        Some(Self { program: Program::start(&mut command), outcomes, _profile: profile })
+    }
+
+    /// The next text that the page posts to `/outcome`.
+    pub fn outcome(&self, patience: Duration) -> Option<String> {
+        self.outcomes.recv_timeout(patience).ok()
+    }
+
+    /// What the browser printed so far.
+    pub fn output(&self) -> String {
+        self.program.output()
+    }
+}
+
+/// Serves `page` to whoever asks for `/`; hands over what is posted to `/outcome`.
+fn serve_page(page: String) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (sender, outcome) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (page, sender) = (page.clone(), sender.clone());
+            // A thread each, since a browser opens connections that it then does not use. One that goes away is none.
+            thread::spawn(move || {
+                serve(stream, &page).map(|posted| posted.map(|outcome| sender.send(outcome)))
+            });
+        }
+    });
+    (addr, outcome)
+}
+
+/// Answers one request; what it posted to `/outcome`.
+fn serve(mut stream: TcpStream, page: &str) -> std::io::Result<Option<String>> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 2 {}
+    let (status, body) = if head.starts_with("GET / ") { ("200 OK", page) } else { ("404 Not Found", "") };
+    let kind = "Content-Type: text/html; charset=utf-8\r\nConnection: close";
+    let posted = head.starts_with("POST /outcome ").then(|| {
+        let len = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
+        });
+        let mut body = vec![0; len.unwrap_or(0)];
+        reader.read_exact(&mut body).map(|()| String::from_utf8_lossy(&body).into_owned())
+    });
+    write!(stream, "HTTP/1.1 {status}\r\n{kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    posted.transpose()
+}

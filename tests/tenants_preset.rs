@@ -1,0 +1,107 @@
+//! The preset `tenants` with its document's rules: who a client is, which channels are its own, and its own code.
+
+mod common;
+
+use common::{Client, Document, Server, at_port, conversations, left_out, run_javascript};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const SECRET: &str = "a secret of tests that is long enough";
+
+/// With two active tenants, which have to be named.
+fn start() -> Server {
+    Server::start_with(
+        &["--preset=tenants"],
+        &[("FANWIRE_JWT_SECRET", SECRET), ("FANWIRE_TENANTS", "a1,a12")],
+    )
+}
+
+fn token(user: &str, tenant: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims: Value = json!({"userId": user, "tenantId": tenant, "exp": now + 600});
+    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+fn connect(server: &Server, user: &str, tenant: &str) -> Client {
+    let path = format!("/ws?token={}", token(user, tenant));
+    let mut client = Client::ungreeted(server.addr(), &path, &[]);
+    client.expect(r#"{"type":"connection","data":{"connectionId":"*uuid","timestamp":"*iso"}}"#);
+    client
+}
+
+#[test]
+fn a_client_is_in_its_tenants_channels_and_in_no_others() {
+    let server = start();
+    let (mut a, mut b, mut c) =
+        (connect(&server, "u1", "a1"), connect(&server, "u2", "a1"), connect(&server, "u3", "a12"));
+    conversations(
+        &mut [("a", &mut a), ("b", &mut b), ("c", &mut c)],
+        r#"
+        a> {"type":"join_channel","data":{"channel":"tenant:a1:general"}}
+        a< {"type":"channel_joined","data":{"channel":"tenant:a1:general"}}
+        c> {"type":"join_channel","data":{"channel":"tenant:a1:general"}}
+        c< {"type":"error","data":{"error":"Access denied to channel"}}
+        c> {"type":"send_message","data":{"channel":"tenant:a1:general","message":1}}
+        c< {"type":"error","data":{"error":"Permission denied"}}
+        c> {"type":"join_channel","data":{"channel":"anything"}}
+        c< {"type":"error","data":{"error":"Access denied to channel"}}
+        b> {"type":"send_message","data":{"channel":"tenant:a1:general","message":{"text":"Hi"}}}
+        a< {"type":"channel_message","data":{"channel":"tenant:a1:general","message":{"text":"Hi"},"sender":{"id":"u2","connectionId":"*uuid"},"timestamp":"*iso"}}
+        b< nothing
+        c> {"type":"join_channel","data":{"channel":"public:news"}}
+        c< {"type":"channel_joined","data":{"channel":"public:news"}}
+        a> {"type":"send_message","data":{"channel":"public:news","message":2}}
+        c< {"type":"channel_message","data":{"channel":"public:news","message":2,"sender":{"id":"u1","connectionId":"*uuid"},"timestamp":"*iso"}}
+        "#,
+    );
+}
+
+#[test]
+fn notifications_are_a_users_own() {
+    let server = start();
+    let (mut a, mut b) = (connect(&server, "u1", "a1"), connect(&server, "u2", "a1"));
+    conversations(
+        &mut [("a", &mut a), ("b", &mut b)],
+        r#"
+        a> {"type":"subscribe_notifications","data":{"types":["orders","all"]}}
+        a< {"type":"notifications_subscribed","data":{"types":["orders","all"]}}
+        b> {"type":"join_channel","data":{"channel":"notifications:a1:u1:orders"}}
+        b< {"type":"error","data":{"error":"Access denied to channel"}}
+        a> {"type":"get_status"}
+        a< {"type":"status","data":{"connectionId":"*uuid","userId":"u1","channels":["notifications:a1:u1:orders","notifications:a1:u1:all"],"lastActivity":"*iso","connectedAt":"*iso"}}
+        "#,
+    );
+    let body = r#"{"room":"notifications:a1:u1:orders","event":"notification","data":{"order":7}}"#;
+    assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1);
+    a.expect(r#"{"type":"notification","data":{"order":7}}"#);
+}
+
+#[test]
+fn the_documents_client_runs() {
+    let server = start();
+    let page = format!(
+        "const authToken = '{}', tenantId = 'a1';\n\
+         const showNotification = (data) => console.log('notification', data);\n\
+         const displayMessage = (channel, message) => console.log('message', channel, message);\n",
+        token("u1", "a1")
+    );
+    let code =
+        at_port(Document::read("tenants-aegisx-platform").code("### Frontend Integration", 0), &server);
+    let more = "wsClient.on('channel_joined', () => wsClient.subscribeToNotifications());\n\
+                wsClient.on('notifications_subscribed', (data) => console.log('subscribed', data));\n\
+                wsClient.on('error', (data) => console.log('error', data));\n";
+    let folder = tempfile::tempdir().unwrap();
+    let mut client = match run_javascript(&(page + &code + more), folder.path()) {
+        Ok(client) => client,
+        Err(missing) => return left_out("tenants_preset::client", missing),
+    };
+    client.expect("Connected to WebSocket");
+    client.expect("subscribed { types: [ 'all' ] }");
+    let mut other = connect(&server, "u2", "a1");
+    other.send_text(r#"{"type":"send_message","data":{"channel":"tenant:a1:general","message":"Hi"}}"#);
+    client.expect("message tenant:a1:general Hi");
+    let body = r#"{"room":"notifications:a1:u1:all","event":"notification","data":{"title":"News"}}"#;
+    assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1);
+    client.expect("notification { title: 'News' }");
+}
