@@ -3,10 +3,12 @@
 mod common;
 
 use common::{Client, PATIENCE, conversation, eventually};
-use fanwire::config::Config;
+use fanwire::calls::ClientFilter;
+use fanwire::config::{Config, Secret};
 use fanwire::model::ConnectionId;
 use fanwire::shard::CustomRequest;
-use fanwire::{Builder, Server};
+use fanwire::{Answer, Builder, HandleError, Server};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -155,6 +157,65 @@ fn the_handle_publishes_broadcasts_and_sends() {
     assert_eq!(handle.send(to, "private", &1).unwrap().wait(), Ok(false));
     let wrong = handle.publish("", "message", &1);
     assert!(wrong.is_err_and(|error| error.to_string().contains("room")));
+    stop(server);
+}
+
+#[test]
+fn every_call_of_the_documents_reaches_whom_it_names() {
+    const SECRET: &str = "a secret of tests that is long enough";
+    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
+    config.tokens.secret = Secret::new(SECRET);
+    let server = Server::builder().config(config).start().unwrap();
+    let connect = |user: &str, tenant: &str| {
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let claims = json!({"userId": user, "tenantId": tenant, "exp": u32::MAX});
+        let token = encode(&Header::default(), &claims, &key).unwrap();
+        let mut client = Client::connect_with(server.local_addr(), &format!("/ws?token={token}"), &[]);
+        client.subscribe("c");
+        client
+    };
+    let mut clients = [connect("u", "t"), connect("u", "t1"), connect("v", "t")];
+    let [first, second, _] = clients.each_ref().map(|client| ConnectionId::parse(&client.id).unwrap());
+    let handle = server.handle();
+    let calls = handle.calls();
+    let both = ClientFilter { organization_id: Some("t"), user_id: Some("u") };
+    let filter = |organization_id, user_id| ClientFilter { organization_id, user_id };
+    let said = |n: u32| json!({"type": "said", "data": n, "more": 1});
+    let on_bus = |n: u32| json!({"type": "said", "channel": "c", "data": n, "timestamp": "now"});
+    type Call<'a> = &'a dyn Fn() -> Result<Answer<u32>, HandleError>;
+    let handed: [(Call<'_>, Vec<usize>); 13] = [
+        (&|| calls.broadcast("c", &said(0), None), vec![0, 1, 2]),
+        (&|| calls.broadcast("c", &said(1), Some(first)), vec![1, 2]),
+        (&|| calls.broadcast_to_channel("c", &said(2), Some(second)), vec![0, 2]),
+        (&|| calls.broadcast_to_filtered(both, &said(3)), vec![0]),
+        (&|| calls.broadcast_to_filtered(filter(Some("t"), None), &said(4)), vec![0, 2]),
+        (&|| calls.broadcast_to_filtered(filter(None, None), &said(5)), vec![0, 1, 2]),
+        (&|| calls.broadcast_to_tenant("t", &said(6), Some(first)), vec![2]),
+        (&|| calls.send_to_user("u", None, &said(7)), vec![0, 1]),
+        (&|| calls.send_to_user("u", Some("t1"), &said(8)), vec![1]),
+        (&|| calls.send_to_connection(second, &said(9)), vec![1]),
+        (&|| calls.notify_user("t", "v", &10), vec![2]),
+        (&|| calls.global_broadcast(&said(11)), vec![0, 1, 2]),
+        (&|| calls.event_bus_publish("broadcast_to_channel", &on_bus(12)), vec![0, 1, 2]),
+    ];
+    for (n, (call, expected)) in handed.into_iter().enumerate() {
+        assert_eq!(call().unwrap().wait(), Ok(expected.len() as u32), "{n}");
+        for index in expected {
+            let message = clients[index].expect_json(|message| message);
+            let kind = if n == 10 { "notification" } else { "said" };
+            assert_eq!((&message["type"], &message["data"]), (&kind.into(), &n.into()), "{n}");
+        }
+    }
+    let refused = |answer: Result<_, HandleError>, word: &str| {
+        let error = answer.expect_err(word).to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    refused(calls.broadcast("", &said(0), None), "room");
+    refused(calls.send_to_user("", None, &said(0)), "user");
+    refused(calls.global_broadcast(&json!({"data": 1})), "type");
+    refused(calls.global_broadcast(&1), "object");
+    refused(calls.event_bus_publish("other", &on_bus(0)), "topic");
+    refused(calls.event_bus_publish("broadcast_to_channel", &said(0)), "channel");
     stop(server);
 }
 

@@ -1,15 +1,15 @@
 //! What is counted. Each case sets its world up, does its work once to be warm, and once measured.
 
 use crate::measured;
-use crate::world::{World, frame, publish, publish_text};
+use crate::world::{NOW, World, frame, publish, publish_text};
 use fanwire::auth::Access;
 use fanwire::base::Pattern;
 use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Config, Who};
 use fanwire::dialect::{Channels, DIALECTS, DecodeLimits, Dialect, Rooms, Tenants, Topics};
 use fanwire::io::mailbox::{Mailbox, Wake};
-use fanwire::model::Identity;
-use fanwire::model::{ConnectionId, DialectId, Publication, Sender};
+use fanwire::model::{ConnectionId, DialectId, Draft, Identity, Publication, Selector, Sender};
 use fanwire::shard::Newcomer;
+use fanwire::shard::Tally;
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -57,6 +57,10 @@ pub const CASES: &[Case] = &[
     case("publish_to_1", TICK, "delivery", || publish_to(1)),
     case("publish_to_100", TICK * 100, "delivery", || publish_to(100)),
     case("publish_to_10000", TICK * 10_000, "delivery", || publish_to(10_000)),
+    case("publish_to_user", TICK, "publication", || publish_to_user(Selector::user("u50000"))),
+    case("publish_to_user_of_tenant", TICK, "publication", || {
+        publish_to_user(Selector { tenant: Some("t".into()), ..Selector::user("u50000") });
+    }),
     case("mailbox_push_drain", ITEMS, "item", mailbox),
     case("join_leave", 100, "cycle", join_leave),
     case("join_without_rules", 100, "join", || join(AccessTable::open())),
@@ -134,6 +138,25 @@ fn publish_to(members: u32) {
     };
     pass(&mut world, burst.clone());
     measured(|| pass(&mut world, burst));
+}
+
+/// One of 100,000 connections is reached, each of which is another user's, all of one tenant.
+fn publish_to_user(to: Selector<'_>) {
+    let mut world = World::new();
+    for user in 0..100_000 {
+        world.connect_as(Some(&format!("u{user}")));
+    }
+    world.flush();
+    let draft = Draft::new("note", Some("[1]"));
+    let pass = |world: &mut World| {
+        for _ in 0..TICK {
+            let tally = Arc::new(Tally::new(Box::new(|delivered| assert_eq!(delivered, 1))));
+            world.shard.publish_selected(NOW, &to, &draft, &tally);
+        }
+        world.flush();
+    };
+    pass(&mut world);
+    measured(|| pass(&mut world));
 }
 
 fn publish_in(dialect: DialectId) {

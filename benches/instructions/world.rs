@@ -3,7 +3,7 @@
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::DialectId;
+use fanwire::model::{DialectId, Identity};
 use fanwire::shard::{Handlers, LABELS, Newcomer, Now, Parts, Sent, Shard, Sockets};
 use std::sync::Arc;
 
@@ -93,7 +93,16 @@ impl World {
     }
 
     pub fn connect(&mut self) -> u32 {
-        let newcomer = Newcomer::default();
+        self.connect_as(None)
+    }
+
+    /// A connection of a user of the tenant `t`.
+    pub fn connect_as(&mut self, user: Option<&str>) -> u32 {
+        let identity = |user: &str| {
+            let (user, tenant) = (Some(user.into()), Some("t".into()));
+            Arc::new(Identity { user, tenant, ..Identity::default() })
+        };
+        let newcomer = Newcomer { identity: user.map(identity), ..Newcomer::default() };
         self.shard.open(NOW, newcomer).expect("a slot").slot
     }
 

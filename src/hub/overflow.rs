@@ -9,8 +9,8 @@ use std::num::NonZeroU64;
 pub enum Loss {
     /// Never: a member without place for it is closed.
     Never,
-    /// Never, and it is no publication but a notice to the members: what a member has asked for as to publications
-    /// (a pace, a filter) does not hold for it.
+    /// Never, and it is no publication to the room but a notice to the members, or for some of them alone, or for a user
+    /// or a tenant: what a member has asked for as to publications (a pace, a filter) does not hold for it.
     Notice,
     /// When there is no place, and it is the oldest.
     Oldest,

@@ -47,9 +47,8 @@ impl Shard {
         let publication = publication(now, to, draft);
         if let Some((audience, name)) = audiences_of(to).next() {
             let shared = self.hub.directory.get(&audience.room(name));
-            // Without members it is forgotten, and no other one comes to be here.
-            let published = shared.and_then(|shared| self.publish(now, &shared, &publication, None));
-            return published.unwrap_or_default();
+            let delivered = shared.map_or(0, |shared| self.publish_to_audience(now, &shared, &publication));
+            return Published { delivered, position: None };
         }
         let Some(room) = &to.room else {
             let delivered = self.publish_to_all(now, &publication, None);
@@ -62,6 +61,20 @@ impl Shard {
                 return published;
             }
         }
+    }
+
+    fn publish_to_audience(&mut self, now: Now, room: &RoomShared, publication: &Publication<'_>) -> u32 {
+        self.metrics.publications.add(1);
+        let wanted = room.encodings();
+        for dialect in DIALECTS {
+            let wanted = wanted & dialect.id().encodings();
+            if wanted != 0 {
+                let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
+                let frames = self.encode(now, dialect.id(), wanted, write);
+                self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
+            }
+        }
+        room.members()
     }
 
     /// Publishes for someone who is no connection, whatever the selector. Receivers are counted in `tally`, which may
@@ -103,9 +116,9 @@ impl Shard {
             except: to.except.clone(),
         });
         let smallest = named.iter().min_by_key(|room| room.members());
-        let loss = match smallest.filter(|_| !is_part) {
+        let loss = match smallest.filter(|_| !is_part && to.room.is_some()) {
             Some(room) => self.hub.loss(&room.policy, publication.data),
-            None => Loss::Never,
+            None => Loss::Notice,
         };
         let wanted = smallest.map_or_else(|| self.hub.encodings.in_use(), |room| room.encodings());
         let by_encoding = self.build(now, &publication, wanted);
@@ -236,7 +249,7 @@ impl Shard {
 
     /// Makes some members of a target owe a frame.
     pub(super) fn hand_out(&mut self, entry: u32, target: Target, loss: Loss, members: &mut Vec<u32>) {
-        if loss != Loss::Never
+        if loss.may_be()
             && let Target::Room { local, id } = target
         {
             self.palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss }));

@@ -235,8 +235,8 @@ impl Shard {
         taken
     }
 
-    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do one frame
-    /// after the other. Members that are owed the same before are owed the same after.
+    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do
+    /// one frame after the other. Members that are owed the same before are owed the same after.
     pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
         let Self { pending, dirty, palette, wide, .. } = self;
         let excepts = frames.iter().map(|(_, except, _)| *except);

@@ -5,13 +5,16 @@
 //! - a path and query lead to the route that a plain reading of them leads to, or to the right refusal;
 //! - names come out of their percent-encoding as those crates have it, which is right where the encoding is;
 //! - a body is accepted exactly where it is an object of the known fields, each once and of its type, within the
-//!   bound of nesting; `data` is a slice of it, byte for byte;
+//!   bound of nesting; `data` and `message` are slices of it, byte for byte;
+//! - a batch is accepted exactly where each of its items is, and asks for what they ask for;
 //! - a refusal is JSON, short, and has an `Allow` exactly if it is a 405.
 
 use crate::json::{self, Field, Pairs};
 use fanwire::api::{self, ApiError, PublishRequest, Route};
+use fanwire::model::{ConnectionId, Selector};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Bound of nesting that bodies are held to.
 const DEPTH_MAX: u32 = 8;
@@ -27,6 +30,11 @@ pub fn check(data: &[u8]) {
     check_body(body);
 }
 
+/// Pages of the documents of channels and topics.
+const STATUS: &str = "/ws/status";
+const CHANNELS: &str = "/api/v1/debug/websocket/channels";
+const CONNECTIONS: &str = "/api/v1/debug/websocket/connections";
+
 fn check_route(method: &str, target: &str) {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -38,10 +46,14 @@ fn check_route(method: &str, target: &str) {
     }
     let read = matches!(method, "GET" | "HEAD");
     let (allowed, allow) = match path {
-        "/ws" | "/echo" => (method == "GET", "GET"),
-        "/v1/publish" | "/v1/broadcast" => (method == "POST", "POST"),
-        "/health" | "/ready" | "/metrics" | "/v1/stats" | "/v1/slow" | "/v1/rooms" => (read, "GET, HEAD"),
-        _ if room_of(path).is_some() => (read, "GET, HEAD"),
+        "/echo" => (method == "GET", "GET"),
+        "/v1/publish" | "/v1/publish/batch" | "/v1/broadcast" => (method == "POST", "POST"),
+        "/health" | "/ready" | "/metrics" | "/v1/stats" | "/v1/slow" | "/v1/rooms" | STATUS | CHANNELS => {
+            (read, "GET, HEAD")
+        }
+        _ if room_of(path).is_some() && read => (true, "GET, HEAD, PUT, DELETE"),
+        // What else stands there is held by tests of its own.
+        _ if path.starts_with("/v1/") || path == CONNECTIONS || path == "/openapi.json" => return,
         _ => return assert_eq!(status(&found), 404, "{target}"),
     };
     if !allowed {
@@ -53,7 +65,8 @@ fn check_route(method: &str, target: &str) {
         assert_eq!(status(&found), 400, "{target}");
     }
     if let Ok(route) = &found {
-        assert_eq!(route.needs_key(), path.starts_with("/v1/"), "{target}");
+        let open = ["/echo", "/health", "/ready", "/metrics"];
+        assert_eq!(route.needs_key(), !open.contains(&path), "{target}");
     }
 }
 
@@ -69,7 +82,9 @@ fn expected(path: &str, query: Option<&str>) -> Option<Route> {
         "/health" => Route::Health,
         "/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
+        STATUS | CHANNELS => Route::Status,
         "/v1/publish" => parameters(query, &[]).map(|_| Route::Publish)?,
+        "/v1/publish/batch" => parameters(query, &[]).map(|_| Route::PublishBatch)?,
         "/v1/broadcast" => parameters(query, &[]).map(|_| Route::Broadcast)?,
         "/v1/stats" => parameters(query, &[]).map(|_| Route::Stats)?,
         "/v1/slow" => Route::Slow { limit: limit(&parameters(query, &["limit"])?, api::SLOW_LIMIT_DEFAULT)? },
@@ -132,6 +147,7 @@ fn is_encoded(text: &str) -> bool {
 }
 
 fn check_body(body: &[u8]) {
+    let text = std::str::from_utf8(body).ok();
     for publish in [true, false] {
         let parse = if publish { api::parse_publish } else { api::parse_broadcast };
         let parsed = parse(body, DEPTH_MAX);
@@ -139,39 +155,111 @@ fn check_body(body: &[u8]) {
             assert_refusal(error);
             assert_eq!(error.status, 400);
         }
-        let text = std::str::from_utf8(body).ok();
-        assert_eq!(parsed.as_ref().ok(), text.and_then(|text| request(text, publish)).as_ref(), "{text:?}");
+        let expected = text.and_then(|text| if publish { published(text) } else { broadcasted(text) });
+        assert_eq!(parsed.as_ref().ok(), expected.as_ref(), "{text:?}");
         if let (Ok(parsed), Some(text)) = (&parsed, text) {
-            json::assert_within(parsed.data, text);
-            json::assert_valid(parsed.data);
+            for part in parsed.data.iter().chain(&parsed.whole) {
+                json::assert_within(part, text);
+                json::assert_valid(part);
+            }
         }
+    }
+    check_batch(body, text);
+}
+
+/// A batch is what its items are, by themselves.
+fn check_batch(body: &[u8], text: Option<&str>) {
+    let parsed = api::parse_batch(body, DEPTH_MAX);
+    if let Err(error) = &parsed {
+        assert_refusal(error);
+        assert_eq!(error.status, 400);
+    }
+    let items = text.and_then(|text| serde_json::from_str::<Vec<&RawValue>>(text).ok());
+    let items = items.filter(|items| (1..=api::BATCH_MAX).contains(&items.len()));
+    let expected = items.and_then(|items| items.iter().map(|item| published(item.get())).collect());
+    assert_eq!(parsed.ok(), expected, "{text:?}");
+    if let Some(text) = text
+        && let Some(one) = published(text)
+    {
+        let batch = format!("[{text},\n{text} ]");
+        assert_eq!(
+            api::parse_batch(batch.as_bytes(), DEPTH_MAX).ok(),
+            Some(vec![one, published(text).expect("twice")])
+        );
     }
 }
 
-/// What a body asks for.
-fn request(text: &str, publish: bool) -> Option<PublishRequest<'_>> {
+/// What a publish asks for.
+fn published(text: &str) -> Option<PublishRequest<'_>> {
     json::depth(text).filter(|depth| *depth <= DEPTH_MAX)?;
     let pairs = json::pairs(text)?;
-    let known: &[&str] = if publish { &["room", "all", "event", "data"] } else { &["event", "data"] };
+    let known = ["room", "user", "tenant", "connection", "all", "except", "event", "data", "message"];
     if !pairs.keys().all(|key| known.contains(&key)) {
         return None;
     }
     let all = match pairs.get("all") {
-        Field::Absent => !publish,
+        Field::Absent | Field::Once("false") => false,
         Field::Once("true") => true,
-        Field::Once("false") => false,
         _ => return None,
     };
-    let room = match (json::text_or_null(&pairs.get("room")).ok()?, all) {
-        (None, true) => None,
-        (Some(room), false) => Some(fanwire::model::RoomName::new(&room).ok()?),
-        _ => return None,
+    let name = |key| json::text_or_null(&pairs.get(key)).ok().map(|name| name.map(Into::into));
+    let connection = match json::text_or_null(&pairs.get("connection")).ok()? {
+        Some(id) => Some(ConnectionId::parse(&id)?),
+        None => None,
     };
-    let event = json::text_or_null(&pairs.get("event")).ok()?.unwrap_or_else(|| "message".to_owned());
-    if event.is_empty() || event.len() > 255 || event.chars().any(char::is_control) {
+    let except = match pairs.get("except") {
+        Field::Absent | Field::Once("null") => Vec::new(),
+        Field::Once(raw) => {
+            let ids = serde_json::from_str::<Vec<String>>(raw).ok()?;
+            ids.iter().map(|id| ConnectionId::parse(id)).collect::<Option<_>>()?
+        }
+        Field::Repeated => return None,
+    };
+    let to =
+        Selector { room: name("room")?, user: name("user")?, tenant: name("tenant")?, connection, except };
+    if all != to.is_all() || to.check().is_err() {
         return None;
     }
-    Some(PublishRequest { room, event: event.into(), data: once(&pairs, "data")? })
+    let kind = json::text_or_null(&pairs.get("event")).ok()?;
+    if let Field::Absent = pairs.get("message") {
+        let data = Some(once(&pairs, "data")?);
+        return Some(PublishRequest { to, event: event(kind)?.into(), data, whole: None });
+    }
+    let whole = once(&pairs, "message")?;
+    let inner = json::pairs(whole).filter(|_| kind.is_none())?;
+    let kind = json::text_or_null(&inner.get("type")).ok()??;
+    let data = match (pairs.get("data"), inner.get("data")) {
+        (Field::Absent, Field::Absent) => None,
+        (Field::Absent, Field::Once(data)) => Some(data),
+        _ => return None,
+    };
+    Some(PublishRequest { to, event: event(Some(kind))?.into(), data, whole: Some(whole) })
+}
+
+/// What a broadcast asks for.
+fn broadcasted(text: &str) -> Option<PublishRequest<'_>> {
+    json::depth(text).filter(|depth| *depth <= DEPTH_MAX)?;
+    let pairs = json::pairs(text)?;
+    let known = ["event", "type", "channel", "organizationId", "userId", "data"];
+    if !pairs.keys().all(|key| known.contains(&key)) {
+        return None;
+    }
+    let name = |key| json::text_or_null(&pairs.get(key)).ok();
+    let (user, tenant) = (name("userId")?.map(Into::into), name("organizationId")?.map(Into::into));
+    let to = Selector { room: name("channel")?.map(Into::into), user, tenant, ..Selector::all() };
+    to.check().ok()?;
+    let kind = match (name("event")?, name("type")?) {
+        (Some(_), Some(_)) => return None,
+        (event, kind) => event.or(kind),
+    };
+    Some(PublishRequest { to, event: event(kind)?.into(), data: Some(once(&pairs, "data")?), whole: None })
+}
+
+/// The type name that is published, if it is one.
+fn event(given: Option<String>) -> Option<String> {
+    let event = given.unwrap_or_else(|| "message".to_owned());
+    let is_one = !event.is_empty() && event.len() <= 255 && !event.chars().any(char::is_control);
+    is_one.then_some(event)
 }
 
 fn once<'a>(pairs: &Pairs<'a>, key: &str) -> Option<&'a str> {

@@ -134,7 +134,13 @@ impl World {
 
     fn ask(&mut self, event: u8) {
         let data = Some(format!("\"{}\"", "x".repeat(usize::from(event) * 8)));
-        let publish = |to| Request::Publish { to: Box::new(to), event: "e".to_owned(), data, whole: None, reply: Box::new(|_| {}) };
+        let publish = |to| Request::Publish {
+            to: Box::new(to),
+            event: "e".to_owned(),
+            data,
+            whole: None,
+            reply: Box::new(|_| {}),
+        };
         let first = self.replies.lock().expect("one thread").pop();
         let request = match (event & 7, first) {
             (0, _) => publish(Selector::all()),
