@@ -133,7 +133,7 @@ impl Key {
         self.kind.set(config, text.trim()).ok_or_else(|| {
             let name = self.name;
             let allowed = self.kind.allowed();
-            if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_) | Kind::HookUrl(_)) {
+            if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_) | Kind::HookUrl(_) | Kind::Url(_)) {
                 format!("{name}: the value is not allowed, allowed is {allowed}")
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);

@@ -90,6 +90,20 @@ impl Cors {
     }
 }
 
+/// Whether the request comes from a web page of another site. Who allows all of them to connect (`*`) has not thereby
+/// given them the API.
+pub(super) fn is_foreign_page(headers: &HeaderMap, host: Option<&str>, list: &[String]) -> bool {
+    if !headers.contains_key(header::ORIGIN) {
+        return false;
+    }
+    let named: Vec<String> = list.iter().filter(|entry| *entry != "*").cloned().collect();
+    let allowed = |origin: &HeaderValue| {
+        // An Origin that is no text is no origin that was allowed.
+        auth::allowed(Some(origin.to_str().unwrap_or("")), host, &named)
+    };
+    !headers.get_all(header::ORIGIN).iter().all(allowed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

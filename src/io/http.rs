@@ -1,7 +1,7 @@
 //! HTTP on a shard: health, metrics, the API, and the upgrade to WebSocket. hyper parses; [`crate::api`] decides
 //! what a request is; this carries it out.
 
-use super::cors::Cors;
+use super::cors::{self, Cors};
 use super::driver::Driver;
 use super::endpoint::Entrance;
 use super::hook::connect;
@@ -300,7 +300,7 @@ impl Http {
             ip: peer.map(|peer| peer.ip()),
             host,
             forwarded: FORWARDED.iter().any(|name| headers.contains_key(*name)),
-            foreign_page: is_foreign_page(headers, host, config),
+            foreign_page: cors::is_foreign_page(headers, host, &config.allowed_origins),
         };
         auth::authorize(&config.api_keys, text(headers, &header::AUTHORIZATION), facts)
             .map_err(|denied| ApiError::unauthorized(denied.to_string()))
@@ -393,20 +393,6 @@ impl Http {
             self.failed(HandshakeFailure::Disconnected);
         }
     }
-}
-
-/// Whether the request comes from a web page of another site. Who allows all of them to connect (`*`) has not thereby
-/// given them the API.
-fn is_foreign_page(headers: &HeaderMap, host: Option<&str>, config: &Config) -> bool {
-    if !headers.contains_key(header::ORIGIN) {
-        return false;
-    }
-    let named: Vec<String> = config.allowed_origins.iter().filter(|entry| *entry != "*").cloned().collect();
-    let allowed = |origin: &header::HeaderValue| {
-        // An Origin that is no text is no origin that was allowed.
-        auth::allowed(Some(origin.to_str().unwrap_or("")), host, &named)
-    };
-    !headers.get_all(header::ORIGIN).iter().all(allowed)
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
