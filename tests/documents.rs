@@ -3,10 +3,10 @@
 mod common;
 
 use common::{
-    Browser, Client, Document, Program, Server, at_port, find_program, left_out, npm_package, run_javascript,
+    Client, Document, Program, Server, at_port, find_program, in_the_browser, left_out, npm_package,
+    run_javascript,
 };
 use std::process::Command;
-use std::time::Duration;
 
 /// Runs code of a document, or says that `test` is left out.
 fn run(test: &str, code: &str) -> Option<(Program, tempfile::TempDir)> {
@@ -311,37 +311,18 @@ fn tenants_frontend() {
     client.expect("WebSocket connection closed");
 }
 
-/// Loads code of a document in a browser, which tells what the code logs until `done` is among it.
-fn in_the_browser(test: &str, code: &str, done: &str) {
-    const PATIENCE: Duration = Duration::from_secs(60);
-    // Before the document's own code: what it logs goes to this test.
-    let tell = "console.log = (...all) => fetch('/outcome', { method: 'POST', body: all.map((it) => \
-                typeof it === 'string' ? it : JSON.stringify(it)).join(' ') });";
-    let page = format!("<!doctype html><meta charset=utf-8><script>{tell}</script><script>{code}</script>");
-    let Some(browser) = Browser::open(page) else {
-        return left_out(&format!("documents::{test}"), "chromium");
-    };
-    let mut heard = String::new();
-    while !heard.contains(done) {
-        let line = browser.outcome(PATIENCE);
-        let line = line.unwrap_or_else(|| panic!("no {done} in {heard:?}: {}", browser.output()));
-        heard += &line;
-        heard.push('\n');
-    }
-}
-
 #[test]
 fn channels_in_a_browser() {
     let (server, document) = channels();
     let code = at_port(document.code("### Basic Connection", 0), &server);
     let joined =
         r#"Received: {"type":"CHANNEL_JOINED","channel":"notifications","data":{"members":1},"timestamp":""#;
-    in_the_browser("channels_in_a_browser", &code, joined);
+    in_the_browser("documents::channels_in_a_browser", &code, joined);
 }
 
 #[test]
 fn topics_in_a_browser() {
     let (server, document) = topics();
     let code = at_port(document.code("#### Main WebSocket Connection", 1), &server);
-    in_the_browser("topics_in_a_browser", &code, r#"Received: {"type":"pong","timestamp":""#);
+    in_the_browser("documents::topics_in_a_browser", &code, r#"Received: {"type":"pong","timestamp":""#);
 }

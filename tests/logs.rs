@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, eventually};
+use common::{Client, Server, eventually};
 
 #[test]
 fn json_logs_are_one_object_per_line_with_connection_peer_and_reason() {
@@ -75,4 +75,43 @@ fn the_level_changes_by_a_hangup() {
     );
     let client = server.connect();
     eventually("connections are logged now", || server.output().contains(&client.id));
+}
+
+#[test]
+fn the_topics_documents_events_are_logged() {
+    let secret = "a secret of tests that is long enough";
+    let claims = serde_json::json!({"userId": "u1", "tenantId": "t1", "exp": u32::MAX});
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let flags = ["--preset=topics", "--log-format=json", "--log-level=debug"];
+    let server = Server::start_with(&flags, &[("FANWIRE_JWT_SECRET", secret)]);
+    let _other = Client::ungreeted(server.addr(), "/ws", &[]);
+    let mut client = Client::ungreeted(server.addr(), &format!("/ws?token={token}"), &[]);
+    let id = client.expect_json(|welcome| welcome["data"]["connectionId"].as_str().unwrap().to_owned());
+    let long = "x".repeat(200);
+    for message in [
+        r#"{"type":"subscribe","channel":"reports:progress"}"#,
+        r#"{"type":"said","channel":"reports:progress","data":"do not log this"}"#,
+        &format!(r#"{{"type":"{long}"}}"#),
+    ] {
+        client.send_text(message);
+        client.expect_text();
+    }
+    client.send_bytes(&[0x81, 0x01, b'a']);
+    client.expect_close(1002);
+    eventually("the end is logged", || server.output().contains("\"disconnected\""));
+    let output = server.output();
+    let lines = output.lines().filter(|line| line.contains(&id));
+    let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let message = |word| lines.iter().filter(move |line| line["message"] == word).collect::<Vec<_>>();
+    let connected = message("connected")[0];
+    assert_eq!((&connected["user"], &connected["tenant"]), (&"u1".into(), &"t1".into()), "{connected}");
+    assert_eq!(connected["connections"], 2);
+    let received: Vec<_> =
+        message("message received").into_iter().map(|line| (&line["type"], &line["room"])).collect();
+    let (room, none) = ("reports:progress".into(), serde_json::Value::Null);
+    let short = long[..64].into();
+    assert_eq!(received, [(&"subscribe".into(), &room), (&"said".into(), &room), (&short, &none)]);
+    assert!(message("protocol error")[0]["error"].is_string());
+    assert!(!output.contains("do not log this") && !output.contains(&token));
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, Document, Server, at_port, conversations, left_out, run_javascript};
+use common::{Client, Document, Server, at_port, conversations, in_the_browser, left_out, run_javascript};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -77,22 +77,37 @@ fn notifications_are_a_users_own() {
     a.expect(r#"{"type":"notification","data":{"order":7}}"#);
 }
 
-#[test]
-fn the_documents_client_runs() {
-    let server = start();
+/// The document's client with a token, in a page that shows what comes.
+fn frontend(server: &Server) -> String {
     let page = format!(
         "const authToken = '{}', tenantId = 'a1';\n\
          const showNotification = (data) => console.log('notification', data);\n\
          const displayMessage = (channel, message) => console.log('message', channel, message);\n",
         token("u1", "a1")
     );
-    let code =
-        at_port(Document::read("tenants-aegisx-platform").code("### Frontend Integration", 0), &server);
+    let document = Document::read("tenants-aegisx-platform");
+    let code = at_port(document.code("### Frontend Integration", 0), server);
     let more = "wsClient.on('channel_joined', () => wsClient.subscribeToNotifications());\n\
                 wsClient.on('notifications_subscribed', (data) => console.log('subscribed', data));\n\
                 wsClient.on('error', (data) => console.log('error', data));\n";
+    page + &code + more
+}
+
+#[test]
+fn the_documents_client_runs_in_a_browser() {
+    let server = start();
+    in_the_browser(
+        "tenants_preset::the_documents_client_runs_in_a_browser",
+        &frontend(&server),
+        r#"subscribed {"types":["all"]}"#,
+    );
+}
+
+#[test]
+fn the_documents_client_runs() {
+    let server = start();
     let folder = tempfile::tempdir().unwrap();
-    let mut client = match run_javascript(&(page + &code + more), folder.path()) {
+    let mut client = match run_javascript(&frontend(&server), folder.path()) {
         Ok(client) => client,
         Err(missing) => return left_out("tenants_preset::client", missing),
     };

@@ -95,6 +95,9 @@ impl Shard {
         if let Some(conn) = self.conns.at_mut(slot) {
             conn.strikes = 0;
         }
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.log_command(slot, &command);
+        }
         if self.handlers.backend().is_some() && self.put_aside(slot, text, &command) {
             return;
         }

@@ -42,6 +42,7 @@ mod hold;
 mod hook;
 mod identity;
 mod inspect;
+mod log;
 mod mail;
 mod ordered;
 mod outbox;
@@ -391,7 +392,7 @@ impl Shard {
         } else {
             self.hub.encodings.add(encoding);
         }
-        tracing::debug!(connection = %id, peer = peer.map(tracing::field::display), "connected");
+        self.log_opened(id, peer, identity.as_deref());
         if turned_away.is_none() && identity.is_some() {
             self.set_identity(slot, identity);
         }

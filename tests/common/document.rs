@@ -1,6 +1,7 @@
-use super::{Program, Server, find_program, npm_package, tests_path};
+use super::{Browser, Program, Server, find_program, left_out, npm_package, tests_path};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// A document that the server keeps to, `tests/documents/NAME.md`.
 pub struct Document {
@@ -54,4 +55,24 @@ pub fn run_javascript(code: &str, folder: &Path) -> Result<Program, &'static str
     // For `require('ws')` in a folder that has no packages.
     command.env("NODE_PATH", tests_path("clients/node_modules"));
     Ok(Program::start(command.arg("--import").arg(tests_path("clients/websocket-global.mjs")).arg(script)))
+}
+
+/// Loads code of a document in a browser, which tells what the code logs until `done` is among it.
+///
+/// # Panics
+/// When it does not come.
+pub fn in_the_browser(test: &str, code: &str, done: &str) {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    // Before the document's own code: what it logs goes to this test.
+    let tell = "console.log = (...all) => fetch('/outcome', { method: 'POST', body: all.map((it) => \
+                typeof it === 'string' ? it : JSON.stringify(it)).join(' ') });";
+    let page = format!("<!doctype html><meta charset=utf-8><script>{tell}</script><script>{code}</script>");
+    let Some(browser) = Browser::open(page) else { return left_out(test, "chromium") };
+    let mut heard = String::new();
+    while !heard.contains(done) {
+        let line = browser.outcome(PATIENCE);
+        let line = line.unwrap_or_else(|| panic!("no {done} in {heard:?}: {}", browser.output()));
+        heard += &line;
+        heard.push('\n');
+    }
 }
