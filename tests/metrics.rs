@@ -56,6 +56,8 @@ fn every_series_stands_for_every_shard() {
         "tenants",
         "jwks_fetches",
         "jwks_fetch_failures",
+        "users",
+        "tenants",
     ];
     for family in families.iter().filter(|family| !node.contains(family)) {
         for shard in 0..3 {
