@@ -169,7 +169,7 @@ fn bodies_that_are_wrong_are_told_why() {
         ("a room that is a number", r#"{"room":1,"data":1}"#, "invalid type"),
         ("a room that is null", r#"{"room":null,"data":1}"#, "room is required"),
         ("all that is a text", r#"{"all":"true","data":1}"#, "invalid type"),
-        ("a room and all", r#"{"room":"a","all":true,"data":1}"#, "either room or all"),
+        ("a room and all", r#"{"room":"a","all":true,"data":1}"#, "either all, or room"),
         ("a lone surrogate", r#"{"room":"\ud800","data":1}"#, "not as it should be"),
         ("an empty room", r#"{"room":"","data":1}"#, "room name is required"),
         ("NUL in a room", r#"{"room":"a\u0000","data":1}"#, "control character"),

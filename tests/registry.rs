@@ -22,15 +22,25 @@ fn a_room_is_registered_described_and_removed() {
     assert_eq!(server.get("/v1/rooms/kept").json()["metadata"], json!({}));
     let mut members: Vec<_> = (0..5).map(|_| server.connect()).collect();
     members.iter_mut().for_each(|member| member.subscribe("kept"));
-    server.post("/v1/publish", r#"{"room":"kept","data":1}"#);
+    let first = server.post("/v1/publish", r#"{"room":"kept","data":1}"#).json();
     let removed = call(&server, "DELETE", "/v1/rooms/kept", "");
     assert_eq!(removed.json(), json!({"registered": true, "members": 5}), "{}", removed.body);
     for member in &mut members {
         member.expect_json(|message| assert_eq!(message["type"], "message"));
         member.expect(r#"{"type":"unsubscribed","room":"kept","data":{"room":"kept"},"timestamp":"*ms"}"#);
     }
-    let messages = server.get("/v1/rooms/kept/messages").json();
-    assert_eq!((&messages["messages"], &messages["offset"]), (&json!([]), &1.into()));
+    for below in ["", "/members", "/messages"] {
+        assert_eq!(server.get(&format!("/v1/rooms/kept{below}")).status, 404, "{below}");
+    }
+    // Its name begins anew, and is no longer what somebody may remember of it.
+    let published = server.post("/v1/publish", r#"{"room":"kept","data":2}"#).json();
+    assert_eq!(published["offset"], 1);
+    assert_ne!(published["epoch"], first["epoch"]);
+    let member = &mut members[0];
+    let recover =
+        json!({"type": "subscribe", "room": "kept", "recover": {"epoch": first["epoch"], "offset": 1}});
+    member.send_text(&recover.to_string());
+    member.expect_json(|answer| assert_eq!(answer["data"]["recovered"], false, "{answer}"));
     assert_eq!(
         call(&server, "DELETE", "/v1/rooms/none", "").json(),
         json!({"registered": false, "members": 0})

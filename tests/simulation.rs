@@ -6,6 +6,8 @@
 //! - `FANWIRE_SIMULATION_SEEDS=100000` runs that many.
 //! - `FANWIRE_SIMULATION_SECONDS=3600` runs seeds that were never run, for that long.
 
+#[path = "simulation/accounts.rs"]
+mod accounts;
 #[path = "simulation/acts.rs"]
 mod acts;
 #[path = "simulation/bucket.rs"]

@@ -8,6 +8,7 @@ mod cursor;
 mod error;
 pub mod hook;
 mod idempotency;
+mod openapi;
 mod query;
 mod route;
 mod types;
@@ -23,6 +24,7 @@ pub use connections::{
 pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use idempotency::{Claim, Idempotency, Stored, check_key};
+pub use openapi::openapi;
 pub use query::percent_decode;
 pub use route::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,

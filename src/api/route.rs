@@ -38,6 +38,8 @@ pub enum Route {
     Ready,
     /// `GET /metrics`.
     Metrics,
+    /// `GET /openapi.json`: see [`super::openapi`].
+    OpenApi,
     /// `POST /v1/publish`.
     Publish,
     /// `POST /v1/publish/batch`.
@@ -155,10 +157,10 @@ pub enum Route {
 
 impl Route {
     /// Whether the API key is asked for. Health, readiness and metrics are open to the probes and scrapers that
-    /// know no key; an upgrade has the rules of its endpoint.
+    /// know no key, the document to all, as it tells nothing of this server; an upgrade has the rules of its endpoint.
     pub fn needs_key(&self) -> bool {
         match self {
-            Self::Echo | Self::Health | Self::Ready | Self::Metrics => false,
+            Self::Echo | Self::Health | Self::Ready | Self::Metrics | Self::OpenApi => false,
             Self::Connections { .. }
             | Self::Connection { .. }
             | Self::Disconnect { .. }
@@ -194,6 +196,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
         "/health" => on(method, READ).map(|()| Route::Health),
         "/ready" => on(method, READ).map(|()| Route::Ready),
         "/metrics" => on(method, READ).map(|()| Route::Metrics),
+        "/openapi.json" => on(method, READ).map(|()| Route::OpenApi),
         "/v1/publish" => on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::Publish),
         "/v1/publish/batch" => {
             on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::PublishBatch)
@@ -314,6 +317,7 @@ mod tests {
             ("HEAD", "/health?probe=1", Route::Health, false),
             ("GET", "/ready", Route::Ready, false),
             ("GET", "/metrics", Route::Metrics, false),
+            ("GET", "/openapi.json", Route::OpenApi, false),
             ("POST", "/v1/publish", Route::Publish, true),
             ("POST", "/v1/publish/batch", Route::PublishBatch, true),
             ("POST", "/v1/broadcast", Route::Broadcast, true),

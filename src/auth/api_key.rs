@@ -11,6 +11,8 @@ pub struct PeerFacts<'a> {
     pub host: Option<&'a str>,
     /// Whether a proxy passed the request on: any of `X-Forwarded-For`, `Forwarded`, `X-Real-IP`, `Via` is there.
     pub forwarded: bool,
+    /// Whether a web page made it whose origin is not allowed.
+    pub foreign_page: bool,
 }
 
 /// Why a request to the API is refused. Each is a 401: the text says what to do.
@@ -27,16 +29,24 @@ pub enum Denied {
         "without a configured API key the API answers only direct requests from this machine to localhost"
     )]
     NotLocal,
+    /// No key is configured and a web page makes the request, which any page can that somebody looks at on this machine.
+    #[error("without a configured API key the API answers web pages only of origins in allowed_origins")]
+    ForeignPage,
 }
 
 /// Decides whether a request may use the API.
 ///
 /// With `keys` configured, `authorization` must be `Bearer` and one of them. With none, only requests from loopback
 /// (or a Unix socket), to a loopback `Host` (so that no web page reaches the API by a name of its own that it lets
-/// point here), that no proxy has forwarded.
+/// point here), that no proxy has forwarded, and that no page of another site has made: a browser sends those for it,
+/// and only does not let it read the answer.
 pub fn authorize(keys: &[String], authorization: Option<&str>, peer: PeerFacts<'_>) -> Result<(), Denied> {
     if keys.is_empty() {
-        return if is_local(&peer) { Ok(()) } else { Err(Denied::NotLocal) };
+        return match is_local(&peer) {
+            true if peer.foreign_page => Err(Denied::ForeignPage),
+            true => Ok(()),
+            false => Err(Denied::NotLocal),
+        };
     }
     let token = bearer(authorization.ok_or(Denied::KeyMissing)?).ok_or(Denied::KeyWrong)?;
     // All keys are compared, so that the time does not tell which one matched.
@@ -78,6 +88,7 @@ mod tests {
         ip: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
         host: None,
         forwarded: true,
+        foreign_page: true,
     };
 
     fn keys() -> Vec<String> {
@@ -85,7 +96,7 @@ mod tests {
     }
 
     fn local(ip: &str, host: &'static str) -> PeerFacts<'static> {
-        PeerFacts { ip: Some(ip.parse().unwrap()), host: Some(host), forwarded: false }
+        PeerFacts { ip: Some(ip.parse().unwrap()), host: Some(host), forwarded: false, foreign_page: false }
     }
 
     #[test]
@@ -141,12 +152,14 @@ mod tests {
             local("127.8.8.8", "127.0.0.1"),
             local("::1", "[::1]:8081"),
             local("::ffff:127.0.0.1", "localhost"),
-            PeerFacts { ip: None, host: Some("localhost"), forwarded: false },
+            PeerFacts { ip: None, ..local("::1", "localhost") },
         ] {
             assert_eq!(authorize(&[], None, peer), Ok(()), "{peer:?}");
             assert_eq!(authorize(&[], Some("Bearer whatever"), peer), Ok(()), "{peer:?}");
             let forwarded = PeerFacts { forwarded: true, ..peer };
             assert_eq!(authorize(&[], None, forwarded), Err(Denied::NotLocal), "{forwarded:?}");
+            let of_a_page = PeerFacts { foreign_page: true, ..peer };
+            assert_eq!(authorize(&[], None, of_a_page), Err(Denied::ForeignPage), "{of_a_page:?}");
         }
         for peer in [
             local("192.0.2.7", "localhost"),
@@ -154,8 +167,8 @@ mod tests {
             local("127.0.0.1", "api.example.com"),
             local("127.0.0.1", "127.0.0.1.example.com"),
             local("127.0.0.1", ""),
-            PeerFacts { ip: None, host: None, forwarded: false },
-            PeerFacts { ip: None, host: Some("fanwire.example"), forwarded: false },
+            PeerFacts { ip: None, host: None, ..local("::1", "") },
+            PeerFacts { ip: None, ..local("::1", "fanwire.example") },
         ] {
             assert_eq!(authorize(&[], Some("Bearer x"), peer), Err(Denied::NotLocal), "{peer:?}");
         }

@@ -15,6 +15,7 @@ pub struct AccountLimits {
 
 impl AccountLimits {
     /// Whether anything is limited, so that there is something to count.
+    #[inline]
     pub fn is_on(&self) -> bool {
         let Self { connections_max, rooms_max, messages_per_s, messages_burst: _, outbox_bytes_max } = *self;
         connections_max != 0 || rooms_max != 0 || messages_per_s != 0 || outbox_bytes_max != 0

@@ -278,6 +278,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Whether users or tenants are counted.
+    #[inline]
     pub fn has_accounts(&self) -> bool {
         self.per_user.is_on() || self.per_tenant.is_on()
     }

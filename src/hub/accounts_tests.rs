@@ -95,6 +95,12 @@ fn a_note_of_a_large_backlog_is_had_once_and_by_others() {
     assert_eq!(account.claim_largest(0, 0), None, "and so it is forgotten");
 }
 
+#[test]
+fn memory_is_as_tuning_md_says() {
+    // Each in an Arc, with its two counts.
+    assert_eq!((size_of::<Account>() + 16, size_of::<Holding>() + 16), (96, 32));
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Enter { user: u8 },
@@ -228,6 +234,10 @@ proptest! {
         drop(mine);
         prop_assert_eq!(accounts.counts(), (0, 0));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn threads_that_meet_pass_no_limit_and_lose_nothing(

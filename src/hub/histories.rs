@@ -250,6 +250,23 @@ impl Directory {
         }
     }
 
+    /// Empties what a room remembers. One without members is gone with that, so that its name begins a new order; the
+    /// order of one with members goes on. Not to be called with a log locked.
+    pub fn empty(&self, name: &str) {
+        let mut stripe = self.stripe(name);
+        let Some(held) = stripe.get(name) else { return };
+        let (room, is_alone) = (held.room.clone(), held.shards == 0);
+        let Some(log) = &room.log else { return };
+        let mut guard = log.hold();
+        if !is_alone {
+            return guard.clear();
+        }
+        self.drop_kept(&mut stripe, &room, &mut guard);
+        drop(guard);
+        drop(stripe);
+        self.unlist(&room);
+    }
+
     /// When the room is to be looked at next: not at each publication's very end, so that a busy room costs no more
     /// than a quiet one.
     fn next_look_ms(&self, log: &RoomLog, now_ms: u64) -> Option<u64> {

@@ -199,6 +199,27 @@ fn a_room_that_fills_the_bound_alone_drops_its_own_oldest() {
 }
 
 #[test]
+fn what_is_emptied_is_gone_unless_it_has_members() {
+    let directory = directory(1 << 20);
+    let epoch = |name: &str| {
+        let room = directory.get(name)?;
+        Some(room.log.as_ref().expect("a room that remembers").hold().position().epoch)
+    };
+    directory.empty("h:none");
+    publish(&directory, "h:alone", "1", 0);
+    let before = epoch("h:alone");
+    directory.empty("h:alone");
+    assert_eq!((epoch("h:alone"), directory.history_bytes(), directory.history_rooms()), (None, 0, 0));
+    assert_eq!(publish(&directory, "h:alone", "1", 0), Some(1));
+    assert_ne!(epoch("h:alone"), before);
+    let room = directory.attach("h:held");
+    publish(&directory, "h:held", "1", 0);
+    directory.empty("h:held");
+    assert_eq!((kept(&directory, "h:held"), publish(&directory, "h:held", "1", 0)), (Some(0), Some(2)));
+    directory.detach(&room);
+}
+
+#[test]
 fn all_bytes_are_given_back_whatever_threads_do() {
     let bound = 40 * KEPT_BYTES;
     let directory = directory(bound);
@@ -211,6 +232,9 @@ fn all_bytes_are_given_back_whatever_threads_do() {
                     let name = format!("{kind}:{}", (step * (thread + 3)) % 50);
                     let room = (step % 2 == 0).then(|| directory.attach(&name));
                     while publish(directory, &name, &"x".repeat(step as usize % 300), step).is_none() {}
+                    if step % 70 == 0 {
+                        directory.empty(&name);
+                    }
                     if step % 100 == 0 {
                         directory.sweep(step);
                     }

@@ -1,6 +1,7 @@
 //! HTTP on a shard: health, metrics, the API, and the upgrade to WebSocket. hyper parses; [`crate::api`] decides
 //! what a request is; this carries it out.
 
+use super::cors::Cors;
 use super::driver::Driver;
 use super::endpoint::Entrance;
 use super::hook::connect;
@@ -168,21 +169,27 @@ impl Http {
     ) -> Reply {
         let config = self.config();
         let is_upgrade = wire::is_upgrade(request.headers());
+        let cors = Cors::of(request.method(), request.headers(), &config.allowed_origins);
         let answer = self.route(request, peer, &config, exchange);
-        let error = match tokio::time::timeout(config.http.request_timeout, answer).await {
-            Ok(Ok(reply)) => return reply,
-            Ok(Err(error)) => error,
-            Err(_) => ApiError::new(408, "timeout", "the request took too long"),
+        let answer = match tokio::time::timeout(config.http.request_timeout, answer).await {
+            Ok(answer) => answer.or_else(|error| cors.preflight(error)),
+            Err(_) => Err(ApiError::new(408, "timeout", "the request took too long")),
         };
-        if is_upgrade {
-            self.failed(match error.status {
-                404 | 405 => HandshakeFailure::Path,
-                _ => HandshakeFailure::BadRequest,
-            });
-        } else {
-            self.metrics().http_errors.inc(metrics::http_error_index(error.status));
+        let mut reply = answer.unwrap_or_else(|error| {
+            if is_upgrade {
+                self.failed(match error.status {
+                    404 | 405 => HandshakeFailure::Path,
+                    _ => HandshakeFailure::BadRequest,
+                });
+            } else {
+                self.metrics().http_errors.inc(metrics::http_error_index(error.status));
+            }
+            error_reply(&error)
+        });
+        if !is_upgrade {
+            cors.mark(&mut reply);
         }
-        error_reply(&error)
+        reply
     }
 
     async fn route(
@@ -220,6 +227,7 @@ impl Http {
             }
             Route::Ready => Ok(self.ready(config).await),
             Route::Metrics => Ok(self.metrics_page()),
+            Route::OpenApi => Ok(reply(StatusCode::OK, api::CONTENT_TYPE, api::openapi(&config.path_prefix))),
             Route::Publish | Route::PublishBatch | Route::Broadcast => {
                 self.publish(request, route, config).await
             }
@@ -292,6 +300,7 @@ impl Http {
             ip: peer.map(|peer| peer.ip()),
             host,
             forwarded: FORWARDED.iter().any(|name| headers.contains_key(*name)),
+            foreign_page: is_foreign_page(headers, host, config),
         };
         auth::authorize(&config.api_keys, text(headers, &header::AUTHORIZATION), facts)
             .map_err(|denied| ApiError::unauthorized(denied.to_string()))
@@ -384,6 +393,20 @@ impl Http {
             self.failed(HandshakeFailure::Disconnected);
         }
     }
+}
+
+/// Whether the request comes from a web page of another site. Who allows all of them to connect (`*`) has not thereby
+/// given them the API.
+fn is_foreign_page(headers: &HeaderMap, host: Option<&str>, config: &Config) -> bool {
+    if !headers.contains_key(header::ORIGIN) {
+        return false;
+    }
+    let named: Vec<String> = config.allowed_origins.iter().filter(|entry| *entry != "*").cloned().collect();
+    let allowed = |origin: &header::HeaderValue| {
+        // An Origin that is no text is no origin that was allowed.
+        auth::allowed(Some(origin.to_str().unwrap_or("")), host, &named)
+    };
+    !headers.get_all(header::ORIGIN).iter().all(allowed)
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {

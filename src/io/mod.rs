@@ -2,6 +2,7 @@
 
 mod admin;
 mod connections;
+mod cors;
 mod door;
 mod driver;
 mod endpoint;

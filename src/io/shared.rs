@@ -199,7 +199,8 @@ impl NodeShared {
         self.hub.registry.put(name, metadata, self.clock.now().unix_ms)
     }
 
-    /// Puts a room's members out, empties its history and forgets what was said of it.
+    /// Puts a room's members out, empties its history and forgets what was said of it. There is no such room then, unless
+    /// somebody joins meanwhile.
     ///
     /// # Errors
     /// If the server ends first.
@@ -216,11 +217,7 @@ impl NodeShared {
                 }
             }
         }
-        let room = self.hub.directory.get(name.as_str());
-        let log = room.as_ref().and_then(|room| room.log.as_ref());
-        if let Some(mut history) = log.and_then(|log| log.lock(self.clock.now().ms())) {
-            history.clear();
-        }
+        self.hub.directory.empty(name.as_str());
         Ok(RoomRemoved { registered, members })
     }
 

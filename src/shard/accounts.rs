@@ -66,10 +66,15 @@ impl Holdings {
 impl Shard {
     /// Takes over the place that a connection was given when it was admitted. One without, which was admitted before
     /// there were limits, is given one whatever these are.
+    #[inline]
     pub(super) fn hold_newcomer(&mut self, slot: u32, holding: Option<Arc<Holding>>) {
-        if !self.config.limits.has_accounts() {
-            return;
+        if self.config.limits.has_accounts() {
+            self.hold_one(slot, holding);
         }
+    }
+
+    #[inline(never)]
+    fn hold_one(&mut self, slot: u32, holding: Option<Arc<Holding>>) {
         match holding {
             Some(holding) => self.holdings.set(slot, Some(holding)),
             None => self.hold_anyway(slot),
@@ -109,8 +114,11 @@ impl Shard {
     }
 
     /// Gives a connection's place back, at its end: it has nothing any more.
+    #[inline]
     pub(super) fn release_holding(&mut self, slot: u32) {
-        self.holdings.set(slot, None);
+        if !self.holdings.is_empty() {
+            self.holdings.set(slot, None);
+        }
     }
 
     fn move_to(&mut self, slot: u32, holding: Option<Arc<Holding>>) {
@@ -134,12 +142,19 @@ impl Shard {
     }
 
     /// Counts one membership more for user and tenant of a connection.
+    #[inline]
     pub(super) fn join_accounts(&self, slot: u32) -> Result<(), Refusal> {
+        if self.holdings.is_empty() { Ok(()) } else { self.join_accounts_of(slot) }
+    }
+
+    #[inline(never)]
+    fn join_accounts_of(&self, slot: u32) -> Result<(), Refusal> {
         let Some(holding) = self.holdings.of(slot) else { return Ok(()) };
         holding.join(&self.config.limits).map_err(Party::too_many_rooms)
     }
 
     /// Gives memberships of a connection back.
+    #[inline]
     pub(super) fn leave_accounts(&self, slot: u32, memberships: usize) {
         if let Some(holding) = self.holdings.of(slot) {
             holding.left(memberships as u32);
@@ -159,6 +174,7 @@ impl Shard {
         }
     }
 
+    #[inline(never)]
     fn take_shares_of(&mut self, holding: &Holding, bytes: usize, would_be: usize) -> Result<(), DropReason> {
         let config = self.config.clone();
         for (taken, (party, account, limits)) in holding.accounts(&config.limits).enumerate() {
@@ -259,6 +275,7 @@ impl Shard {
     }
 
     /// Takes `bytes` out of the shares whatever their bounds.
+    #[inline]
     pub(super) fn force_shares(&self, slot: u32, bytes: usize) {
         if let Some(holding) = self.holdings.of(slot) {
             holding.each().for_each(|account| account.force(bytes));
@@ -266,6 +283,7 @@ impl Shard {
     }
 
     /// Gives `bytes` back to the shares.
+    #[inline]
     pub(super) fn give_shares(&self, slot: u32, bytes: usize) {
         if let Some(holding) = self.holdings.of(slot) {
             holding.each().for_each(|account| account.give(bytes));

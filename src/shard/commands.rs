@@ -163,18 +163,11 @@ impl Shard {
         }
         let back = conn.memberships.len() as u32;
         self.join_accounts(slot)?;
-        let joined = self.rooms.join(
-            &self.hub.directory,
-            room,
-            limits.connections_per_room_max,
-            conn.encoding(),
-            slot,
-            back,
-        );
-        let Ok((membership, client_count)) = joined else {
-            self.leave_accounts(slot, 1);
-            return Err(Refusal::RoomFull.into());
-        };
+        let joined = self
+            .rooms
+            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
+            .map_err(|_| Refusal::RoomFull);
+        let (membership, client_count) = joined.inspect_err(|_| self.leave_accounts(slot, 1))?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.note_join(slot, membership);
         self.metrics.members.add(1);

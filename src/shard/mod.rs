@@ -395,6 +395,8 @@ impl Shard {
         self.log_opened(id, peer, identity.as_deref());
         if turned_away.is_none() && identity.is_some() {
             self.set_identity(slot, identity);
+        }
+        if turned_away.is_none() {
             self.hold_newcomer(slot, holding);
         }
         if health && turned_away.is_none() {

@@ -9,6 +9,9 @@ use crate::model::{CloseReason, Draft, Selector};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[path = "accounts_tests.rs"]
+mod accounts;
+
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 
 /// A transport: what it has taken, and how many bytes more it takes.

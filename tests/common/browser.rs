@@ -1,6 +1,6 @@
 use super::{Program, find_program};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -16,9 +16,17 @@ pub struct Browser {
 impl Browser {
     /// Opens it on a page of `localhost`; `None` where there is none.
     pub fn open(page: String) -> Option<Self> {
+        Self::open_for(|_| (page, ())).map(|(browser, ())| browser)
+    }
+
+    /// The same where the page needs something that has to know its port.
+    pub fn open_for<T>(prepare: impl FnOnce(u16) -> (String, T)) -> Option<(Self, T)> {
         let names = ["chromium", "chromium-browser", "google-chrome"];
         let browser = names.into_iter().find_map(find_program)?;
-        let (addr, outcomes) = serve_page(page);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        let (page, prepared) = prepare(addr.port());
+        let outcomes = serve_page(listener, page);
         let profile = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(browser);
         // Its sandbox does not run as root; the page is our own.
@@ -32,7 +40,7 @@ impl Browser {
         command.args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         command.arg(format!("http://localhost:{}/", addr.port()));
-        Some(Self { program: Program::start(&mut command), outcomes, _profile: profile })
+        Some((Self { program: Program::start(&mut command), outcomes, _profile: profile }, prepared))
     }
 
     /// The next text that the page posts to `/outcome`.
@@ -47,9 +55,7 @@ impl Browser {
 }
 
 /// Serves `page` to whoever asks for `/`; hands over what is posted to `/outcome`.
-fn serve_page(page: String) -> (SocketAddr, Receiver<String>) {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let addr = listener.local_addr().unwrap();
+fn serve_page(listener: TcpListener, page: String) -> Receiver<String> {
     let (sender, outcome) = channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
@@ -60,7 +66,7 @@ fn serve_page(page: String) -> (SocketAddr, Receiver<String>) {
             });
         }
     });
-    (addr, outcome)
+    outcome
 }
 
 /// Answers one request; what it posted to `/outcome`.

@@ -242,6 +242,8 @@ impl World {
         assert_eq!(here.metrics.blocked_connections.get(), blocked, "gauge of blocked connections");
         let node: usize = self.seen.iter().flatten().map(|seen| seen.backlog_bytes).sum();
         assert_eq!(self.hub.outboxes.bytes(), node, "bytes of all outboxes");
+        let live = self.sites.iter().flat_map(|site| site.live.iter().copied());
+        self.tenants.check(live, &self.seen);
         let ends = self.seen.iter().flatten().filter(|seen| seen.closing.is_some());
         let closing: usize = closing.max(ends.map(|seen| seen.backlog_bytes).sum());
         let told = if self.plan.streams { NOTICE_BYTES * self.model.admitted().count() } else { 0 };

@@ -1,6 +1,7 @@
 //! One node, its clients and the network between them, on one thread, from one seed. Every call of a shard is told
 //! to the model as it happens; what is then amiss is a panic, which the runner reports with the seed.
 
+use super::accounts::Tenants;
 use super::client::Client;
 use super::mail::Inbox;
 use super::model::{Kind, Model, Moment};
@@ -9,7 +10,7 @@ use super::pipe::{Pipe, Wires};
 use super::plan::Plan;
 use super::random::Random;
 use super::trace::Trace;
-use super::{rules, speech};
+use super::{accounts, rules, speech};
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
@@ -67,6 +68,7 @@ pub struct World {
     pub random: Random,
     pub plan: Plan,
     pub hub: Arc<Hub>,
+    pub tenants: Tenants,
     pub sites: Vec<Site>,
     pub personas: Vec<Persona>,
     /// Clients, pipes, peers of the model and what was last seen of them: all by number of the connection.
@@ -160,7 +162,8 @@ impl Ends {
 impl World {
     pub fn new(seed: u64, trace: Arc<Mutex<Trace>>) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
+        let mut plan = Plan::new(&mut random);
+        accounts::limit(&mut plan);
         let config = Arc::new(plan.config.clone());
         let hub = Arc::new(Hub::new(plan.shards, random.next(), &rules::rules(&plan.policies)));
         hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
@@ -226,6 +229,7 @@ impl World {
             model: Model::new(plan.shards, kind),
             outbox_bytes_max: plan.config.limits.outbox_bytes_max,
             random,
+            tenants: Tenants::new(&plan, &hub),
             plan,
             hub,
             sites,
@@ -345,7 +349,8 @@ impl World {
         };
         let echo = self.random.percent(self.plan.echo_percent);
         let hears_itself = self.plan.config.deliver_to_sender;
-        let newcomer = Newcomer { peer, compression, echo, hears_itself, ..Newcomer::default() };
+        let holding = self.tenants.holding(&self.hub, self.clients.len());
+        let newcomer = Newcomer { peer, compression, echo, hears_itself, holding, ..Newcomer::default() };
         let key = here.shard.open(now, newcomer.clone()).expect("the shard has room");
         let index = self.clients.len();
         let slot = key.slot as usize;

@@ -30,6 +30,11 @@ pub fn check(data: &[u8]) {
     check_body(body);
 }
 
+/// Pages of the documents of channels and topics.
+const STATUS: &str = "/ws/status";
+const CHANNELS: &str = "/api/v1/debug/websocket/channels";
+const CONNECTIONS: &str = "/api/v1/debug/websocket/connections";
+
 fn check_route(method: &str, target: &str) {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -41,12 +46,14 @@ fn check_route(method: &str, target: &str) {
     }
     let read = matches!(method, "GET" | "HEAD");
     let (allowed, allow) = match path {
-        "/ws" | "/echo" => (method == "GET", "GET"),
+        "/echo" => (method == "GET", "GET"),
         "/v1/publish" | "/v1/publish/batch" | "/v1/broadcast" => (method == "POST", "POST"),
-        "/health" | "/ready" | "/metrics" | "/v1/stats" | "/v1/slow" | "/v1/rooms" => (read, "GET, HEAD"),
+        "/health" | "/ready" | "/metrics" | "/v1/stats" | "/v1/slow" | "/v1/rooms" | STATUS | CHANNELS => {
+            (read, "GET, HEAD")
+        }
         _ if room_of(path).is_some() && read => (true, "GET, HEAD, PUT, DELETE"),
         // What else stands there is held by tests of its own.
-        _ if path.starts_with("/v1/") => return,
+        _ if path.starts_with("/v1/") || path == CONNECTIONS || path == "/openapi.json" => return,
         _ => return assert_eq!(status(&found), 404, "{target}"),
     };
     if !allowed {
@@ -58,7 +65,8 @@ fn check_route(method: &str, target: &str) {
         assert_eq!(status(&found), 400, "{target}");
     }
     if let Ok(route) = &found {
-        assert_eq!(route.needs_key(), path.starts_with("/v1/"), "{target}");
+        let open = ["/echo", "/health", "/ready", "/metrics"];
+        assert_eq!(route.needs_key(), !open.contains(&path), "{target}");
     }
 }
 
@@ -74,6 +82,7 @@ fn expected(path: &str, query: Option<&str>) -> Option<Route> {
         "/health" => Route::Health,
         "/ready" => Route::Ready,
         "/metrics" => Route::Metrics,
+        STATUS | CHANNELS => Route::Status,
         "/v1/publish" => parameters(query, &[]).map(|_| Route::Publish)?,
         "/v1/publish/batch" => parameters(query, &[]).map(|_| Route::PublishBatch)?,
         "/v1/broadcast" => parameters(query, &[]).map(|_| Route::Broadcast)?,

@@ -1,0 +1,277 @@
+//! Holds the document against the routes: each is in it, with its parameters and methods, and nothing else is.
+
+use super::openapi;
+use crate::api::*;
+use crate::metrics;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Operations that are a second name of another one's route.
+const ALIASES: [(&str, &str); 2] = [("debugConnections", "Connections"), ("debugChannels", "Status")];
+
+/// An upgrade is no operation of OpenAPI's.
+const UPGRADE: &str = "Echo";
+
+fn document() -> Value {
+    serde_json::from_slice(&openapi("")).unwrap()
+}
+
+/// One operation of the document.
+struct Operation {
+    path: String,
+    /// In capitals.
+    method: String,
+    operation: Value,
+    /// Those of the operation and of its path.
+    parameters: Vec<Value>,
+}
+
+impl Operation {
+    fn id(&self) -> &str {
+        self.operation["operationId"].as_str().unwrap()
+    }
+
+    /// The route that it is to be.
+    fn route_name(&self) -> String {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == self.id());
+        alias.map_or_else(|| capitalized(self.id()), |(_, route)| (*route).to_owned())
+    }
+
+    /// The path with an example in place of each parameter.
+    fn target(&self) -> String {
+        let of_path = self.parameters.iter().filter(|parameter| parameter["in"] == "path");
+        of_path.fold(self.path.clone(), |path, parameter| {
+            let name = format!("{{{}}}", parameter["name"].as_str().unwrap());
+            assert!(path.contains(&name), "{path} has no {name}");
+            path.replace(&name, parameter["example"].as_str().unwrap())
+        })
+    }
+}
+
+fn capitalized(id: &str) -> String {
+    let (first, rest) = id.split_at(1);
+    first.to_uppercase() + rest
+}
+
+/// What a `$ref` stands for.
+fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
+    match value["$ref"].as_str() {
+        Some(at) => document.pointer(at.trim_start_matches('#')).unwrap_or_else(|| panic!("{at}")),
+        None => value,
+    }
+}
+
+fn operations() -> Vec<Operation> {
+    let document = document();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters") {
+            let lists = [&item["parameters"], &operation["parameters"]];
+            let parameters = lists.into_iter().filter_map(Value::as_array).flatten();
+            found.push(Operation {
+                path: path.clone(),
+                method: method.to_uppercase(),
+                operation: operation.clone(),
+                parameters: parameters.map(|parameter| resolved(&document, parameter).clone()).collect(),
+            });
+        }
+    }
+    found
+}
+
+/// The names of all routes, as their source has them.
+fn route_names() -> BTreeSet<String> {
+    let (_, after) = include_str!("route.rs").split_once("pub enum Route {\n").unwrap();
+    let (body, _) = after.split_once("\n}\n").unwrap();
+    let variants = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(char::is_uppercase));
+    variants.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_route_is_an_operation_and_every_operation_a_route() {
+    let mut told: BTreeSet<String> = BTreeSet::from([UPGRADE.to_owned()]);
+    for operation in operations() {
+        let (method, target) = (&operation.method, operation.target());
+        let found = route(method, &target, None).unwrap_or_else(|error| panic!("{method} {target}: {error}"));
+        let name = format!("{found:?}");
+        assert_eq!(name.split(' ').next(), Some(operation.route_name().as_str()), "{method} {target}");
+        let is_open = operation.operation["security"] == json!([]);
+        assert_eq!(is_open, !found.needs_key(), "{method} {target}: security");
+        assert_eq!(operation.operation["responses"]["401"].is_object(), found.needs_key(), "{target}");
+        told.insert(operation.route_name());
+    }
+    assert_eq!(told, route_names());
+    assert!(told.len() > 20);
+    let mut ids: Vec<String> = operations().iter().map(|operation| operation.id().to_owned()).collect();
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "an id stands for one operation");
+}
+
+#[test]
+fn a_path_has_the_methods_of_the_document() {
+    for operation in operations() {
+        let refusal = route("OPTIONS", &operation.target(), None).unwrap_err();
+        let allowed = refusal.allow.unwrap().split(", ").filter(|method| *method != "HEAD");
+        let same_path = operations().into_iter().filter(|other| other.path == operation.path);
+        let told: BTreeSet<String> = same_path.map(|other| other.method).collect();
+        assert_eq!(told, allowed.map(str::to_owned).collect(), "{}", operation.path);
+    }
+}
+
+#[test]
+fn an_operation_has_the_parameters_that_its_route_knows() {
+    for operation in operations().iter().filter(|operation| operation.operation["security"] != json!([])) {
+        let refusal = route(&operation.method, &operation.target(), Some("no_such_parameter"));
+        let of_query = operation.parameters.iter().filter(|parameter| parameter["in"] == "query");
+        let told: BTreeSet<_> = of_query.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        // The status pages take what a browser puts there against its cache.
+        let Err(refusal) = refusal else {
+            assert_eq!((operation.route_name().as_str(), told.len()), ("Status", 0));
+            continue;
+        };
+        let (_, known) = refusal.text.split_once("(known here: ").unwrap();
+        let known = known.trim_end_matches(')').split(", ").filter(|name| *name != "none");
+        assert_eq!(known.collect::<BTreeSet<_>>(), told, "{} {}", operation.method, operation.path);
+    }
+}
+
+#[test]
+fn limits_and_defaults_are_those_of_the_code() {
+    for operation in operations() {
+        for parameter in operation.parameters.iter().filter(|parameter| parameter["name"] == "limit") {
+            let (default, most) = match operation.route_name().as_str() {
+                "Rooms" => (ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX),
+                "Members" => (MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX),
+                "Messages" => (MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX),
+                "Connections" => (CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX),
+                "Slow" => (SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX),
+                other => panic!("{other} has a limit"),
+            };
+            let schema = &parameter["schema"];
+            assert_eq!((&schema["default"], &schema["maximum"]), (&json!(default), &json!(most)));
+            assert_eq!(schema["minimum"], 1);
+        }
+    }
+    let document = document();
+    assert_eq!(document["components"]["schemas"]["PublishBatch"]["maxItems"], BATCH_MAX);
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let page = &document["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
+    assert!(page[metrics::CONTENT_TYPE].is_object(), "{page}");
+}
+
+/// The fields of a schema: all of them, and those that are always there.
+fn fields(schema: &str) -> [BTreeSet<String>; 2] {
+    let document = document();
+    let schema = &document["components"]["schemas"][schema];
+    assert_eq!(schema["additionalProperties"], false);
+    let required = schema["required"].as_array().unwrap().iter();
+    [
+        schema["properties"].as_object().unwrap().keys().cloned().collect(),
+        required.map(|name| name.as_str().unwrap().to_owned()).collect(),
+    ]
+}
+
+fn check<T: serde::Serialize>(schema: &str, full: &T, bare: &T) {
+    let keys = |answer: &T| -> BTreeSet<String> {
+        serde_json::to_value(answer).unwrap().as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(fields(schema), [keys(full), keys(bare)], "{schema}");
+}
+
+fn same<T: serde::Serialize>(schema: &str, answer: &T) {
+    check(schema, answer, answer);
+}
+
+#[test]
+fn answers_have_the_fields_of_their_schemas() {
+    let text = || Some(String::new());
+    let bare = Delivered::default();
+    check("Delivered", &Delivered { offset: Some(1), epoch: text(), ..bare.clone() }, &bare);
+    same("BatchDelivered", &BatchDelivered::default());
+    same("Health", &Health::new(0, 0));
+    check("Ready", &Ready::no(""), &Ready::yes());
+    let raw = || Some(serde_json::value::RawValue::from_string("{}".to_owned()).unwrap());
+    let history = HistoryInfo { epoch: String::new(), offset: 0, messages: 0, bytes: 0 };
+    same("HistoryInfo", &history);
+    let bare = RoomInfo::new(String::new(), 0);
+    let full = RoomInfo { metadata: raw(), created_at: Some(0), history: Some(history), ..bare.clone() };
+    check("RoomInfo", &full, &bare);
+    same("RoomList", &RoomList { rooms: Vec::new(), cursor: None });
+    same("RoomPut", &RoomPut { created: true });
+    same("RoomRemoved", &RoomRemoved { registered: true, members: 0 });
+    let members = RoomMembers { room: String::new(), client_count: 0, members: Vec::new(), cursor: None };
+    same("RoomMembers", &members);
+    let bare = RoomMessage { offset: 1, event: String::new(), data: None, client_id: None, timestamp: 0 };
+    check("RoomMessage", &RoomMessage { data: raw(), client_id: text(), ..bare.clone() }, &bare);
+    let messages =
+        RoomMessages { room: String::new(), epoch: String::new(), offset: 0, messages: Vec::new() };
+    same("RoomMessages", &messages);
+    same("Stats", &Stats::default());
+    same("ShardStats", &ShardStats::default());
+    same("Closed", &Closed { closed: 0 });
+    same("Put", &Put { members: 0 });
+    same("Taken", &Taken { was_member: true });
+    let stats = StatusCounts { total_clients: 0, total_channels: 0, channel_breakdown: Default::default() };
+    same("StatusCounts", &stats);
+    let by = ConnectionStats { total: 0, by_tenant: Default::default(), by_channel: Default::default() };
+    same("ConnectionStats", &by);
+    same("Status", &Status { stats, timestamp: String::new() });
+}
+
+#[test]
+fn what_is_told_of_connections_has_the_fields_of_its_schemas() {
+    let bare = SlowConsumer {
+        client_id: String::new(),
+        ip: None,
+        dialect: "rooms",
+        user: None,
+        user_agent: None,
+        rooms: Vec::new(),
+        backlog_bytes: 0,
+        backlog_messages: 0,
+        since_unix_ms: 0,
+        age_ms: 0,
+    };
+    let text = || Some(String::new());
+    check("SlowConsumer", &SlowConsumer { user: text(), user_agent: text(), ..bare.clone() }, &bare);
+    same("SlowList", &SlowList { slow: Vec::new() });
+    let bare = ConnectionInfo {
+        id: String::new(),
+        user: None,
+        tenant: None,
+        roles: Vec::new(),
+        dialect: "rooms",
+        rooms: Vec::new(),
+        room_count: 0,
+        ip: None,
+        user_agent: None,
+        connected_at: 0,
+        last_activity: 0,
+        backlog_bytes: 0,
+    };
+    let full = ConnectionInfo {
+        user: text(),
+        tenant: text(),
+        roles: vec![String::new()],
+        user_agent: text(),
+        ..bare.clone()
+    };
+    check("ConnectionInfo", &full, &bare);
+    same("ConnectionList", &ConnectionList { connections: Vec::new(), cursor: None });
+    same("UserInfo", &UserInfo { user: String::new(), online: true, connections: Vec::new() });
+    let error: Value = serde_json::from_str(&ApiError::not_found("").to_json()).unwrap();
+    same("Error", &error);
+}
+
+#[test]
+fn the_document_tells_what_stands_before_its_paths() {
+    assert_eq!(document()["servers"], json!([{"url": "/"}]));
+    let below: Value = serde_json::from_slice(&openapi("/real\"time")).unwrap();
+    assert_eq!(below["servers"], json!([{"url": "/real\"time"}]));
+    assert_eq!(below["paths"], document()["paths"]);
+}
