@@ -3,13 +3,15 @@
 mod common;
 
 use common::{Client, PATIENCE, conversation, eventually};
+use fanwire::api::{MembersCursor, Which};
 use fanwire::calls::ClientFilter;
 use fanwire::config::{Config, Secret};
-use fanwire::model::ConnectionId;
+use fanwire::model::{ConnectionId, RoomName};
 use fanwire::shard::CustomRequest;
 use fanwire::{Answer, Builder, HandleError, Server};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
+use std::collections::HashSet;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -236,6 +238,44 @@ fn the_handle_tells_rooms_and_stats() {
     let stats = handle.stats();
     assert_eq!((stats.clients, stats.rooms, stats.shards.len()), (3, 4, 2));
     assert_eq!(stats.shards.iter().map(|shard| shard.members).sum::<u64>(), 6);
+    stop(server);
+}
+
+#[test]
+fn the_handle_joins_lists_counts_and_cleans_up() {
+    let server = builder().start().unwrap();
+    let handle = server.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr())).collect();
+    let ids: Vec<_> = clients.iter().map(|client| ConnectionId::parse(&client.id).unwrap()).collect();
+    let room = RoomName::new("news").unwrap();
+    assert_eq!(handle.join(ids[0], &room).wait(), Ok(Some(Ok(1))));
+    clients[0].expect_json(|told| {
+        assert_eq!((&told["type"], &told["room"]), (&"subscribed".into(), &"news".into()))
+    });
+    let listed = |which: &Which| {
+        let page = handle.connections(which, MembersCursor::START, 10);
+        let (page, next) = runtime.block_on(page).unwrap();
+        assert!(next.is_none());
+        page.into_iter().map(|info| info.id.to_string()).collect::<HashSet<_>>()
+    };
+    let in_room = Which { room: Some("news".to_owned()), ..Which::default() };
+    assert_eq!(listed(&in_room), HashSet::from([clients[0].id.clone()]));
+    assert_eq!(listed(&Which::default()), clients.iter().map(|client| client.id.clone()).collect());
+    assert_eq!(listed(&Which { user: Some("u".to_owned()), ..Which::default() }), HashSet::new());
+    assert_eq!(handle.active_connections(), 3);
+    let stats = handle.connection_stats();
+    assert_eq!((stats.total, stats.by_channel.get("news"), stats.by_tenant.len()), (3, Some(&1), 0));
+    assert_eq!(handle.leave(ids[0], &room).wait(), Ok(Some(true)));
+    clients[0].expect_json(|told| assert_eq!(told["type"], "unsubscribed"));
+    assert_eq!(handle.leave(ids[0], &room).wait(), Ok(Some(false)));
+    assert_eq!(handle.publish("news", "message", &1).unwrap().wait(), Ok(0));
+    assert_eq!(runtime.block_on(handle.cleanup(Duration::from_secs(300))), Ok(0));
+    assert_eq!(runtime.block_on(handle.cleanup(Duration::ZERO)), Ok(3));
+    clients[1].expect_close(4408);
+    drop(clients);
+    eventually("all are gone", || handle.active_connections() == 0);
+    assert_eq!(handle.join(ids[0], &room).wait(), Ok(None));
     stop(server);
 }
 

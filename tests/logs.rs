@@ -91,7 +91,7 @@ fn the_topics_documents_events_are_logged() {
     let long = "x".repeat(200);
     for message in [
         r#"{"type":"subscribe","channel":"reports:progress"}"#,
-        r#"{"type":"said","channel":"reports:progress","data":"do not log this"}"#,
+        r#"{"type":"publish","channel":"reports:progress","data":"do not log this"}"#,
         &format!(r#"{{"type":"{long}"}}"#),
     ] {
         client.send_text(message);
@@ -111,7 +111,7 @@ fn the_topics_documents_events_are_logged() {
         message("message received").into_iter().map(|line| (&line["type"], &line["room"])).collect();
     let (room, none) = ("reports:progress".into(), serde_json::Value::Null);
     let short = long[..64].into();
-    assert_eq!(received, [(&"subscribe".into(), &room), (&"said".into(), &room), (&short, &none)]);
+    assert_eq!(received, [(&"subscribe".into(), &room), (&"message".into(), &room), (&short, &none)]);
     assert!(message("protocol error")[0]["error"].is_string());
     assert!(!output.contains("do not log this") && !output.contains(&token));
 }
