@@ -52,8 +52,6 @@ fn every_series_stands_for_every_shard() {
         "history_evictions",
         "log_lines_lost",
         "idempotency_evictions",
-        "users",
-        "tenants",
         "jwks_fetches",
         "jwks_fetch_failures",
         "users",
