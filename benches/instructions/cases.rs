@@ -4,7 +4,9 @@ use crate::measured;
 use crate::world::{NOW, World, frame, publish, publish_text};
 use fanwire::auth::Access;
 use fanwire::base::Pattern;
-use fanwire::config::{AccessDefault, AccessRule, AccessTable, Action, Actions, Config, Who};
+use fanwire::config::{
+    AccessDefault, AccessRule, AccessTable, Action, Actions, Config, RoomPolicy, RoomRule, Who,
+};
 use fanwire::dialect::{Channels, DIALECTS, DecodeLimits, Dialect, Rooms, Tenants, Topics};
 use fanwire::io::mailbox::{Mailbox, Wake};
 use fanwire::model::{ConnectionId, DialectId, Draft, Identity, Publication, Selector, Sender};
@@ -65,6 +67,8 @@ pub const CASES: &[Case] = &[
     case("join_leave", 100, "cycle", join_leave),
     case("join_without_rules", 100, "join", || join(AccessTable::open())),
     case("join_with_rules", 100, "join", || join(AccessTable::protected())),
+    case("presence_of_100", 100, "cycle", || presence(100)),
+    case("presence_of_100000", 100, "cycle", || presence(100_000)),
     case("outbox_append_flush", TICK * 100, "frame", outbox),
     case("connect_disconnect", 100, "cycle", connect_disconnect),
     case("decode_rooms", MESSAGES, "message", || decode(&Rooms)),
@@ -247,6 +251,27 @@ fn join_leave() {
     let join = frame(r#"{"type":"subscribe","room":"room"}"#);
     let leave = frame(r#"{"type":"unsubscribe","room":"room"}"#);
     let bytes = [join, leave].concat().repeat(100);
+    let pass = |world: &mut World, mut bytes: Vec<u8>| {
+        world.receive(slot, &mut bytes);
+        world.flush();
+    };
+    pass(&mut world, bytes.clone());
+    measured(|| pass(&mut world, bytes));
+}
+
+/// One comes into a room that tells who is there, asks for one name, and leaves: the same in a room of any size.
+fn presence(members: u32) {
+    let policy = RoomPolicy { presence: true, ..RoomPolicy::default() };
+    let rule = RoomRule { pattern: Pattern::parse("room").expect("a pattern"), policy };
+    let mut world = World::of(Config { room_rules: vec![rule], ..Config::default() });
+    world.join(members);
+    let slot = world.connect();
+    let texts = [
+        r#"{"type":"subscribe","room":"room"}"#,
+        r#"{"type":"presence","room":"room","limit":1}"#,
+        r#"{"type":"unsubscribe","room":"room"}"#,
+    ];
+    let bytes = texts.map(frame).concat().repeat(100);
     let pass = |world: &mut World, mut bytes: Vec<u8>| {
         world.receive(slot, &mut bytes);
         world.flush();

@@ -52,7 +52,7 @@ impl World {
         let parts = Parts {
             index: 0,
             shards: 1,
-            hub: Arc::new(Hub::new(1, 0, &[])),
+            hub: Arc::new(Hub::new(1, 0, &config.room_rules)),
             config,
             metrics: Arc::new(ShardMetrics::new(&LABELS)),
             handlers: Handlers::default(),
@@ -66,12 +66,21 @@ impl World {
     /// A world whose `room` has so many members, with nothing left to write.
     pub fn with_members(members: u32) -> Self {
         let mut world = Self::new();
-        for _ in 0..members {
-            let slot = world.connect();
-            world.receive(slot, &mut frame(r#"{"type":"subscribe","room":"room"}"#));
-        }
-        world.flush();
+        world.join(members);
         world
+    }
+
+    /// So many further members come into `room`.
+    pub fn join(&mut self, members: u32) {
+        for number in 0..members {
+            let slot = self.connect();
+            self.receive(slot, &mut frame(r#"{"type":"subscribe","room":"room"}"#));
+            // As ticks do, so that what they have to write has a bound.
+            if number % 1000 == 0 {
+                self.flush();
+            }
+        }
+        self.flush();
     }
 
     /// The same with members that speak these dialects by turns.
