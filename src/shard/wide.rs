@@ -264,6 +264,10 @@ impl Shard {
             pending[slot as usize] = to;
         }
         for (entry, except, loss) in frames.iter().filter(|_| !blocked.is_empty()) {
+            if mutated(Mutation::WalkPastBacklog) {
+                blocked.iter().for_each(|slot| self.answer_blocked(*slot, *entry));
+                continue;
+            }
             self.met.extend(blocked.iter().filter(|slot| *slot != except));
             self.owe_blocked(*entry, target, *loss);
         }

@@ -1,6 +1,5 @@
 //! What waits for the members of a wide room, and the walk that brings it to them.
 
-use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
 use crate::shard::mail::{OrderedFrames, Target};
 use crate::shard::palette::{Kind, Palette, Tag};
@@ -97,9 +96,6 @@ impl Walk {
             && let Target::Room { local, id } = target
         {
             palette.set_kind(entry, Kind::MayBeLost(Tag { local, id, loss: frame.loss }));
-        }
-        if mutated(Mutation::WalkPastBacklog) && accepted_us.is_none() {
-            palette.set_kind(entry, Kind::Answer);
         }
         entry
     }
