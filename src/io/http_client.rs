@@ -27,6 +27,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header fields of an answer.
 const HEADERS_MAX: usize = 64;
 
+/// What the node calls itself.
+const USER_AGENT: &str = concat!("fanwire/", env!("CARGO_PKG_VERSION"));
+
 /// How long an unused connection is kept: shorter than most servers and balancers do (60 s and more).
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -143,6 +146,11 @@ impl HttpClient {
         })
     }
 
+    /// The host, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Scheme, host and port, for logs: not the path and query, which may hold secrets.
     pub fn origin(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -165,6 +173,7 @@ impl HttpClient {
         *request.uri_mut() = self.path.clone().into();
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, self.host_header.clone());
+        request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let exchange = self.exchange(request);
         tokio::time::timeout(self.limits.timeout, exchange).await.map_err(|_| ClientError::Timeout)?
     }
@@ -249,7 +258,10 @@ fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), ClientUrlError
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found.certs);
     if added == 0 {
-        let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        let why = found
+            .errors
+            .first()
+            .map_or_else(|| "there are none (package ca-certificates)".to_owned(), ToString::to_string);
         return Err(ClientUrlError::Certificates(why));
     }
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());

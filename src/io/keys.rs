@@ -93,7 +93,7 @@ impl Pace {
 /// # Errors
 /// If the thread cannot be started or the address is none.
 pub fn start_fetching(url: &str, desk: Arc<TokenDesk>, stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    let fetcher = Fetcher::new(url, KEYS_BYTES_MAX)?;
+    let fetcher = Fetcher::new(url, KEYS_BYTES_MAX, Pace::USUAL.timeout)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, first) = mpsc::channel();
     let run = move || runtime.block_on(keep_fetching(&fetcher, &desk, stop, Pace::USUAL, sender));
@@ -106,8 +106,6 @@ pub fn start_fetching(url: &str, desk: Arc<TokenDesk>, stop: watch::Receiver<boo
 /// Why no keys came.
 #[derive(Debug, thiserror::Error)]
 enum NoKeys {
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error(transparent)]
@@ -124,7 +122,7 @@ async fn keep_fetching(
     let mut failures = 0_u32;
     loop {
         let started = Instant::now();
-        let fetched = fetch_once(fetcher, desk, pace).await;
+        let fetched = fetch_once(fetcher, desk).await;
         desk.count_fetch(fetched.is_err());
         let wait = match fetched {
             Ok((keys, age)) => {
@@ -163,12 +161,7 @@ async fn keep_fetching(
 }
 
 /// The number of keys, and how long they are good.
-async fn fetch_once(
-    fetcher: &Fetcher,
-    desk: &TokenDesk,
-    pace: Pace,
-) -> Result<(usize, Option<Duration>), NoKeys> {
-    let fetched = tokio::time::timeout(pace.timeout, fetcher.fetch()).await;
-    let answer = fetched.map_err(|_| NoKeys::Timeout(pace.timeout))??;
+async fn fetch_once(fetcher: &Fetcher, desk: &TokenDesk) -> Result<(usize, Option<Duration>), NoKeys> {
+    let answer = fetcher.fetch().await?;
     Ok((desk.take_fetched(&answer.text)?, answer.max_age))
 }

@@ -22,9 +22,6 @@ use tokio::time::sleep_until;
 /// Questions taken in before the line is looked at again.
 const INTAKE: usize = 256;
 
-/// Who asks.
-const USER_AGENT: &str = concat!("fanwire/", env!("CARGO_PKG_VERSION"));
-
 /// A request that is over.
 struct Done {
     job: Job,
@@ -150,7 +147,6 @@ impl Worker {
         let signature = signature(&self.settings.secrets, unix_s, &job.body);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(crate::api::CONTENT_TYPE));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert("fanwire-event", HeaderValue::from_static(job.event.name()));
         for (name, value) in [("fanwire-delivery", &job.delivery), (SIGNATURE_HEADER, &signature)] {
             // Both are hexadecimal digits and some punctuation.

@@ -100,7 +100,7 @@ impl Fetching {
         let tokens = Tokens { jwks_url: Some(url.to_owned()), ..Tokens::default() };
         let desk = Arc::new(TokenDesk::new(token_policy(&tokens).unwrap()));
         let (stop, stopped) = watch::channel(false);
-        let (fetcher, of_task) = (Fetcher::new(url, KEYS_BYTES_MAX).unwrap(), desk.clone());
+        let (fetcher, of_task) = (Fetcher::new(url, KEYS_BYTES_MAX, pace.timeout).unwrap(), desk.clone());
         tokio::spawn(async move {
             keep_fetching(&fetcher, &of_task, stopped, pace, mpsc::channel().0).await;
         });
@@ -219,7 +219,7 @@ fn files_are_bounded_and_named_in_errors() {
 #[test]
 fn tls_needs_no_more_than_the_machine_has() {
     // Without authorities on the machine it says what is missing.
-    match Fetcher::new("https://id.example/keys", 1) {
+    match Fetcher::new("https://id.example/keys", 1, FAST.timeout) {
         Ok(fetcher) => assert_eq!(fetcher.host(), "id.example"),
         Err(error) => assert!(error.to_string().contains("ca-certificates"), "{error}"),
     }
