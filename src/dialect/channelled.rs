@@ -1,7 +1,6 @@
 //! The shape of publications that `channels` and `topics` share.
 
-use super::json::push_time;
-use super::json::{push_number, push_string};
+use super::json::{begin, data_field, end_at, offset_field, push_string};
 use super::whole::{Missing, push_whole};
 use crate::model::Publication;
 
@@ -18,21 +17,12 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
         ];
         return push_whole(whole, fields, out);
     }
-    out.extend_from_slice(b"{\"type\":");
-    push_string(event, out);
+    begin(event, out);
     if let Some(room) = room {
         out.extend_from_slice(b",\"channel\":");
         push_string(room, out);
     }
-    if let Some(data) = data {
-        out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(data.as_bytes());
-    }
-    if let Some(offset) = offset {
-        out.extend_from_slice(b",\"offset\":");
-        push_number(offset, out);
-    }
-    out.extend_from_slice(b",\"timestamp\":");
-    push_time(unix_ms, out);
-    out.push(b'}');
+    data_field(data, out);
+    offset_field(offset, out);
+    end_at(unix_ms, out);
 }
