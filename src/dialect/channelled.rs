@@ -1,8 +1,31 @@
-//! The shape of publications that `channels` and `topics` share.
+//! The shape of messages that `channels` and `topics` share.
 
 use super::json::{begin, data_field, end_at, offset_field, push_string};
+use super::request::{self, Fields};
 use super::whole::{Missing, push_whole};
+use super::{DecodeLimits, Rejected};
 use crate::model::Publication;
+
+/// The known fields of a message, in this order: `id`, `type`, `channel`, `data`, `recover`, `limit`, `token`.
+#[inline(always)]
+pub(super) fn fields<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Fields<'a, 7>, Rejected<'a>> {
+    request::fields(text, limits, place)
+}
+
+/// Where each known field stands.
+#[inline(always)]
+fn place(key: &[u8]) -> Option<usize> {
+    Some(match key {
+        b"id" => request::ID,
+        b"type" => 1,
+        b"channel" => 2,
+        b"data" => 3,
+        b"recover" => 4,
+        b"limit" => 5,
+        b"token" => 6,
+        _ => return None,
+    })
+}
 
 /// Appends what a member receives. Keys in the document's order: type, channel, data, offset (in rooms with history),
 /// timestamp. An object of a backend keeps its own and gets what of these it lacks at its end.
