@@ -4,7 +4,7 @@ use super::json::{begin, data_field, end_at, offset_field, push_string};
 use super::request::{self, Fields};
 use super::whole::{Missing, push_whole};
 use super::{DecodeLimits, Rejected};
-use crate::model::Publication;
+use crate::model::{Publication, Refusal};
 
 /// The known fields of a message, in this order: `id`, `type`, `channel`, `data`, `recover`, `limit`, `token`.
 #[inline(always)]
@@ -48,4 +48,34 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
     data_field(data, out);
     offset_field(offset, out);
     end_at(unix_ms, out);
+}
+
+/// The dialects' own words, where they have some.
+pub(super) const fn words(refusal: Refusal) -> Option<&'static str> {
+    Some(match refusal {
+        Refusal::InvalidJson => "Invalid message format",
+        Refusal::TooDeep => "Invalid message format: nested too deep",
+        Refusal::RoomRequired => "Channel is required",
+        Refusal::RoomInvalid => "Invalid channel: at most 255 bytes and no control characters",
+        Refusal::NotSubscribed => "Not a member of this channel",
+        Refusal::RoomFull => "Channel is full",
+        Refusal::TooManyRooms => "Too many channels for one connection",
+        Refusal::PresenceDisabled => "Presence is not enabled for this channel",
+        Refusal::JoinDenied => "Access denied to channel",
+        Refusal::Denied => "Permission denied",
+        Refusal::Unauthenticated => "Authentication required",
+        Refusal::TooManyRoomsOfUser => "Too many channels for one user",
+        Refusal::TooManyRoomsOfTenant => "Too many channels for one tenant",
+        Refusal::RateLimited => "Rate limit exceeded",
+        Refusal::UserRateLimited => "Rate limit of this user exceeded",
+        Refusal::TenantRateLimited => "Rate limit of this tenant exceeded",
+        Refusal::Internal => "Internal error",
+        Refusal::UnknownType
+        | Refusal::ServerFull
+        | Refusal::BroadcastDisabled
+        | Refusal::Backend
+        | Refusal::BackendFailed
+        | Refusal::UserFull
+        | Refusal::TenantFull => return None,
+    })
 }

@@ -1,3 +1,4 @@
+use super::super::channelled::words;
 use super::super::object::{Object, unknown_type};
 use crate::model::{Answer, Refusal, RequestId};
 
@@ -94,36 +95,6 @@ fn message(
     object.mark(id);
     object.time("timestamp", unix_ms);
     object.end();
-}
-
-/// The dialect's own words, where it has some.
-const fn words(refusal: Refusal) -> Option<&'static str> {
-    Some(match refusal {
-        Refusal::InvalidJson => "Invalid message format",
-        Refusal::TooDeep => "Invalid message format: nested too deep",
-        Refusal::RoomRequired => "Channel is required",
-        Refusal::RoomInvalid => "Invalid channel: at most 255 bytes and no control characters",
-        Refusal::NotSubscribed => "Not a member of this channel",
-        Refusal::RoomFull => "Channel is full",
-        Refusal::TooManyRooms => "Too many channels for one connection",
-        Refusal::PresenceDisabled => "Presence is not enabled for this channel",
-        Refusal::JoinDenied => "Access denied to channel",
-        Refusal::Denied => "Permission denied",
-        Refusal::Unauthenticated => "Authentication required",
-        Refusal::TooManyRoomsOfUser => "Too many channels for one user",
-        Refusal::TooManyRoomsOfTenant => "Too many channels for one tenant",
-        Refusal::RateLimited => "Rate limit exceeded",
-        Refusal::UserRateLimited => "Rate limit of this user exceeded",
-        Refusal::TenantRateLimited => "Rate limit of this tenant exceeded",
-        Refusal::Internal => "Internal error",
-        Refusal::UnknownType
-        | Refusal::ServerFull
-        | Refusal::BroadcastDisabled
-        | Refusal::Backend
-        | Refusal::BackendFailed
-        | Refusal::UserFull
-        | Refusal::TenantFull => return None,
-    })
 }
 
 #[cfg(test)]
