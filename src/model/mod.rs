@@ -17,6 +17,8 @@ pub use command::{
 pub use connection_id::{ConnectionId, Locator};
 pub use identity::Identity;
 pub use position::{Epoch, Position};
-pub use publication::{Compression, DialectId, Encoding, Publication, Sender};
+pub use publication::{
+    Compression, DialectId, EVENT_BYTES_MAX, EVENT_DEFAULT, Encoding, Publication, Sender,
+};
 pub use room::{Audience, RoomName, RoomNameError};
 pub use selector::{Draft, Selector};
