@@ -7,7 +7,7 @@ use crate::api::{
     ConnectionStats, MembersCursor, Put, Route, Status, StatusCounts, Taken, UserInfo, Which,
 };
 use crate::base;
-use crate::model::{Audience, CloseReason};
+use crate::model::{Audience, CloseReason, IDLE_TEXT};
 use crate::shard::Request;
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ impl NodeShared {
     /// If the server ends first.
     pub async fn cleanup(&self, idle: Duration) -> Result<u64, Ended> {
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        self.close_all(&Which { idle_ms: Some(idle_ms), ..Which::default() }, CloseReason::Idle, None).await
+        self.close_all(&Which { idle_ms: Some(idle_ms), ..Which::default() }, CloseReason::Idle, Some(IDLE_TEXT)).await
     }
 
     /// The counts of the channels document's status page.
