@@ -272,6 +272,7 @@ impl Http {
             }
             Route::Stats => Ok(json(&self.node.stats())),
             route @ (Route::Connections { .. }
+            | Route::DebugConnections { .. }
             | Route::Connection { .. }
             | Route::Disconnect { .. }
             | Route::Join { .. }
