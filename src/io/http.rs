@@ -272,6 +272,7 @@ impl Http {
             }
             Route::Stats => Ok(json(&self.node.stats())),
             route @ (Route::Connections { .. }
+            | Route::DebugConnections { .. }
             | Route::Connection { .. }
             | Route::Disconnect { .. }
             | Route::Join { .. }
@@ -308,6 +309,12 @@ impl Http {
 
     pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
         let bytes_max = config.http.body_bytes_max;
+        // RFC 9110 section 8.4: what is coded says something else once it is decoded.
+        let codings = request.headers().get_all(header::CONTENT_ENCODING);
+        let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+        if codings.iter().any(|coding| !is_none(coding.as_bytes())) {
+            return Err(ApiError::unsupported_coding());
+        }
         // By the announced length alone, so that no `100 Continue` asks for what will be refused.
         if request.body().size_hint().lower() > bytes_max as u64 {
             return Err(ApiError::too_large(bytes_max));
