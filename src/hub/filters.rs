@@ -10,11 +10,11 @@
 //! pair of `data` and filter; shards remember what they were told. It is held while `data` is read and a filter is
 //! evaluated, so that shards that have the same publication at the same time, as the shards of a room do, do not find
 //! out the same twice. What that may cost: a shard that asks waits while another one reads some `data`, of
-//! `message_bytes_max` at the most; with bad luck several do so before it, as the lock is not fair. That is
-//! right because the usual wait is for the very `data` that the shard needs, which it would else read itself in the
-//! same time, and all other reading is bounded by what publishers may send: each `data` is read once for the node,
-//! where it would else be read by each shard. Who has no filter never waits. What else takes long is done without the
-//! lock: reading filters, and finding, inflating and hashing `data`. Nothing else is locked under it.
+//! `message_bytes_max` at the most; with bad luck several do so before it, as the lock is not fair. That is right
+//! because the usual wait is for the very `data` that the shard needs, which it would else read itself in the same
+//! time, and all other reading is bounded by what publishers may send: each `data` is read once for the node, where it
+//! would else be read by each shard. Who has no filter never waits. What else takes long is done without the lock:
+//! reading filters, and finding, inflating and hashing `data`. Nothing else is locked under it.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
