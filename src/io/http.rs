@@ -352,7 +352,8 @@ impl Http {
             && upgrade::asks_backend(&self.node, entrance)
         {
             // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
-            if let Err(refusal) = connect::ask(hook, &config.path_prefix, request, candidate).await {
+            let asked = connect::ask(hook, &config.path_prefix, request, candidate).await;
+            if let Err(refusal) = asked.and_then(|()| upgrade::check_named(entrance, candidate)) {
                 checked = Err(refusal);
             }
         }
