@@ -85,3 +85,13 @@ fn who_has_a_role_by_token_alone_has_it_no_more_when_the_backend_names_another()
     let refused = upgrade(&server, &format!("/ws/admin?token={token}&as=guest"), &[]);
     assert_eq!((refused.status, refused.body.as_str()), (403, "Insufficient permissions\n"));
 }
+
+#[test]
+fn a_health_check_needs_nobodys_leave() {
+    let backend = Backend::start(|_| Act::Status(500, String::new()));
+    let server = server(&backend, &["--preset=none"]);
+    let mut check = Client::ungreeted(server.addr(), "/ws/health", &[]);
+    check.expect(r#"{"type":"health","status":"ok","timestamp":"*iso"}"#);
+    check.expect_close(1000);
+    assert!(backend.heard().is_empty());
+}

@@ -109,7 +109,7 @@ pub(super) fn route<'r>(
 pub(super) fn asks_backend(node: &NodeShared, entrance: &Entrance<'_>) -> bool {
     // Who speaks to nobody needs nobody's leave.
     let asks = node.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
-    asks && !matches!(entrance, Entrance::Echo)
+    asks && entrance.endpoint().is_some_and(|endpoint| !endpoint.health)
 }
 
 /// Decides whether a request of `peer` may upgrade that comes by `entrance`, where nobody else has to be asked. Whoever
