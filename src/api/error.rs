@@ -65,6 +65,11 @@ impl ApiError {
         Self::new(413, "too_large", format!("the body is larger than {bytes_max} bytes"))
     }
 
+    /// 415: the body is compressed or otherwise coded (RFC 9110 section 15.5.16).
+    pub fn coded() -> Self {
+        Self::new(415, "coded", "the body has a Content-Encoding: send it as it is")
+    }
+
     /// 422: understood, and contradicts what was asked before.
     pub fn unprocessable(text: impl Into<String>) -> Self {
         Self::new(422, "unprocessable", text)

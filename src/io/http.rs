@@ -21,7 +21,7 @@ use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -307,6 +307,10 @@ impl Http {
     }
 
     pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
+        let is_coded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if request.headers().get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
+            return Err(ApiError::coded());
+        }
         let bytes_max = config.http.body_bytes_max;
         // By the announced length alone, so that no `100 Continue` asks for what will be refused.
         if request.body().size_hint().lower() > bytes_max as u64 {
