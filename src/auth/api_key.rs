@@ -64,6 +64,12 @@ fn is_local(peer: &PeerFacts<'_>) -> bool {
     from_here && to_here && !peer.forwarded
 }
 
+/// Who holds the key of a request that may use the API: the key, however its header is written, or nothing where none is
+/// asked for.
+pub fn key_of<'a>(keys: &[String], authorization: Option<&'a str>) -> &'a str {
+    authorization.filter(|_| !keys.is_empty()).and_then(bearer).unwrap_or_default()
+}
+
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110 section 11.1).
 fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.trim_ascii().split_once(' ')?;
@@ -125,6 +131,15 @@ mod tests {
         ] {
             assert_eq!(authorize(&keys(), Some(text), here), Err(Denied::KeyWrong), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_holder_is_known_by_the_key_alone() {
+        for text in ["Bearer first-key", "bearer   first-key "] {
+            assert_eq!(key_of(&keys(), Some(text)), "first-key", "{text}");
+            assert_eq!(key_of(&[], Some(text)), "");
+        }
+        assert_eq!(key_of(&[], None), "");
     }
 
     #[test]
