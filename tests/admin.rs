@@ -128,7 +128,9 @@ fn what_is_wrong_is_told() {
         (r#"{"type":"disconnect","data":{"connectionId":7}}"#, "data is not as it should be"),
         (r#"{"type":"disconnect","data":{"connectionId":"x","why":"y"}}"#, "unknown field"),
         (r#"{"type":"list_connections","data":{"cursor":"x"}}"#, "cursor"),
-        (r#"{"type":"list_connections","data":[]}"#, "data is not as it should be"),
+        (r#"{"type":"list_connections","data":[]}"#, "must be an object"),
+        (r#"{"type":"list_connections","data":"x"}"#, "must be an object"),
+        (r#"{"type":"broadcast","data":7}"#, "must be an object"),
         (r#"{"type":"broadcast","data":{"message":{"data":1}}}"#, "type"),
         (r#"{"type":"get_everything"}"#, "Unknown message type: get_everything"),
     ] {
@@ -137,6 +139,7 @@ fn what_is_wrong_is_told() {
             assert_eq!(answer["type"], "error", "{text}");
             let error = answer["data"]["error"].as_str().unwrap_or_default();
             assert!(error.contains(what), "{text}: {error}");
+            assert!(!error.contains("struct"), "how the code names it is nobody's business: {error}");
         });
     }
     let long = json!({"type": "disconnect", "data": {"connectionId": "x", "reason": "x".repeat(124)}});

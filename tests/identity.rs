@@ -214,17 +214,25 @@ fn an_anonymous_connection_says_later_who_it_is() {
     let (mut client, _) = connect(&server, "/off", &[]);
     let said = answer(&mut client, json!({"type": "auth", "token": token_of("u7")}));
     assert_eq!(said["type"], "error", "{said}");
-    // The other dialect that has it.
-    let stream = TcpStream::connect(server.addr()).unwrap();
-    let channels = [("Sec-WebSocket-Protocol", "fanwire.channels")];
-    let mut client = Client::upgrade(stream, "localhost", "/ws", &channels);
-    let said = loop {
-        let said = answer(&mut client, json!({"type": "AUTH", "token": token_of("u7")}));
-        if said["type"] != "CONNECTED" {
-            break said;
+    // In the other dialects.
+    let token = token_of("u7");
+    for (dialect, message, said) in [
+        ("rooms", json!({"type": "auth", "token": token}), "authenticated"),
+        ("channels", json!({"type": "AUTH", "token": token}), "AUTHENTICATED"),
+        ("tenants", json!({"type": "auth", "data": {"token": token}}), "authenticated"),
+    ] {
+        let stream = TcpStream::connect(server.addr()).unwrap();
+        let subprotocol = format!("fanwire.{dialect}");
+        let headers = [("Sec-WebSocket-Protocol", subprotocol.as_str())];
+        let mut client = Client::upgrade(stream, "localhost", "/ws", &headers);
+        let mut first = answer(&mut client, message);
+        if dialect != "channels" {
+            // That was the greeting.
+            first = serde_json::from_str(&client.expect_text()).unwrap();
         }
-    };
-    assert_eq!(said["type"], "AUTHENTICATED", "{said}");
+        assert_eq!(first["type"], said, "{dialect}: {first}");
+        assert!(first.to_string().contains("\"u7\""), "{dialect}: {first}");
+    }
 }
 
 #[test]

@@ -318,6 +318,25 @@ fn what_has_a_key_is_published_once() {
 }
 
 #[test]
+fn a_key_of_the_api_is_one_caller_however_it_is_written() {
+    let rules = r#"--room-rules=[{"pattern":"**","history_messages":9}]"#;
+    let server = Server::start_with(&[rules], &[("FANWIRE_API_KEY", "the-one,the-other")]);
+    for (authorization, offset) in [("Bearer the-one", 1), ("bearer  the-one", 1), ("Bearer the-other", 2)] {
+        let headers = [("Authorization", authorization), ("Idempotency-Key", "k")];
+        let answer = once(&server, "/v1/publish", &headers, r#"{"room":"r","data":1}"#);
+        assert_eq!(answer.json()["offset"], offset, "{authorization}: {}", answer.body);
+    }
+    // Where no key is asked for, none makes a difference.
+    let server = Server::start(&[rules]);
+    for headers in
+        [&[("Idempotency-Key", "k")][..], &[("Idempotency-Key", "k"), ("Authorization", "Bearer x")]]
+    {
+        let answer = once(&server, "/v1/publish", headers, r#"{"room":"r","data":1}"#);
+        assert_eq!(answer.json()["offset"], 1, "{}", answer.body);
+    }
+}
+
+#[test]
 fn the_same_at_once_is_published_once() {
     let server = server();
     let addr = server.addr();

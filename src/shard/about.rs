@@ -43,7 +43,7 @@ impl Shard {
             .filter_map(|membership| Some(self.rooms.get(membership.room)?.shared.name.clone()))
             .collect();
         let (client_id, identity) = (conn.id, conn.identity.clone());
-        let unix_ms = |ds: u32| now.unix_ms.saturating_sub(u64::from(now.ds().saturating_sub(ds)) * 100);
+        let unix_ms = |ds: u32| self.wall.unix_ms(now, ds);
         let (active_unix_ms, connected_unix_ms) = (unix_ms(conn.message_ds), unix_ms(conn.opened_ds));
         let user = user_of(&identity);
         let rooms = &rooms;

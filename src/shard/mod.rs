@@ -64,6 +64,7 @@ mod tests;
 mod timers;
 mod tracking;
 mod turn;
+mod wall;
 mod wide;
 #[cfg(test)]
 mod wide_tests;
@@ -278,6 +279,7 @@ pub struct Shard {
     random: Random,
     /// The last time at which the thread had not run; see [`Shard::slept`].
     sleep: timers::Sleep,
+    wall: wall::Wall,
 }
 
 impl Shard {
@@ -323,6 +325,7 @@ impl Shard {
             sweep_ms,
             random: Random(seed | 1),
             sleep: timers::Sleep::default(),
+            wall: wall::Wall::default(),
         }
     }
 

@@ -19,7 +19,7 @@ impl Shard {
     /// What is known of an open connection.
     pub(super) fn info(&self, now: Now, slot: u32) -> Option<ConnectionInfo> {
         let conn = self.conns.at(slot).filter(|conn| conn.is_open() && !conn.echo)?;
-        let unix_ms = |ds: u32| now.unix_ms.saturating_sub(u64::from(now.ds().saturating_sub(ds)) * 100);
+        let unix_ms = |ds: u32| self.wall.unix_ms(now, ds);
         let identity = conn.identity.as_deref();
         let named = |name: Option<&str>| name.map(str::to_owned);
         let rooms = conn.memberships.iter().take(ROOMS_SHOWN_MAX);
