@@ -11,6 +11,7 @@ mod idempotency;
 mod openapi;
 mod query;
 mod route;
+mod tracked;
 mod types;
 
 pub use body::{
@@ -30,6 +31,7 @@ pub use route::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
     ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
 };
+pub use tracked::{Metadata, TrackedConnection, TrackedList};
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
     RoomMessages, RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,
