@@ -2,20 +2,17 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, sign};
 use common::{Client, KEY, Server, conversation, request};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 
-const SECRET: &str = "a secret of tests that is long enough";
-
 fn server() -> Server {
-    Server::start_with(&["--shards=2"], &[("FANWIRE_JWT_SECRET", SECRET)])
+    Server::start_with(&["--shards=2"], &[SECRET_VARIABLE])
 }
 
 fn token(roles: &[&str]) -> String {
-    let claims = json!({"userId": "u1", "tenantId": "t1", "roles": roles, "exp": 4_102_444_800_u64});
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    sign(&json!({"userId": "u1", "tenantId": "t1", "roles": roles, "exp": 4_102_444_800_u64}))
 }
 
 fn connect(server: &Server, path: &str, greeting: &str) -> Client {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, sign};
 use common::{Client, Server, request};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -41,11 +42,8 @@ fn a_connection_is_told_with_all_that_is_known_of_it() {
 
 #[test]
 fn the_debug_page_tells_connections_in_the_topics_documents_words() {
-    let secret = "a secret of tests that is long enough";
-    let server = Server::start_with(&["--preset=topics"], &[("FANWIRE_JWT_SECRET", secret)]);
-    let claims = serde_json::json!({"userId": "user-uuid", "exp": u32::MAX});
-    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let server = Server::start_with(&["--preset=topics"], &[SECRET_VARIABLE]);
+    let token = sign(&serde_json::json!({"userId": "user-uuid", "exp": u32::MAX}));
     let headers = [("User-Agent", "the client/1.0"), ("Authorization", &format!("Bearer {token}"))];
     let mut client = Client::ungreeted(server.addr(), "/ws", &headers);
     let id: String =

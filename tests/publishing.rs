@@ -3,24 +3,16 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, path_of};
 use common::{Client, Response, Server, request};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-const SECRET: &str = "a secret of tests that is long enough";
 
 const RULES: &str = r#"[{"pattern":"kept:*","history_messages":100}]"#;
 
 fn server() -> Server {
     let rules = format!("--room-rules={RULES}");
-    Server::start_with(&["--shards=3", &rules], &[("FANWIRE_JWT_SECRET", SECRET)])
-}
-
-fn path_of(user: &str, tenant: &str) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let claims = json!({"userId": user, "tenantId": tenant, "exp": u32::MAX});
-    format!("/ws?token={}", encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap())
+    Server::start_with(&["--shards=3", &rules], &[SECRET_VARIABLE])
 }
 
 /// Connections by name.
@@ -45,7 +37,7 @@ impl Crowd {
         let mut clients: BTreeMap<_, _> = known
             .into_iter()
             .map(|(name, user, tenant)| {
-                (name, Client::connect_with(server.addr(), &path_of(user, tenant), &[]))
+                (name, Client::connect_with(server.addr(), &path_of("/ws", user, tenant), &[]))
             })
             .collect();
         clients.insert("nobody", server.connect());

@@ -127,19 +127,19 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "jwt_user_claims",
         Kind::Words { at: |c| &mut c.tokens.user_claims, max: 8 },
-        "Claims that name the user; the first that is there counts",
+        "Claims that name the user; the first that is there counts; a.b is b within a",
     )
     .reloaded(),
     key(
         "jwt_tenant_claims",
         Kind::Words { at: |c| &mut c.tokens.tenant_claims, max: 8 },
-        "Claims that name the tenant; the first that is there counts",
+        "Claims that name the tenant; the first that is there counts; a.b is b within a",
     )
     .reloaded(),
     key(
         "jwt_roles_claims",
         Kind::Words { at: |c| &mut c.tokens.roles_claims, max: 8 },
-        "Claims that name the roles, a list or one; the first that is there counts",
+        "Claims that name the roles, a list or one; the first that is there counts; a.b is b within a",
     )
     .reloaded(),
     key(
