@@ -280,43 +280,6 @@ impl Backlog {
         (charged, self.forget_if_done(room))
     }
 
-    /// Puts all that waits of a room ahead, behind the answers that are there, and with it every frame that is not
-    /// lost, as the room's own may be among these. `encode` writes the notice of a loss. Returns what that is
-    /// charged, whatever the bound, and the charge given back.
-    pub fn hasten(&mut self, room: u64, encode: impl Fn(&RoomName, u64) -> Rc<[u8]>) -> (usize, usize) {
-        let (mut charged, mut given) = (0, 0);
-        let begun = self.queue.front().is_some_and(Chunk::has_begun);
-        let waiting = self.rooms.remove(&room);
-        given += if waiting.is_some() { ROOM_BYTES } else { 0 };
-        for (index, entry) in self.queue.iter_mut().enumerate() {
-            if entry.is_hole() || (entry.room != NO_ROOM && entry.room != room) {
-                continue;
-            }
-            let mut chunk = std::mem::replace(entry, Chunk::HOLE);
-            self.holes += 1;
-            if chunk.is_notice() {
-                let Some(waiting) = &waiting else { continue };
-                let bytes = encode(&waiting.name, waiting.lost);
-                charged += charge(bytes.len());
-                self.frames += 1;
-                chunk = Chunk { bytes: Some(bytes), sent: 0, frames: 1, ..Chunk::HOLE };
-            } else if chunk.room != NO_ROOM {
-                given += LOSSY_BYTES;
-                (chunk.room, chunk.key) = (NO_ROOM, None);
-            }
-            if index == 0 && begun {
-                // Its frame goes on before anything else; that the rest of the chunk does too harms nobody.
-                self.ahead.push_front(chunk);
-            } else {
-                self.ahead.push_back(chunk);
-                self.raw += 1;
-            }
-        }
-        self.bytes = self.bytes + charged - given;
-        self.settle();
-        (charged, given)
-    }
-
     /// The next bytes to send.
     pub fn front(&self) -> Option<&[u8]> {
         let (chunk, to_the_frames_end) = match (self.ahead.front(), self.queue.front()) {
