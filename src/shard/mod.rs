@@ -145,6 +145,21 @@ impl Now {
     pub const fn ds(self) -> u32 {
         (self.us / 100_000) as u32
     }
+
+    /// Milliseconds since a moment in tenths of a second since the node started; zero if that is to come.
+    pub const fn ms_since_ds(self, ds: u32) -> u64 {
+        self.ds().saturating_sub(ds) as u64 * 100
+    }
+
+    /// What the wall clock would have shown `ms` milliseconds ago, by what it shows now: Unix milliseconds.
+    pub const fn unix_ms_ago(self, ms: u64) -> u64 {
+        self.unix_ms.saturating_sub(ms)
+    }
+
+    /// The same for a moment in tenths of a second since the node started.
+    pub const fn unix_ms_at_ds(self, ds: u32) -> u64 {
+        self.unix_ms_ago(self.ms_since_ds(ds))
+    }
 }
 
 /// A connection that has been admitted and upgraded.
