@@ -4,7 +4,8 @@
 //! A held connection is sent what is `ahead` alone; what is in the queue waits to be released, and is put ahead then.
 
 use super::chunk::{Chunk, NO_ROOM, frame_len};
-use super::{Backlog, LOSSY_BYTES, ROOM_BYTES, charge};
+use super::loss::{LOSSY_BYTES, ROOM_BYTES};
+use super::{Backlog, charge};
 use crate::model::RoomName;
 use crate::wire::{self, Opcode};
 use std::ops::Range;
