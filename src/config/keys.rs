@@ -1,4 +1,5 @@
-use super::key::{Key, Kind};
+use super::key::Key;
+use super::kind::Kind;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
