@@ -11,11 +11,11 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
-/// The sockets of a shard's upgraded connections, by slot: four bytes each.
+/// The sockets of a shard's upgraded connections, by slot: eight bytes each.
 pub(super) struct SocketTable {
     sockets: Vec<Option<Socket>>,
     /// Tokens carry the slot's generation, so that an event of a closed socket is not taken for its successor's.
-    tokens: Vec<Token>,
+    generations: Vec<u32>,
     /// How the next send differs from others, by slot. All of it is over by the end of a turn, but for sockets that
     /// take nothing.
     special: HashMap<u32, Special, RandomState>,
@@ -34,7 +34,7 @@ struct Special {
 
 impl SocketTable {
     pub fn new(registry: Registry, epoch: Instant) -> Self {
-        Self { sockets: Vec::new(), tokens: Vec::new(), special: HashMap::default(), registry, epoch }
+        Self { sockets: Vec::new(), generations: Vec::new(), special: HashMap::default(), registry, epoch }
     }
 
     /// Takes a socket over and watches it for input; it may have been `watched` by the same poll before. Writability
@@ -43,7 +43,7 @@ impl SocketTable {
         let slot = key.slot as usize;
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
-            self.tokens.resize(slot + 1, Token(0));
+            self.generations.resize(slot + 1, 0);
         }
         let token = Token(key.to_token());
         let fd = socket.as_raw_fd();
@@ -51,7 +51,7 @@ impl SocketTable {
             true => self.registry.reregister(&mut SourceFd(&fd), token, Interest::READABLE)?,
             false => self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?,
         }
-        self.tokens[slot] = token;
+        self.generations[slot] = key.generation;
         self.sockets[slot] = Some(socket);
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Sockets for SocketTable {
     fn watch_writable(&mut self, slot: u32, on: bool) {
         let Some(socket) = self.get(slot) else { return };
         let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let token = self.tokens[slot as usize];
+        let token = Token(Key { slot, generation: self.generations[slot as usize] }.to_token());
         if let Err(error) = self.registry.reregister(&mut SourceFd(&socket.as_raw_fd()), token, interest) {
             // Without the event the write deadline ends the connection.
             tracing::error!(%error, "cannot watch a socket");

@@ -16,8 +16,9 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Conn {
     pub id: ConnectionId,
-    /// The client's address as the proxy rules find it; `None` over a Unix socket without a proxy header.
-    pub peer: Option<SocketAddr>,
+    /// The client's address and port as the proxy rules find them; `None` over a Unix socket without a proxy header.
+    /// As a pair they take 12 bytes less than a `SocketAddr`, whose flow label and scope nobody asks for.
+    pub peer: Option<(IpAddr, u16)>,
     pub dialect: DialectId,
     /// Whether and how permessage-deflate was negotiated.
     pub compression: Compression,
@@ -124,10 +125,26 @@ impl Conn {
     }
 
     pub fn ip(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.ip())
+        self.peer.map(|(ip, _)| ip)
+    }
+
+    /// The client's address and port, for logs.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.peer.map(SocketAddr::from)
     }
 
     pub fn backlog_bytes(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_size_is_the_one_that_is_documented() {
+        // 8 more for the slab's entry: 160 in tuning.md.
+        assert_eq!(size_of::<Conn>(), 152);
     }
 }

@@ -87,7 +87,7 @@ impl Shard {
         );
         let conn = Conn {
             id,
-            peer,
+            peer: peer.map(|peer| (peer.ip(), peer.port())),
             dialect,
             compression,
             identity: None,
@@ -185,7 +185,7 @@ impl Shard {
         if self.handlers.backend().is_some() && !conn.echo {
             self.tell_end(conn.subject(), reason);
         }
-        let peer = conn.peer.map(tracing::field::display);
+        let peer = conn.socket_addr().map(tracing::field::display);
         tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
     }
 

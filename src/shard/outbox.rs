@@ -325,7 +325,7 @@ impl Shard {
         let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
         tracing::info!(
             connection = %conn.id,
-            peer = conn.peer.map(tracing::field::display),
+            peer = conn.socket_addr().map(tracing::field::display),
             backlog_bytes = conn.backlog_bytes(),
             "slow consumer evicted"
         );
