@@ -3,7 +3,7 @@
 mod allocator;
 
 use fanwire::Server;
-use fanwire::config::{self, Command, Config, ConfigError, Endpoint, LogFormat, Sources};
+use fanwire::config::{self, Auth, Command, Config, ConfigError, Endpoint, LogFormat, Sources};
 use fanwire::io::LogWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -131,17 +131,20 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
     let version = env!("CARGO_PKG_VERSION");
     let shards = server.shards();
     let path = endpoint.map_or("/ws".to_owned(), |endpoint| endpoint.path.to_string());
-    let join = match endpoint.map_or("", |endpoint| endpoint.dialect.as_str()) {
-        "channels" => r#"{"type":"JOIN_CHANNEL","channel":"chat"}"#,
-        "topics" => r#"{"type":"subscribe","channel":"chat"}"#,
-        "tenants" => r#"{"type":"join_channel","data":{"channel":"chat"}}"#,
-        _ => r#"{"type":"subscribe","room":"chat"}"#,
+    let asks = endpoint.is_some_and(|endpoint| endpoint.auth == Auth::Required);
+    let token = if asks { "?token=TOKEN" } else { "" };
+    let (room, join) = match endpoint.map_or("", |endpoint| endpoint.dialect.as_str()) {
+        "channels" => ("chat", r#"{"type":"JOIN_CHANNEL","channel":"chat"}"#),
+        "topics" => ("chat", r#"{"type":"subscribe","channel":"chat"}"#),
+        // In the preset of the name nobody may join a room that is nobody's.
+        "tenants" => ("public:chat", r#"{"type":"join_channel","data":{"channel":"public:chat"}}"#),
+        _ => ("chat", r#"{"type":"subscribe","room":"chat"}"#),
     };
     format!(
         "fanwire {version}, {shards} shards\n\
          listening on http://{shown}:{port}{prefix}\n\
-         try:  wscat -c ws://{shown}:{port}{prefix}{path}   and then   {join}\n      \
-         curl -d '{{\"room\":\"chat\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish\n"
+         try:  wscat -c ws://{shown}:{port}{prefix}{path}{token}   and then   {join}\n      \
+         curl -d '{{\"room\":\"{room}\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish\n"
     )
 }
 

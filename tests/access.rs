@@ -361,6 +361,28 @@ fn the_preset_topics_refuses_in_its_documents_words() {
     client.expect_json(|answer| assert_eq!(answer["type"], "subscribed"));
 }
 
+#[test]
+fn what_the_preset_topics_offers_in_its_greeting_can_be_subscribed_to() {
+    let server = Inside::start(Preset::Topics, &[]);
+    let mut user = server.connect_as("1", "a1", &[]);
+    let mut nobody = server.connect();
+    for room in ["reports:progress", "reports:data-updates", "system:notifications", "user:alerts"] {
+        join(&mut user, room, true);
+    }
+    conversations(
+        &mut [("user", &mut user), ("nobody", &mut nobody)],
+        r#"
+        nobody> {"type":"subscribe","room":"user:alerts"}
+        nobody< {"type":"error","error":"Authentication required for user channels","timestamp":"*ms"}
+        user> {"type":"subscribe","room":"user:2:alerts"}
+        user< {"type":"error","error":"Authentication required for user channels","timestamp":"*ms"}
+        user> {"type":"publish","room":"user:alerts","data":"no user speaks to all of them"}
+        user< {"type":"error","error":"Authentication required for user channels","timestamp":"*ms"}
+        "#,
+    );
+    assert_eq!(server.publish("user:alerts", 1), 1);
+}
+
 /// Members of rooms that a change of the rules closes: more than one turn looks at.
 #[test]
 fn a_reload_holds_at_once_and_ends_memberships() {

@@ -34,6 +34,38 @@ fn a_connection_is_told_with_all_that_is_known_of_it() {
 }
 
 #[test]
+fn the_debug_page_tells_connections_in_the_topics_documents_words() {
+    let secret = "a secret of tests that is long enough";
+    let server = Server::start_with(&["--preset=topics"], &[("FANWIRE_JWT_SECRET", secret)]);
+    let claims = serde_json::json!({"userId": "user-uuid", "exp": u32::MAX});
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let headers = [("User-Agent", "the client/1.0"), ("Authorization", &format!("Bearer {token}"))];
+    let mut client = Client::ungreeted(server.addr(), "/ws", &headers);
+    let id: String =
+        client.expect_json(|welcome| welcome["data"]["connectionId"].as_str().unwrap().to_owned());
+    client.send_text(r#"{"type":"subscribe","channel":"reports:progress"}"#);
+    client.expect_text();
+    let (status, mut page) = call(&server, "GET", "/api/v1/debug/websocket/connections");
+    assert_eq!(status, 200);
+    let entry = &mut page["connections"][0];
+    let [activity, connected] = ["/lastActivity", "/metadata/connectedAt"]
+        .map(|at| entry.pointer_mut(at).unwrap().take().as_str().unwrap().to_owned());
+    // `2024-01-07T10:30:00.000Z` sorts by time.
+    assert!((activity.len(), connected.len()) == (24, 24) && activity.ends_with('Z'), "{activity}");
+    assert!(connected <= activity, "{connected} {activity}");
+    let expected = serde_json::json!({
+        "id": id,
+        "userId": "user-uuid",
+        "channels": ["reports:progress"],
+        "channelCount": 1,
+        "lastActivity": null,
+        "metadata": {"userAgent": "the client/1.0", "ip": "127.0.0.1", "connectedAt": null},
+    });
+    assert_eq!(page, serde_json::json!({"connections": [expected], "cursor": null}));
+}
+
+#[test]
 fn pages_hold_every_connection_once() {
     let server = Server::start(&["--shards=2"]);
     let mut clients: Vec<_> = (0..60).map(|_| server.connect()).collect();
@@ -116,7 +148,9 @@ fn a_cleanup_closes_who_said_nothing_for_long() {
     let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
     assert_eq!(call(&server, "POST", "/v1/cleanup"), (200, serde_json::json!({"closed": 0})));
     assert_eq!(call(&server, "POST", "/v1/cleanup?idle_s=0"), (200, serde_json::json!({"closed": 20})));
-    clients.iter_mut().for_each(|client| drop(client.expect_close(4408)));
+    for client in &mut clients {
+        assert_eq!(client.expect_close(4408), "idle for too long: send a message or a ping now and then");
+    }
 }
 
 #[test]

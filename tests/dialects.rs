@@ -165,11 +165,24 @@ fn the_subprotocol_chooses_the_dialect() {
 
 #[test]
 fn a_publication_is_encoded_once_for_each_dialect() {
-    let server = Server::start(&["--shards=1"]);
-    let mut all: Vec<_> = (0..8).flat_map(|_| members(&server, "mixed")).collect();
-    let body = format!(r#"{{"room":"mixed","data":"{}"}}"#, "x".repeat(1000));
-    assert_eq!(server.post("/v1/publish", &body).json()["delivered"], all.len());
-    let texts: std::collections::BTreeSet<_> = all.iter_mut().map(Client::expect_text).collect();
-    // Whole texts, times included, and those of channels and topics are the same.
-    assert_eq!(texts.len(), 3, "{texts:#?}");
+    let rules = r#"[{"pattern":"kept","history_messages":10}]"#;
+    let server = Server::start(&["--shards=3", "--room-rules", rules]);
+    for room in ["mixed", "kept"] {
+        let mut all: Vec<_> = (0..8).flat_map(|_| members(&server, room)).collect();
+        for to_all in [false, true] {
+            let mut body = serde_json::json!({"data": "x".repeat(1000)});
+            let to = if to_all { ("all", true.into()) } else { ("room", room.into()) };
+            body[to.0] = to.1;
+            let before = server.metric_sum("fanwire_encoded_texts_total");
+            assert_eq!(server.post("/v1/publish", &body.to_string()).json()["delivered"], all.len());
+            let texts: std::collections::BTreeSet<_> = all.iter_mut().map(Client::expect_text).collect();
+            // Whole texts, times included, and those of channels and topics are the same.
+            assert_eq!(texts.len(), 3, "{texts:#?}");
+            // By no shard but that of the publication.
+            let encoded = server.metric_sum("fanwire_encoded_texts_total") - before;
+            assert_eq!(encoded, 4.0, "{body:.40}");
+        }
+        drop(all);
+        common::eventually("they are gone", || server.metric_sum("fanwire_connections") == 0.0);
+    }
 }

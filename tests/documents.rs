@@ -7,6 +7,7 @@ use common::{
     run_javascript,
 };
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Runs code of a document, or says that `test` is left out.
 fn run(test: &str, code: &str) -> Option<(Program, tempfile::TempDir)> {
@@ -162,10 +163,22 @@ fn topics_live_stream() {
     let code = format!("{page}{connect}\nstreamWs.onopen = () => {{{interval}}};");
     let Some((mut client, _folder)) = run("topics_live_stream", &code) else { return };
     client.expect("chart []");
+    common::eventually("the interval is taken", || server.metric_sum("fanwire_frames_in_total") >= 1.0);
+    let begin = Instant::now();
     let body =
         r#"{"room":"reports:data:template-uuid","event":"data_update","data":{"value":105,"change":"+5%"}}"#;
     assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1);
     client.expect(r#"update {"value":105,"change":"+5%"}"#);
+    // Every ten seconds, as the client has asked: the second waits, and the third takes its place.
+    for value in [106, 107] {
+        let body = format!(
+            r#"{{"room":"reports:data:template-uuid","event":"data_update","data":{{"value":{value}}}}}"#
+        );
+        assert_eq!(server.post("/v1/publish", &body).json()["delivered"], 1);
+    }
+    client.expect_within(r#"update {"value":107}"#, Duration::from_secs(30));
+    assert!(begin.elapsed() >= Duration::from_secs(9), "{:?}", begin.elapsed());
+    assert!(!client.output().contains("106"), "{}", client.output());
 }
 
 #[test]
@@ -273,9 +286,16 @@ fn topics_manual_testing_with_wscat() {
     };
     let (server, document) = topics();
     let example = at_port(document.code("#### Manual Testing with wscat", 0), &server);
-    let url = example.lines().find_map(|line| line.strip_prefix("wscat -c ")).unwrap();
-    let mut client = Program::start(Command::new(node).arg(wscat).args(["-c", url]));
-    client.expect("\"type\":\"welcome\"");
+    let urls: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("wscat -c ")).collect();
+    assert_eq!(urls.len(), 2, "{urls:?}");
+    let [mut client, mut report] = [urls[0], urls[1]].map(|url| {
+        let mut client = Program::start(Command::new(&node).arg(&wscat).args(["-c", url]));
+        client.expect("\"type\":\"welcome\"");
+        client
+    });
+    let body = r#"{"room":"reports:progress:report-uuid","event":"report_status","data":{"progress":75}}"#;
+    assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1);
+    report.expect("\"type\":\"report_status\"");
     let answers = ["\"type\":\"subscribed\",\"channel\":\"test:channel\"", "\"type\":\"pong\""];
     for (say, answer) in example.lines().filter_map(|line| line.strip_prefix("> ")).zip(answers) {
         client.say(say);

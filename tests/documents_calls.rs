@@ -194,7 +194,7 @@ fn the_topics_documents_debug_commands_run() {
     say(&mut member, r#"{"type":"subscribe","channel":"reports:system"}"#, subscribed);
     let document = Document::read("topics-aegisx-service");
     for (heading, expected) in [
-        ("#### Check Active Connections", [id.as_str(), "user: 'u'"]),
+        ("#### Check Active Connections", [id.as_str(), "userId: 'u'"]),
         ("#### Monitor Channel Subscriptions", ["totalChannels: 1", "'reports:system': 1"]),
     ] {
         // A page's addresses are within its origin, which node has none of.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, KEY, Server, exchange, request};
+use common::{Client, KEY, SILENCE, Server, exchange, request};
 
 #[test]
 fn health_counts_clients_and_rooms() {
@@ -203,4 +203,29 @@ fn an_origin_must_be_ours_or_listed() {
     let server = Server::start(&["--allowed-origins", "https://app.example"]);
     Client::connect_with(server.addr(), "/ws", &[("Origin", "https://app.example")]);
     assert_eq!(try_origin(&server, "https://other.example").status, 403);
+}
+
+#[test]
+fn a_coded_body_is_not_taken_for_what_it_is_not() {
+    let server = Server::start(&[]);
+    let mut member = server.connect();
+    member.subscribe("a");
+    let send = |method, path, coding| {
+        request(server.addr(), method, path, &[("Content-Encoding", coding)], br#"{"room":"a","data":1}"#)
+    };
+    for coding in ["gzip", "br", "deflate, gzip", "identity, gzip"] {
+        for (method, path) in [
+            ("POST", "/v1/publish"),
+            ("POST", "/v1/publish/batch"),
+            ("POST", "/v1/broadcast"),
+            ("PUT", "/v1/rooms/a"),
+        ] {
+            let answer = send(method, path, coding);
+            assert_eq!(answer.status, 415, "{coding} {path} {}", answer.body);
+            assert_eq!(answer.json()["error"]["code"], "unsupported_coding");
+        }
+    }
+    member.expect_nothing(SILENCE);
+    assert_eq!(send("POST", "/v1/publish", "Identity").json()["delivered"], 1);
+    member.expect(r#"{"type":"message","room":"a","data":1,"timestamp":"*ms"}"#);
 }

@@ -212,8 +212,26 @@ fn who_says_nothing_is_closed_after_the_idle_timeout() {
     let server = Server::start(&["--idle-timeout", "2s"]);
     let mut client = server.connect();
     let start = Instant::now();
-    client.read_until_close(4408, |_| {});
+    let told = client.read_until_close(4408, |_| {});
     assert!(start.elapsed() >= Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert_eq!(told, "idle for too long: send a message or a ping now and then");
+}
+
+#[test]
+fn who_pings_is_not_idle() {
+    let server = Server::start(&["--idle-timeout", "2s"]);
+    let mut client = server.connect();
+    let begin = Instant::now();
+    let mut pings = 0_u32;
+    // Twice the timeout, with nothing but pings.
+    while begin.elapsed() < Duration::from_secs(4) {
+        client.send_frame(0x89, b"");
+        pings += 1;
+        assert_eq!(client.read_frame().map(|frame| frame.head), Some(0x8a));
+        client.expect_nothing(Duration::from_millis(400));
+    }
+    assert!(pings >= 5, "{pings}");
+    client.read_until_close(4408, |_| {});
 }
 
 #[test]

@@ -135,6 +135,23 @@ fn a_stream_begins_with_what_was_and_keeps_to_filter_and_pace() {
 }
 
 #[test]
+fn no_client_makes_up_where_a_report_stands_or_what_a_stream_showed() {
+    let server = start("topics");
+    let status = json!({"progress": 75});
+    publish(&server, "reports:progress:r", "report_status", &status);
+    publish(&server, "reports:data:t", "data_update", &json!(1));
+    let mut liar = connect(&server, "/ws");
+    for room in ["reports:progress:r", "reports:data:t", "reports:data:a:b"] {
+        liar.send_text(&json!({"type": "publish", "channel": room, "data": "made up"}).to_string());
+        liar.expect(r#"{"type":"error","message":"Permission denied","timestamp":"*iso"}"#);
+    }
+    let mut client = connect(&server, "/api/v1/reports/progress/r");
+    client.expect_json(|last| assert_eq!(last["data"], status));
+    let mut client = connect(&server, "/api/v1/reports/stream/t");
+    client.expect(r#"{"type":"initial_data","data":[1],"timestamp":"*iso"}"#);
+}
+
+#[test]
 fn notifications_come_from_the_documents_channels() {
     let server = start("topics");
     let path = format!("/api/v1/reports/notifications?token={}", token("u1"));

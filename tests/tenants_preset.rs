@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Client, Document, Server, at_port, conversations, in_the_browser, left_out, run_javascript};
+use common::{
+    Client, Document, Server, at_port, conversations, eventually, in_the_browser, left_out, run_javascript,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -75,6 +77,32 @@ fn notifications_are_a_users_own() {
     let body = r#"{"room":"notifications:a1:u1:orders","event":"notification","data":{"order":7}}"#;
     assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1);
     a.expect(r#"{"type":"notification","data":{"order":7}}"#);
+}
+
+#[test]
+fn what_the_server_says_to_try_works() {
+    for preset in ["none", "rooms", "channels", "topics", "tenants"] {
+        let environment = [("FANWIRE_JWT_SECRET", SECRET), ("FANWIRE_TENANTS", "a1,a12")];
+        let server = Server::start_with(&[&format!("--preset={preset}")], &environment);
+        eventually("it has said what to try", || server.output().contains("/v1/publish\n"));
+        let output = server.output();
+        let (_, hint) = output.split_once("wscat -c ws://").unwrap();
+        let (url, hint) = hint.split_once("   and then   ").unwrap();
+        let (join, hint) = hint.split_once('\n').unwrap();
+        let (body, _) = hint.split_once("curl -d '").unwrap().1.split_once('\'').unwrap();
+        let path = &url[url.find('/').unwrap()..];
+        let path = path.replace("TOKEN", &token("u1", "a1"));
+        let mut client = Client::ungreeted(server.addr(), &path, &[]);
+        if preset != "channels" {
+            client.expect_text();
+        }
+        client.send_text(join);
+        client.expect_json(|answer: Value| {
+            let kind = answer["type"].as_str().unwrap().to_lowercase();
+            assert!(kind == "subscribed" || kind == "channel_joined", "{preset}: {answer}");
+        });
+        assert_eq!(server.post("/v1/publish", body).json()["delivered"], 1, "{preset}: {body}");
+    }
 }
 
 /// The document's client with a token, in a page that shows what comes.

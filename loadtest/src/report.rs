@@ -166,6 +166,7 @@ pub fn show(value: f64, unit: Unit) -> String {
         Unit::Bytes if value < 10_000.0 => format!("{value:.1} B"),
         Unit::Bytes if value < 1e7 => format!("{:.1} KiB", value / 1024.0),
         Unit::Bytes => format!("{:.1} MiB", value / 1_048_576.0),
+        Unit::Cores if value.abs() < 0.1 => format!("{value:.4} cores"),
         Unit::Cores => format!("{value:.2} cores"),
         Unit::Nanos if value < 1e6 => format!("{:.2} us", value / 1e3),
         Unit::Nanos if value < SECOND_NS as f64 => format!("{:.2} ms", value / 1e6),
@@ -195,6 +196,8 @@ mod tests {
         assert_eq!(show(1_234_567.0, Unit::Count), "1,234,567");
         assert_eq!(show(-1_000.0, Unit::Count), "-1,000");
         assert_eq!(show(999.4, Unit::PerSecond), "999/s");
+        assert_eq!(show(0.987, Unit::Cores), "0.99 cores");
+        assert_eq!(show(0.0033, Unit::Cores), "0.0033 cores");
         assert_eq!(show(1_500.0, Unit::Nanos), "1.50 us");
         assert_eq!(show(2_500_000.0, Unit::Nanos), "2.50 ms");
         assert_eq!(show(3e9, Unit::Nanos), "3.00 s");

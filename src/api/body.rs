@@ -11,16 +11,10 @@
 
 use super::ApiError;
 use crate::base::{JsonSlice, json_depth_within, json_scan, json_scan_each};
-use crate::model::{ConnectionId, Draft, Selector};
+use crate::model::{ConnectionId, Draft, EVENT_BYTES_MAX, EVENT_DEFAULT, Selector};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-
-/// Type name of a publication whose request gives none.
-const EVENT_DEFAULT: &str = "message";
-
-/// Longest type name in bytes.
-const EVENT_BYTES_MAX: usize = 255;
 
 /// Publications in one batch: what is published on one shard without others coming in between.
 pub const BATCH_MAX: usize = 1000;

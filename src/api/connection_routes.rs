@@ -2,7 +2,7 @@
 
 use super::query::{Params, percent_decode};
 use super::route::{READ, Route, cursor, no_params, on, room_name};
-use super::{ApiError, Which};
+use super::{ApiError, MembersCursor, Which};
 use crate::model::{ConnectionId, Identity, RoomName};
 
 /// Connections in one page where the request does not say.
@@ -20,13 +20,17 @@ const IDLE_S_DEFAULT: u64 = 300;
 /// The route of a path about connections; `None` if it is none of these.
 pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Option<Result<Route, ApiError>> {
     Some(match path {
-        "/v1/connections" => on(method, READ).and_then(|()| connections(query)),
+        "/v1/connections" => on(method, READ)
+            .and_then(|()| connections(query))
+            .map(|Asked { which, cursor, limit }| Route::Connections { which, cursor, limit }),
         "/v1/stats/connections" => {
             on(method, READ).and_then(|()| no_params(query)).map(|()| Route::ConnectionStats)
         }
         "/v1/cleanup" => on(method, "POST").and_then(|()| cleanup(query)),
         "/ws/status" => on(method, READ).map(|()| Route::Status),
-        "/api/v1/debug/websocket/connections" => on(method, READ).and_then(|()| connections(query)),
+        "/api/v1/debug/websocket/connections" => on(method, READ)
+            .and_then(|()| connections(query))
+            .map(|Asked { which, cursor, limit }| Route::DebugConnections { which, cursor, limit }),
         "/api/v1/debug/websocket/channels" => on(method, READ).map(|()| Route::Status),
         _ => {
             if let Some(user) = path.strip_prefix("/v1/users/").filter(|user| !user.contains('/')) {
@@ -44,12 +48,19 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Option<Res
     })
 }
 
-fn connections(query: Option<&str>) -> Result<Route, ApiError> {
+/// A page of connections that is asked for.
+struct Asked {
+    which: Which,
+    cursor: MembersCursor,
+    limit: u32,
+}
+
+fn connections(query: Option<&str>) -> Result<Asked, ApiError> {
     let params = Params::parse(query, ["user", "tenant", "room", "idle_s", "cursor", "limit"])?;
     let name = |name| params.text(name, Identity::NAME_BYTES_MAX);
     let room = params.text("room", RoomName::BYTES_MAX)?;
     let idle_ms = params.number("idle_s")?.map(|seconds| seconds.saturating_mul(1000));
-    Ok(Route::Connections {
+    Ok(Asked {
         which: Which { user: name("user")?, tenant: name("tenant")?, room, idle_ms },
         cursor: cursor(&params)?,
         limit: params.limit("limit", CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX)?,
@@ -107,7 +118,6 @@ fn connection_id(text: &str) -> Result<ConnectionId, ApiError> {
 mod tests {
     use super::super::route;
     use super::*;
-    use crate::api::MembersCursor;
 
     const ID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 
@@ -140,7 +150,11 @@ mod tests {
                     CONNECTIONS_LIMIT_DEFAULT,
                 ),
             ),
-            ("GET", "/api/v1/debug/websocket/connections", all(Which::default(), CONNECTIONS_LIMIT_DEFAULT)),
+            (
+                "GET",
+                "/api/v1/debug/websocket/connections?user=u&limit=8",
+                Route::DebugConnections { which: of("u"), cursor: MembersCursor::START, limit: 8 },
+            ),
             ("GET", "/api/v1/debug/websocket/channels", Route::Status),
             ("HEAD", "/ws/status", Route::Status),
             ("GET", "/v1/stats/connections", Route::ConnectionStats),

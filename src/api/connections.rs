@@ -30,7 +30,7 @@ pub struct ConnectionInfo {
     pub user_agent: Option<String>,
     /// When it connected, Unix time in milliseconds.
     pub connected_at: u64,
-    /// When its last message came, Unix time in milliseconds.
+    /// When its last message or ping came, Unix time in milliseconds.
     pub last_activity: u64,
     /// Bytes that wait for it.
     pub backlog_bytes: u64,

@@ -65,6 +65,11 @@ impl ApiError {
         Self::new(413, "too_large", format!("the body is larger than {bytes_max} bytes"))
     }
 
+    /// 415: the body has a `Content-Encoding`.
+    pub fn unsupported_coding() -> Self {
+        Self::new(415, "unsupported_coding", "no Content-Encoding is supported: send the body as it is")
+    }
+
     /// 422: understood, and contradicts what was asked before.
     pub fn unprocessable(text: impl Into<String>) -> Self {
         Self::new(422, "unprocessable", text)

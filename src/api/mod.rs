@@ -12,6 +12,7 @@ mod openapi;
 mod query;
 mod room_routes;
 mod route;
+mod tracked;
 mod types;
 
 pub use body::{
@@ -32,6 +33,7 @@ pub use room_routes::{
     ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX,
 };
 pub use route::{Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route};
+pub use tracked::{Metadata, TrackedConnection, TrackedList};
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
     RoomMessages, RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,

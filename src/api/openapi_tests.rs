@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Operations that are a second name of another one's route.
-const ALIASES: [(&str, &str); 2] = [("debugConnections", "Connections"), ("debugChannels", "Status")];
+const ALIASES: [(&str, &str); 1] = [("debugChannels", "Status")];
 
 /// An upgrade is no operation of OpenAPI's.
 const UPGRADE: &str = "Echo";
@@ -148,7 +148,7 @@ fn limits_and_defaults_are_those_of_the_code() {
                 "Rooms" => (ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX),
                 "Members" => (MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX),
                 "Messages" => (MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX),
-                "Connections" => (CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX),
+                "Connections" | "DebugConnections" => (CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX),
                 "Slow" => (SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX),
                 other => panic!("{other} has a limit"),
             };
@@ -263,6 +263,10 @@ fn what_is_told_of_connections_has_the_fields_of_its_schemas() {
     };
     check("ConnectionInfo", &full, &bare);
     same("ConnectionList", &ConnectionList { connections: Vec::new(), cursor: None });
+    let tracked = TrackedConnection::from(bare);
+    check("TrackedConnection", &TrackedConnection::from(full.clone()), &tracked);
+    check("Metadata", &TrackedConnection::from(full).metadata, &tracked.metadata);
+    same("TrackedList", &TrackedList { connections: Vec::new(), cursor: None });
     same("UserInfo", &UserInfo { user: String::new(), online: true, connections: Vec::new() });
     let error: Value = serde_json::from_str(&ApiError::not_found("").to_json()).unwrap();
     same("Error", &error);

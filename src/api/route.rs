@@ -77,8 +77,17 @@ pub enum Route {
     },
     /// `GET /v1/stats`.
     Stats,
-    /// `GET /v1/connections?user=&tenant=&room=&idle_s=&cursor=&limit=`, and `GET /api/v1/debug/websocket/connections`.
+    /// `GET /v1/connections?user=&tenant=&room=&idle_s=&cursor=&limit=`.
     Connections {
+        /// Which.
+        which: Which,
+        /// Where to go on: the `cursor` of the page before.
+        cursor: MembersCursor,
+        /// Most connections to list.
+        limit: u32,
+    },
+    /// `GET /api/v1/debug/websocket/connections`, the same in the topics document's words.
+    DebugConnections {
         /// Which.
         which: Which,
         /// Where to go on: the `cursor` of the page before.
@@ -149,6 +158,7 @@ impl Route {
         match self {
             Self::Echo | Self::Health | Self::Ready | Self::Metrics | Self::OpenApi => false,
             Self::Connections { .. }
+            | Self::DebugConnections { .. }
             | Self::Connection { .. }
             | Self::Disconnect { .. }
             | Self::Join { .. }

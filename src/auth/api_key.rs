@@ -64,8 +64,9 @@ fn is_local(peer: &PeerFacts<'_>) -> bool {
     from_here && to_here && !peer.forwarded
 }
 
-/// The token of `Bearer TOKEN` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110 section 11.1).
-fn bearer(authorization: &str) -> Option<&str> {
+/// The token of `Bearer TOKEN` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110 section 11.1). `None`
+/// for another scheme and where no token follows: what is returned is never empty.
+pub fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.trim_ascii().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_ascii_start())
 }
@@ -124,6 +125,18 @@ mod tests {
             "Bearer first-key second",
         ] {
             assert_eq!(authorize(&keys(), Some(text), here), Err(Denied::KeyWrong), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_follows_its_scheme() {
+        for (text, token) in
+            [("Bearer t", "t"), (" bEARER \t  t u\t", "t u"), ("Bearer Bearer t", "Bearer t")]
+        {
+            assert_eq!(bearer(text), Some(token), "{text:?}");
+        }
+        for text in ["", " ", "t", "Bearer", "Bearer ", " Bearer \t ", "Bearer\tt", "BearerX t", "Basic t"] {
+            assert_eq!(bearer(text), None, "{text:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Endpoints: the paths at which clients connect, and what holds for those that come by each.
 
 use super::service::{self, Messages, Snapshot};
+use super::value;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -180,7 +181,7 @@ struct Written {
     auth_failure: AuthFailure,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role: Option<String>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "value::is_false")]
     admin: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deliver_to_sender: Option<bool>,
@@ -190,13 +191,8 @@ struct Written {
     snapshot: Option<Snapshot>,
     #[serde(default, skip_serializing_if = "Messages::is_empty")]
     messages: Messages,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "value::is_false")]
     health: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl Written {

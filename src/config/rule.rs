@@ -92,19 +92,14 @@ struct Written {
     history_ttl: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     history_bytes: Option<String>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "value::is_false")]
     last_value: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "value::is_false")]
     presence: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     conflate_key: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// Reads rules from YAML or JSON.

@@ -105,6 +105,12 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether a truth value is `false`, which is written by leaving the field out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+pub(super) const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// The parts of a comma-separated list, without blanks around them; an empty text is an empty list.
 pub(super) fn split_list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())

@@ -81,6 +81,35 @@ pub(super) fn push_number(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// Begins an object with its `type`.
+pub(super) fn begin(kind: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":");
+    push_string(kind, out);
+}
+
+/// Appends the field `data`, if there is any: JSON as it stands.
+pub(super) fn data_field(data: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(data) = data {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(data.as_bytes());
+    }
+}
+
+/// Appends the field `offset`, where a room has a history.
+pub(super) fn offset_field(offset: Option<u64>, out: &mut Vec<u8>) {
+    if let Some(offset) = offset {
+        out.extend_from_slice(b",\"offset\":");
+        push_number(offset, out);
+    }
+}
+
+/// Ends an object with its `timestamp` as [`push_time`] writes it.
+pub(super) fn end_at(unix_ms: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"timestamp\":");
+    push_time(unix_ms, out);
+    out.push(b'}');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

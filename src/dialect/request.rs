@@ -2,7 +2,9 @@
 
 use super::{DecodeLimits, Rejected};
 use crate::base::{json_depth_within, json_scan, json_text};
-use crate::model::{Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError};
+use crate::model::{
+    EVENT_BYTES_MAX, Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError,
+};
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -11,9 +13,6 @@ use std::fmt;
 
 /// Longest `id` as written, quotes included: an id is echoed, so it must not be a way to make answers grow.
 const ID_BYTES_MAX: usize = 128;
-
-/// Longest type name that a client may choose, in bytes: members of other dialects get it too.
-const EVENT_BYTES_MAX: usize = 255;
 
 /// Where in [`Fields`] the `id` of a request stands.
 pub(super) const ID: usize = 0;

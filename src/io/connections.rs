@@ -4,10 +4,11 @@ use super::reply::{Reply, json};
 use super::shared::{Ended, NodeShared};
 use crate::api::{
     ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionInfo, ConnectionList,
-    ConnectionStats, MembersCursor, Put, Route, Status, StatusCounts, Taken, UserInfo, Which,
+    ConnectionStats, MembersCursor, Put, Route, Status, StatusCounts, Taken, TrackedConnection, TrackedList,
+    UserInfo, Which,
 };
 use crate::base;
-use crate::model::{Audience, CloseReason};
+use crate::model::{Audience, CloseReason, IDLE_TEXT};
 use crate::shard::Request;
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
             let (connections, cursor) =
                 node.connections(&which, cursor, limit as usize).await.map_err(ended)?;
             json(&ConnectionList { connections, cursor: cursor.map(|cursor| cursor.to_string()) })
+        }
+        Route::DebugConnections { which, cursor, limit } => {
+            let (connections, cursor) =
+                node.connections(&which, cursor, limit as usize).await.map_err(ended)?;
+            let connections = connections.into_iter().map(TrackedConnection::from).collect();
+            json(&TrackedList { connections, cursor: cursor.map(|cursor| cursor.to_string()) })
         }
         Route::Connection { id } => {
             let asked = node.ask(node.shard_of(id), |reply| Request::Connection { of: id, reply });
@@ -121,7 +128,8 @@ impl NodeShared {
     /// If the server ends first.
     pub async fn cleanup(&self, idle: Duration) -> Result<u64, Ended> {
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        self.close_all(&Which { idle_ms: Some(idle_ms), ..Which::default() }, CloseReason::Idle, None).await
+        let idle = Which { idle_ms: Some(idle_ms), ..Which::default() };
+        self.close_all(&idle, CloseReason::Idle, Some(IDLE_TEXT)).await
     }
 
     /// The counts of the channels document's status page.

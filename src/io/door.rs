@@ -9,7 +9,7 @@ use super::parcel::{Content, send};
 use super::reply::HTTP_FULL;
 use super::shared::NodeShared;
 use super::socket_table::SocketTable;
-use super::upgrade::{self, Admitted, Asked, For};
+use super::upgrade::{self, Admitted, Applicant, Asked, For};
 use crate::base::{Key, Slab};
 use crate::config::Config;
 use crate::metrics::{HandshakeFailure, ShardMetrics};
@@ -334,7 +334,8 @@ impl Door {
         if upgrade::asks_backend(&self.node, &entrance) {
             return None;
         }
-        let admitted = upgrade::decide(&self.node, config, &asked, host, peer, &entrance).ok()?;
+        let applicant = Applicant { asked: &asked, host, peer, entrance: &entrance };
+        let admitted = upgrade::decide(&self.node, config, &applicant).ok()?;
         // Who is let in to be told why not is hyper's as well.
         if admitted.newcomer.turned_away.is_some() {
             self.node.hub.admission.release(admitted.newcomer.peer.map(|peer| peer.ip()));

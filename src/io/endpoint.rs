@@ -1,10 +1,12 @@
 //! By which path a client comes, and as what.
 
 use crate::api::{self, ApiError};
+use crate::base::fill_template;
 use crate::config::{Auth, AuthFailure, Config, Endpoint};
 use crate::dialect::{DIALECTS, dialect};
 use crate::model::{DialectId, RoomName};
 use crate::shard::{Newcomer, Route};
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -116,17 +118,11 @@ impl Entrance<'_> {
 
 /// The room that a template names, if all its names are known.
 fn room(template: &str, parameters: &[(&str, &str)]) -> Option<RoomName> {
-    let mut name = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (key, after) = after.split_once('}')?;
-        let (_, value) = parameters.iter().find(|(known, _)| *known == key)?;
-        name.push_str(before);
-        name.push_str(value);
-        rest = after;
-    }
-    name.push_str(rest);
-    RoomName::new(&name).ok()
+    let value = |name: &str| {
+        let known = parameters.iter().find(|(known, _)| *known == name);
+        known.map(|(_, value)| Cow::Borrowed(*value))
+    };
+    RoomName::new(&fill_template(template, value)?).ok()
 }
 
 #[cfg(test)]

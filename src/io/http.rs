@@ -3,13 +3,12 @@
 
 use super::cors::{self, Cors};
 use super::driver::Driver;
-use super::endpoint::Entrance;
 use super::hook::connect;
 use super::reply::{Reply, error_reply, json, not_ready, reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::{Rewound, ShardStream};
-use super::upgrade::{self, Asked, For};
+use super::upgrade::{self, Applicant, Asked, For};
 use crate::api::{self, ApiError, Route};
 use crate::auth;
 use crate::auth::token::TokenError;
@@ -210,7 +209,8 @@ impl Http {
         let host = host.as_deref();
         let route = match route {
             For::Entrance(entrance) => {
-                return Ok(self.upgrade(&asked, host, peer, config, exchange, &entrance).await);
+                let applicant = Applicant { asked: &asked, host, peer, entrance: &entrance };
+                return Ok(self.upgrade(&applicant, config, exchange).await);
             }
             For::Api(route) => route,
         };
@@ -272,6 +272,7 @@ impl Http {
             }
             Route::Stats => Ok(json(&self.node.stats())),
             route @ (Route::Connections { .. }
+            | Route::DebugConnections { .. }
             | Route::Connection { .. }
             | Route::Disconnect { .. }
             | Route::Join { .. }
@@ -308,6 +309,12 @@ impl Http {
 
     pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
         let bytes_max = config.http.body_bytes_max;
+        // RFC 9110 section 8.4: what is coded says something else once it is decoded.
+        let codings = request.headers().get_all(header::CONTENT_ENCODING);
+        let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+        if codings.iter().any(|coding| !is_none(coding.as_bytes())) {
+            return Err(ApiError::unsupported_coding());
+        }
         // By the announced length alone, so that no `100 Continue` asks for what will be refused.
         if request.body().size_hint().lower() > bytes_max as u64 {
             return Err(ApiError::too_large(bytes_max));
@@ -338,21 +345,14 @@ impl Http {
     }
 
     /// Admits a newcomer and answers with 101, or says why not.
-    async fn upgrade(
-        &self,
-        request: &Asked<'_>,
-        host: Option<&str>,
-        peer: Option<SocketAddr>,
-        config: &Config,
-        exchange: &Exchange,
-        entrance: &Entrance<'_>,
-    ) -> Reply {
-        let mut checked = upgrade::check(&self.node, config, request, host, peer, entrance);
+    async fn upgrade(&self, applicant: &Applicant<'_>, config: &Config, exchange: &Exchange) -> Reply {
+        let &Applicant { asked, entrance, .. } = applicant;
+        let mut checked = upgrade::check(&self.node, config, applicant);
         if let (Some(hook), Ok(candidate)) = (self.node.hook.as_deref(), &mut checked)
             && upgrade::asks_backend(&self.node, entrance)
         {
             // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
-            if let Err(refusal) = connect::ask(hook, &config.path_prefix, request, candidate).await {
+            if let Err(refusal) = connect::ask(hook, &config.path_prefix, asked, candidate).await {
                 checked = Err(refusal);
             }
         }

@@ -1,6 +1,7 @@
 //! Who a client says it is when it connects: where its token stands in the request, and what comes of it.
 
 use crate::api;
+use crate::auth;
 use crate::auth::token::{TOKEN_BYTES_MAX, TokenDesk, TokenError};
 use crate::config::{Auth, Endpoint};
 use crate::model::Identity;
@@ -76,9 +77,9 @@ fn of_header(headers: &HeaderMap) -> Result<Option<&str>, TokenError> {
     let mut found = None;
     for value in headers.get_all(AUTHORIZATION) {
         let text = value.to_str().map_err(|_| TokenError::Parts)?;
-        let (scheme, token) = text.trim_ascii().split_once(' ').unwrap_or((text, ""));
-        let token = token.trim_ascii_start();
-        if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && found.replace(token).is_some() {
+        if let Some(token) = auth::bearer(text)
+            && found.replace(token).is_some()
+        {
             return Err(TokenError::Parts);
         }
     }

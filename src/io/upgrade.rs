@@ -33,6 +33,16 @@ pub(super) struct Asked<'r> {
     pub headers: &'r HeaderMap,
 }
 
+/// Somebody who asks to upgrade, and how they came.
+pub(super) struct Applicant<'r> {
+    pub asked: &'r Asked<'r>,
+    /// The host that it addresses.
+    pub host: Option<&'r str>,
+    /// Where its connection comes from; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
+    pub entrance: &'r Entrance<'r>,
+}
+
 /// Somebody who may upgrade, and is counted as admitted, and what the answer says to them.
 pub(super) struct Admitted {
     pub newcomer: Newcomer,
@@ -110,21 +120,18 @@ pub(super) fn asks_backend(node: &NodeShared, entrance: &Entrance<'_>) -> bool {
     asks && !matches!(entrance, Entrance::Echo)
 }
 
-/// Decides whether a request of `peer` may upgrade that comes by `entrance`, where nobody else has to be asked. Whoever
-/// may is counted as a connection from here on: the caller opens it, or gives the admission back.
+/// Decides whether a request may upgrade, where nobody else has to be asked. Whoever may is counted as a connection
+/// from here on: the caller opens it, or gives the admission back.
 ///
 /// # Errors
 /// The first reason against it.
 pub(super) fn decide(
     node: &NodeShared,
     config: &Config,
-    asked: &Asked<'_>,
-    host: Option<&str>,
-    peer: Option<SocketAddr>,
-    entrance: &Entrance<'_>,
+    applicant: &Applicant<'_>,
 ) -> Result<Admitted, Box<Refused101>> {
-    let candidate = check(node, config, asked, host, peer, entrance)?;
-    admit(node, config, entrance, candidate)
+    let candidate = check(node, config, applicant)?;
+    admit(node, config, applicant.entrance, candidate)
 }
 
 fn refused<T>(failure: HandshakeFailure, reply: Reply) -> Result<T, Box<Refused101>> {
@@ -138,11 +145,9 @@ fn refused<T>(failure: HandshakeFailure, reply: Reply) -> Result<T, Box<Refused1
 pub(super) fn check(
     node: &NodeShared,
     config: &Config,
-    asked: &Asked<'_>,
-    host: Option<&str>,
-    peer: Option<SocketAddr>,
-    entrance: &Entrance<'_>,
+    applicant: &Applicant<'_>,
 ) -> Result<Candidate, Box<Refused101>> {
+    let Applicant { asked, host, peer, entrance } = *applicant;
     let bad = |text| refused(HandshakeFailure::BadRequest, text_reply(StatusCode::BAD_REQUEST, text));
     let headers = asked.headers;
     let handshake = match wire::check_handshake(asked.method, asked.version, headers) {

@@ -34,9 +34,12 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 16] = [
+const COUNTERS: [(&str, &str, Of<u64>); 17] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
+    ("fanwire_encoded_texts", "Publications and notices put into words, once per dialect", |s| {
+        s.encoded_texts.get()
+    }),
     ("fanwire_frames_in", "Frames received", |s| s.frames_in.get()),
     ("fanwire_bytes_in", "Bytes received", |s| s.bytes_in.get()),
     ("fanwire_bytes_out", "Bytes written", |s| s.bytes_out.get()),

@@ -150,6 +150,9 @@ pub struct ShardMetrics {
     pub pauses: Counter,
     /// Connections that broke RFC 6455.
     pub protocol_errors: Counter,
+    /// Publications and notices put into the words of a dialect: once for each dialect that is wanted, however many
+    /// members and shards there are.
+    pub encoded_texts: Counter,
     /// Filters evaluated on publications: once for each different filter and publication.
     pub filter_evaluations: Counter,
     /// Requests over a rate limit.
@@ -201,6 +204,7 @@ impl ShardMetrics {
             accept_errors: Counter::default(),
             pauses: Counter::default(),
             protocol_errors: Counter::default(),
+            encoded_texts: Counter::default(),
             filter_evaluations: Counter::default(),
             rate_limited: Counter::default(),
             closes: LabelledCounters::new(labels.close_reasons),

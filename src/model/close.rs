@@ -22,7 +22,7 @@ pub enum CloseReason {
     ShuttingDown,
     /// The node is full.
     TryAgainLater,
-    /// No pong within `pong_wait`, or no message within `idle_timeout`.
+    /// No pong within `pong_wait`, or neither message nor ping within `idle_timeout` ([`IDLE_TEXT`]).
     Idle,
     /// Rate limits exceeded again and again.
     RateLimited,
@@ -37,6 +37,9 @@ pub enum CloseReason {
     /// It is known who the peer is, and that is not enough.
     Forbidden,
 }
+
+/// What a peer is told that is alive, but has said nothing for `idle_timeout` or the time of a cleanup.
+pub const IDLE_TEXT: &str = "idle for too long: send a message or a ping now and then";
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
@@ -187,6 +190,7 @@ mod tests {
             assert_eq!(reason.index(), index);
             assert!(reason.text().len() <= 123);
         }
+        assert!(IDLE_TEXT.len() <= 123);
         for (index, reason) in DropReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), index);
         }

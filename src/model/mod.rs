@@ -9,7 +9,7 @@ mod publication;
 mod room;
 mod selector;
 
-pub use close::{CloseReason, DropReason};
+pub use close::{CloseReason, DropReason, IDLE_TEXT};
 pub use command::{
     Answer, Changed, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal,
     RequestId,
@@ -17,6 +17,8 @@ pub use command::{
 pub use connection_id::{ConnectionId, Locator};
 pub use identity::Identity;
 pub use position::{Epoch, Position};
-pub use publication::{Compression, DialectId, Encoding, Publication, Sender};
+pub use publication::{
+    Compression, DialectId, EVENT_BYTES_MAX, EVENT_DEFAULT, Encoding, Publication, Sender,
+};
 pub use room::{Audience, RoomName, RoomNameError};
 pub use selector::{Draft, Selector};

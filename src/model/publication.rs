@@ -108,6 +108,12 @@ impl Encoding {
     }
 }
 
+/// Type name of a publication whose publisher chose none, or may choose none.
+pub const EVENT_DEFAULT: &str = "message";
+
+/// Longest type name that a publisher may choose, in bytes: members of all dialects get it.
+pub const EVENT_BYTES_MAX: usize = 255;
+
 /// The connection that published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sender<'a> {
@@ -127,7 +133,7 @@ impl From<ConnectionId> for Sender<'_> {
 /// One message on its way to the members of a room, or to everybody.
 #[derive(Debug, Clone, Copy)]
 pub struct Publication<'a> {
-    /// Type name; `message` unless the publisher said otherwise.
+    /// Type name; [`EVENT_DEFAULT`] unless the publisher said otherwise.
     pub event: &'a str,
     /// The room; `None` for a broadcast to all connections.
     pub room: Option<&'a str>,

@@ -47,7 +47,7 @@ pub(super) struct Conn {
     pub reading: Reading,
     /// When anything last came, in tenths of a second of the shard's clock (so 13 years fit 32 bits).
     pub received_ds: u32,
-    /// When a message last came.
+    /// When a message or a ping last came: what the client did of its own accord.
     pub message_ds: u32,
     /// When a ping was last sent.
     pub pinged_ds: u32,

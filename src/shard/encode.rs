@@ -30,6 +30,7 @@ impl Shard {
         wanted: u32,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Frames {
+        self.metrics.encoded_texts.add(1);
         let plain = Encoding::new(dialect, Compression::None).bit();
         if wanted & !plain == 0 {
             let entry = self.palette.push(Some(now.us), |out| {

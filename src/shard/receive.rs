@@ -176,6 +176,8 @@ impl Shard {
             }
             Event::Binary(_) => self.close(now, slot, CloseReason::Unsupported, sockets),
             Event::Ping(payload) => {
+                // Unlike a pong, nobody asked for it: `lastPing` of the tenants document.
+                conn.message_ds = now.ds();
                 let entry = self.palette.push_answer(|out| wire::write_pong(out, payload));
                 self.owe(slot, entry);
             }

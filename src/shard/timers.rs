@@ -5,7 +5,7 @@ use super::identity::IdentityDue;
 use super::outbox::deciseconds;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, mutated};
-use crate::model::CloseReason;
+use crate::model::{CloseReason, IDLE_TEXT};
 use crate::wire;
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ enum Due {
     Nothing,
     Ping,
     Warn,
+    /// It lives, but says nothing.
+    CloseIdle,
     Close(CloseReason),
     Remove,
 }
@@ -88,6 +90,10 @@ impl Shard {
                 Due::Ping => self.ping(now, slot),
                 Due::Warn => self.warn_of_end(now, slot),
                 Due::Close(CloseReason::SlowConsumer) => self.evict(now, slot, sockets),
+                Due::CloseIdle => {
+                    let reason = CloseReason::Idle;
+                    self.close_with(now, slot, reason, reason.code(), IDLE_TEXT, sockets);
+                }
                 Due::Close(reason) => self.close(now, slot, reason, sockets),
                 Due::Remove => self.remove(slot, sockets),
             }
@@ -137,10 +143,10 @@ impl Shard {
                 });
                 if stuck {
                     Due::Close(CloseReason::SlowConsumer)
-                } else if !ping_interval.is_zero() && silent(conn.received_ds, times.pong_wait)
-                    || silent(conn.message_ds, times.idle_timeout)
-                {
+                } else if !ping_interval.is_zero() && silent(conn.received_ds, times.pong_wait) {
                     Due::Close(CloseReason::Idle)
+                } else if silent(conn.message_ds, times.idle_timeout) {
+                    Due::CloseIdle
                 } else if let Some(identity) = &conn.identity
                     && let Some(due) = self.identity_due(now, identity, conn.warned)
                 {

@@ -65,6 +65,7 @@ impl World {
             let (reason, code) = match intent {
                 Intent::Pong => continue,
                 Intent::Ping(payload) => {
+                    peer.message_us = at.now_us;
                     self.model.pong(index, payload);
                     continue;
                 }

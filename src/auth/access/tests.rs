@@ -185,7 +185,17 @@ fn topics_has_its_documents_words() {
     let table = AccessTable::topics();
     let access = Access::new(&table);
     let one = identity("1", "", &[]);
-    assert!(may(&access, Some(&one), "user:1:alerts") && may(&access, None, "reports:progress:x"));
+    assert!(may(&access, Some(&one), "user:1:alerts") && may(&access, None, "reports:progress"));
+    let does = |who, room, action| access.check(who, room, action).is_ok();
+    for (who, room, subscribes) in [
+        (None, "reports:progress:x", true),
+        (None, "reports:data:x:y", true),
+        (Some(&one), "user:alerts", true),
+        (None, "user:alerts", false),
+    ] {
+        assert_eq!(does(who, room, Action::Subscribe), subscribes, "{room}");
+        assert!(!does(who, room, Action::Publish), "{room}");
+    }
     assert!(may(&access, None, "tenant:a1") && may(&access, Some(&identity("", "", &["admin"])), "admin:x"));
     for who in [None, Some(&one)] {
         let text = |room| access.check(who, room, Action::Subscribe).unwrap_err().text;

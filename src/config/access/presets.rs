@@ -13,11 +13,16 @@ const PROTECTED: &str = r#"[
     {"room": "admin:**", "who": "role:admin"}
 ]"#;
 
-/// With the words of the `topics` document.
+/// With the words of the `topics` document. Its greeting offers `user:alerts` to all, so that is no user's own room;
+/// and only the server says where a report stands and what a stream has shown, as that is kept and shown to others
+/// without a sender.
 const TOPICS: &str = r#"[
+    {"room": "user:alerts", "who": "user", "deny": "publish", "text": "Authentication required for user channels"},
     {"room": "user:{user}", "text": "Authentication required for user channels"},
     {"room": "user:{user}:**", "text": "Authentication required for user channels"},
-    {"room": "admin:**", "who": "role:admin", "text": "Insufficient permissions for admin channels"}
+    {"room": "admin:**", "who": "role:admin", "text": "Insufficient permissions for admin channels"},
+    {"room": "reports:progress:**", "who": "any", "deny": "publish"},
+    {"room": "reports:data:**", "who": "any", "deny": "publish"}
 ]"#;
 
 /// `canAccessChannel` of the `tenants` document, with the tenant compared as a whole segment, and the rooms of its
@@ -66,7 +71,7 @@ mod tests {
         for (table, count) in [
             (AccessTable::open(), 0),
             (AccessTable::protected(), 7),
-            (AccessTable::topics(), 3),
+            (AccessTable::topics(), 6),
             (AccessTable::tenants(), 4),
         ] {
             assert_eq!(table.rules.len(), count);

@@ -1,26 +1,11 @@
-use super::super::request::{self, Fields, fields, is_event, required};
+use super::super::channelled::fields;
+use super::super::request::{self, is_event, required};
 use super::super::{DecodeLimits, Rejected};
 use crate::model::{Command, Refusal};
 
-/// Where each known field stands.
-#[inline(always)]
-fn place(key: &[u8]) -> Option<usize> {
-    Some(match key {
-        b"id" => request::ID,
-        b"type" => 1,
-        b"channel" => 2,
-        b"data" => 3,
-        b"recover" => 4,
-        b"limit" => 5,
-        b"token" => 6,
-        _ => return None,
-    })
-}
-
 /// Reads one message.
 pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
-    let fields: Fields<'a, 7> = fields(text, limits, place)?;
-    let [id, kind, channel, data, recover, limit, token] = fields;
+    let [id, kind, channel, data, recover, limit, token] = fields(text, limits)?;
     let id = request::id(id)?;
     let rejected = |refusal| Rejected { refusal, id };
     let kind = request::text(kind).map_err(rejected)?.unwrap_or_default();

@@ -1,7 +1,6 @@
 use super::super::Channels;
-use super::*;
 use crate::dialect::Dialect;
-use crate::model::{Changed, ConnectionId, Epoch, Position, Publication, RoomName};
+use crate::model::{Answer, Changed, ConnectionId, Epoch, Position, Publication, Refusal, RoomName};
 
 const UUID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 

@@ -47,6 +47,6 @@ impl Dialect for Channels {
     }
 
     fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
-        encode::answer(answer, unix_ms, out);
+        encode::MANNER.answer(answer, unix_ms, out);
     }
 }

@@ -1,14 +1,10 @@
 use super::super::request::{Text, checked_id, required, seen};
 use super::super::{DecodeLimits, Rejected};
 use crate::base::{json_depth_within, json_scan};
-use crate::model::{Command, PRESENCE_LIMIT_MAX, Refusal, RequestId};
+use crate::model::{Command, EVENT_DEFAULT, PRESENCE_LIMIT_MAX, Refusal, RequestId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-
-/// Type name of what clients publish. The document gives clients no way to choose another, so that none can send
-/// what looks like an answer of the server.
-const EVENT: &str = "message";
 
 /// A message as it stands. Fields that the document does not have are skipped; known ones may come only once.
 #[derive(Deserialize)]
@@ -67,7 +63,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// Reads one message.
+/// Reads one message. The document gives clients no way to choose a type name for what they publish, so that none can
+/// send what looks like an answer of the server.
 ///
 /// A refusal carries the message's `id` whenever the text is an object whose `id` can be read, even if other fields
 /// are wrong; only `TooDeep` never does, because such a message is not parsed at all.
@@ -96,9 +93,12 @@ fn command<'a>(fields: Fields<'a>, text: &'a str) -> Result<Command<'a>, Rejecte
     };
     let kind = kind.unwrap_or_default();
     match &*kind {
-        "publish" => {
-            required(room, id).map(|room| Command::Publish { room, event: Cow::Borrowed(EVENT), data, id })
-        }
+        "publish" => required(room, id).map(|room| Command::Publish {
+            room,
+            event: Cow::Borrowed(EVENT_DEFAULT),
+            data,
+            id,
+        }),
         "subscribe" => {
             let recover = recover.map(seen).transpose();
             let recover = recover.map_err(|refusal| Rejected { refusal, id })?;
@@ -109,7 +109,7 @@ fn command<'a>(fields: Fields<'a>, text: &'a str) -> Result<Command<'a>, Rejecte
             let limit = presence_limit(text).ok_or(Rejected { refusal: Refusal::InvalidJson, id })?;
             required(room, id).map(|room| Command::Presence { room, limit, id })
         }
-        "broadcast" => Ok(Command::Broadcast { event: Cow::Borrowed(EVENT), data, id }),
+        "broadcast" => Ok(Command::Broadcast { event: Cow::Borrowed(EVENT_DEFAULT), data, id }),
         "ping" => Ok(Command::Ping { id }),
         "" => Err(Rejected { refusal: Refusal::UnknownType, id }),
         _ => Ok(Command::Custom { event: kind, data, id }),

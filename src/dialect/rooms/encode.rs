@@ -1,3 +1,4 @@
+use super::super::json::{begin, data_field, offset_field};
 use super::super::json::{push_id, push_ids, push_number, push_string, push_strings};
 use crate::model::{Answer, Publication, RequestId, RoomName};
 
@@ -153,34 +154,15 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
     end(unix_ms, out);
 }
 
-fn begin(kind: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"type\":");
-    push_string(kind, out);
-}
-
 fn room_field(room: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"room\":");
     push_string(room, out);
-}
-
-fn data_field(data: Option<&str>, out: &mut Vec<u8>) {
-    if let Some(data) = data {
-        out.extend_from_slice(b",\"data\":");
-        out.extend_from_slice(data.as_bytes());
-    }
 }
 
 fn user_field(user: Option<&str>, out: &mut Vec<u8>) {
     if let Some(user) = user {
         out.extend_from_slice(b",\"user_id\":");
         push_string(user, out);
-    }
-}
-
-fn offset_field(offset: Option<u64>, out: &mut Vec<u8>) {
-    if let Some(offset) = offset {
-        out.extend_from_slice(b",\"offset\":");
-        push_number(offset, out);
     }
 }
 

@@ -1,11 +1,7 @@
 use super::super::request::{self, Fields, Text, fields, required};
 use super::super::{DecodeLimits, Rejected};
-use crate::model::{Command, NOTIFICATION_TYPES_MAX, Refusal, RequestId};
+use crate::model::{Command, EVENT_DEFAULT, NOTIFICATION_TYPES_MAX, Refusal, RequestId};
 use std::borrow::Cow;
-
-/// Type name of what clients publish: none of their choice, so that none can send what looks like an answer of the
-/// server.
-const EVENT: &str = "message";
 
 /// Where each known field of a message stands.
 #[inline(always)]
@@ -32,7 +28,8 @@ fn place_in_data(key: &[u8]) -> Option<usize> {
     })
 }
 
-/// Reads one message.
+/// Reads one message. What clients publish has no type name of their choice, so that none can send what looks like an
+/// answer of the server.
 pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
     let fields: Fields<'a, 3> = fields(text, limits, place)?;
     let [id, kind, data] = fields;
@@ -66,7 +63,9 @@ fn with_data<'a>(
     let [_, channel, message, types, recover, limit, token] = fields;
     let room = || required(request::text(channel)?, id).map_err(|rejected| rejected.refusal);
     Ok(match kind {
-        "send_message" => Command::Publish { room: room()?, event: Cow::Borrowed(EVENT), data: message, id },
+        "send_message" => {
+            Command::Publish { room: room()?, event: Cow::Borrowed(EVENT_DEFAULT), data: message, id }
+        }
         "join_channel" => Command::Subscribe { room: room()?, recover: request::recover(recover)?, id },
         "leave_channel" => Command::Unsubscribe { room: room()?, id },
         "get_presence" => Command::Presence { room: room()?, limit: request::limit(limit)?, id },

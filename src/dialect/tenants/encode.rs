@@ -1,5 +1,4 @@
-use super::super::json::push_time;
-use super::super::json::{push_id, push_number, push_string};
+use super::super::json::{begin, data_field, end_at, offset_field, push_id, push_string};
 use super::super::object::{Object, unknown_type};
 use super::super::whole::{Missing, push_whole};
 use crate::model::{Answer, Publication, Refusal, RequestId};
@@ -31,21 +30,13 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
         }
         out.extend_from_slice(b"\"connectionId\":");
         push_id(sender.id, out);
-        out.extend_from_slice(b"},\"timestamp\":");
-        push_time(unix_ms, out);
         out.push(b'}');
+        end_at(unix_ms, out);
     } else {
-        out.extend_from_slice(b"{\"type\":");
-        push_string(event, out);
-        if let Some(data) = data {
-            out.extend_from_slice(b",\"data\":");
-            out.extend_from_slice(data.as_bytes());
-        }
+        begin(event, out);
+        data_field(data, out);
     }
-    if let Some(offset) = offset {
-        out.extend_from_slice(b",\"offset\":");
-        push_number(offset, out);
-    }
+    offset_field(offset, out);
     out.push(b'}');
 }
 

@@ -1,37 +1,19 @@
-use super::super::request::{self, Fields, fields, required};
+use super::super::channelled::fields;
+use super::super::request::{self, required};
 use super::super::{DecodeLimits, Rejected};
-use crate::model::{Command, Refusal};
+use crate::model::{Command, EVENT_DEFAULT, Refusal};
 use std::borrow::Cow;
 
-/// Type name of what clients publish: none of their choice, so that none can send what looks like an answer of the
-/// server.
-const EVENT: &str = "message";
-
-/// Where each known field stands.
-#[inline(always)]
-fn place(key: &[u8]) -> Option<usize> {
-    Some(match key {
-        b"id" => request::ID,
-        b"type" => 1,
-        b"channel" => 2,
-        b"data" => 3,
-        b"recover" => 4,
-        b"limit" => 5,
-        b"token" => 6,
-        _ => return None,
-    })
-}
-
-/// Reads one message.
+/// Reads one message. What clients publish has no type name of their choice, so that none can send what looks like an
+/// answer of the server.
 pub(super) fn decode<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
-    let fields: Fields<'a, 7> = fields(text, limits, place)?;
-    let [id, kind, channel, data, recover, limit, token] = fields;
+    let [id, kind, channel, data, recover, limit, token] = fields(text, limits)?;
     let id = request::id(id)?;
     let rejected = |refusal| Rejected { refusal, id };
     let kind = request::text(kind).map_err(rejected)?.unwrap_or_default();
     let channel = || required(request::text(channel).map_err(rejected)?, id);
     match &*kind {
-        "publish" => Ok(Command::Publish { room: channel()?, event: Cow::Borrowed(EVENT), data, id }),
+        "publish" => Ok(Command::Publish { room: channel()?, event: Cow::Borrowed(EVENT_DEFAULT), data, id }),
         "subscribe" => {
             let recover = request::recover(recover).map_err(rejected)?;
             Ok(Command::Subscribe { room: channel()?, recover, id })

@@ -45,6 +45,6 @@ impl Dialect for Topics {
     }
 
     fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
-        encode::answer(answer, unix_ms, out);
+        encode::MANNER.answer(answer, unix_ms, out);
     }
 }
