@@ -93,14 +93,11 @@ pub fn handle_admins(node: &Arc<NodeShared>, handlers: &mut Handlers) {
 async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String> {
     let ended = |_: Ended| "shutting down".to_owned();
     let replied = match request.event() {
-        "get_stats" => request.reply(
-            "stats",
-            &NodeStats {
-                stats: node.stats(),
-                status: node.status_counts(),
-                connections: node.connection_stats(),
-            },
-        ),
+        "get_stats" => {
+            let status = node.status_counts();
+            let connections = node.connection_stats(status.clone());
+            request.reply("stats", &NodeStats { stats: node.stats(), status, connections })
+        }
         "list_connections" => {
             let List { user, tenant, room, idle_s, cursor, limit } =
                 if request.data() == "null" { List::default() } else { read(request)? };
