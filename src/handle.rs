@@ -176,7 +176,7 @@ impl Handle {
 
     /// Connections by tenant and by room, of the first thousand of each by name.
     pub fn connection_stats(&self) -> ConnectionStats {
-        self.shared.connection_stats()
+        self.shared.connection_stats(self.shared.status_counts())
     }
 
     /// Connections of this node.

@@ -2,16 +2,13 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, now_unix_s, path_of, sign, token_of};
 use common::{Client, Response, Server, eventually, request};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-const SECRET: &str = "a secret of tests that is long enough";
 
 const ENDPOINTS: &str = r#"[
   {"path":"/ws","dialect":"rooms"},
@@ -21,18 +18,11 @@ const ENDPOINTS: &str = r#"[
 
 fn server(flags: &[&str]) -> Server {
     let endpoints = format!("--endpoints={ENDPOINTS}");
-    Server::start_with(&[&[endpoints.as_str()], flags].concat(), &[("FANWIRE_JWT_SECRET", SECRET)])
-}
-
-fn token(tenant: &str, user: &str, more_s: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let claims = json!({"userId": user, "tenantId": tenant, "exp": now + 600 + more_s});
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
+    Server::start_with(&[&[endpoints.as_str()], flags].concat(), &[SECRET_VARIABLE])
 }
 
 fn path(path: &str, tenant: &str, user: &str) -> String {
-    format!("{path}?token={}", token(tenant, user, 0))
+    path_of(path, user, tenant)
 }
 
 fn connect(server: &Server, tenant: &str, user: &str) -> Client {
@@ -155,13 +145,16 @@ fn who_says_later_who_it_is_is_counted_from_then_on() {
         let joined = said(&mut second, json!({"type": "subscribe", "channel": room}));
         assert_eq!(joined["type"], "subscribed", "{joined}");
     }
-    let bearer = token("a", "u", 0);
+    let bearer = token_of("u", "a");
     let answer = said(&mut second, json!({"type": "auth", "token": bearer}));
     assert_eq!(answer["message"], "too many connections of this user", "{answer}");
     assert!(!answer.to_string().contains(&bearer), "a token is echoed");
     assert_eq!(said(&mut second, json!({"type": "get_status"}))["data"]["userId"], Value::Null);
     // To renew one's own identity takes no other place.
-    let answer = said(&mut first, json!({"type": "auth", "token": token("a", "u", 60)}));
+    let answer = said(
+        &mut first,
+        json!({"type": "auth", "token": sign(&json!({"userId": "u", "tenantId": "a", "exp": now_unix_s() + 660}))}),
+    );
     assert_eq!(answer["type"], "authenticated", "{answer}");
     drop(first);
     eventually("the place is free", || server.metric("fanwire_users") == Some(0.0));

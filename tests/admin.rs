@@ -2,20 +2,17 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, sign};
 use common::{Client, KEY, Server, conversation, request};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 
-const SECRET: &str = "a secret of tests that is long enough";
-
 fn server() -> Server {
-    Server::start_with(&["--shards=2"], &[("FANWIRE_JWT_SECRET", SECRET)])
+    Server::start_with(&["--shards=2"], &[SECRET_VARIABLE])
 }
 
 fn token(roles: &[&str]) -> String {
-    let claims = json!({"userId": "u1", "tenantId": "t1", "roles": roles, "exp": 4_102_444_800_u64});
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    sign(&json!({"userId": "u1", "tenantId": "t1", "roles": roles, "exp": 4_102_444_800_u64}))
 }
 
 fn connect(server: &Server, path: &str, greeting: &str) -> Client {
@@ -128,7 +125,9 @@ fn what_is_wrong_is_told() {
         (r#"{"type":"disconnect","data":{"connectionId":7}}"#, "data is not as it should be"),
         (r#"{"type":"disconnect","data":{"connectionId":"x","why":"y"}}"#, "unknown field"),
         (r#"{"type":"list_connections","data":{"cursor":"x"}}"#, "cursor"),
-        (r#"{"type":"list_connections","data":[]}"#, "data is not as it should be"),
+        (r#"{"type":"list_connections","data":[]}"#, "must be an object"),
+        (r#"{"type":"list_connections","data":"x"}"#, "must be an object"),
+        (r#"{"type":"broadcast","data":7}"#, "must be an object"),
         (r#"{"type":"broadcast","data":{"message":{"data":1}}}"#, "type"),
         (r#"{"type":"get_everything"}"#, "Unknown message type: get_everything"),
     ] {
@@ -137,6 +136,7 @@ fn what_is_wrong_is_told() {
             assert_eq!(answer["type"], "error", "{text}");
             let error = answer["data"]["error"].as_str().unwrap_or_default();
             assert!(error.contains(what), "{text}: {error}");
+            assert!(!error.contains("struct"), "how the code names it is nobody's business: {error}");
         });
     }
     let long = json!({"type": "disconnect", "data": {"connectionId": "x", "reason": "x".repeat(124)}});

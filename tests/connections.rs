@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, sign};
 use common::{Client, Server, request};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -26,6 +27,12 @@ fn a_connection_is_told_with_all_that_is_known_of_it() {
     assert_eq!((&found["user_agent"], &found["ip"]), (&"the client/1.0".into(), &"127.0.0.1".into()));
     assert!(found["connected_at"].as_u64() <= found["last_activity"].as_u64(), "{found}");
     assert!(found.get("user").is_none(), "nobody said who it is");
+    for _ in 0..50 {
+        let (_, again) = call(&server, "GET", &format!("/v1/connections/{}", client.id));
+        for time in ["connected_at", "last_activity"] {
+            assert_eq!(again[time], found[time], "{time} does not change by itself");
+        }
+    }
     let elsewhere = "/v1/connections/5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
     for method in ["GET", "DELETE"] {
         assert_eq!(call(&server, method, elsewhere).0, 404);
@@ -35,11 +42,8 @@ fn a_connection_is_told_with_all_that_is_known_of_it() {
 
 #[test]
 fn the_debug_page_tells_connections_in_the_topics_documents_words() {
-    let secret = "a secret of tests that is long enough";
-    let server = Server::start_with(&["--preset=topics"], &[("FANWIRE_JWT_SECRET", secret)]);
-    let claims = serde_json::json!({"userId": "user-uuid", "exp": u32::MAX});
-    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let server = Server::start_with(&["--preset=topics"], &[SECRET_VARIABLE]);
+    let token = sign(&serde_json::json!({"userId": "user-uuid", "exp": u32::MAX}));
     let headers = [("User-Agent", "the client/1.0"), ("Authorization", &format!("Bearer {token}"))];
     let mut client = Client::ungreeted(server.addr(), "/ws", &headers);
     let id: String =

@@ -3,23 +3,19 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, path_of};
 use common::{Client, Document, Program, Server, at_port, conversation, eventually, find_program, left_out};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::process::Command;
 
-const SECRET: &str = "a secret of tests that is long enough";
-
 fn start(preset: &str) -> Server {
-    let environment = [("FANWIRE_JWT_SECRET", SECRET), ("FANWIRE_TENANTS", "company123,t1,t2")];
+    let environment = [SECRET_VARIABLE, ("FANWIRE_TENANTS", "company123,t1,t2")];
     Server::start_with(&[&format!("--preset={preset}")], &environment)
 }
 
 /// A client with a token.
 fn connect(server: &Server, user: &str, tenant: &str) -> Client {
-    let claims = json!({"userId": user, "tenantId": tenant, "exp": u32::MAX});
-    let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
-    Client::ungreeted(server.addr(), &format!("/ws?token={token}"), &[])
+    Client::ungreeted(server.addr(), &path_of("/ws", user, tenant), &[])
 }
 
 /// The same, greeted with its id.

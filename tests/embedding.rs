@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::token::{SECRET, path_of};
 use common::{Client, PATIENCE, conversation, eventually};
 use fanwire::api::{MembersCursor, Which};
 use fanwire::calls::ClientFilter;
@@ -9,7 +10,6 @@ use fanwire::config::{Config, Secret};
 use fanwire::model::{ConnectionId, RoomName};
 use fanwire::shard::CustomRequest;
 use fanwire::{Answer, Builder, HandleError, Server};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
@@ -164,15 +164,11 @@ fn the_handle_publishes_broadcasts_and_sends() {
 
 #[test]
 fn every_call_of_the_documents_reaches_whom_it_names() {
-    const SECRET: &str = "a secret of tests that is long enough";
     let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
     config.tokens.secret = Secret::new(SECRET);
     let server = Server::builder().config(config).start().unwrap();
     let connect = |user: &str, tenant: &str| {
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
-        let claims = json!({"userId": user, "tenantId": tenant, "exp": u32::MAX});
-        let token = encode(&Header::default(), &claims, &key).unwrap();
-        let mut client = Client::connect_with(server.local_addr(), &format!("/ws?token={token}"), &[]);
+        let mut client = Client::connect_with(server.local_addr(), &path_of("/ws", user, tenant), &[]);
         client.subscribe("c");
         client
     };

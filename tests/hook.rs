@@ -455,35 +455,3 @@ fn over_https_the_certificate_counts() {
     let server = Server::start_with(&flags, &wary);
     assert_eq!(upgrade(&server, "/ws", &[]).status, 503);
 }
-
-#[test]
-fn every_dialect_has_the_backends_words_in_its_own_shape() {
-    let backend = Backend::start(|heard| match heard.event().as_str() {
-        "join" => no("not yours"),
-        _ => Act::Say(r#"{"messages":[{"type":"JOB_TAKEN","data":{"id":7}}]}"#.to_owned()),
-    });
-    let server = server(&backend, "join,message", &["--preset=none"]);
-    let dialects = [
-        ("channels", r#"{"type":"JOIN_CHANNEL","channel":"jobs"}"#),
-        ("topics", r#"{"type":"subscribe","channel":"jobs"}"#),
-        ("tenants", r#"{"type":"join_channel","data":{"channel":"public:jobs"}}"#),
-    ];
-    for (name, join) in dialects {
-        let protocol = format!("fanwire.{name}");
-        let stream = std::net::TcpStream::connect(server.addr()).expect("it accepts");
-        let headers = [("Sec-WebSocket-Protocol", protocol.as_str())];
-        let mut client = Client::upgrade(stream, &server.addr().to_string(), "/ws", &headers);
-        client.send_text(join);
-        client.send_text(r#"{"type":"JOB_DESCRIPTION","data":{"n":1}}"#);
-        // After the greeting, where there is one.
-        let mut until = |word: &str| {
-            let texts = std::iter::repeat_with(|| client.expect_text());
-            texts.take(3).find(|text| text.contains(word)).unwrap_or_else(|| panic!("{name}: no {word}"))
-        };
-        assert!(until("not yours").to_lowercase().contains("error"), "{name}");
-        assert!(until("JOB_TAKEN").contains(r#""id":7"#), "{name}");
-    }
-    let asked: Vec<_> =
-        backend.heard_of("message").iter().map(|heard| heard.json()["dialect"].clone()).collect();
-    assert_eq!(asked, ["channels", "topics", "tenants"]);
-}

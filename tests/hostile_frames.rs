@@ -216,7 +216,7 @@ fn who_sends_without_reading_is_closed_within_its_bound() {
         // Refusals are as many as the server read before it had enough: not a number to expect.
         let refused = |server: &Server| server.metric_sum("fanwire_refusals_total") as u64;
         println!("{what}");
-        let mut client = Client::connect_with_buffer(siege.server().addr(), 8192, &[]);
+        let mut client = Client::connect_with_buffer(siege.server().addr(), 8192, "/ws", &[]);
         let batch = bytes.repeat(1000);
         let slow = r#"fanwire_closes_total{shard="#;
         let closed = |server: &Server| {

@@ -150,6 +150,19 @@ fn unknown_paths_and_wrong_methods_are_told_apart() {
 }
 
 #[test]
+fn a_compressed_body_is_refused_as_one() {
+    let server = Server::start(&[]);
+    let body = br#"{"room":"a","data":1}"#;
+    for (coding, status) in [("gzip", 415), ("Identity", 200), ("identity, br", 415)] {
+        let headers = [("Content-Encoding", coding)];
+        let answer = request(server.addr(), "POST", "/v1/publish", &headers, body);
+        assert_eq!(answer.status, status, "{coding:?}: {}", answer.body);
+        let accepted = (status == 415).then_some("identity");
+        assert_eq!(answer.header("accept-encoding"), accepted, "{coding:?}");
+    }
+}
+
+#[test]
 fn handshakes_that_are_none_are_refused() {
     let server = Server::start(&[]);
     let addr = server.addr();

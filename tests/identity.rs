@@ -2,14 +2,11 @@
 
 mod common;
 
+use common::token::{self, SECRET, SECRET_VARIABLE, now_unix_s, sign};
 use common::{Client, Response, Server, eventually, request};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-const SECRET: &str = "a secret of tests that is long enough";
 
 /// Endpoints of each kind.
 const ENDPOINTS: &str = r#"[
@@ -20,22 +17,13 @@ const ENDPOINTS: &str = r#"[
   {"path":"/seen","dialect":"topics","auth":"required","auth_failure":"close","role":"admin"}
 ]"#;
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-fn token(claims: Value) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
-}
-
 fn token_of(user: &str) -> String {
-    token(json!({"userId": user, "tenantId": "a1", "exp": now() + 600}))
+    token::token_of(user, "a1")
 }
 
 fn server(flags: &[&str], environment: &[(&str, &str)]) -> Server {
     let endpoints = format!("--endpoints={ENDPOINTS}");
-    let environment = [environment, &[("FANWIRE_JWT_SECRET", SECRET)]].concat();
+    let environment = [environment, &[SECRET_VARIABLE]].concat();
     Server::start_with(&[flags, &[endpoints.as_str()]].concat(), &environment)
 }
 
@@ -99,9 +87,9 @@ fn an_endpoint_puts_its_clients_into_their_own_rooms() {
 fn who_may_not_come_in_is_told_little() {
     let server = server(&[], &[("FANWIRE_TENANTS", "a1,a2")]);
     let good = token_of("u1");
-    let expired = token(json!({"userId": "u1", "tenantId": "a1", "exp": now() - 60}));
-    let early = token(json!({"userId": "u1", "tenantId": "a1", "nbf": now() + 60}));
-    let inactive = token(json!({"userId": "u1", "tenantId": "a12"}));
+    let expired = sign(&json!({"userId": "u1", "tenantId": "a1", "exp": now_unix_s() - 60}));
+    let early = sign(&json!({"userId": "u1", "tenantId": "a1", "nbf": now_unix_s() + 60}));
+    let inactive = sign(&json!({"userId": "u1", "tenantId": "a12"}));
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
     let huge = "x".repeat(9000);
     for (path, token, status, text, reason) in [
@@ -131,7 +119,7 @@ fn who_may_not_come_in_is_told_little() {
         assert_eq!(challenge.is_some(), status == 401, "{reason}");
         assert_eq!(count() - before, 1.0, "{reason}");
     }
-    let admin = token(json!({"userId": "u1", "tenantId": "a1", "roles": ["admin"]}));
+    let admin = sign(&json!({"userId": "u1", "tenantId": "a1", "roles": ["admin"]}));
     assert_eq!(connect(&server, &format!("/admin?token={admin}"), &[]).1["userId"], "u1");
     assert!(server.metric_sum("fanwire_handshake_failures_total") >= 9.0);
 }
@@ -157,23 +145,23 @@ fn an_endpoint_may_tell_by_closing() {
 #[test]
 fn a_connection_ends_with_its_token_after_a_warning() {
     let server = server(&["--jwt-leeway=0s", "--jwt-expiry-warning=1h"], &[]);
-    let ends = now() + 2;
-    let short = token(json!({"userId": "u1", "exp": ends}));
+    let ends = now_unix_s() + 2;
+    let short = sign(&json!({"userId": "u1", "exp": ends}));
     let (mut client, _) = connect(&server, &format!("/must?token={short}"), &[]);
     let warning: Value = serde_json::from_str(&client.expect_text()).unwrap();
     assert_eq!(warning["type"], "identity_ends", "{warning}");
-    assert!(now() <= ends, "warned before");
+    assert!(now_unix_s() <= ends, "warned before");
     let text = client.expect_close(4401);
     assert!(text.contains("expired"), "{text}");
-    assert!(now() >= ends, "and not before its end");
+    assert!(now_unix_s() >= ends, "and not before its end");
 }
 
 #[test]
 fn a_token_is_renewed_in_place_by_the_same_person_alone() {
     let server = server(&["--jwt-leeway=0s", "--jwt-expiry-warning=0s"], &[]);
-    let ends = now() + 2;
+    let ends = now_unix_s() + 2;
     let claims = |user: &str, roles: Value, exp: u64| {
-        token(json!({"userId": user, "tenantId": "a1", "roles": roles, "exp": exp}))
+        sign(&json!({"userId": user, "tenantId": "a1", "roles": roles, "exp": exp}))
     };
     let first = claims("u1", json!(["admin"]), ends);
     let (mut client, _) = connect(&server, &format!("/admin?token={first}"), &[]);
@@ -214,17 +202,25 @@ fn an_anonymous_connection_says_later_who_it_is() {
     let (mut client, _) = connect(&server, "/off", &[]);
     let said = answer(&mut client, json!({"type": "auth", "token": token_of("u7")}));
     assert_eq!(said["type"], "error", "{said}");
-    // The other dialect that has it.
-    let stream = TcpStream::connect(server.addr()).unwrap();
-    let channels = [("Sec-WebSocket-Protocol", "fanwire.channels")];
-    let mut client = Client::upgrade(stream, "localhost", "/ws", &channels);
-    let said = loop {
-        let said = answer(&mut client, json!({"type": "AUTH", "token": token_of("u7")}));
-        if said["type"] != "CONNECTED" {
-            break said;
+    // In the other dialects.
+    let token = token_of("u7");
+    for (dialect, message, said) in [
+        ("rooms", json!({"type": "auth", "token": token}), "authenticated"),
+        ("channels", json!({"type": "AUTH", "token": token}), "AUTHENTICATED"),
+        ("tenants", json!({"type": "auth", "data": {"token": token}}), "authenticated"),
+    ] {
+        let stream = TcpStream::connect(server.addr()).unwrap();
+        let subprotocol = format!("fanwire.{dialect}");
+        let headers = [("Sec-WebSocket-Protocol", subprotocol.as_str())];
+        let mut client = Client::upgrade(stream, "localhost", "/ws", &headers);
+        let mut first = answer(&mut client, message);
+        if dialect != "channels" {
+            // That was the greeting.
+            first = serde_json::from_str(&client.expect_text()).unwrap();
         }
-    };
-    assert_eq!(said["type"], "AUTHENTICATED", "{said}");
+        assert_eq!(first["type"], said, "{dialect}: {first}");
+        assert!(first.to_string().contains("\"u7\""), "{dialect}: {first}");
+    }
 }
 
 #[test]

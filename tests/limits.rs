@@ -137,7 +137,7 @@ fn who_sends_too_fast_is_told() {
 #[test]
 fn a_slow_consumer_is_closed_and_a_healthy_one_loses_nothing() {
     let server = Server::start(&["--outbox-bytes-max", "262144", "--messages-per-s", "0"]);
-    let mut slow = Client::connect_with_buffer(server.addr(), 8192, &[]);
+    let mut slow = Client::connect_with_buffer(server.addr(), 8192, "/ws", &[]);
     slow.subscribe("flood");
     let mut healthy = server.connect();
     healthy.subscribe("flood");
@@ -174,7 +174,7 @@ fn a_reader_that_pauses_within_its_bound_gets_everything() {
         "--messages-per-s",
         "0",
     ]);
-    let mut slow = Client::connect_with_buffer(server.addr(), 8192, &[]);
+    let mut slow = Client::connect_with_buffer(server.addr(), 8192, "/ws", &[]);
     slow.subscribe("flood");
     let mut publisher = server.connect();
     publisher.subscribe("flood");

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, token_of};
 use common::{Client, Server, eventually};
 
 #[test]
@@ -79,12 +80,9 @@ fn the_level_changes_by_a_hangup() {
 
 #[test]
 fn the_topics_documents_events_are_logged() {
-    let secret = "a secret of tests that is long enough";
-    let claims = serde_json::json!({"userId": "u1", "tenantId": "t1", "exp": u32::MAX});
-    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let token = token_of("u1", "t1");
     let flags = ["--preset=topics", "--log-format=json", "--log-level=debug"];
-    let server = Server::start_with(&flags, &[("FANWIRE_JWT_SECRET", secret)]);
+    let server = Server::start_with(&flags, &[SECRET_VARIABLE]);
     let _other = Client::ungreeted(server.addr(), "/ws", &[]);
     let mut client = Client::ungreeted(server.addr(), &format!("/ws?token={token}"), &[]);
     let id = client.expect_json(|welcome| welcome["data"]["connectionId"].as_str().unwrap().to_owned());

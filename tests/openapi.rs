@@ -3,8 +3,8 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, sign};
 use common::{Client, Program, Server, frame, left_out, opcode, request, tests_path};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,6 @@ use std::process::Command;
 use std::time::Duration;
 
 const KEY: &str = "the-key-of-the-fuzzer";
-const SECRET: &str = "a secret of tests that is long enough";
 
 /// How long the fuzzer may take, on a busy machine.
 const FUZZER_PATIENCE: Duration = Duration::from_secs(240);
@@ -76,11 +75,10 @@ fn a_validator_accepts_the_document() {
 fn fuzz(arguments: &[&str]) -> Result<(), String> {
     let fuzzer = installed("schemathesis").ok_or("not installed")?;
     let rules = r#"--room-rules=[{"pattern":"**","history_messages":10}]"#;
-    let environment = [("FANWIRE_API_KEY", KEY), ("FANWIRE_JWT_SECRET", SECRET)];
+    let environment = [("FANWIRE_API_KEY", KEY), SECRET_VARIABLE];
     let server = Server::start_with(&[rules], &environment);
     let claims = json!({"userId": "u1", "tenantId": "t1", "roles": ["r1"], "exp": 4_000_000_000_u64});
-    let token = encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET.as_bytes()));
-    keep_member(server.addr(), format!("/ws?token={}", token.unwrap()), "chat");
+    keep_member(server.addr(), format!("/ws?token={}", sign(&claims)), "chat");
     keep_member(server.addr(), "/ws".to_owned(), "chat");
     keep_member(server.addr(), "/ws".to_owned(), "news");
     let folder = tempfile::tempdir().unwrap();

@@ -2,40 +2,9 @@
 
 mod common;
 
+use common::backlog::{backlog_bytes, publish_until};
+use common::losses::slow_client;
 use common::{Client, Server, eventually};
-use std::net::TcpStream;
-
-/// A client whose kernel buffers hardly anything.
-fn slow_client(server: &Server) -> Client {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(8192).unwrap();
-    socket.connect(&server.addr().into()).unwrap();
-    Client::on(TcpStream::from(socket), &server.addr().to_string(), "/ws", &[])
-}
-
-/// Publishes messages of 32 KiB until `enough` says so; the publisher reads each back.
-fn publish_until(publisher: &mut Client, room: &str, mut enough: impl FnMut() -> bool) {
-    let padding = "x".repeat(32 * 1024);
-    for number in 0..2000 {
-        if enough() {
-            return;
-        }
-        publisher
-            .send_text(&format!(r#"{{"type":"publish","room":"{room}","data":["{padding}",{number}]}}"#));
-        publisher.expect_json(|message| assert_eq!(message["data"][1], number));
-    }
-    panic!("never enough");
-}
-
-fn backlog_of(server: &Server, client: &Client) -> u64 {
-    let slow = server.get("/v1/slow").json();
-    let entries = slow["slow"].as_array().unwrap();
-    entries.iter().find(|entry| entry["client_id"] == client.id.as_str()).map_or(0, |entry| {
-        assert!(entry["ip"] == "127.0.0.1" && entry["rooms"][0].is_string(), "{entry}");
-        assert!(entry["since_unix_ms"].as_u64().unwrap() > 1_700_000_000_000, "{entry}");
-        entry["backlog_bytes"].as_u64().unwrap()
-    })
-}
 
 #[test]
 fn when_the_nodes_bound_is_spent_the_largest_backlog_goes() {
@@ -54,7 +23,7 @@ fn when_the_nodes_bound_is_spent_the_largest_backlog_goes() {
     let mut publisher = server.connect();
     publisher.subscribe("large");
     publisher.subscribe("small");
-    publish_until(&mut publisher, "large", || backlog_of(&server, &large) > BOUND / 2);
+    publish_until(&mut publisher, "large", || backlog_bytes(&server, &large) > BOUND / 2);
     let evicted = || server.metric_sum("fanwire_dropped_frames_total") > 0.0;
     publish_until(&mut publisher, "small", || {
         assert!(server.metric_sum("fanwire_backlog_bytes") <= BOUND as f64);
@@ -62,12 +31,12 @@ fn when_the_nodes_bound_is_spent_the_largest_backlog_goes() {
     });
     // The larger one was cut although it was the smaller one that grew.
     large.read_until_close(4430, |_| {});
-    let small_backlog = backlog_of(&server, &small);
+    let small_backlog = backlog_bytes(&server, &small);
     assert!(small_backlog > BOUND / 4, "{small_backlog}");
     let dropped = server.metric(r#"fanwire_dropped_frames_total{shard="0",reason="node_outboxes"}"#);
     assert!(dropped > Some(0.0), "{}", server.get("/metrics").body);
     let mut next = None;
-    while next < Some(0) || backlog_of(&server, &small) > 0 {
+    while next < Some(0) || backlog_bytes(&server, &small) > 0 {
         // Nothing of what it was sent is missing.
         let number = small.expect_json(|message| message["data"][1].as_i64());
         assert_eq!(number, next.map_or(Some(0), |n: i64| Some(n + 1)));
@@ -107,8 +76,8 @@ fn the_largest_backlog_goes_whatever_its_shard() {
     let mut publisher = server.connect();
     publisher.subscribe("large");
     publisher.subscribe("small");
-    publish_until(&mut publisher, "large", || backlog_of(&server, &large) > 5 << 20);
+    publish_until(&mut publisher, "large", || backlog_bytes(&server, &large) > 5 << 20);
     publish_until(&mut publisher, "small", || server.metric_sum("fanwire_dropped_frames_total") > 0.0);
-    eventually("the larger one is evicted by its own shard", || backlog_of(&server, &large) < 1 << 20);
+    eventually("the larger one is evicted by its own shard", || backlog_bytes(&server, &large) < 1 << 20);
     large.read_until_close(4430, |_| {});
 }

@@ -3,24 +3,16 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, path_of};
 use common::{Client, Response, Server, request};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-const SECRET: &str = "a secret of tests that is long enough";
 
 const RULES: &str = r#"[{"pattern":"kept:*","history_messages":100}]"#;
 
 fn server() -> Server {
     let rules = format!("--room-rules={RULES}");
-    Server::start_with(&["--shards=3", &rules], &[("FANWIRE_JWT_SECRET", SECRET)])
-}
-
-fn path_of(user: &str, tenant: &str) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let claims = json!({"userId": user, "tenantId": tenant, "exp": u32::MAX});
-    format!("/ws?token={}", encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap())
+    Server::start_with(&["--shards=3", &rules], &[SECRET_VARIABLE])
 }
 
 /// Connections by name.
@@ -45,7 +37,7 @@ impl Crowd {
         let mut clients: BTreeMap<_, _> = known
             .into_iter()
             .map(|(name, user, tenant)| {
-                (name, Client::connect_with(server.addr(), &path_of(user, tenant), &[]))
+                (name, Client::connect_with(server.addr(), &path_of("/ws", user, tenant), &[]))
             })
             .collect();
         clients.insert("nobody", server.connect());
@@ -314,6 +306,25 @@ fn what_has_a_key_is_published_once() {
     assert_eq!(once(&server, "/v1/publish", &twice, body).status, 400);
     for data in [1, 3, 1, 1] {
         assert_eq!(member.expect_json(|message| message["data"].clone()), data);
+    }
+}
+
+#[test]
+fn a_key_of_the_api_is_one_caller_however_it_is_written() {
+    let rules = r#"--room-rules=[{"pattern":"**","history_messages":9}]"#;
+    let server = Server::start_with(&[rules], &[("FANWIRE_API_KEY", "the-one,the-other")]);
+    for (authorization, offset) in [("Bearer the-one", 1), ("bearer  the-one", 1), ("Bearer the-other", 2)] {
+        let headers = [("Authorization", authorization), ("Idempotency-Key", "k")];
+        let answer = once(&server, "/v1/publish", &headers, r#"{"room":"r","data":1}"#);
+        assert_eq!(answer.json()["offset"], offset, "{authorization}: {}", answer.body);
+    }
+    // Where no key is asked for, none makes a difference.
+    let server = Server::start(&[rules]);
+    for headers in
+        [&[("Idempotency-Key", "k")][..], &[("Idempotency-Key", "k"), ("Authorization", "Bearer x")]]
+    {
+        let answer = once(&server, "/v1/publish", headers, r#"{"room":"r","data":1}"#);
+        assert_eq!(answer.json()["offset"], 1, "{}", answer.body);
     }
 }
 

@@ -3,17 +3,15 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, now_unix_s, sign};
 use common::{Client, SILENCE, Server, conversation, crowd_size, eventually, request};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-const SECRET: &str = "a secret of tests that is long enough";
+use std::time::{Duration, Instant};
 
 const WELCOME: &str = r#"{"type":"welcome","data":{"connectionId":"*uuid","userId":null,"serverTime":"*iso","availableChannels":["reports:progress","reports:data-updates","system:notifications","user:alerts"]}}"#;
 
 fn start(preset: &str) -> Server {
-    Server::start_with(&[&format!("--preset={preset}")], &[("FANWIRE_JWT_SECRET", SECRET)])
+    Server::start_with(&[&format!("--preset={preset}")], &[SECRET_VARIABLE])
 }
 
 fn connect(server: &Server, path: &str) -> Client {
@@ -28,9 +26,7 @@ fn publish(server: &Server, room: &str, event: &str, data: &Value) -> u64 {
 }
 
 fn token(user: &str) -> String {
-    let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::default(), &json!({"userId": user, "exp": exp}), &key).unwrap()
+    sign(&json!({"userId": user, "exp": now_unix_s() + 600}))
 }
 
 /// The status and body of an upgrade that is refused.
@@ -267,7 +263,7 @@ fn rooms_named_by_parameters_and_messages_obey_the_rules() {
     let rules = r#"[{"pattern":"user:*:reports","last_value":true}]"#;
     let server = Server::start_with(
         &["--preset=topics", "--endpoints", endpoints, "--room-rules", rules],
-        &[("FANWIRE_JWT_SECRET", SECRET)],
+        &[SECRET_VARIABLE],
     );
     publish(&server, "user:u1:reports", "done", &json!("secret"));
     let denied =

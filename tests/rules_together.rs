@@ -185,7 +185,7 @@ fn compressed_publications_are_lost_by_the_same_rules() {
     for (room, reason) in [("ticks:a", "drop_oldest"), ("log:a", "drop_oldest"), ("quotes:a", "conflated")] {
         let server = start(&["--deflate=true", "--outbox-bytes-max=256KiB"]);
         let mut slow =
-            Client::connect_with_buffer(server.addr(), 8192, &[("Sec-WebSocket-Extensions", OFFER)]);
+            Client::connect_with_buffer(server.addr(), 8192, "/ws", &[("Sec-WebSocket-Extensions", OFFER)]);
         let (mut plain, mut healthy) = (server.connect(), compressing(&server, OFFER));
         let members = [&mut slow, &mut plain, &mut healthy];
         members.into_iter().for_each(|client| client.subscribe(room));

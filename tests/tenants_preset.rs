@@ -2,31 +2,19 @@
 
 mod common;
 
+use common::token::{SECRET_VARIABLE, path_of, token_of};
 use common::{
     Client, Document, Server, at_port, conversations, eventually, in_the_browser, left_out, run_javascript,
 };
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-const SECRET: &str = "a secret of tests that is long enough";
+use serde_json::Value;
 
 /// With two active tenants, which have to be named.
 fn start() -> Server {
-    Server::start_with(
-        &["--preset=tenants"],
-        &[("FANWIRE_JWT_SECRET", SECRET), ("FANWIRE_TENANTS", "a1,a12")],
-    )
-}
-
-fn token(user: &str, tenant: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let claims: Value = json!({"userId": user, "tenantId": tenant, "exp": now + 600});
-    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    Server::start_with(&["--preset=tenants"], &[SECRET_VARIABLE, ("FANWIRE_TENANTS", "a1,a12")])
 }
 
 fn connect(server: &Server, user: &str, tenant: &str) -> Client {
-    let path = format!("/ws?token={}", token(user, tenant));
+    let path = path_of("/ws", user, tenant);
     let mut client = Client::ungreeted(server.addr(), &path, &[]);
     client.expect(r#"{"type":"connection","data":{"connectionId":"*uuid","timestamp":"*iso"}}"#);
     client
@@ -82,7 +70,7 @@ fn notifications_are_a_users_own() {
 #[test]
 fn what_the_server_says_to_try_works() {
     for preset in ["none", "rooms", "channels", "topics", "tenants"] {
-        let environment = [("FANWIRE_JWT_SECRET", SECRET), ("FANWIRE_TENANTS", "a1,a12")];
+        let environment = [SECRET_VARIABLE, ("FANWIRE_TENANTS", "a1,a12")];
         let server = Server::start_with(&[&format!("--preset={preset}")], &environment);
         eventually("it has said what to try", || server.output().contains("/v1/publish\n"));
         let output = server.output();
@@ -91,7 +79,7 @@ fn what_the_server_says_to_try_works() {
         let (join, hint) = hint.split_once('\n').unwrap();
         let (body, _) = hint.split_once("curl -d '").unwrap().1.split_once('\'').unwrap();
         let path = &url[url.find('/').unwrap()..];
-        let path = path.replace("TOKEN", &token("u1", "a1"));
+        let path = path.replace("TOKEN", &token_of("u1", "a1"));
         let mut client = Client::ungreeted(server.addr(), &path, &[]);
         if preset != "channels" {
             client.expect_text();
@@ -111,7 +99,7 @@ fn frontend(server: &Server) -> String {
         "const authToken = '{}', tenantId = 'a1';\n\
          const showNotification = (data) => console.log('notification', data);\n\
          const displayMessage = (channel, message) => console.log('message', channel, message);\n",
-        token("u1", "a1")
+        token_of("u1", "a1")
     );
     let document = Document::read("tenants-aegisx-platform");
     let code = at_port(document.code("### Frontend Integration", 0), server);

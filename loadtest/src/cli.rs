@@ -93,6 +93,9 @@ pub struct Common {
     /// Further header field of the upgrade, 'Name: value'; may be repeated.
     #[arg(long)]
     pub header: Vec<String>,
+    /// Secret by which each connection brings a token (HS256) of a user of its own, all of one tenant.
+    #[arg(long)]
+    pub token_secret: Option<String>,
     /// Process id of the server, for its CPU time and memory; several are added up, such as 71,72.
     #[arg(long, value_delimiter = ',')]
     pub pid: Vec<u32>,

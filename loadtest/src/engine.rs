@@ -15,7 +15,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::clock::now_ns;
 use crate::frame::{self, BadFrame, opcode};
 use crate::handshake::{self, Answer};
-use crate::io::{ConnId, End, Io, State};
+use crate::io::{ConnId, End, Fields, Io, State};
 use crate::target::Target;
 
 /// Bytes read by one call: large enough that a busy connection needs one call per wake-up.
@@ -63,9 +63,9 @@ impl Engine {
     ///
     /// # Errors
     /// When the kernel gives no epoll instance.
-    pub fn new(target: Arc<Target>, extra_fields: &[String], seed: u32) -> Result<Self> {
+    pub fn new(target: Arc<Target>, fields: Fields, seed: u32) -> Result<Self> {
         let poll = Poll::new()?;
-        let io = Io::new(poll.registry().try_clone()?, target, extra_fields, seed);
+        let io = Io::new(poll.registry().try_clone()?, target, fields, seed);
         Ok(Self { poll, io, buffer: vec![0; RECEIVE_BYTES] })
     }
 

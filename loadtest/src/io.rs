@@ -1,5 +1,6 @@
 //! The connections of one load thread, and what a handler may do to them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
@@ -14,6 +15,7 @@ use crate::frame::{MaskKeys, opcode, push_masked};
 use crate::handshake;
 use crate::target::Target;
 use crate::template::{ROOM, fill_room};
+use crate::token::Tokens;
 
 /// A connection's slot and the slot's generation: an event for a connection that is gone finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,23 @@ impl Conn {
     }
 }
 
+/// Header fields that connections send beside those of the upgrade.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    /// All of them.
+    pub fixed: Vec<String>,
+    /// Each its own.
+    pub tokens: Option<Tokens>,
+}
+
+impl Fields {
+    /// Those of connection number `index`.
+    fn of(&self, index: usize) -> Vec<String> {
+        let own = self.tokens.as_ref().map(|tokens| tokens.field(index));
+        self.fixed.iter().cloned().chain(own).collect()
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     generation: u32,
@@ -112,7 +131,7 @@ pub struct Io {
     registry: Registry,
     target: Arc<Target>,
     request: Vec<u8>,
-    extra_fields: Vec<String>,
+    fields: Fields,
     slots: Vec<Slot>,
     free: Vec<u32>,
     keys: MaskKeys,
@@ -123,13 +142,13 @@ pub struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(registry: Registry, target: Arc<Target>, extra_fields: &[String], seed: u32) -> Self {
-        let request = handshake::request(&target.host, &target.path, extra_fields);
+    pub(crate) fn new(registry: Registry, target: Arc<Target>, fields: Fields, seed: u32) -> Self {
+        let request = handshake::request(&target.host, &target.path, &fields.fixed);
         Self {
             registry,
             target,
             request,
-            extra_fields: extra_fields.to_vec(),
+            fields,
             slots: Vec::new(),
             free: Vec::new(),
             keys: MaskKeys::new(seed),
@@ -141,7 +160,7 @@ impl Io {
     }
 
     /// Begins a connection; the handler hears `opened` or `closed` with this tag.
-    /// `index` chooses the source address; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel;
+    /// `index` chooses the source address and the token; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel;
     /// `room` is the room of the path, when that has one ([`Io::wants_room`]).
     pub fn connect(
         &mut self,
@@ -167,9 +186,11 @@ impl Io {
         receive_bytes: usize,
         room: Option<&str>,
     ) -> io::Result<ConnId> {
-        let request = room.map(|room| {
-            let path = fill_room(&self.target.path, room);
-            handshake::request(&self.target.host, &path, &self.extra_fields)
+        let request = (room.is_some() || self.fields.tokens.is_some()).then(|| {
+            let path = room.map_or(Cow::Borrowed(&*self.target.path), |room| {
+                Cow::Owned(fill_room(&self.target.path, room))
+            });
+            handshake::request(&self.target.host, &path, &self.fields.of(index))
         });
         let address = self.target.address;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

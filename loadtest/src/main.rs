@@ -32,6 +32,7 @@ mod seats;
 mod stage;
 mod target;
 mod template;
+mod token;
 mod tracker;
 mod watch;
 

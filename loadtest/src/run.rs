@@ -9,12 +9,14 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::cli::{Common, Times};
 use crate::clock::{MILLI_NS, SECOND_NS, now_ns, seconds_ns};
 use crate::engine::{Engine, Handler};
+use crate::io::Fields;
 use crate::pacer;
 use crate::process;
 use crate::progress::Progress;
 use crate::schedule::Schedule;
 use crate::stage::{Stage, interrupted};
 use crate::target::Target;
+use crate::token::Tokens;
 use crate::watch::{Cost, Sample};
 
 /// Files of this process besides its connections.
@@ -99,10 +101,12 @@ impl Run<'_> {
         }
 
         let target = Arc::new(target);
+        let tokens = self.common.token_secret.as_deref().map(Tokens::new).transpose()?;
         let rss_before_bytes = self.rss();
         let (mut wakers, mut threads) = (Vec::new(), Vec::new());
         for (i, worker) in workers.into_iter().enumerate() {
-            let engine = Engine::new(target.clone(), &self.common.header, 0x9e37_79b9 ^ i as u32)?;
+            let fields = Fields { fixed: self.common.header.clone(), tokens: tokens.clone() };
+            let engine = Engine::new(target.clone(), fields, 0x9e37_79b9 ^ i as u32)?;
             wakers.push(engine.waker()?);
             threads.push((engine, worker));
         }

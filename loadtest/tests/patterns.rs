@@ -136,6 +136,28 @@ fn idle_tells_the_memory_of_a_connection() {
 }
 
 #[test]
+fn connections_may_bring_tokens() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/ws", server.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let heads = (0..2).map(|_| {
+            let (stream, _) = server.accept().unwrap();
+            let lines = BufReader::new(stream).lines().map(Result::unwrap);
+            let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            let bearer = head.iter().find_map(|line| line.strip_prefix("Authorization: Bearer "));
+            bearer.expect("a token").to_owned()
+        });
+        heads.collect::<Vec<_>>()
+    });
+    let (_, status) = run("idle", &url, &with(&["--connections", "2", "--token-secret", "s"]));
+    // It is nobody who upgrades.
+    assert_eq!(status, 1);
+    let tokens = heard.join().unwrap();
+    assert_ne!(tokens[0], tokens[1]);
+    assert!(tokens.iter().all(|token| token.split('.').count() == 3), "{tokens:?}");
+}
+
+#[test]
 fn idle_over_several_source_addresses() {
     let floor = Floor::start(&[]);
     let options = with(&["--connections", "60", "--sources", "3"]);

@@ -65,9 +65,9 @@ impl ApiError {
         Self::new(413, "too_large", format!("the body is larger than {bytes_max} bytes"))
     }
 
-    /// 415: the body has a `Content-Encoding`.
-    pub fn unsupported_coding() -> Self {
-        Self::new(415, "unsupported_coding", "no Content-Encoding is supported: send the body as it is")
+    /// 415: the body is compressed or otherwise coded (RFC 9110 section 15.5.16).
+    pub fn coded() -> Self {
+        Self::new(415, "unsupported_coding", "the body has a Content-Encoding: send it as it is")
     }
 
     /// 422: understood, and contradicts what was asked before.

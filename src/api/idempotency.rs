@@ -90,7 +90,7 @@ pub fn check_key(value: &[u8]) -> Result<&str, ApiError> {
 }
 
 impl Idempotency {
-    /// A request of `caller` (its `Authorization`, if it has one) came at `now_ms` of the node's clock.
+    /// A request of `caller` (its API key, if it needs one) came at `now_ms` of the node's clock.
     pub fn claim(&mut self, now_ms: u64, caller: &[u8], key: &str, path: &str, body: &[u8]) -> Claim {
         while self.by_age.front().is_some_and(|(at_ms, ..)| at_ms + KEPT_MS <= now_ms) {
             self.pop_oldest();

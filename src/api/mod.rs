@@ -10,6 +10,7 @@ pub mod hook;
 mod idempotency;
 mod openapi;
 mod query;
+mod room_routes;
 mod route;
 mod tracked;
 mod types;
@@ -27,10 +28,11 @@ pub use error::ApiError;
 pub use idempotency::{Claim, Idempotency, Stored, check_key};
 pub use openapi::openapi;
 pub use query::percent_decode;
-pub use route::{
+pub use room_routes::{
     MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
-    ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route,
+    ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX,
 };
+pub use route::{Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route};
 pub use tracked::{Metadata, TrackedConnection, TrackedList};
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,

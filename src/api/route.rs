@@ -1,28 +1,15 @@
+//! Which route a request is for. Those of rooms and of connections are found in files of their own.
+
 use super::query::{Params, percent_decode};
-use super::{ApiError, MembersCursor, NoCursor, Which, connection_routes};
+use super::{ApiError, MembersCursor, NoCursor, Which, connection_routes, room_routes};
 use crate::model::{ConnectionId, RoomName};
 
-/// Rooms in one page of a list where the request does not say.
-pub const ROOMS_LIMIT_DEFAULT: u32 = 100;
-/// Most rooms in one page: a page is built in memory on every shard.
-pub const ROOMS_LIMIT_MAX: u32 = 1000;
-/// Members of a room listed where the request does not say.
-pub const MEMBERS_LIMIT_DEFAULT: u32 = 100;
-/// Most members of a room listed.
-pub const MEMBERS_LIMIT_MAX: u32 = 1000;
-/// Publications in one page of a room's history where the request does not say.
-pub const MESSAGES_LIMIT_DEFAULT: u32 = 100;
-/// Most publications in one page; their bytes are bounded as well.
-pub const MESSAGES_LIMIT_MAX: u32 = 1000;
 /// Slow connections listed where the request does not say.
 pub const SLOW_LIMIT_DEFAULT: u32 = 20;
 /// Most slow connections listed.
 pub const SLOW_LIMIT_MAX: u32 = 1000;
 
 pub(super) const READ: &str = "GET, HEAD";
-
-/// What may be done with a room.
-const ROOM: &str = "GET, HEAD, PUT, DELETE";
 
 /// Longest cursor of a page of members: three numbers.
 const CURSOR_BYTES_MAX: usize = 20;
@@ -214,22 +201,10 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
         "/v1/broadcast" => on(method, "POST").and_then(|()| no_params(query)).map(|()| Route::Broadcast),
         "/v1/stats" => on(method, READ).and_then(|()| no_params(query)).map(|()| Route::Stats),
         "/v1/slow" => on(method, READ).and_then(|()| slow(query)),
-        "/v1/rooms" => on(method, READ).and_then(|()| rooms(query)),
         _ => {
-            if let Some(found) = connection_routes::route(method, path, query) {
-                return found;
-            }
-            // A bare slash separates the room's name from what stands below it.
-            let below =
-                path.strip_prefix("/v1/rooms/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
-            match below.filter(|(name, _)| !name.is_empty() && path.ends_with(|last| last != '/')) {
-                Some((name, "")) => {
-                    on(method, ROOM).and_then(|()| no_params(query)).and_then(|()| room(method, name))
-                }
-                Some((name, "members")) => on(method, READ).and_then(|()| members(name, query)),
-                Some((name, "messages")) => on(method, READ).and_then(|()| messages(name, query)),
-                _ => Err(ApiError::not_found("no such path")),
-            }
+            let found = connection_routes::route(method, path, query)
+                .or_else(|| room_routes::route(method, path, query));
+            found.unwrap_or_else(|| Err(ApiError::not_found("no such path")))
         }
     }
 }
@@ -251,46 +226,11 @@ fn slow(query: Option<&str>) -> Result<Route, ApiError> {
     Ok(Route::Slow { limit: params.limit("limit", SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX)? })
 }
 
-fn rooms(query: Option<&str>) -> Result<Route, ApiError> {
-    let params = Params::parse(query, ["prefix", "cursor", "limit"])?;
-    // An empty text sets no bound, as if it were not given.
-    let text = |name| Ok(params.text(name, RoomName::BYTES_MAX)?.filter(|text| !text.is_empty()));
-    Ok(Route::Rooms {
-        prefix: text("prefix")?,
-        cursor: text("cursor")?,
-        limit: params.limit("limit", ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX)?,
-    })
-}
-
-fn room(method: &str, encoded: &str) -> Result<Route, ApiError> {
-    let name = room_name(encoded)?;
-    Ok(match method {
-        "PUT" => Route::PutRoom { name },
-        "DELETE" => Route::RemoveRoom { name },
-        _ => Route::Room { name },
-    })
-}
-
-fn members(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
-    let params = Params::parse(query, ["cursor", "limit"])?;
-    let limit = params.limit("limit", MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX)?;
-    Ok(Route::Members { name: room_name(encoded)?, cursor: cursor(&params)?, limit })
-}
-
 pub(super) fn cursor<const N: usize>(params: &Params<'_, N>) -> Result<MembersCursor, ApiError> {
     match params.text("cursor", CURSOR_BYTES_MAX)?.filter(|text| !text.is_empty()) {
         Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string())),
         None => Ok(MembersCursor::START),
     }
-}
-
-fn messages(encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
-    let params = Params::parse(query, ["limit", "offset"])?;
-    Ok(Route::Messages {
-        name: room_name(encoded)?,
-        offset: params.number("offset")?,
-        limit: params.limit("limit", MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX)?,
-    })
 }
 
 pub(super) fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
@@ -301,6 +241,7 @@ pub(super) fn room_name(encoded: &str) -> Result<RoomName, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{MEMBERS_LIMIT_DEFAULT, MESSAGES_LIMIT_DEFAULT, ROOMS_LIMIT_DEFAULT};
 
     fn found(method: &str, target: &str) -> Result<Route, ApiError> {
         match target.split_once('?') {

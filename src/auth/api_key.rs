@@ -64,6 +64,12 @@ fn is_local(peer: &PeerFacts<'_>) -> bool {
     from_here && to_here && !peer.forwarded
 }
 
+/// Who holds the key of a request that may use the API: the key, however its header is written, or nothing where none is
+/// asked for.
+pub fn key_of<'a>(keys: &[String], authorization: Option<&'a str>) -> &'a str {
+    authorization.filter(|_| !keys.is_empty()).and_then(bearer).unwrap_or_default()
+}
+
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110 section 11.1). `None`
 /// for another scheme and where no token follows: what is returned is never empty.
 pub fn bearer(authorization: &str) -> Option<&str> {
@@ -138,6 +144,15 @@ mod tests {
         for text in ["", " ", "t", "Bearer", "Bearer ", " Bearer \t ", "Bearer\tt", "BearerX t", "Basic t"] {
             assert_eq!(bearer(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_holder_is_known_by_the_key_alone() {
+        for text in ["Bearer first-key", "bearer   first-key "] {
+            assert_eq!(key_of(&keys(), Some(text)), "first-key", "{text}");
+            assert_eq!(key_of(&[], Some(text)), "");
+        }
+        assert_eq!(key_of(&[], None), "");
     }
 
     #[test]

@@ -7,5 +7,5 @@ mod origin;
 pub mod token;
 
 pub use access::{Access, Found, Refused};
-pub use api_key::{Denied, PeerFacts, authorize, bearer};
+pub use api_key::{Denied, PeerFacts, authorize, bearer, key_of};
 pub use origin::allowed;

@@ -1,4 +1,4 @@
-use super::keys::KEYS;
+use super::keys;
 use super::settings::Config;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ where
     let mut config_file = None;
     for matches in matches.into_iter().flatten() {
         config_file = matches.get_one::<PathBuf>("config").cloned().or(config_file);
-        for key in KEYS {
+        for key in keys::all() {
             if let Some(value) = matches.get_one::<String>(key.name) {
                 flags.push((key.flag(), value.clone()));
             }
@@ -72,7 +72,7 @@ fn args() -> Vec<clap::Arg> {
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
         .help("YAML file to read (variable FANWIRE_CONFIG)");
-    let keys = KEYS.iter().map(|key| {
+    let keys = keys::all().map(|key| {
         let value = key.show(&default);
         let value = if value.is_empty() { "none" } else { &value };
         let also = key
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn help_tells_every_flag_with_its_default() {
         let help = command().render_help().to_string();
-        for key in KEYS {
+        for key in keys::all() {
             assert!(help.contains(&format!("--{} ", key.flag())), "{}", key.name);
         }
         for text in

@@ -1,7 +1,7 @@
 use super::error::ConfigError;
 use super::file;
 use super::key::Key;
-use super::keys::{self, KEYS};
+use super::keys;
 use super::preset::{PRESETS, Preset};
 use super::settings::Config;
 
@@ -73,7 +73,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
             Err(what) => unknown.push(ConfigError::new(name, what)),
         }
     }
-    for key in KEYS {
+    for key in keys::all() {
         for variable in key.variables() {
             if let Some((_, text)) = sources.env.iter().find(|(name, _)| *name == variable) {
                 let in_ms = MS_VARIABLES.contains(&variable.as_str())
@@ -124,7 +124,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), Vec<ConfigError>> {
         let mut copy = self.clone();
         let wrong = |key: &Key| key.set(&mut copy, &key.show(self)).err();
-        let mut errors: Vec<_> = KEYS.iter().filter_map(wrong).collect();
+        let mut errors: Vec<_> = keys::all().filter_map(wrong).collect();
         errors.extend(self.contradictions());
         if errors.is_empty() {
             return Ok(());
@@ -223,13 +223,13 @@ impl Config {
 
 fn unknown_key(name: &str, origin: String) -> ConfigError {
     let bare = name.strip_prefix("websocket.").unwrap_or(name).replace('-', "_");
-    let names = KEYS.iter().flat_map(|key| [Some(key.name), key.document]).flatten();
+    let names = keys::all().flat_map(|key| [Some(key.name), key.document]).flatten();
     let hint = nearest(&bare, names).map_or_else(String::new, |near| format!(", did you mean {near}?"));
     ConfigError::new(origin, format!("{}: unknown key{hint}", name.escape_debug()))
 }
 
 fn unknown_variables(env: &[(String, String)]) -> Vec<ConfigError> {
-    let known: Vec<String> = KEYS.iter().flat_map(Key::variables).collect();
+    let known: Vec<String> = keys::all().flat_map(Key::variables).collect();
     let ours = |name: &&str| VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let fine = |name: &&str| OTHER_VARIABLES.contains(name) || known.iter().any(|known| known == name);
     let names = env.iter().map(|(name, _)| name.as_str()).filter(ours).filter(|name| !fine(name));

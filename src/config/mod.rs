@@ -12,6 +12,7 @@ mod file;
 mod hook;
 mod key;
 mod keys;
+mod kind;
 mod load;
 mod preset;
 mod reload;

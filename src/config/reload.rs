@@ -1,4 +1,4 @@
-use super::keys::KEYS;
+use super::keys;
 use super::settings::Config;
 
 /// What a changed configuration means for a server that runs.
@@ -15,7 +15,7 @@ impl Config {
     pub fn reloaded(&self, new: &Self) -> (Self, Reload) {
         let mut config = self.clone();
         let mut reload = Reload::default();
-        for key in KEYS {
+        for key in keys::all() {
             if key.reload {
                 if key.copy(new, &mut config) {
                     reload.changed.push(key.name);

@@ -25,11 +25,12 @@ pub struct Tokens {
     pub issuer: Vec<String>,
     /// How far the clocks of those who issue tokens may be wrong: `exp` and `nbf` are taken so much more kindly.
     pub leeway: Duration,
-    /// Claims that name the user; the first that a token has counts.
+    /// Claims that name the user; the first that a token has counts. A name with dots is the path to a claim below
+    /// others (`realm_access.roles`) where a token has no claim of exactly this name; `\.` is a dot of a segment's own.
     pub user_claims: Vec<String>,
-    /// Claims that name the tenant; the first that a token has counts.
+    /// Claims that name the tenant, as those of the user.
     pub tenant_claims: Vec<String>,
-    /// Claims that name the roles; the first that a token has counts.
+    /// Claims that name the roles, as those of the user. Text is one role, in `scope` and `scp` a list with spaces between.
     pub roles_claims: Vec<String>,
     /// Tenants that are active; none: all are.
     pub tenants: Vec<String>,

@@ -76,6 +76,8 @@ pub struct Account {
     outbox_bytes: AtomicUsize,
     /// The largest backlog that was seen and not claimed since, and its shard: a hint.
     largest: AtomicU64,
+    /// Requests under way that the largest backlog give way.
+    giving_way: AtomicU32,
     pub(super) home: Arc<Stripes>,
 }
 
@@ -90,6 +92,7 @@ impl Account {
             messages: SharedGcra::default(),
             outbox_bytes: AtomicUsize::new(0),
             largest: AtomicU64::new(0),
+            giving_way: AtomicU32::new(0),
             home,
         }
     }
@@ -157,15 +160,31 @@ impl Account {
     }
 
     /// The shard other than `own` with the largest backlog that was noted, if that is larger than `larger_than` bytes.
-    /// Each note is had once: whoever gets it asks that shard to have the backlog give way. One of `own` is forgotten,
-    /// for `own` knows better.
+    /// Each note is had once: whoever gets it asks that shard to have the backlog give way, which says when it
+    /// [has](Account::gave_way). One of `own` is forgotten, for `own` knows better.
     pub fn claim_largest(&self, own: usize, larger_than: usize) -> Option<usize> {
         let noted = self.largest.load(Ordering::Relaxed);
         let (bytes, shard) = (noted >> SHARD_BITS, (noted & ((1 << SHARD_BITS) - 1)) as usize);
         if shard != own && bytes <= larger_than as u64 {
             return None;
         }
-        let claimed = self.largest.compare_exchange(noted, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        (claimed && shard != own).then_some(shard)
+        // Before the note is gone, so that whoever finds none sees that somebody has it.
+        self.giving_way.fetch_add(1, Ordering::SeqCst);
+        let claimed = self.largest.compare_exchange(noted, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if claimed && shard != own {
+            return Some(shard);
+        }
+        self.gave_way();
+        None
+    }
+
+    /// Whether a backlog has been asked to give way and has not been heard of since.
+    pub fn gives_way(&self) -> bool {
+        self.giving_way.load(Ordering::SeqCst) > 0
+    }
+
+    /// What was claimed has given way, or need not.
+    pub fn gave_way(&self) {
+        self.giving_way.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -98,7 +98,7 @@ fn a_note_of_a_large_backlog_is_had_once_and_by_others() {
 #[test]
 fn memory_is_as_tuning_md_says() {
     // Each in an Arc, with its two counts.
-    assert_eq!((size_of::<Account>() + 16, size_of::<Holding>() + 16), (96, 32));
+    assert_eq!((size_of::<Account>() + 16, size_of::<Holding>() + 16), (104, 32));
 }
 
 #[derive(Debug, Clone)]

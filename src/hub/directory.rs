@@ -6,6 +6,7 @@ use crate::config::{RoomPolicy, RoomRule};
 use crate::model::{Audience, Encoding, Epoch, RoomName};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -171,33 +172,29 @@ impl Directory {
     /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with
     /// member counts; none of audiences. Costs one pass over all rooms, one stripe's lock at a time.
     pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
-        let mut found = std::collections::BTreeMap::new();
-        for stripe in &self.stripes {
-            for (name, held) in lock(stripe).iter() {
-                let text = name.as_str();
-                if !text.starts_with(prefix) || held.shards == 0 || after.is_some_and(|after| text <= after) {
-                    continue;
-                }
-                if Audience::is_name(text) {
-                    continue;
-                }
-                found.insert(name.clone(), held.room.members());
-                if found.len() > limit {
-                    found.pop_last();
-                }
-            }
-        }
-        found.into_iter().collect()
+        self.first(limit, |name| {
+            let text = name.as_str();
+            let listed = text.starts_with(prefix)
+                && after.is_none_or(|after| text > after)
+                && !Audience::is_name(text);
+            listed.then(|| name.clone())
+        })
     }
 
     /// Up to `limit` users or tenants with connections, in order of name, and how many they have. As
     /// [`Directory::list`], it passes over all rooms.
     pub fn audiences(&self, audience: Audience, limit: usize) -> Vec<(String, u32)> {
-        let mut found = std::collections::BTreeMap::new();
+        self.first(limit, |name| audience.name_of(name.as_str()).map(str::to_owned))
+    }
+
+    /// The first `limit` of what `named` makes of the names of rooms with members, in order, with member counts. Passes
+    /// over all rooms, one stripe's lock at a time.
+    fn first<T: Ord>(&self, limit: usize, named: impl Fn(&RoomName) -> Option<T>) -> Vec<(T, u32)> {
+        let mut found = BTreeMap::new();
         for stripe in &self.stripes {
             for (name, held) in lock(stripe).iter().filter(|(_, held)| held.shards != 0) {
-                let Some(name) = audience.name_of(name.as_str()) else { continue };
-                found.insert(name.to_owned(), held.room.members());
+                let Some(name) = named(name) else { continue };
+                found.insert(name, held.room.members());
                 if found.len() > limit {
                     found.pop_last();
                 }

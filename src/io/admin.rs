@@ -93,17 +93,14 @@ pub fn handle_admins(node: &Arc<NodeShared>, handlers: &mut Handlers) {
 async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String> {
     let ended = |_: Ended| "shutting down".to_owned();
     let replied = match request.event() {
-        "get_stats" => request.reply(
-            "stats",
-            &NodeStats {
-                stats: node.stats(),
-                status: node.status_counts(),
-                connections: node.connection_stats(),
-            },
-        ),
+        "get_stats" => {
+            let status = node.status_counts();
+            let connections = node.connection_stats(status.clone());
+            request.reply("stats", &NodeStats { stats: node.stats(), status, connections })
+        }
         "list_connections" => {
             let List { user, tenant, room, idle_s, cursor, limit } =
-                read::<Option<List>>(request)?.unwrap_or_default();
+                if request.data() == "null" { List::default() } else { read(request)? };
             let idle_ms = idle_s.map(|seconds| seconds.saturating_mul(1000));
             let cursor = cursor
                 .map_or(Ok(MembersCursor::START), |text| text.parse())
@@ -145,8 +142,8 @@ async fn answer(node: &NodeShared, request: &CustomRequest) -> Result<(), String
 
 /// The `data` of a message.
 fn read<'a, T: Deserialize<'a>>(request: &'a CustomRequest) -> Result<T, String> {
-    // serde reads a struct from an array as well.
-    if request.data().starts_with('[') {
+    // serde reads a struct from an array as well, and tells its name to who sends something else.
+    if !request.data().starts_with('{') {
         return Err("data is not as it should be: it must be an object".to_owned());
     }
     serde_json::from_str(request.data()).map_err(|error| format!("data is not as it should be: {error}"))

@@ -64,7 +64,7 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
             closed(asked.await.map_err(ended)?)
         }
         Route::Cleanup { idle_s } => closed(node.cleanup(Duration::from_secs(idle_s)).await.map_err(ended)?),
-        Route::ConnectionStats => json(&node.connection_stats()),
+        Route::ConnectionStats => json(&node.connection_stats(node.status_counts())),
         Route::Status => {
             json(&Status { stats: node.status_counts(), timestamp: iso8601(node.clock.now().unix_ms) })
         }
@@ -145,9 +145,9 @@ impl NodeShared {
         }
     }
 
-    /// The counts of the AegisX platform document.
-    pub fn connection_stats(&self) -> ConnectionStats {
-        let StatusCounts { total_clients: total, channel_breakdown: by_channel, .. } = self.status_counts();
+    /// The counts of the AegisX platform document, with `counts` as taken just now: they cost a pass over all rooms.
+    pub fn connection_stats(&self, counts: StatusCounts) -> ConnectionStats {
+        let StatusCounts { total_clients: total, channel_breakdown: by_channel, .. } = counts;
         let tenants = self.hub.directory.audiences(Audience::Tenant, BREAKDOWN_MAX);
         let by_tenant = tenants.into_iter().map(|(tenant, count)| (tenant, count.into())).collect();
         ConnectionStats { total, by_tenant, by_channel }

@@ -4,8 +4,8 @@
 //! All of it is part of the shard's turns and bounded in each, by number and by time, so that a storm of connections
 //! does not hold up those that are there.
 
-use super::driver::{Content, send};
 use super::listening::Listening;
+use super::parcel::{Content, send};
 use super::reply::HTTP_FULL;
 use super::shared::NodeShared;
 use super::socket_table::SocketTable;

@@ -4,23 +4,24 @@
 //! file descriptor. A turn of the loop takes what has come (readiness, mail, timers), lets the shard handle it, and
 //! ends with one write per connection that is owed something and one batch of frames per other shard.
 
+mod between;
+
+use super::clock::Clock;
 use super::door::{Door, Handed, Inside};
-use super::mailbox::{Mailbox, Wake};
+use super::parcel::{Content, MAIL_TOKEN, Parcel, ShardMailbox, send};
 use super::read_queue::{ReadQueue, Readable};
 use super::shared::NodeShared;
 use super::socket_table::SocketTable;
 use super::sys;
 use crate::base::Key;
 use crate::metrics::ShardMetrics;
-use crate::model::{Draft, Position, Selector};
-use crate::shard::{Mail, Newcomer, Now, Post, Published, Reading, Request, Shard, Tally};
-use mio::{Events, Poll, Token};
-use socket2::Socket;
+use crate::shard::{Mail, Now, Reading, Request, Shard};
+use mio::{Events, Poll};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Shared receive buffer of a shard, in bytes: what one read takes at the most.
@@ -50,69 +51,6 @@ const HEARTBEAT_MS: u64 = 1000;
 
 /// Time between two turns, in ms, from which on the thread counts as having slept.
 const SLEPT_MS: u64 = 2 * HEARTBEAT_MS;
-
-const MAIL_TOKEN: Token = Token(usize::MAX);
-
-/// Wakes the loop of a shard.
-pub struct ShardWaker(mio::Waker);
-
-impl Wake for ShardWaker {
-    fn wake(&self) {
-        if let Err(error) = self.0.wake() {
-            tracing::error!(%error, "cannot wake a shard");
-        }
-    }
-}
-
-/// What reaches a shard's thread.
-pub struct Parcel {
-    /// When it was sent, in microseconds of the node's clock.
-    pub sent_us: u64,
-    /// What it is.
-    pub content: Content,
-}
-
-/// What is in a [`Parcel`].
-pub enum Content {
-    /// For the shard.
-    Mail(Mail),
-    /// A socket accepted elsewhere (Unix sockets are accepted by one shard for all).
-    Accepted(Socket),
-}
-
-/// A shard's mailbox.
-pub type ShardMailbox = Mailbox<Parcel, ShardWaker>;
-
-/// The time all shards of a node agree on.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    epoch: Instant,
-}
-
-impl Clock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        Self { epoch: Instant::now() }
-    }
-
-    /// The moment `us` microseconds after the start.
-    pub fn instant(&self, us: u64) -> Instant {
-        self.epoch + Duration::from_micros(us)
-    }
-
-    /// The time.
-    pub fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { us: self.epoch.elapsed().as_micros() as u64, unix_ms: unix.as_millis() as u64 }
-    }
-}
-
-/// Makes a shard's poll and the waker of its mailbox.
-pub fn poll_and_waker() -> io::Result<(Poll, ShardWaker)> {
-    let poll = Poll::new()?;
-    let waker = mio::Waker::new(poll.registry(), MAIL_TOKEN)?;
-    Ok((poll, ShardWaker(waker)))
-}
 
 /// One shard with its sockets, poll and mailboxes. Lives on the shard's thread, shared with the tasks that serve
 /// HTTP there.
@@ -210,63 +148,6 @@ impl Driver {
     /// Connections for hyper.
     pub fn take_handed(&mut self) -> Vec<Handed> {
         self.door.take_handed()
-    }
-
-    /// Takes an upgraded connection over, with the bytes that were read beyond the handshake. Gives `false` if it
-    /// could not; the admission is then still the caller's.
-    pub fn adopt(&mut self, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
-        let now = self.clock.now();
-        // First, so that a panic is noticed at once. Input that came between the handshake and now is reported by the
-        // registration itself.
-        self.notify.notify_one();
-        self.entered = true;
-        let adopted = self.adopt_now(now, socket, newcomer, read);
-        self.entered = false;
-        adopted
-    }
-
-    fn adopt_now(&mut self, now: Now, socket: Socket, newcomer: Newcomer, read: &mut [u8]) -> bool {
-        let turned_away = newcomer.turned_away;
-        let Some(key) = self.shard.open(now, newcomer) else { return false };
-        if let Err(error) = self.sockets.insert(key, socket, false) {
-            tracing::error!(%error, "cannot watch a new socket");
-            self.shard.lost(key.slot, &mut self.sockets);
-            return true;
-        }
-        if let Some(error) = turned_away {
-            self.shard.turn_away(now, key.slot, error, &mut self.sockets);
-        }
-        if !read.is_empty() {
-            self.shard.receive(now, key.slot, read, &mut self.sockets);
-        }
-        true
-    }
-
-    /// Publishes for the API, for all that one name stands for. When this returns, the frames are in the mailboxes of
-    /// all shards, so a later publication anywhere comes after.
-    pub fn publish(&mut self, to: &Selector<'_>, draft: &Draft<'_>) -> Published {
-        self.enter(|shard, now| shard.outside_publish(now, to, draft))
-    }
-
-    /// Publishes for the API, whatever the selector; see [`Shard::publish_selected`].
-    pub fn publish_selected(
-        &mut self,
-        to: &Selector<'_>,
-        draft: &Draft<'_>,
-        tally: &Arc<Tally>,
-    ) -> Option<Position> {
-        self.enter(|shard, now| shard.publish_selected(now, to, draft, tally))
-    }
-
-    fn enter<T>(&mut self, publish: impl FnOnce(&mut Shard, Now) -> T) -> T {
-        let now = self.clock.now();
-        self.notify.notify_one();
-        self.entered = true;
-        let published = publish(&mut self.shard, now);
-        self.shard.settle(now, &mut self.sockets);
-        self.send_outgoing();
-        self.entered = false;
-        published
     }
 
     /// Whether a mailbox holds more than its high-water mark, so that nobody should publish more.
@@ -454,19 +335,6 @@ impl Driver {
         let door = self.door.deadline_us().map(|us| self.clock.instant(us));
         [timers, hold, heartbeat, door].into_iter().flatten().min()
     }
-}
-
-pub(super) fn send(mailboxes: &[ShardMailbox], clock: Clock, shard: usize, content: Content) {
-    let bytes = match &content {
-        Content::Mail(mail) => mail.len_bytes(),
-        Content::Accepted(_) => 0,
-    };
-    mailboxes[shard].push(Parcel { sent_us: clock.now().us, content }, bytes);
-}
-
-/// How shards send mail that cannot wait for the end of their turn.
-pub fn post(mailboxes: Arc<[ShardMailbox]>, clock: Clock) -> Post {
-    Arc::new(move |shard, mail| send(&mailboxes, clock, shard, Content::Mail(mail)))
 }
 
 /// Tells when the shard's poll has something.

@@ -20,7 +20,7 @@ use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -308,13 +308,11 @@ impl Http {
     }
 
     pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
-        let bytes_max = config.http.body_bytes_max;
-        // RFC 9110 section 8.4: what is coded says something else once it is decoded.
-        let codings = request.headers().get_all(header::CONTENT_ENCODING);
-        let is_none = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
-        if codings.iter().any(|coding| !is_none(coding.as_bytes())) {
-            return Err(ApiError::unsupported_coding());
+        let is_coded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if request.headers().get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
+            return Err(ApiError::coded());
         }
+        let bytes_max = config.http.body_bytes_max;
         // By the announced length alone, so that no `100 Continue` asks for what will be refused.
         if request.body().size_hint().lower() > bytes_max as u64 {
             return Err(ApiError::too_large(bytes_max));
@@ -352,7 +350,8 @@ impl Http {
             && upgrade::asks_backend(&self.node, entrance)
         {
             // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
-            if let Err(refusal) = connect::ask(hook, &config.path_prefix, asked, candidate).await {
+            let allowed = connect::ask(hook, &config.path_prefix, asked, candidate).await;
+            if let Err(refusal) = allowed.and_then(|()| upgrade::check_named(entrance, candidate)) {
                 checked = Err(refusal);
             }
         }

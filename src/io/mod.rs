@@ -1,6 +1,7 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
 mod admin;
+mod clock;
 mod connections;
 mod cors;
 mod door;
@@ -15,6 +16,7 @@ mod listener;
 mod listening;
 mod log;
 pub mod mailbox;
+mod parcel;
 mod proxy;
 mod publish;
 mod read_queue;
@@ -29,12 +31,13 @@ mod sys;
 mod upgrade;
 
 pub use admin::handle_admins;
-pub use driver::{Clock, Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
+pub use clock::Clock;
 pub use hook::Hook;
 pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
 pub use keys::{KeysError, start_fetching, token_policy};
 pub use listener::{bind_tcp, bind_unix};
 pub use log::LogWriter;
+pub use parcel::{Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use serve::ShardThread;
 pub use shared::{Answer, Ended, NodeShared};
 

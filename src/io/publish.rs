@@ -3,6 +3,7 @@
 use super::http::Http;
 use super::reply::{Reply, reply};
 use crate::api::{self, ApiError, Claim, PublishRequest, Route};
+use crate::auth;
 use crate::config::Config;
 use crate::shard::{Published, Tally};
 use bytes::Bytes;
@@ -58,8 +59,10 @@ impl Http {
             let body = self.body(request, config).await?;
             return self.publish_body(&route, body, config).await.map(answer);
         };
-        let caller = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes().to_vec());
-        let (caller, path) = (caller.unwrap_or_default(), request.uri().path().to_owned());
+        let authorization =
+            request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let caller = auth::key_of(&config.api_keys, authorization).as_bytes().to_vec();
+        let path = request.uri().path().to_owned();
         let body = self.body(request, config).await?;
         let number = match self.claim(&caller, &key, &path, &body) {
             Claim::New(number) => number,

@@ -1,6 +1,7 @@
-use super::driver::{Clock, Content, Parcel, ShardMailbox};
+use super::clock::Clock;
 use super::hook::Hook;
 use super::log::LogWriter;
+use super::parcel::{Content, Parcel, ShardMailbox};
 use crate::api::{
     HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
     ShardStats, SlowConsumer, Stats,

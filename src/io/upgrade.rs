@@ -55,6 +55,8 @@ pub(super) struct Admitted {
 pub(super) struct Candidate {
     /// Without what is due to it by its way in.
     pub newcomer: Newcomer,
+    /// It has no token where one is needed, so that only the backend can say who it is.
+    needs_name: bool,
     accept_key: String,
     protocol: Option<String>,
     extensions: Option<HeaderValue>,
@@ -117,7 +119,7 @@ pub(super) fn route<'r>(
 pub(super) fn asks_backend(node: &NodeShared, entrance: &Entrance<'_>) -> bool {
     // Who speaks to nobody needs nobody's leave.
     let asks = node.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
-    asks && !matches!(entrance, Entrance::Echo)
+    asks && entrance.endpoint().is_some_and(|endpoint| !endpoint.health)
 }
 
 /// Decides whether a request may upgrade, where nobody else has to be asked. Whoever may is counted as a connection
@@ -173,13 +175,12 @@ pub(super) fn check(
         let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
         if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
     });
-    let (identity, turned_away) = match who(node, asked, entrance) {
-        Ok(identity) => (identity, None),
-        Err(error) if entrance.tells_by_closing() => (None, Some(TurnedAway::Token(error))),
-        Err(error) => {
-            let failure = token_failure(error);
-            return Err(Box::new(Refused101 { failure, token: Some(error), reply: token_reply(error) }));
-        }
+    // Without keys a token means nothing here, but perhaps to the backend.
+    let has_no_token = |error| error == TokenError::Missing || !node.tokens.is_configured();
+    let (identity, turned_away, needs_name) = match who(node, asked, entrance) {
+        Ok(identity) => (identity, None, false),
+        Err(error) if has_no_token(error) && asks_backend(node, entrance) => (None, None, true),
+        Err(error) => (None, turn_away(entrance, error)?, false),
     };
     let (dialect, protocol) = match entrance.dialect(&handshake.protocols) {
         Ok(found) => found,
@@ -198,7 +199,38 @@ pub(super) fn check(
     let agent = user_agent(headers).map(Box::from);
     let newcomer =
         Newcomer { peer, dialect, compression, identity, agent, turned_away, batch, ..Newcomer::default() };
-    Ok(Candidate { newcomer, accept_key: handshake.accept_key, protocol, extensions })
+    Ok(Candidate { newcomer, needs_name, accept_key: handshake.accept_key, protocol, extensions })
+}
+
+/// Looks once more at a candidate after the backend had its say: it may have said who that is, or not, or that it is
+/// somebody else than the token said.
+///
+/// # Errors
+/// It is nobody known, or has no role, where that is needed.
+pub(super) fn check_named(entrance: &Entrance<'_>, candidate: &mut Candidate) -> Result<(), Box<Refused101>> {
+    let newcomer = &mut candidate.newcomer;
+    let role = entrance.endpoint().and_then(|endpoint| endpoint.role.as_deref());
+    let error = match (&newcomer.identity, role) {
+        _ if newcomer.turned_away.is_some() => return Ok(()),
+        (None, _) if candidate.needs_name => TokenError::Missing,
+        (Some(identity), Some(role)) if !identity.has_role(role) => TokenError::RoleMissing,
+        _ => return Ok(()),
+    };
+    newcomer.turned_away = turn_away(entrance, error)?;
+    newcomer.identity = None;
+    Ok(())
+}
+
+/// How somebody is turned away: by a close, where the way in tells so.
+///
+/// # Errors
+/// By an answer, everywhere else.
+fn turn_away(entrance: &Entrance<'_>, error: TokenError) -> Result<Option<TurnedAway>, Box<Refused101>> {
+    if entrance.tells_by_closing() {
+        return Ok(Some(TurnedAway::Token(error)));
+    }
+    let failure = token_failure(error);
+    Err(Box::new(Refused101 { failure, token: Some(error), reply: token_reply(error) }))
 }
 
 /// Counts a candidate as a connection, if there is room. The caller opens it, or gives the admission back.
@@ -211,7 +243,7 @@ pub(super) fn admit(
     entrance: &Entrance<'_>,
     candidate: Candidate,
 ) -> Result<Admitted, Box<Refused101>> {
-    let Candidate { mut newcomer, accept_key, protocol, extensions } = candidate;
+    let Candidate { mut newcomer, accept_key, protocol, extensions, .. } = candidate;
     if node.hub.is_draining() {
         return refused(HandshakeFailure::Draining, full_reply("server is shutting down"));
     }

@@ -17,7 +17,7 @@ impl Shard {
     pub(super) fn welcome_in(&mut self, now: Now, slot: u32, rooms: &[RoomName]) {
         self.greet(now, slot);
         for room in rooms {
-            self.put_into(now, slot, room);
+            self.put_into(slot, room);
         }
         if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
             let config = self.config.clone();
@@ -28,7 +28,7 @@ impl Shard {
     }
 
     /// Makes a connection a member without being asked, and without an answer.
-    pub(super) fn put_into(&mut self, _now: Now, slot: u32, room: &RoomName) {
+    fn put_into(&mut self, slot: u32, room: &RoomName) {
         if let Err(denial) = self.subscribe(slot, room.as_str()) {
             self.metrics.refusals.inc(denial.refusal.index());
         }
@@ -43,8 +43,8 @@ impl Shard {
             .filter_map(|membership| Some(self.rooms.get(membership.room)?.shared.name.clone()))
             .collect();
         let (client_id, identity) = (conn.id, conn.identity.clone());
-        let unix_ms = |ds: u32| now.unix_ms.saturating_sub(u64::from(now.ds().saturating_sub(ds)) * 100);
-        let (active_unix_ms, connected_unix_ms) = (unix_ms(conn.message_ds), unix_ms(conn.opened_ds));
+        let active_unix_ms = self.wall.unix_ms(now, conn.message_ds);
+        let connected_unix_ms = self.wall.unix_ms(now, conn.opened_ds);
         let user = user_of(&identity);
         let rooms = &rooms;
         let answer = Answer::Status { client_id, user, rooms, active_unix_ms, connected_unix_ms, id };

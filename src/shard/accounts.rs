@@ -8,9 +8,9 @@
 //! # Who gives way
 //! Where the share of a user or tenant is spent, the largest backlog among its own connections on this shard gives way,
 //! as for the node's bound (see `overflow`). If there is none larger than what the asking connection would have, but
-//! another shard has noted one, that is told to have it give way, and what is asked for is taken over the share, once
-//! for each note. Else the asking connection itself goes. So a share is passed by a frame for each such request under
-//! way, and nobody else's connection ever goes for its sake.
+//! another shard has noted one, that is told to have it give way, and until it has been heard of what is asked for is
+//! taken over the share. Else the asking connection itself goes. So a share is passed by what comes during another
+//! shard's turn, and nobody else's connection ever goes for its sake.
 
 use super::mail::{Mail, Request};
 use super::{Now, Shard, Sockets};
@@ -194,6 +194,9 @@ impl Shard {
                     (self.post)(shard, Mail::Request(request));
                     account.force(bytes);
                     break;
+                } else if account.gives_way() {
+                    account.force(bytes);
+                    break;
                 } else {
                     holding.each().take(taken).for_each(|account| account.give(bytes));
                     return Err(party.share_spent());
@@ -219,15 +222,20 @@ impl Shard {
         let limits = &self.config.limits;
         let bytes_max =
             if party == Party::User { &limits.per_user } else { &limits.per_tenant }.outbox_bytes_max;
-        if bytes_max == 0 || account.outbox_bytes() <= bytes_max {
-            return;
-        }
-        if let Some((_, slot)) = self.blocked_of(account).filter(|(bytes, _)| *bytes > larger_than).max()
+        if bytes_max != 0
+            && account.outbox_bytes() > bytes_max
+            && let Some((_, slot)) = self.blocked_of(account).filter(|(bytes, _)| *bytes > larger_than).max()
             && !self.shed(slot)
         {
             self.cut_backlog(slot, party.share_spent());
             self.evict(now, slot, sockets);
         }
+        // The note that led here is spent. Backlogs that stay make no new one until they grow, and meanwhile the share
+        // may be spent again: by a smaller one, which would have to go in their place.
+        if let Some((bytes, _)) = self.blocked_of(account).max().filter(|_| bytes_max != 0) {
+            account.note_backlog(self.index, bytes);
+        }
+        account.gave_way();
     }
 
     /// The connection of an account with the largest backlog, if that is larger than so much. One look at all blocked

@@ -2,6 +2,7 @@
 
 use super::{NOW, World};
 use crate::config::{AccessDefault, Config};
+use crate::hub::Party;
 use crate::model::{Identity, Refusal, RoomName};
 use crate::shard::Request;
 use std::sync::Arc;
@@ -80,4 +81,52 @@ fn a_room_that_is_full_costs_no_place() {
     assert_eq!((join(&mut world, "c"), counts(&world, "u").1), (None, 2));
     world.shard.lost(slot, &mut world.wires);
     assert_eq!(world.hub.accounts.counts(), (0, 0));
+}
+
+#[test]
+fn a_backlog_that_need_not_give_way_is_noted_again() {
+    let mut world = World::new(|config| {
+        limited(config);
+        config.limits.per_user.outbox_bytes_max = 1 << 20;
+    });
+    let slot = world.member(0);
+    world.shard.identify(NOW, slot, who("u"));
+    world.publish(1000);
+    world.flush();
+    let holding = world.hub.accounts.enter_anyway(&who("u").unwrap()).unwrap();
+    let account = holding.each().next().unwrap();
+    let claim = || account.claim_largest(1, 100);
+    for larger_than in [100, 100, usize::MAX] {
+        assert_eq!((claim(), claim(), account.gives_way()), (Some(0), None, true), "each note is had once");
+        let account = account.clone();
+        world.mail(Request::EvictLargestOf { account, party: Party::User, larger_than });
+    }
+    assert!(!account.gives_way());
+    assert_eq!(claim(), Some(0));
+    assert!(world.shard.conns.at(slot).unwrap().is_open(), "the share was never spent");
+}
+
+#[test]
+fn while_a_larger_backlog_is_asked_to_give_way_no_smaller_one_goes() {
+    let mut world = World::new(|config| {
+        limited(config);
+        config.limits.per_user.outbox_bytes_max = 4000;
+    });
+    let slot = world.member(0);
+    world.shard.identify(NOW, slot, who("u"));
+    let holding = world.hub.accounts.enter_anyway(&who("u").unwrap()).unwrap();
+    let account = holding.each().next().unwrap().clone();
+    account.note_backlog(1, 1 << 20);
+    assert_eq!(account.claim_largest(2, 0), Some(1), "a third shard asks");
+    let say = |world: &mut World, times: usize| {
+        for _ in 0..times {
+            world.publish(1000);
+            world.flush();
+        }
+        world.shard.conns.at(slot).is_some_and(|conn| conn.is_open())
+    };
+    assert!(say(&mut world, 10), "the larger one will go");
+    assert!(account.outbox_bytes() > 8000);
+    account.gave_way();
+    assert!(!say(&mut world, 1), "nobody else is left");
 }

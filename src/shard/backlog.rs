@@ -3,43 +3,28 @@
 //! Two lines: `ahead` for answers and control frames, and `queue` for publications. What is next is the rest of the
 //! frame that has begun, then `ahead`, then `queue`.
 //!
-//! Frames of rooms that may lose some ([`Loss`]) stand alone in the queue and in an index by room and key. One that
-//! is lost leaves a hole, or, as the first one lost of its room, the notice of the loss, which counts those that
-//! follow until it is sent. Holes at the front are taken away at once, others when they are more than half.
+//! Frames of rooms that may lose some stand in the same queue, see `loss`.
 
 mod chunk;
-mod parts;
+mod loss;
 mod release;
 
 #[cfg(test)]
 pub use chunk::frame_len;
 pub use chunk::frames_after;
-pub use parts::{Bounds, Made};
+pub use loss::Bounds;
 pub use release::payload;
 
 use crate::base::{Mutation, mutated};
-use crate::hub::Loss;
-use crate::model::RoomName;
 use chunk::{Chunk, NO_ROOM, frame_around};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use parts::Waiting;
-use std::cmp::Reverse;
+use loss::{LOSSY_BYTES, Waiting};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Bytes charged for each waiting chunk beside its frames, about what its bookkeeping costs.
 const CHUNK_BYTES: usize = 40;
-
-/// Bytes charged on top for a frame that may be lost: its entries in the index, and its share of the holes.
-const LOSSY_BYTES: usize = 88;
-
-/// Bytes charged for a room of which something waits that may be lost: the room's index, and the notice of the loss
-/// with a name of which each byte may need an escape.
-const ROOM_BYTES: usize = 384 + 2 * RoomName::BYTES_MAX;
-
-/// Holes that are left alone whatever their share.
-const HOLES_MIN: usize = 32;
 
 /// The frames that wait for one blocked connection. Chunks are shared with the other connections that wait for the
 /// same bytes, but each is charged in full. So the memory is at most what is charged, and for each connection what
@@ -151,170 +136,9 @@ impl Backlog {
         chunk
     }
 
-    /// What [`Backlog::push_lossy`] will charge for a frame of `len` bytes.
-    pub fn lossy_charge(&self, len: usize, room: u64) -> usize {
-        charge(len) + LOSSY_BYTES + if self.rooms.contains_key(&room) { 0 } else { ROOM_BYTES }
-    }
-
-    /// Adds one frame of a room that may lose it. [`Backlog::make_place`] comes before it, so that no other of its
-    /// key waits.
-    pub fn push_lossy(&mut self, bytes: Rc<[u8]>, room: u64, name: &RoomName, loss: Loss) {
-        self.bytes += self.lossy_charge(bytes.len(), room);
-        self.frames += 1;
-        let number = self.first + self.queue.len() as u64;
-        let key = if let Loss::ByKey(key) = loss { Some(key) } else { None };
-        let waiting = self.rooms.entry(room).or_insert_with(|| Waiting {
-            name: name.clone(),
-            frames: VecDeque::new(),
-            by_key: HashMap::default(),
-            notice: None,
-            lost: 0,
-            bytes: 0,
-        });
-        waiting.frames.push_back(number);
-        waiting.bytes += charge(bytes.len()) + LOSSY_BYTES;
-        if let Some(key) = key {
-            waiting.by_key.insert(key, number);
-        }
-        self.queue.push_back(Chunk { bytes: Some(bytes), sent: 0, frames: 1, room, key });
-    }
-
     /// Whether `frames` more of `cost` bytes charged are within `bounds`.
     pub fn has_place(&self, cost: usize, frames: u32, bounds: Bounds) -> bool {
         self.bytes + cost <= bounds.bytes_max && self.frames + frames <= bounds.frames_max
-    }
-
-    /// Makes place for a frame of `len` bytes of a room: takes away the one of the same key, then others as
-    /// [`Backlog::drop_any`] does, until the frame is within `bounds` or nothing is left that may go. With `silent`
-    /// the one of the same key is not told as lost.
-    pub fn make_place(&mut self, len: usize, room: u64, loss: Loss, silent: bool, bounds: Bounds) -> Made {
-        let mut made = Made::default();
-        if let Loss::ByKey(key) = loss
-            && let Some(number) = self.rooms.get(&room).and_then(|waiting| waiting.by_key.get(&key))
-        {
-            made.given += self.lose(room, *number, silent);
-            made.conflated = 1;
-        }
-        loop {
-            let cost = self.lossy_charge(len, room);
-            made.fits = self.has_place(cost, 1, bounds);
-            if made.fits {
-                return made;
-            }
-            let Some(given) = self.drop_any() else { return made };
-            made.given += given;
-            made.dropped += 1;
-        }
-    }
-
-    /// Drops the oldest frame of the room of which most bytes wait that may be lost, so that one that floods the
-    /// member makes place before one that hardly speaks. Returns the charge given back; `None` if there is none.
-    pub fn drop_any(&mut self) -> Option<usize> {
-        let oldest = |(room, waiting): (&u64, &Waiting)| {
-            waiting.frames.front().map(|number| (waiting.bytes, Reverse(*number), *room))
-        };
-        let (_, Reverse(number), room) = self.rooms.iter().filter_map(oldest).max()?;
-        Some(self.lose(room, number, false))
-    }
-
-    /// Number of frames that may be lost.
-    pub fn lossy_frames(&self) -> usize {
-        self.rooms.values().map(|waiting| waiting.frames.len()).sum()
-    }
-
-    /// Loses a frame that may be. The notice of it, unless it is `silent`, stands where the earliest loss is.
-    fn lose(&mut self, room: u64, number: u64, silent: bool) -> usize {
-        let (first, queue) = (self.first, &mut self.queue);
-        let at = |number: u64| (number - first) as usize;
-        let Some(waiting) = self.rooms.get_mut(&room) else { return 0 };
-        if let Ok(index) = waiting.frames.binary_search(&number) {
-            waiting.frames.remove(index);
-        }
-        let chunk = &mut queue[at(number)];
-        let given = charge(chunk.len()) + LOSSY_BYTES;
-        if let Some(key) = chunk.key.take() {
-            waiting.by_key.remove(&key);
-        }
-        chunk.bytes = None;
-        let told = u64::from(!silent);
-        waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { told };
-        waiting.bytes -= given;
-        match waiting.notice {
-            _ if silent => {
-                chunk.room = NO_ROOM;
-                self.holes += 1;
-            }
-            Some(notice) => {
-                let later = notice.max(number);
-                queue[at(later)].room = NO_ROOM;
-                waiting.notice = Some(notice.min(number));
-                self.holes += 1;
-            }
-            None => waiting.notice = Some(number),
-        }
-        self.bytes -= given;
-        self.frames -= 1;
-        self.settle();
-        given
-    }
-
-    /// The loss that is to be told next, if that is next: [`Backlog::tell`] must come before [`Backlog::front`].
-    pub fn notice(&self) -> Option<(&RoomName, u64)> {
-        let chunk = self.queue.front().filter(|chunk| chunk.is_notice() && self.ahead.is_empty())?;
-        self.rooms.get(&chunk.room).map(|waiting| (&waiting.name, waiting.lost))
-    }
-
-    /// Makes the notice that is next the frame `bytes`. Returns what that is charged, whatever the bound, as one
-    /// notice at a time is told; and the charge given back.
-    pub fn tell(&mut self, bytes: Rc<[u8]>) -> (usize, usize) {
-        let Some(mut chunk) = self.queue.pop_front() else { return (0, 0) };
-        let (room, charged) = (chunk.room, charge(bytes.len()));
-        if let Some(waiting) = self.rooms.get_mut(&room) {
-            (waiting.notice, waiting.lost) = (None, 0);
-        }
-        chunk.bytes = Some(bytes);
-        (chunk.room, chunk.frames, chunk.sent) = (NO_ROOM, 1, 0);
-        self.queue.push_front(chunk);
-        self.frames += 1;
-        self.bytes += charged;
-        (charged, self.forget_if_done(room))
-    }
-
-    /// Puts all that waits of a room ahead, behind the answers that are there, and with it every frame that is not
-    /// lost, as the room's own may be among these. `encode` writes the notice of a loss. Returns what that is
-    /// charged, whatever the bound, and the charge given back.
-    pub fn hasten(&mut self, room: u64, encode: impl Fn(&RoomName, u64) -> Rc<[u8]>) -> (usize, usize) {
-        let (mut charged, mut given) = (0, 0);
-        let begun = self.queue.front().is_some_and(Chunk::has_begun);
-        let waiting = self.rooms.remove(&room);
-        given += if waiting.is_some() { ROOM_BYTES } else { 0 };
-        for (index, entry) in self.queue.iter_mut().enumerate() {
-            if entry.is_hole() || (entry.room != NO_ROOM && entry.room != room) {
-                continue;
-            }
-            let mut chunk = std::mem::replace(entry, Chunk::HOLE);
-            self.holes += 1;
-            if chunk.is_notice() {
-                let Some(waiting) = &waiting else { continue };
-                let bytes = encode(&waiting.name, waiting.lost);
-                charged += charge(bytes.len());
-                self.frames += 1;
-                chunk = Chunk { bytes: Some(bytes), sent: 0, frames: 1, ..Chunk::HOLE };
-            } else if chunk.room != NO_ROOM {
-                given += LOSSY_BYTES;
-                (chunk.room, chunk.key) = (NO_ROOM, None);
-            }
-            if index == 0 && begun {
-                // Its frame goes on before anything else; that the rest of the chunk does too harms nobody.
-                self.ahead.push_front(chunk);
-            } else {
-                self.ahead.push_back(chunk);
-                self.raw += 1;
-            }
-        }
-        self.bytes = self.bytes + charged - given;
-        self.settle();
-        (charged, given)
     }
 
     /// The next bytes to send.
@@ -387,43 +211,6 @@ impl Backlog {
             self.push(frame, sent);
         }
         (frames - self.frames, bytes - self.bytes)
-    }
-
-    /// Forgets a room's index when it holds nothing. Returns the charge given back.
-    fn forget_if_done(&mut self, room: u64) -> usize {
-        let done = |waiting: &Waiting| waiting.frames.is_empty() && waiting.notice.is_none();
-        if room == NO_ROOM || !self.rooms.get(&room).is_some_and(done) {
-            return 0;
-        }
-        self.rooms.remove(&room);
-        self.bytes -= ROOM_BYTES;
-        ROOM_BYTES
-    }
-
-    /// Takes holes away: those at the front, and all when they are many.
-    fn settle(&mut self) {
-        while self.queue.front().is_some_and(Chunk::is_hole) {
-            self.queue.pop_front();
-            self.first += 1;
-            self.holes -= 1;
-        }
-        if self.holes <= HOLES_MIN || self.holes * 2 <= self.queue.len() {
-            return;
-        }
-        self.queue.retain(|chunk| !chunk.is_hole());
-        self.holes = 0;
-        for waiting in self.rooms.values_mut() {
-            waiting.frames.clear();
-        }
-        for (number, chunk) in (self.first..).zip(&self.queue) {
-            let Some(waiting) = self.rooms.get_mut(&chunk.room) else { continue };
-            if chunk.is_notice() {
-                waiting.notice = Some(number);
-            } else {
-                waiting.frames.push_back(number);
-                chunk.key.map(|key| waiting.by_key.insert(key, number));
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::mail::{Mail, Request};
 use super::{Now, Reading, Shard, Sockets};
 use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Verdict, What};
 use crate::config::{Action, HookEvent, HookEvents};
+use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, Command, ConnectionId, ORIGINAL_BYTES_MAX, Position, Refusal};
 use std::fmt;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl Shard {
             }
             Command::Publish { room, event, data, id }
                 if events.has(HookEvent::Publish)
-                    && self.membership(slot, room).is_some()
+                    && self.has_place_to_publish(slot, room)
                     && self.allowed(slot, room, Action::Publish).is_ok() =>
             {
                 let (room, event, data) = (Some(owned(room)), owned(event), data.map(owned));
@@ -80,6 +81,12 @@ impl Shard {
         self.ask(Asked { slot, text, id }, what, recover);
         self.hold_for_verdict(slot);
         true
+    }
+
+    /// Whether a connection may publish to a room as far as that asks for membership.
+    fn has_place_to_publish(&self, slot: u32, room: &str) -> bool {
+        let Some(conn) = self.conns.at(slot) else { return false };
+        dialect(conn.dialect).publishes_unjoined() || self.membership(slot, room).is_some()
     }
 
     /// Hands a message to the backend that nobody here knows. `false`: it does not want to hear of those.

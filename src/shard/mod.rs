@@ -42,6 +42,7 @@ mod hold;
 mod hook;
 mod identity;
 mod inspect;
+mod life;
 mod log;
 mod mail;
 mod ordered;
@@ -64,6 +65,7 @@ mod tests;
 mod timers;
 mod tracking;
 mod turn;
+mod wall;
 mod wide;
 #[cfg(test)]
 mod wide_tests;
@@ -73,6 +75,7 @@ pub use hook::{AskBackend, Backend, Decided};
 pub use identity::TurnedAway;
 #[doc(hidden)]
 pub use inspect::Inspection;
+pub use life::Newcomer;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 pub use sockets::{Sent, Sockets};
 pub use tally::Tally;
@@ -82,27 +85,19 @@ pub use turn::Reading;
 pub use wide::WideLimits;
 
 use crate::auth::token::{TokenDesk, TokenError};
-use crate::base::{Key, Mutation, Slab, Wheel, mutated};
+use crate::base::{Key, Slab, Wheel};
 use crate::config::Config;
-use crate::hub::{Holding, Hub, Rooms};
+use crate::hub::{Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{
-    CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Identity, Locator, Refusal,
-    RoomName,
-};
+use crate::model::{CloseReason, DropReason, Refusal};
 use crate::wire::Inflater;
 use accounts::Holdings;
 use agents::Agents;
-use conn::{Conn, State};
+use conn::Conn;
 use encode::Encoder;
-use palette::{EMPTY, ListId, Palette};
-use smallvec::SmallVec;
+use palette::{ListId, Palette};
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use terms::Terms;
 use turn::Turn;
 use wide::Wide;
 
@@ -145,63 +140,15 @@ impl Now {
     pub const fn ds(self) -> u32 {
         (self.us / 100_000) as u32
     }
-}
 
-/// A connection that has been admitted and upgraded.
-#[derive(Debug, Clone)]
-pub struct Newcomer {
-    /// The client's address as the proxy rules find it.
-    pub peer: Option<SocketAddr>,
-    /// What it speaks; of no meaning for an echo.
-    pub dialect: DialectId,
-    /// What was negotiated of permessage-deflate.
-    pub compression: Compression,
-    /// Who it is, as far as is known.
-    pub identity: Option<Arc<Identity>>,
-    /// What its client calls itself (`User-Agent`); only its first bytes are kept.
-    pub agent: Option<Box<str>>,
-    /// Whether what it publishes comes back to it.
-    pub hears_itself: bool,
-    /// Whether it may look at the node and act on it.
-    pub admin: bool,
-    /// Rooms that it is put into, after its greeting.
-    pub rooms: Vec<RoomName>,
-    /// Whether it is to hear its own messages and nothing else.
-    pub echo: bool,
-    /// By which endpoint it came, where that has messages of its own.
-    pub route: Option<Route>,
-    /// Time over which what it is sent is put together; zero: each message is a frame.
-    pub batch: Duration,
-    /// Whether it is only to hear that the server is there.
-    pub health: bool,
-    /// Whether it may say who it is once it is connected.
-    pub may_authenticate: bool,
-    /// Its place among the connections of its user and tenant.
-    pub holding: Option<Arc<Holding>>,
-    /// Why it is only told that it may not come in; see [`Shard::turn_away`].
-    pub turned_away: Option<TurnedAway>,
-}
+    /// Milliseconds since a moment in tenths of a second since the node started; zero if that is to come.
+    pub const fn ms_since_ds(self, ds: u32) -> u64 {
+        self.ds().saturating_sub(ds) as u64 * 100
+    }
 
-impl Default for Newcomer {
-    /// An anonymous connection of the native protocol.
-    fn default() -> Self {
-        Self {
-            peer: None,
-            dialect: DialectId::ROOMS,
-            compression: Compression::None,
-            identity: None,
-            agent: None,
-            hears_itself: true,
-            admin: false,
-            rooms: Vec::new(),
-            echo: false,
-            route: None,
-            batch: Duration::ZERO,
-            health: false,
-            may_authenticate: false,
-            holding: None,
-            turned_away: None,
-        }
+    /// What the wall clock would have shown `ms` milliseconds ago, by what it shows now: Unix milliseconds.
+    pub const fn unix_ms_ago(self, ms: u64) -> u64 {
+        self.unix_ms.saturating_sub(ms)
     }
 }
 
@@ -278,6 +225,7 @@ pub struct Shard {
     random: Random,
     /// The last time at which the thread had not run; see [`Shard::slept`].
     sleep: timers::Sleep,
+    wall: wall::Wall,
 }
 
 impl Shard {
@@ -323,6 +271,7 @@ impl Shard {
             sweep_ms,
             random: Random(seed | 1),
             sleep: timers::Sleep::default(),
+            wall: wall::Wall::default(),
         }
     }
 
@@ -339,147 +288,6 @@ impl Shard {
     /// The live key of a slot, to tell a stale event.
     pub fn key(&self, slot: u32) -> Option<Key> {
         self.conns.key(slot)
-    }
-
-    /// Takes a connection over, and greets it. `None` if the shard has no slot left.
-    pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
-        let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
-        let Newcomer { admin, echo, may_authenticate, holding, turned_away, .. } = newcomer;
-        let Newcomer { route, batch, health, .. } = newcomer;
-        let slot = self.conns.next_key()?.slot;
-        let id = ConnectionId::new(
-            Locator { shard: self.index as u16, slot },
-            self.random.bytes(),
-            self.hub.connection_key,
-        );
-        let conn = Conn {
-            id,
-            peer: peer.map(|peer| (peer.ip(), peer.port())),
-            dialect,
-            compression,
-            identity: None,
-            agent: self.agents.take(agent.as_deref()),
-            opened_ds: now.ds(),
-            echo,
-            hears_itself,
-            may_authenticate,
-            warned: false,
-            admin,
-            state: State::Open,
-            strikes: 0,
-            forwarded: 0,
-            reading: Reading::On,
-            received_ds: now.ds(),
-            message_ds: now.ds(),
-            pinged_ds: now.ds(),
-            memberships: SmallVec::new(),
-            messages: Default::default(),
-            bytes: Default::default(),
-            input: None,
-            assembler: None,
-            backlog: None,
-            terms: Terms::new(route, batch),
-        };
-        let (encoding, holds) = (conn.encoding(), conn.holds());
-        let key = self.conns.insert(conn).ok()?;
-        if self.pending.len() <= slot as usize {
-            self.pending.resize(slot as usize + 1, EMPTY);
-        }
-        self.pending[slot as usize] = if holds { BLOCKED } else { EMPTY };
-        self.metrics.connections.set(self.conns.len() as u64);
-        if echo {
-            self.hub.echoes.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.hub.encodings.add(encoding);
-        }
-        self.log_opened(id, peer, identity.as_deref());
-        if turned_away.is_none() && identity.is_some() {
-            self.set_identity(slot, identity);
-        }
-        if turned_away.is_none() {
-            self.hold_newcomer(slot, holding);
-        }
-        if health && turned_away.is_none() {
-            self.tell_health(now, slot);
-        } else if turned_away.is_none() {
-            self.welcome_in(now, slot, &rooms);
-        }
-        self.arm(now, slot);
-        if let Some(drain) = &mut self.drain {
-            drain.queue.push(slot);
-        }
-        Some(key)
-    }
-
-    /// The transport of a connection ended or broke.
-    pub fn lost(&mut self, slot: u32, sockets: &mut impl Sockets) {
-        self.remove(slot, sockets);
-    }
-
-    /// Forgets a connection and closes its transport.
-    fn remove(&mut self, slot: u32, sockets: &mut impl Sockets) {
-        let Some(key) = self.conns.key(slot) else { return };
-        self.leave_all(slot);
-        let list = self.pending[slot as usize];
-        let unsent = if list == BLOCKED { 0 } else { self.palette.frames(list) };
-        let (dropped, bytes) = self.discard_backlog(slot);
-        self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
-        self.give_budget(slot, bytes);
-        self.release_holding(slot);
-        self.wheel.clear(slot);
-        self.pace.clear(slot);
-        self.pending[slot as usize] = EMPTY;
-        sockets.close(slot);
-        let Some(conn) = self.conns.remove(key) else { return };
-        self.agents.give(conn.agent);
-        self.filters.give(conn.terms.as_ref().and_then(|terms| terms.filter));
-        if !mutated(Mutation::KeepAdmission) {
-            self.hub.admission.release(conn.ip());
-        }
-        if conn.echo {
-            self.hub.echoes.fetch_sub(1, Ordering::Relaxed);
-        } else {
-            self.hub.encodings.remove(conn.encoding());
-        }
-        self.metrics.connections.set(self.conns.len() as u64);
-        let reason = match conn.state {
-            State::Open => {
-                self.metrics.closes.add(CloseReason::TransportLost.index(), 1);
-                CloseReason::TransportLost
-            }
-            State::Closing { reason, .. } => reason,
-        };
-        if self.handlers.backend().is_some() && !conn.echo {
-            self.tell_end(conn.subject(), reason);
-        }
-        let peer = conn.socket_addr().map(tracing::field::display);
-        tracing::debug!(connection = %conn.id, peer, reason = reason.label(), "disconnected");
-    }
-
-    /// Takes a connection out of all its rooms and audiences.
-    fn leave_all(&mut self, slot: u32) {
-        let Some(conn) = self.conns.at_mut(slot) else { return };
-        let encoding = conn.encoding();
-        self.wide.forget(slot);
-        let memberships = std::mem::take(&mut conn.memberships);
-        self.leave_accounts(slot, memberships.len());
-        for membership in memberships {
-            self.leave_room(encoding, membership);
-        }
-        self.leave_audiences(slot);
-    }
-
-    fn leave_room(&mut self, encoding: Encoding, membership: crate::hub::Membership) {
-        self.note_leave(encoding, membership);
-        if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
-            && let Some(other) = self.conns.at_mut(moved.connection)
-            && let Some(entry) = other.memberships.get_mut(moved.back as usize)
-            && !mutated(Mutation::ForgetMovedMember)
-        {
-            entry.position = moved.position;
-        }
-        self.metrics.members.sub(1);
-        self.metrics.rooms.set(self.rooms.len() as u64);
     }
 }
 

@@ -155,7 +155,7 @@ impl Shard {
                         .collect(),
                     backlog_bytes: backlog.bytes() as u64,
                     backlog_messages: u64::from(backlog.frames()),
-                    since_unix_ms: now.unix_ms.saturating_sub(age_ms),
+                    since_unix_ms: now.unix_ms_ago(age_ms),
                     age_ms,
                 }
             })

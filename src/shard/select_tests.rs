@@ -4,7 +4,7 @@
 use super::*;
 use crate::base::Pattern;
 use crate::config::{HistoryLimits, RoomPolicy, RoomRule};
-use crate::model::{Audience, Draft, Selector};
+use crate::model::{Audience, ConnectionId, Draft, Identity, Locator, Selector};
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;

@@ -19,7 +19,6 @@ impl Shard {
     /// What is known of an open connection.
     pub(super) fn info(&self, now: Now, slot: u32) -> Option<ConnectionInfo> {
         let conn = self.conns.at(slot).filter(|conn| conn.is_open() && !conn.echo)?;
-        let unix_ms = |ds: u32| now.unix_ms.saturating_sub(u64::from(now.ds().saturating_sub(ds)) * 100);
         let identity = conn.identity.as_deref();
         let named = |name: Option<&str>| name.map(str::to_owned);
         let rooms = conn.memberships.iter().take(ROOMS_SHOWN_MAX);
@@ -34,8 +33,8 @@ impl Shard {
             room_count: conn.memberships.len() as u64,
             ip: conn.ip(),
             user_agent: named(self.agents.name(conn.agent)),
-            connected_at: unix_ms(conn.opened_ds),
-            last_activity: unix_ms(conn.message_ds),
+            connected_at: self.wall.unix_ms(now, conn.opened_ds),
+            last_activity: self.wall.unix_ms(now, conn.message_ds),
             backlog_bytes: conn.backlog_bytes() as u64,
         })
     }
@@ -107,7 +106,7 @@ impl Shard {
         let is = |wanted: &Option<String>, own: Option<&str>| {
             wanted.as_deref().is_none_or(|name| own == Some(name))
         };
-        let idle_ms = u64::from(now.ds().saturating_sub(conn.message_ds)) * 100;
+        let idle_ms = now.ms_since_ds(conn.message_ds);
         is(&which.user, identity.and_then(|own| own.user.as_deref()))
             && is(&which.tenant, identity.and_then(|own| own.tenant.as_deref()))
             && which.idle_ms.is_none_or(|least| idle_ms >= least)

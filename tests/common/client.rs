@@ -71,13 +71,14 @@ impl Client {
         Self::on(stream, &addr.to_string(), path, headers)
     }
 
-    /// Connects with further headers and a receive buffer of this size, so that not reading is felt by the server soon.
-    pub fn connect_with_buffer(addr: SocketAddr, bytes: usize, headers: &[(&str, &str)]) -> Self {
+    /// Connects with a path, further headers and a receive buffer of this size, so that not reading is felt by the
+    /// server soon.
+    pub fn connect_with_buffer(addr: SocketAddr, bytes: usize, path: &str, headers: &[(&str, &str)]) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.expect("a socket");
         socket.set_recv_buffer_size(bytes).expect("a size that the system takes");
         socket.connect(&addr.into()).expect("the server accepts");
-        Self::on(TcpStream::from(socket), &addr.to_string(), "/ws", headers)
+        Self::on(TcpStream::from(socket), &addr.to_string(), path, headers)
     }
 
     /// Connects to `/echo`, which does not greet.

@@ -19,7 +19,7 @@ pub fn start(flags: &[&str]) -> Server {
 
 /// A client whose kernel buffers hardly anything.
 pub fn slow_client(server: &Server) -> Client {
-    Client::connect_with_buffer(server.addr(), 8192, &[])
+    Client::connect_with_buffer(server.addr(), 8192, "/ws", &[])
 }
 
 /// A publication's text, of `bytes` and some.

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary compiles this and uses its own part")]
 
 mod backend;
+pub mod backlog;
 mod browser;
 mod bytes;
 mod client;
@@ -15,6 +16,7 @@ mod program;
 pub mod remembering;
 mod server;
 mod siege;
+pub mod token;
 mod tools;
 mod wiretap;
 mod zip;

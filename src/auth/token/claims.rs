@@ -1,24 +1,45 @@
+#[cfg(test)]
+mod tests;
+
 use super::error::TokenError;
+use super::path::ClaimPath;
 use crate::config::Tokens;
 use crate::model::Identity;
-use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
+use std::slice;
 
 /// What claims (RFC 7519 section 4) must say, and which of them tell who somebody is.
 #[derive(Debug, Default)]
 pub(super) struct ClaimRules {
-    /// Every claim that is read, once; the lists below are places in here.
+    /// Every claim that is read, once.
     names: Vec<Box<str>>,
-    user: Vec<usize>,
-    tenant: Vec<usize>,
-    roles: Vec<usize>,
+    user: Vec<Source>,
+    tenant: Vec<Source>,
+    roles: Vec<Source>,
     audience: Vec<Box<str>>,
     issuer: Vec<Box<str>>,
     leeway_s: u64,
 }
+
+/// Where something is read from: the claim of exactly this name, else what its name says as a path.
+#[derive(Debug)]
+struct Source {
+    /// Which of [`ClaimRules::names`] it is.
+    place: usize,
+    path: Option<ClaimPath>,
+    /// Whether text is a list with spaces between.
+    is_scope: bool,
+}
+
+/// Claims whose text is a list with spaces between (RFC 8693 section 4.2), under the name there and under the short one.
+const SCOPES: [&str; 2] = ["scope", "scp"];
 
 /// Places of the claims that mean something by themselves.
 const EXPIRES: usize = 0;
@@ -28,22 +49,25 @@ const AUDIENCE: usize = 3;
 const REGISTERED: [&str; 4] = ["exp", "nbf", "iss", "aud"];
 
 /// The value of each claim that is read.
-type Slots = SmallVec<[Option<Value>; 10]>;
+type Slots<V> = SmallVec<[Option<V>; 10]>;
 
 impl ClaimRules {
     pub fn new(tokens: &Tokens) -> Self {
         let mut names: Vec<Box<str>> = REGISTERED.map(Box::from).into();
-        let mut places = |claims: &[String]| -> Vec<usize> {
-            let mut place = |claim: &String| {
-                names.iter().position(|name| **name == **claim).unwrap_or_else(|| {
+        let mut sources = |claims: &[String]| -> Vec<Source> {
+            let mut source = |claim: &String| {
+                let place = names.iter().position(|name| **name == **claim).unwrap_or_else(|| {
                     names.push(claim.as_str().into());
                     names.len() - 1
-                })
+                });
+                let path = ClaimPath::parse(claim);
+                let own = path.as_ref().and_then(|path| path.segments().last()).map_or(&**claim, |own| own);
+                Source { place, is_scope: SCOPES.contains(&own), path }
             };
-            claims.iter().map(&mut place).collect()
+            claims.iter().map(&mut source).collect()
         };
-        let (user, tenant) = (places(&tokens.user_claims), places(&tokens.tenant_claims));
-        let roles = places(&tokens.roles_claims);
+        let (user, tenant) = (sources(&tokens.user_claims), sources(&tokens.tenant_claims));
+        let roles = sources(&tokens.roles_claims);
         let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
         Self {
             names,
@@ -58,9 +82,7 @@ impl ClaimRules {
 
     /// Who the claims say somebody is, if they hold at `now_unix_s`.
     pub fn read(&self, json: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
-        let mut from = serde_json::Deserializer::from_str(json);
-        let read = from.deserialize_map(Claims(&self.names)).and_then(|slots| from.end().map(|()| slots));
-        let slots = read.map_err(|_| TokenError::Claims)?;
+        let slots: Slots<Value> = object(json, &self.names)?;
         let expires_unix_s = self.in_time(&slots, now_unix_s)?;
         if !self.issuer.is_empty() && !is_one_of(slots[ISSUER].as_ref(), &self.issuer) {
             return Err(TokenError::Issuer);
@@ -74,14 +96,16 @@ impl ClaimRules {
         {
             return Err(TokenError::Audience);
         }
-        let user = first(&slots, &self.user).map(user).transpose()?;
-        let tenant = first(&slots, &self.tenant).map(name).transpose()?;
-        let roles = first(&slots, &self.roles).map_or_else(|| Ok(SmallVec::new()), roles)?;
+        let first = |sources| first(json, &slots, sources);
+        let user = first(&self.user)?.map(|(_, value)| user(&value)).transpose()?;
+        let tenant = first(&self.tenant)?.map(|(_, value)| name(&value)).transpose()?;
+        let roles = first(&self.roles)?.map(|(source, value)| roles(&value, source.is_scope)).transpose()?;
+        let roles = roles.unwrap_or_default();
         Ok(Identity { user, tenant, roles, expires_unix_s })
     }
 
     /// Checks `exp` and `nbf`, and tells when the token ends with all leeway.
-    fn in_time(&self, slots: &Slots, now_unix_s: u64) -> Result<Option<u64>, TokenError> {
+    fn in_time(&self, slots: &Slots<Value>, now_unix_s: u64) -> Result<Option<u64>, TokenError> {
         let expires = slots[EXPIRES].as_ref().map(seconds).transpose()?;
         let expires = expires.map(|at| at.saturating_add(self.leeway_s));
         // "On or after which" (RFC 7519 section 4.1.4).
@@ -109,9 +133,40 @@ fn is_one_of(value: Option<&Value>, texts: &[Box<str>]) -> bool {
     value.and_then(Value::as_str).is_some_and(|value| texts.iter().any(|text| **text == *value))
 }
 
-/// The first of `places` that has a value; null is none.
-fn first<'s>(slots: &'s Slots, places: &[usize]) -> Option<&'s Value> {
-    places.iter().find_map(|place| slots[*place].as_ref().filter(|value| !value.is_null()))
+/// The first of `sources` that has a value; null is none.
+fn first<'s>(
+    json: &str,
+    slots: &'s Slots<Value>,
+    sources: &'s [Source],
+) -> Result<Option<(&'s Source, Cow<'s, Value>)>, TokenError> {
+    for source in sources {
+        let value = match (&slots[source.place], &source.path) {
+            (Some(value), _) if !value.is_null() => Some(Cow::Borrowed(value)),
+            (_, Some(path)) => at(json, path)?.filter(|value| !value.is_null()).map(Cow::Owned),
+            _ => None,
+        };
+        if let Some(value) = value {
+            return Ok(Some((source, value)));
+        }
+    }
+    Ok(None)
+}
+
+/// What is at a path; nothing where one of its segments is missing or, on the way, no object. Each segment is looked
+/// for within what the one before it holds, so all of them cost at most their number of looks through the token.
+fn at(json: &str, path: &ClaimPath) -> Result<Option<Value>, TokenError> {
+    let mut inner = json.trim_start();
+    for segment in path.segments() {
+        if !inner.starts_with('{') {
+            return Ok(None);
+        }
+        let slots: Slots<&RawValue> = object(inner, slice::from_ref(segment))?;
+        match slots[0] {
+            Some(value) => inner = value.get(),
+            None => return Ok(None),
+        }
+    }
+    serde_json::from_str(inner).map(Some).map_err(|_| TokenError::Claims)
 }
 
 /// Whole numbers are taken as users as they are written: databases count theirs.
@@ -126,27 +181,41 @@ fn name(value: &Value) -> Result<Box<str>, TokenError> {
     value.as_str().filter(|name| Identity::is_name(name)).map(Box::from).ok_or(TokenError::Name)
 }
 
-/// An array of roles, or one.
-fn roles(value: &Value) -> Result<SmallVec<[Box<str>; 1]>, TokenError> {
+/// An array of roles, or one; of a scope, text with spaces between them.
+fn roles(value: &Value, is_scope: bool) -> Result<SmallVec<[Box<str>; 1]>, TokenError> {
     match value {
+        Value::String(text) if is_scope => {
+            let words = text.split(' ').filter(|word| !word.is_empty());
+            if words.clone().count() > Identity::ROLES_MAX || !words.clone().all(Identity::is_name) {
+                return Err(TokenError::Name);
+            }
+            Ok(words.map(Box::from).collect())
+        }
         Value::Array(all) if all.len() > Identity::ROLES_MAX => Err(TokenError::Name),
         Value::Array(all) => all.iter().map(name).collect(),
         one => name(one).map(|role| SmallVec::from_iter([role])),
     }
 }
 
-/// Reads an object: the values of the claims with these names, the rest is passed over.
-struct Claims<'n>(&'n [Box<str>]);
+/// The values that an object has under these names.
+fn object<'j, V: Deserialize<'j>>(json: &'j str, names: &[Box<str>]) -> Result<Slots<V>, TokenError> {
+    let mut from = serde_json::Deserializer::from_str(json);
+    let read = from.deserialize_map(Claims(names, PhantomData));
+    read.and_then(|slots| from.end().map(|()| slots)).map_err(|_| TokenError::Claims)
+}
 
-impl<'de> Visitor<'de> for Claims<'_> {
-    type Value = Slots;
+/// Reads an object: the values of the claims with these names, the rest is passed over.
+struct Claims<'n, V>(&'n [Box<str>], PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Claims<'_, V> {
+    type Value = Slots<V>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("claims")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Slots, A::Error> {
-        let mut slots: Slots = SmallVec::from_elem(None, self.0.len());
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Slots<V>, A::Error> {
+        let mut slots: Slots<V> = self.0.iter().map(|_| None).collect();
         while let Some(place) = map.next_key_seed(Place(self.0))? {
             match place {
                 // Who reads the last and who reads the first of two must not see two users.

@@ -10,6 +10,7 @@ mod desk;
 mod error;
 mod jwks;
 mod keys;
+mod path;
 mod pem;
 #[cfg(test)]
 mod tests;

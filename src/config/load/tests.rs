@@ -74,7 +74,7 @@ fn the_documents_variables_are_understood() {
 #[test]
 fn every_key_is_understood_by_file_variable_and_flag() {
     let default = Config::default();
-    for key in KEYS {
+    for key in keys::all() {
         let value = key.show(&default);
         let (variable, flag) = (format!("FANWIRE_{}", key.name.to_uppercase()), key.flag());
         let file = format!("{}: '{value}'\n", key.name);

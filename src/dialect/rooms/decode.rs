@@ -36,6 +36,13 @@ struct Limited {
     limit: Option<u32>,
 }
 
+/// The `token` of a client that says who it is, which is read only there.
+#[derive(Deserialize)]
+struct Tokened<'a> {
+    #[serde(borrow, default)]
+    token: Option<Text<'a>>,
+}
+
 /// The fields of a message, however it was read.
 #[derive(Debug, PartialEq)]
 struct Fields<'a> {
@@ -111,6 +118,11 @@ fn command<'a>(fields: Fields<'a>, text: &'a str) -> Result<Command<'a>, Rejecte
         }
         "broadcast" => Ok(Command::Broadcast { event: Cow::Borrowed(EVENT_DEFAULT), data, id }),
         "ping" => Ok(Command::Ping { id }),
+        "auth" => match token(text).map_err(|refusal| Rejected { refusal, id })? {
+            Some(token) => Ok(Command::Authenticate { token, id }),
+            // The document leaves this name to handlers of the embedding program.
+            None => Ok(Command::Custom { event: kind, data, id }),
+        },
         "" => Err(Rejected { refusal: Refusal::UnknownType, id }),
         _ => Ok(Command::Custom { event: kind, data, id }),
     }
@@ -159,6 +171,13 @@ fn parsed<'a>(text: &'a str, limits: &DecodeLimits) -> Result<Fields<'a>, Reject
 fn presence_limit(text: &str) -> Option<u32> {
     let limit = serde_json::from_str::<Limited>(text).ok()?.limit.unwrap_or(PRESENCE_LIMIT_MAX);
     (1..=PRESENCE_LIMIT_MAX).contains(&limit).then_some(limit)
+}
+
+/// The `token` of a message, if it has one.
+#[cold]
+fn token(text: &str) -> Result<Option<Cow<'_, str>>, Refusal> {
+    let tokened = serde_json::from_str::<Tokened<'_>>(text).map_err(|_| Refusal::InvalidJson)?;
+    Ok(tokened.token.map(|token| token.0))
 }
 
 /// The `id` of an object that is no valid message.

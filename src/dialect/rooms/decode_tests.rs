@@ -47,6 +47,18 @@ fn the_documents_messages_are_commands() {
 }
 
 #[test]
+fn who_brings_a_token_says_who_it_is() {
+    let token = |token: &'static str, id| Ok(Command::Authenticate { token: token.into(), id });
+    assert_eq!(read(r#"{"type":"auth","token":"a.b.c","id":7}"#), token("a.b.c", Some("7")));
+    assert_eq!(read(r#"{"token":"a\u002eb.c","type":"auth","data":[1]}"#), token("a.b.c", None));
+    assert_eq!(refused(r#"{"type":"auth","token":5,"id":7}"#), (Refusal::InvalidJson, Some("7")));
+    // Without one, and in other messages, nothing is meant by it.
+    let custom = Command::Custom { event: "auth".into(), data: Some("5"), id: None };
+    assert_eq!(read(r#"{"type":"auth","data":5}"#), Ok(custom));
+    assert_eq!(read(r#"{"type":"ping","token":5}"#), Ok(Command::Ping { id: None }));
+}
+
+#[test]
 fn plain_names_are_borrowed_and_escaped_ones_decoded() {
     let Ok(Command::Subscribe { room, .. }) = read(r#"{"type":"subscribe","room":"chat"}"#) else { panic!() };
     assert!(matches!(room, Cow::Borrowed("chat")));

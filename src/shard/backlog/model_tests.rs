@@ -2,6 +2,7 @@
 
 use super::tests::{key, name, stamped, take_all, texts, told};
 use super::*;
+use crate::hub::Loss;
 use proptest::prelude::*;
 
 /// What the backlog is, by vectors alone: no index, no holes, no chunks of several frames but their numbers.

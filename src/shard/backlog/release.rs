@@ -1,9 +1,11 @@
-//! What becomes of a backlog when a held connection may be written to.
+//! What of the queue goes ahead: all of it when a held connection may be written to, and what waits of a room when an
+//! answer about the room must not come first.
 //!
 //! A held connection is sent what is `ahead` alone; what is in the queue waits to be released, and is put ahead then.
 
 use super::chunk::{Chunk, NO_ROOM, frame_len};
-use super::{Backlog, LOSSY_BYTES, ROOM_BYTES, charge};
+use super::loss::{LOSSY_BYTES, ROOM_BYTES};
+use super::{Backlog, charge};
 use crate::model::RoomName;
 use crate::wire::{self, Opcode};
 use std::ops::Range;
@@ -30,31 +32,66 @@ impl Backlog {
     /// Puts all that waits ahead, in its order. `encode` writes the notice of a loss. Returns what that is charged,
     /// whatever the bound, and the charge given back.
     pub fn release(&mut self, encode: impl Fn(&RoomName, u64) -> Rc<[u8]>) -> (usize, usize) {
-        let (mut charged, mut given) = (0, 0);
-        for (index, mut chunk) in std::mem::take(&mut self.queue).into_iter().enumerate() {
-            if chunk.is_hole() {
-                continue;
-            }
-            if chunk.is_notice() {
-                let Some(waiting) = self.rooms.get(&chunk.room) else { continue };
-                let bytes = encode(&waiting.name, waiting.lost);
-                charged += charge(bytes.len());
-                self.frames += 1;
-                chunk = Chunk { bytes: Some(bytes), sent: 0, frames: 1, ..Chunk::HOLE };
-            } else if chunk.room != NO_ROOM {
-                given += LOSSY_BYTES;
-                (chunk.room, chunk.key) = (NO_ROOM, None);
-            }
-            if index == 0 && chunk.has_begun() {
-                self.ahead.push_front(chunk);
-            } else {
-                self.ahead.push_back(chunk);
-                self.raw += 1;
+        let mut moved = Moved::default();
+        for chunk in std::mem::take(&mut self.queue) {
+            if !chunk.is_hole() {
+                self.put_ahead(chunk, &encode, &mut moved);
             }
         }
-        given += self.rooms.len() * ROOM_BYTES;
+        moved.given += self.rooms.len() * ROOM_BYTES;
         self.rooms = Default::default();
         (self.first, self.holes) = (0, 0);
+        self.recharge(moved)
+    }
+
+    /// Puts all that waits of a room ahead, behind the answers that are there, and with it every frame that is not
+    /// lost, as the room's own may be among these. `encode` writes the notice of a loss. Returns what that is
+    /// charged, whatever the bound, and the charge given back.
+    pub fn hasten(&mut self, room: u64, encode: impl Fn(&RoomName, u64) -> Rc<[u8]>) -> (usize, usize) {
+        let mut moved = Moved::default();
+        let mut queue = std::mem::take(&mut self.queue);
+        for entry in &mut queue {
+            if !entry.is_hole() && (entry.room == NO_ROOM || entry.room == room) {
+                let chunk = std::mem::replace(entry, Chunk::HOLE);
+                self.holes += 1;
+                self.put_ahead(chunk, &encode, &mut moved);
+            }
+        }
+        self.queue = queue;
+        moved.given += self.rooms.remove(&room).map_or(0, |_| ROOM_BYTES);
+        let changed = self.recharge(moved);
+        self.settle();
+        changed
+    }
+
+    /// Puts a chunk of the queue ahead, where nothing is lost any more: a notice becomes the frame that `encode` makes
+    /// of it.
+    fn put_ahead(
+        &mut self,
+        mut chunk: Chunk,
+        encode: &impl Fn(&RoomName, u64) -> Rc<[u8]>,
+        moved: &mut Moved,
+    ) {
+        if chunk.is_notice() {
+            let Some(waiting) = self.rooms.get(&chunk.room) else { return };
+            let bytes = encode(&waiting.name, waiting.lost);
+            moved.charged += charge(bytes.len());
+            self.frames += 1;
+            chunk = Chunk { bytes: Some(bytes), frames: 1, ..Chunk::HOLE };
+        } else if chunk.room != NO_ROOM {
+            moved.given += LOSSY_BYTES;
+            (chunk.room, chunk.key) = (NO_ROOM, None);
+        }
+        if chunk.has_begun() {
+            // Its frame goes on before anything else; that the rest of the chunk does too harms nobody.
+            self.ahead.push_front(chunk);
+        } else {
+            self.ahead.push_back(chunk);
+            self.raw += 1;
+        }
+    }
+
+    fn recharge(&mut self, Moved { charged, given }: Moved) -> (usize, usize) {
         self.bytes = self.bytes + charged - given;
         (charged, given)
     }
@@ -113,6 +150,13 @@ impl Backlog {
         });
         self.push_ahead(array.into());
     }
+}
+
+/// What putting ahead is charged, and the charge that it gives back.
+#[derive(Default)]
+struct Moved {
+    charged: usize,
+    given: usize,
 }
 
 /// Text frames one after the other, and their bytes.

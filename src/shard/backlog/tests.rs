@@ -1,5 +1,7 @@
 use super::chunk::frame_len;
 use super::*;
+use crate::hub::Loss;
+use crate::model::RoomName;
 use std::num::NonZeroU64;
 
 fn frame(len: u8) -> Vec<u8> {

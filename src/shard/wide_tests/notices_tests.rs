@@ -3,9 +3,13 @@
 use super::super::mail::{FrameBatch, FrameItem, Target};
 use super::super::wide::WideLimits;
 use super::*;
+use crate::base::Pattern;
+use crate::config::{Config, RoomPolicy, RoomRule};
 use crate::hub::Loss;
 use crate::model::CloseReason;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// A world in which a room of two is walked, one member in each turn, and notices are not kept back.
 fn walked(rule: RoomRule) -> World {

@@ -3,7 +3,7 @@
 //! The first byte chooses the bound of nesting, the rest is a client's text. It holds that
 //! - a text is refused exactly where it is no JSON object, nests too deep, has a field twice or of a wrong type;
 //! - what is read is what `serde_json` finds in the object: type, room, what a `subscribe` is to recover, how many a
-//!   `presence` is to name, and the `id` that a refusal carries;
+//!   `presence` is to name, the token of an `auth`, and the `id` that a refusal carries;
 //! - `data` and `id` are slices of the text, equal to it byte for byte;
 //! - what is encoded of it is a JSON object with exactly these fields, and `data` byte for byte.
 
@@ -90,6 +90,11 @@ fn expected(text: &str, depth_max: u32) -> Result<Command<'_>, Rejected<'_>> {
         },
         "broadcast" => Ok(Command::Broadcast { event, data, id }),
         "ping" => Ok(Command::Ping { id }),
+        kind @ "auth" => match json::text_or_null(&pairs.get("token")) {
+            Ok(Some(token)) => Ok(Command::Authenticate { token: Cow::Owned(token), id }),
+            Ok(None) => Ok(Command::Custom { event: Cow::Owned(kind.to_owned()), data, id }),
+            Err(()) => invalid(id),
+        },
         kind => Ok(Command::Custom { event: Cow::Owned(kind.to_owned()), data, id }),
     }
 }
@@ -139,10 +144,10 @@ fn encode(command: &Command<'_>, text: &str) {
         Command::Subscribe { room, id, .. }
         | Command::Unsubscribe { room, id }
         | Command::Presence { room, id, .. } => (Some(&**room), "message", None, *id),
-        Command::Status { .. } | Command::Notifications { .. } | Command::Authenticate { .. } => {
+        Command::Status { .. } | Command::Notifications { .. } => {
             panic!("this protocol cannot say that: {command:?}")
         }
-        Command::Ping { id } => (None, "message", None, *id),
+        Command::Ping { id } | Command::Authenticate { id, .. } => (None, "message", None, *id),
     };
     let position = if let Command::Subscribe { recover, .. } = command { *recover } else { None };
     let offset = position.map(|position| position.offset);

@@ -1,7 +1,7 @@
 //! Tokens against those that PyJWT made, and against a plain reading of the claims.
 //!
 //! The input is a token; or, after an `s`, a header and, after a line feed, claims, which are signed here with the
-//! right secret. It holds that
+//! right secret; or, after an `n`, the same for a policy whose claims are nested and lists. It holds that
 //! - under keys of every kind, no token is good but kept ones, byte for byte: whatever is made of them is refused, and
 //!   a refusal does not tell the token;
 //! - a signed token is never refused for its signature, and is good only if its header asks for HS256 and nothing
@@ -27,6 +27,7 @@ struct Kept {
     /// All there are: tests/tokens.rs holds that the bad ones are refused, each under its own policy.
     tokens: HashSet<String>,
     policy: TokenPolicy,
+    nested: TokenPolicy,
 }
 
 static KEPT: LazyLock<Kept> = LazyLock::new(|| {
@@ -39,7 +40,15 @@ static KEPT: LazyLock<Kept> = LazyLock::new(|| {
         pem: Some(include_str!("../../tokens/public.pem")),
         jwks: Some(include_str!("../../tokens/jwks.json")),
     };
+    let names = |claims: &[Name]| claims.iter().map(|claim| claim.0.to_owned()).collect();
+    let nested = Tokens {
+        user_claims: names(NESTED.user),
+        tenant_claims: names(NESTED.tenant),
+        roles_claims: names(NESTED.roles),
+        ..configured.clone()
+    };
     Kept {
+        nested: TokenPolicy::new(&nested, KeyTexts::default()).expect("a good secret"),
         now: tokens["now"].as_u64().expect("a time"),
         tokens: cases.iter().map(|case| text(&case["token"])).collect(),
         policy: TokenPolicy::new(&configured, texts).expect("good keys"),
@@ -52,15 +61,45 @@ type Fields<'f> = BTreeMap<String, &'f RawValue>;
 /// As the policy's default has it.
 const LEEWAY_S: u64 = 1;
 
+/// A claim as it is configured, and the way to it where there is none of exactly this name.
+type Name = (&'static str, &'static [&'static str]);
+
+/// Which claims say who somebody is.
+struct Names {
+    user: &'static [Name],
+    tenant: &'static [Name],
+    roles: &'static [Name],
+}
+
+/// Those of the defaults.
+const TOP: Names = Names {
+    user: &[("userId", &["userId"]), ("sub", &["sub"])],
+    tenant: &[("tenantId", &["tenantId"]), ("organizationId", &["organizationId"])],
+    roles: &[("roles", &["roles"])],
+};
+
+/// Paths, a dot of a name's own, an address, and scopes.
+const NESTED: Names = Names {
+    user: &[("id.user", &["id", "user"]), ("sub", &["sub"])],
+    tenant: &[("id.tenant", &["id", "tenant"]), ("a.b.c", &["a", "b", "c"])],
+    roles: &[
+        ("https://x.y/r", &["https://x", "y/r"]),
+        (r"id.my\.app.roles", &["id", "my.app", "roles"]),
+        ("scope", &["scope"]),
+        ("id.scope", &["id", "scope"]),
+    ],
+};
+
 /// Checks all that is said above.
 pub fn check(data: &[u8]) {
-    match data.strip_prefix(b"s") {
-        Some(parts) => {
-            let cut = parts.iter().position(|byte| *byte == b'\n').unwrap_or(parts.len());
-            check_signed(&parts[..cut], parts.get(cut + 1..).unwrap_or_default());
-        }
-        None => check_token(&String::from_utf8_lossy(data)),
-    }
+    let (policy, names) = match data.first() {
+        Some(b's') => (&KEPT.policy, &TOP),
+        Some(b'n') => (&KEPT.nested, &NESTED),
+        _ => return check_token(&String::from_utf8_lossy(data)),
+    };
+    let parts = &data[1..];
+    let cut = parts.iter().position(|byte| *byte == b'\n').unwrap_or(parts.len());
+    check_signed(policy, names, &parts[..cut], parts.get(cut + 1..).unwrap_or_default());
 }
 
 fn check_token(token: &str) {
@@ -85,10 +124,10 @@ fn signed(header: &[u8], claims: &[u8]) -> String {
     format!("{message}.{signature}")
 }
 
-fn check_signed(header: &[u8], claims: &[u8]) {
+fn check_signed(policy: &TokenPolicy, names: &Names, header: &[u8], claims: &[u8]) {
     let token = signed(header, claims);
     let parsed: Option<Value> = serde_json::from_slice(claims).ok();
-    match KEPT.policy.verify(&token, KEPT.now) {
+    match policy.verify(&token, KEPT.now) {
         Ok(identity) => {
             // As with the claims: what nobody reads is not looked into.
             let header: Fields<'_> = serde_json::from_slice(header).expect("a header that was read");
@@ -97,7 +136,7 @@ fn check_signed(header: &[u8], claims: &[u8]) {
             assert!(!header.contains_key("crit") && !header.contains_key("b64"), "{header:?}");
             // Claims that nobody reads may be too deep or too great for the oracle.
             if let Some(claims) = &parsed {
-                assert_eq!(read(claims).as_ref(), Some(&identity), "{claims}");
+                assert_eq!(read(claims, names).as_ref(), Some(&identity), "{claims}");
             }
         }
         Err(error) => {
@@ -110,14 +149,24 @@ fn check_signed(header: &[u8], claims: &[u8]) {
     if let Some(claims) = parsed.filter(Value::is_object) {
         let anew = signed(br#"{"alg":"HS256"}"#, claims.to_string().as_bytes());
         if anew.len() <= TOKEN_BYTES_MAX {
-            assert_eq!(KEPT.policy.verify(&anew, KEPT.now).ok(), read(&claims), "{claims}");
+            assert_eq!(policy.verify(&anew, KEPT.now).ok(), read(&claims, names), "{claims}");
         }
     }
 }
 
-/// Whom the claims name, if they hold now, as the documentation of the defaults has it.
-fn read(claims: &Value) -> Option<Identity> {
-    let claims = claims.as_object()?;
+/// The first of these claims that is there, and whether its text is a list.
+fn first<'v>(claims: &'v Value, names: &[Name]) -> Option<(&'v Value, bool)> {
+    names.iter().find_map(|(name, path)| {
+        let exact = claims.get(*name).filter(|value| !value.is_null());
+        let value = exact.or_else(|| path.iter().try_fold(claims, |at, segment| at.get(*segment)))?;
+        (!value.is_null()).then_some((value, path.last() == Some(&"scope")))
+    })
+}
+
+/// Whom the claims name, if they hold now, as the documentation has it.
+fn read(claims: &Value, names: &Names) -> Option<Identity> {
+    let all = claims;
+    let claims = all.as_object()?;
     // A time that is there must be a number; what is before 1970 is 0.
     let seconds = |name: &str| match claims.get(name) {
         Some(value) => Some(Some(value.as_u64().or_else(|| value.as_f64().map(|number| number as u64))?)),
@@ -129,22 +178,28 @@ fn read(claims: &Value) -> Option<Identity> {
     {
         return None;
     }
-    let first = |names: [&str; 2]| names.iter().find_map(|name| claims.get(*name).filter(|it| !it.is_null()));
     let name = |value: &Value| Some(Box::<str>::from(value.as_str().filter(|name| Identity::is_name(name))?));
-    let user = match first(["userId", "sub"]) {
-        Some(Value::Number(number)) if !number.is_f64() => Some(number.to_string().into()),
-        Some(value) => Some(name(value)?),
+    let user = match first(all, names.user) {
+        Some((Value::Number(number), _)) if !number.is_f64() => Some(number.to_string().into()),
+        Some((value, _)) => Some(name(value)?),
         None => None,
     };
-    let tenant = match first(["tenantId", "organizationId"]) {
-        Some(value) => Some(name(value)?),
+    let tenant = match first(all, names.tenant) {
+        Some((value, _)) => Some(name(value)?),
         None => None,
     };
-    let roles = match first(["roles", "roles"]) {
-        Some(Value::Array(roles)) if roles.len() <= Identity::ROLES_MAX => {
+    let roles = match first(all, names.roles) {
+        Some((Value::Array(roles), _)) if roles.len() <= Identity::ROLES_MAX => {
             roles.iter().map(name).collect::<Option<_>>()?
         }
-        Some(value) => [name(value)?].into_iter().collect(),
+        Some((Value::String(words), true)) => {
+            let words: Vec<_> = words.split(' ').filter(|word| !word.is_empty()).collect();
+            if words.len() > Identity::ROLES_MAX || !words.iter().all(|word| Identity::is_name(word)) {
+                return None;
+            }
+            words.into_iter().map(Box::from).collect()
+        }
+        Some((value, _)) => [name(value)?].into_iter().collect(),
         None => Default::default(),
     };
     Some(Identity { user, tenant, roles, expires_unix_s })

@@ -1,0 +1,55 @@
+//! Where the server listens, who may reach it, and its endpoints.
+
+use super::key;
+use crate::config::key::Key;
+use crate::config::kind::Kind;
+
+pub(super) const SERVER: &[Key] = &[
+    key("preset", Kind::Preset(|c| &mut c.preset), "Protocol document whose ports, paths and limits are the defaults"),
+    key("enabled", Kind::Bool(|c| &mut c.enabled), "Whether to serve at all").document("enabled"),
+    key("host", Kind::Address(|c| &mut c.host), "Address to listen on").document("host"),
+    key("port", Kind::Port(|c| &mut c.port), "TCP port to listen on; 0: the system chooses").document("port"),
+    key("unix_socket", Kind::Path(|c| &mut c.unix_socket), "Unix socket to listen on as well"),
+    key("path_prefix", Kind::Prefix(|c| &mut c.path_prefix), "What a proxy leaves before every path"),
+    key("shards", Kind::Shards(|c| &mut c.shards), "Threads; 0: one per core"),
+    key("pin_threads", Kind::Bool(|c| &mut c.pin_threads), "Whether each shard stays on one core"),
+    key(
+        "flow_affinity",
+        Kind::Affinity(|c| &mut c.flow_affinity),
+        "How the kernel finds the shard of a new connection: by a hash (off), or by the core that gets its packets",
+    ),
+    key(
+        "listen_backlog",
+        Kind::Count { at: |c| &mut c.listen_backlog, min: 1, max: 65_535 },
+        "Connections of a shard that wait to be accepted; the kernel's somaxconn bounds it",
+    ),
+    key(
+        "proxy_protocol",
+        Kind::Bool(|c| &mut c.proxy_protocol),
+        "Whether connections from trusted_proxies begin with a PROXY header, version 1 or 2",
+    ),
+    key(
+        "trusted_proxies",
+        Kind::Networks(|c| &mut c.trusted_proxies),
+        "Networks whose X-Forwarded-For, Forwarded and PROXY headers are believed",
+    ),
+    key(
+        "allowed_origins",
+        Kind::Origins(|c| &mut c.allowed_origins),
+        "Origins that browsers may connect from; none: the host name that was addressed",
+    )
+    .reloaded(),
+    key(
+        "api_keys",
+        Kind::Secrets(|c| &mut c.api_keys),
+        "Keys of the HTTP API; none: requests of this machine only. Others see flags: prefer the environment or file",
+    )
+    .variable("FANWIRE_API_KEY")
+    .reloaded(),
+    key("endpoints", Kind::Endpoints(|c| &mut c.endpoints), "Paths at which clients connect, and what holds there"),
+    key(
+        "available_rooms",
+        Kind::Texts(|c| &mut c.available_rooms),
+        "Rooms that the greeting of topics names to clients",
+    ),
+];
