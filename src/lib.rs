@@ -79,7 +79,8 @@
 //!
 //! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
 //!   rooms, of admission, and of users and tenants where these have limits, touched when somebody comes, joins, leaves
-//!   or goes, and the latter for a message or for bytes that a socket did not take, never for a delivery.
+//!   or goes, and the latter for a message or for bytes that a socket did not take, never for a delivery; and the filters
+//!   of clients, touched for one publication once for each different filter among a shard's members.
 //! - Messages of one publisher to one room arrive in the order sent, at each member once.
 //! - Members of a room that remembers all see its publications in the order of their offsets, without gaps but those that
 //!   a notice tells, from where the answer to their joining says. A recovery tells exactly what was missed, or says that
@@ -88,8 +89,9 @@
 //!   the room exists or not. Memberships that they do not allow any more end.
 //! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
 //!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
-//! - Locks are taken in one order: a stripe of the directory, a room's history. Nothing blocks under them. A stripe of
-//!   the accounts of users and tenants is taken by itself.
+//! - Locks are taken in one order: a stripe of the directory, a room's history, the filters of clients. Nothing blocks
+//!   under them. A stripe of the accounts of users and tenants is taken by itself.
+//! - What a filter of clients says of a publication is found out once for the node, while it is remembered.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,

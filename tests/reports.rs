@@ -4,7 +4,7 @@
 mod common;
 
 use common::token::{SECRET_VARIABLE, now_unix_s, sign};
-use common::{Client, SILENCE, Server, conversation, eventually, request};
+use common::{Client, SILENCE, Server, conversation, crowd_size, eventually, request};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -128,6 +128,46 @@ fn a_stream_begins_with_what_was_and_keeps_to_filter_and_pace() {
         < {"type":"error","message":"filter must be an object of at most 16 fields whose values are strings, numbers, booleans or null","timestamp":"*iso"}
         "#,
     );
+}
+
+#[test]
+fn each_filter_is_evaluated_once_for_a_publication_whichever_shards_have_it() {
+    const PUBLICATIONS: usize = 200;
+    let server = Server::start(&["--preset=topics", "--shards=4"]);
+    let mut clients: Vec<Client> = (0..crowd_size(1000))
+        .map(|_| Client::ungreeted(server.addr(), "/api/v1/reports/stream/t", &[]))
+        .collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.expect(WELCOME);
+        client.expect(r#"{"type":"initial_data","data":[],"timestamp":"*iso"}"#);
+        let field = format!("field{}", number % 10);
+        client.send_text(&json!({"type": "apply_filter", "filter": {field: true}, "id": 1}).to_string());
+        client.expect_json(|answer| {
+            assert_eq!((&answer["type"], &answer["id"]), (&json!("apply_filter"), &json!(1)))
+        });
+    }
+    let text = server.get("/metrics").body;
+    let shards: Vec<&str> = text.lines().filter(|line| line.starts_with("fanwire_connections{")).collect();
+    assert!(shards.iter().filter(|line| !line.ends_with(" 0")).count() > 1, "{shards:?}");
+    // The last one is for all: who has it has been sent, or not, all before it.
+    let message = |number: usize| {
+        let fits = |field: usize| number == PUBLICATIONS - 1 || number % 10 == field;
+        let fields = (0..10).map(|field| (format!("field{field}"), json!(fits(field))));
+        let mut data: serde_json::Map<_, _> = fields.collect();
+        data.insert("number".to_owned(), json!(number));
+        json!({"room": "reports:data:t", "event": "data_update", "data": data})
+    };
+    let batch: Vec<Value> = (0..PUBLICATIONS).map(message).collect();
+    assert_eq!(server.post("/v1/publish/batch", &json!(batch).to_string()).status, 200);
+    for (number, client) in clients.iter_mut().enumerate() {
+        let wanted =
+            (0..PUBLICATIONS - 1).filter(|value| value % 10 == number % 10).chain([PUBLICATIONS - 1]);
+        for value in wanted {
+            client.expect_json(|message| assert_eq!(message["data"]["number"], value, "{number}"));
+        }
+    }
+    let evaluations = server.metric_sum("fanwire_filter_evaluations_total");
+    assert_eq!(evaluations, 10.0 * PUBLICATIONS as f64);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod accounts;
 mod admission;
 mod directory;
 mod encodings;
+mod filters;
 mod histories;
 mod history;
 mod outboxes;
@@ -22,6 +23,7 @@ pub use accounts::{Accounts, Holding};
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use encodings::Encodings;
+pub use filters::{DataHash, FIELDS_MAX, FilterId, Filters, NoFilter, Verdict};
 pub use history::{ENTRY_BYTES, History, Stored};
 pub use outboxes::Outboxes;
 pub use overflow::Loss;
@@ -47,6 +49,8 @@ pub struct Hub {
     pub accounts: Accounts,
     /// Which encodings its connections have.
     pub encodings: Encodings,
+    /// By what its clients want to be sent less.
+    pub filters: Filters,
     /// Bytes in all outboxes of the node.
     pub outboxes: Outboxes,
     /// Bytes of publications that wait for the members of wide rooms, on all shards.
@@ -69,6 +73,7 @@ impl Hub {
             admission: Admission::default(),
             accounts: Accounts::default(),
             encodings: Encodings::default(),
+            filters: Filters::new(shards),
             outboxes: Outboxes::new(shards),
             waiting: AtomicUsize::new(0),
             echoes: AtomicU32::new(0),

@@ -66,9 +66,11 @@ const COUNTERS: [(&str, &str, Of<u64>); 17] = [
         s.pauses.get()
     }),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
-    ("fanwire_filter_evaluations", "Filters of clients evaluated on publications", |s| {
-        s.filter_evaluations.get()
-    }),
+    (
+        "fanwire_filter_evaluations",
+        "Filters of clients evaluated on publications, by the shard that came first",
+        |s| s.filter_evaluations.get(),
+    ),
     ("fanwire_rate_limited", "Requests over a rate limit", |s| s.rate_limited.get()),
 ];
 

@@ -153,7 +153,8 @@ pub struct ShardMetrics {
     /// Publications and notices put into the words of a dialect: once for each dialect that is wanted, however many
     /// members and shards there are.
     pub encoded_texts: Counter,
-    /// Filters evaluated on publications: once for each different filter and publication.
+    /// Filters evaluated on publications, by the shard that came first to each: once for each different filter of the
+    /// node and publication.
     pub filter_evaluations: Counter,
     /// Requests over a rate limit.
     pub rate_limited: Counter,

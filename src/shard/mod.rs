@@ -200,7 +200,7 @@ pub struct Shard {
     wheel: Wheel,
     /// When what waits for held connections is let out.
     pace: Wheel,
-    filters: filter::Filters,
+    filters: filter::FilterDesk,
     /// Publications to very many members.
     wide: Wide,
     turn: Turn,
@@ -235,6 +235,7 @@ impl Shard {
         let sweep_ms = (index == 0 && hub.directory.remembers()).then_some(0);
         Self {
             index,
+            filters: filter::FilterDesk::new(hub.clone(), metrics.clone()),
             hub,
             gate: access::Gate::new(&config),
             config,
@@ -255,7 +256,6 @@ impl Shard {
             holdings: Holdings::default(),
             wheel: Wheel::new(TIMER_MS),
             pace: Wheel::new(PACE_MS),
-            filters: filter::Filters::default(),
             wide: Wide::default(),
             turn: Turn::default(),
             blocked: Vec::new(),

@@ -130,13 +130,11 @@ impl Shard {
     ) -> Option<Vec<u32>> {
         let conn = self.conns.at(slot)?;
         let (dialect, filter) = (dialect(conn.dialect), conn.terms.as_ref().and_then(|terms| terms.filter));
-        let Self { palette, filters, metrics, .. } = self;
+        let Self { palette, filters, .. } = self;
         let mut bytes = 0;
         publications
             .map(|(offset, stored)| stored.publication(room, has_offsets.then_some(offset)))
-            .filter(|publication| {
-                filter.is_none_or(|filter| filters.lets_pass(filter, publication.data, metrics))
-            })
+            .filter(|publication| filter.is_none_or(|filter| filters.lets_pass(filter, publication.data)))
             .map(|publication| {
                 let entry = palette.push_answer(|out| {
                     wire::frame_in_place(out, wire::Opcode::Text, |out| {

@@ -130,7 +130,7 @@ impl Shard {
                     history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes).collect();
                 for (_, stored) in newest.into_iter().rev() {
                     let data = stored.publication(name, None).data;
-                    let passes = |filter| self.filters.lets_pass(filter, data, &self.metrics);
+                    let passes = |filter| self.filters.lets_pass(filter, data);
                     if !filter.is_none_or(passes) {
                         continue;
                     }
@@ -213,7 +213,7 @@ impl Shard {
         let filter = self.filters.take(raw).map_err(|_| {
             wrong(format!(
                 "filter must be an object of at most {} fields whose values are strings, numbers, booleans or null",
-                super::filter::FIELDS_MAX
+                crate::hub::FIELDS_MAX
             ))
         })?;
         let terms = self.conns.at_mut(asked.slot).and_then(|conn| conn.terms.as_mut());

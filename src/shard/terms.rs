@@ -1,9 +1,9 @@
 //! What a connection has asked for as to how it is sent things: a pace, batches, a filter. And the endpoint that lets
 //! it ask.
 
-use super::filter::FilterId;
 use crate::config::Config;
 use crate::config::Endpoint;
+use crate::hub::FilterId;
 use std::time::Duration;
 
 /// By which of the configured endpoints a connection came, where that has more to it than rooms.

@@ -12,45 +12,57 @@ fn filter(world: &mut World, slot: u32, filter: &Value) {
 }
 
 #[test]
-fn a_thousand_connections_with_ten_filters_cost_ten_evaluations_a_publication() {
-    let mut world = World::new(|_| {});
-    let mut slots: Vec<u32> = (0..1000).map(|_| world.routed(0)).collect();
-    // Some get other bytes of the same.
-    slots.extend((0..20).map(|_| {
-        let slot = world.connect(World::deflated(World::by(0)));
-        world.heard(slot);
-        slot
-    }));
-    for (index, slot) in slots.iter().enumerate() {
-        world.join(*slot, "r");
-        filter(&mut world, *slot, &json!({"n": index % 10, "on": true}));
+fn a_thousand_connections_of_four_shards_with_ten_filters_cost_ten_evaluations_a_publication() {
+    let mut worlds = World::shards(4);
+    let mut all: Vec<Vec<u32>> = Vec::new();
+    for world in &mut worlds {
+        let mut slots: Vec<u32> = (0..250).map(|_| world.routed(0)).collect();
+        // Some get other bytes of the same.
+        slots.extend((0..20).map(|_| {
+            let slot = world.connect(World::deflated(World::by(0)));
+            world.heard(slot);
+            slot
+        }));
+        for (index, slot) in slots.iter().enumerate() {
+            world.join(*slot, "r");
+            filter(world, *slot, &json!({"n": index % 10, "on": true}));
+        }
+        all.push(slots);
     }
-    let unfiltered = world.plain();
-    world.join(unfiltered, "r");
+    let unfiltered = worlds[0].plain();
+    worlds[0].join(unfiltered, "r");
     for value in 0..20 {
         let data = json!({"n": value % 10, "on": value < 10, "long": "z".repeat(1000)});
-        world.publish("r", &data);
-        world.tick();
-        for (index, slot) in slots.iter().enumerate() {
-            let expected = if value < 10 && index % 10 == value { vec![data.clone()] } else { vec![] };
-            assert_eq!(world.data(*slot), expected, "{value} for {index}");
+        worlds[value % 3].publish("r", &data);
+        // From the publisher's shard on, as the others have its frames when its tick is over.
+        (0..4).for_each(|turn| worlds[(value % 3 + turn) % 4].tick());
+        for (world, slots) in worlds.iter_mut().zip(&all) {
+            for (index, slot) in slots.iter().enumerate() {
+                let expected = if value < 10 && index % 10 == value { vec![data.clone()] } else { vec![] };
+                assert_eq!(world.data(*slot), expected, "{value} for {index}");
+            }
         }
-        assert_eq!(world.data(unfiltered), [data]);
-        assert_eq!(world.metrics.filter_evaluations.get(), 10 * (value as u64 + 1));
+        assert_eq!(worlds[0].data(unfiltered), [data]);
+        let evaluations: u64 = worlds.iter().map(|world| world.metrics.filter_evaluations.get()).sum();
+        assert_eq!(evaluations, 10 * (value as u64 + 1));
     }
     // Filters that nobody has are forgotten.
-    assert_eq!(world.shard.filters.len(), 10);
-    for slot in &slots[10..] {
-        world.shard.lost(*slot, &mut world.pipes);
+    assert_eq!(worlds[0].hub.filters.len(), 10);
+    for (shard, (world, slots)) in worlds.iter_mut().zip(&all).enumerate() {
+        for slot in &slots[10..] {
+            world.shard.lost(*slot, &mut world.pipes);
+        }
+        assert_eq!(world.hub.filters.len(), 10);
+        for slot in &slots[shard.min(1)..10] {
+            filter(world, *slot, &json!({}));
+        }
     }
-    for slot in &slots[..9] {
-        filter(&mut world, *slot, &json!({}));
-    }
-    assert_eq!(world.shard.filters.len(), 1);
-    world.publish("r", &json!(1));
-    world.tick();
-    assert_eq!((world.data(slots[0]).len(), world.data(slots[9]).len()), (1, 0));
-    assert_eq!(world.hub.outboxes.bytes(), 0);
+    assert_eq!(worlds[0].hub.filters.len(), 1);
+    let (first, second) = (all[1][0], all[1][1]);
+    worlds[1].publish("r", &json!(1));
+    worlds[1].tick();
+    assert_eq!((worlds[1].data(first).len(), worlds[1].data(second).len()), (0, 1));
+    assert_eq!(worlds[0].hub.outboxes.bytes(), 0);
 }
 
 #[test]
@@ -222,5 +234,5 @@ fn a_filter_and_a_pace_and_a_batch_go_together() {
     assert_eq!(world.arrays(slot).0[0]["data"]["n"], 10);
     world.request(Request::Drain(std::time::Duration::ZERO));
     world.pass(10_000);
-    assert_eq!((world.shard.connections(), world.shard.filters.len()), (0, 0));
+    assert_eq!((world.shard.connections(), world.hub.filters.len()), (0, 0));
 }

@@ -57,13 +57,18 @@ pub type Handed = Arc<Mutex<Vec<(String, String)>>>;
 
 pub struct World {
     pub shard: Shard,
+    index: usize,
     pub pipes: Pipes,
     pub hub: Arc<Hub>,
     pub metrics: Arc<ShardMetrics>,
     pub ms: u64,
     pub handed: Handed,
-    posted: Arc<Mutex<VecDeque<Mail>>>,
+    /// Mail of the shards of the node.
+    posted: Posted,
 }
+
+/// By shard.
+type Posted = Arc<Vec<Mutex<VecDeque<Mail>>>>;
 
 /// What came of one frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,15 +102,25 @@ const ENDPOINTS: &str = r#"[
 
 impl World {
     pub fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let hub = Arc::new(Hub::new(1, 0, &rules()));
+        Self::shard(0, &hub, &Arc::new(vec![Mutex::default()]), change)
+    }
+
+    /// The shards of one node, each with a world for its connections.
+    pub fn shards(shards: usize) -> Vec<Self> {
+        let hub = Arc::new(Hub::new(shards, 0, &rules()));
+        let posted: Posted = Arc::new((0..shards).map(|_| Mutex::default()).collect());
+        (0..shards).map(|index| Self::shard(index, &hub, &posted, |_| {})).collect()
+    }
+
+    fn shard(index: usize, hub: &Arc<Hub>, posted: &Posted, change: impl FnOnce(&mut Config)) -> Self {
         let rules = rules();
         let mut config = Config { room_rules: rules.clone(), client_broadcast: true, ..Config::default() };
         config.endpoints = crate::config::parse_endpoints(ENDPOINTS).unwrap();
         config.times.ping_interval = Duration::ZERO;
         config.times.pong_wait = Duration::ZERO;
         change(&mut config);
-        let hub = Arc::new(Hub::new(1, 0, &rules));
         let metrics = Arc::new(ShardMetrics::new(&LABELS));
-        let posted: Arc<Mutex<VecDeque<Mail>>> = Arc::default();
         let (post, handed) = (posted.clone(), Handed::default());
         let mut handlers = Handlers::default();
         let to = handed.clone();
@@ -116,17 +131,18 @@ impl World {
             }),
         );
         let shard = Shard::new(Parts {
-            index: 0,
-            shards: 1,
+            index,
+            shards: posted.len(),
             hub: hub.clone(),
             config: Arc::new(config),
             metrics: metrics.clone(),
             handlers,
             respond: Arc::new(|_, _| {}),
-            post: Arc::new(move |_, mail| post.lock().unwrap().push_back(mail)),
+            post: Arc::new(move |shard, mail| post[shard].lock().unwrap().push_back(mail)),
             seed: 1,
         });
-        Self { shard, pipes: Pipes::default(), hub, metrics, ms: 1000, handed, posted }
+        let (hub, posted) = (hub.clone(), posted.clone());
+        Self { shard, index, pipes: Pipes::default(), hub, metrics, ms: 1000, handed, posted }
     }
 
     pub fn now(&self) -> Now {
@@ -206,19 +222,27 @@ impl World {
         self.shard.mail(self.now(), Mail::Request(request), &mut self.pipes);
     }
 
-    /// Ends the tick, with the mail that the shard has sent itself.
+    /// Ends the tick, with the mail that the shard has sent itself or was sent by others.
     pub fn tick(&mut self) {
         loop {
             let now = self.now();
-            while let Some(mail) = { self.posted.lock().unwrap().pop_front() } {
+            while let Some(mail) = self.next_mail() {
                 self.shard.mail(now, mail, &mut self.pipes);
             }
             self.shard.advance(now, &mut self.pipes);
             self.shard.flush(now, &mut self.pipes);
-            if !self.shard.has_more() && self.posted.lock().unwrap().is_empty() {
+            for (shard, posted) in self.posted.iter().enumerate() {
+                let batch = self.shard.take_outgoing(shard);
+                posted.lock().unwrap().extend(batch.map(Mail::Frames));
+            }
+            if !self.shard.has_more() && self.posted[self.index].lock().unwrap().is_empty() {
                 break;
             }
         }
+    }
+
+    fn next_mail(&self) -> Option<Mail> {
+        self.posted[self.index].lock().unwrap().pop_front()
     }
 
     /// Lets time pass, as fast as the shard's deadlines allow.
