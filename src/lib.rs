@@ -56,8 +56,9 @@
 //!    added to the batch that goes to its mailbox at the end of the turn; a mailbox wakes its shard only if it may sleep.
 //! 6. Shard 3 copies the batch into its own palette and walks its members of the room. What a connection is owed is one
 //!    number, the id of a list of frames that all who are owed the same share.
-//! 7. The tick ends: each connection that is owed something gets one `send` of bytes that were put together once per
-//!    list. What the kernel does not take becomes B's backlog, bounded in bytes and messages, for itself and for the
+//! 7. Each connection that is owed something gets one `send` of bytes that were put together once per list. A turn of
+//!    the shard writes to 256 of them and then reads what has come: that goes out to the next ones in the same call,
+//!    and to those before them in the next round. The tick ends when nobody is owed anything. What the kernel does not take becomes B's backlog, bounded in bytes and messages, for itself and for the
 //!    node; nothing is written past a backlog, and a backlog that would pass its bound costs B the connection (4430),
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.

@@ -248,7 +248,7 @@ impl Shard {
                 shared = other;
                 published = self.publish(now, &shared, &publication, except);
             }
-            if shared.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
+            if shared.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
                 self.hold(slot, Some(shared));
             }
         }
@@ -276,7 +276,7 @@ impl Shard {
         };
         let except = (!conn.hears_itself).then_some(slot);
         self.publish_to_all(now, &publication, except);
-        if self.hub.waiting.load(Ordering::Relaxed) > self.wide.limits.waiting_bytes_max {
+        if self.hub.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
             self.hold(slot, None);
         }
         if id.is_some() {

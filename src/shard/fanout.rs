@@ -118,7 +118,7 @@ impl Shard {
         let from = batch.handled;
         let mut start = from.checked_sub(1).map_or(0, |before| batch.items[before].end);
         for item in &batch.items[from..batch.items.len() - dropped] {
-            if batch.handled > from && self.turn.mail_is_over(self.dirty.len()) {
+            if batch.handled > from && self.turn.mail_is_over(self.owed_count()) {
                 return false;
             }
             batch.handled += 1;

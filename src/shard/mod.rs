@@ -2,7 +2,7 @@
 //!
 //! # Calling contract
 //! One thread owns a [`Shard`]. It calls [`Shard::open`], [`Shard::receive`], [`Shard::writable`], [`Shard::lost`]
-//! and [`Shard::mail`] as things happen, in any order and number; then, to end the tick, [`Shard::advance`] and
+//! and [`Shard::mail`] as things happen, in any order and number; then, to end the turn, [`Shard::advance`] and
 //! [`Shard::flush`]; then it hands every batch of [`Shard::take_outgoing`] to the other shards. Publications to rooms
 //! that remember do not wait for that: they go through [`Parts::post`] while the room is locked. Effects on
 //! connections go out through the [`Sockets`] that is passed in. Every call is given the time and none asks for it
@@ -18,7 +18,9 @@
 //! - A connection is a member of rooms only while it is open.
 //! - `pending[slot]` is the list that a connection is owed in this tick, or `BLOCKED` while it has a backlog:
 //!   nothing is written past a backlog.
-//! - A connection that is owed a list is on the dirty list.
+//! - A connection that is owed a list is on the dirty list, behind those that have been written to. The tick, and with
+//!   it all its frames and lists, ends when the writes have come to the dirty list's end; several turns may pass till
+//!   then, of which each writes to some.
 //! - While mail is put off, mail that comes goes behind it.
 //! - Every byte of a backlog is in the node's budget.
 //! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
@@ -53,6 +55,7 @@ mod presence;
 mod receive;
 mod recovery;
 mod requests;
+mod rounds;
 mod route;
 mod select;
 #[cfg(test)]
@@ -70,20 +73,7 @@ mod wide;
 #[cfg(test)]
 mod wide_tests;
 
-pub use handlers::{CustomRequest, Handler, Handlers, Respond};
-pub use hook::{AskBackend, Backend, Decided};
-pub use identity::TurnedAway;
 #[doc(hidden)]
-pub use inspect::Inspection;
-pub use life::Newcomer;
-pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
-pub use sockets::{Sent, Sockets};
-pub use tally::Tally;
-pub use terms::Route;
-pub use turn::Reading;
-#[doc(hidden)]
-pub use wide::WideLimits;
-
 use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Slab, Wheel};
 use crate::config::Config;
@@ -95,10 +85,21 @@ use accounts::Holdings;
 use agents::Agents;
 use conn::Conn;
 use encode::Encoder;
+pub use handlers::{CustomRequest, Handler, Handlers, Respond};
+pub use hook::{AskBackend, Backend, Decided};
+pub use identity::TurnedAway;
+#[doc(hidden)]
+pub use inspect::Inspection;
+pub use life::Newcomer;
+pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 use palette::{ListId, Palette};
+pub use sockets::{Sent, Sockets};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+pub use tally::Tally;
+pub use terms::Route;
 use turn::Turn;
+pub use turn::{Reading, StepLimits};
 use wide::Wide;
 
 /// The labels that a shard counts by.
@@ -187,6 +188,10 @@ pub struct Shard {
     /// By slot; apart from `Conn` because a fan-out touches this and nothing else.
     pending: Vec<ListId>,
     dirty: Vec<u32>,
+    /// Entries of the dirty list that have been written to.
+    written: usize,
+    rounds: rounds::Rounds,
+    steps: StepLimits,
     palette: Palette,
     encoder: Encoder,
     inflater: Inflater,
@@ -246,6 +251,9 @@ impl Shard {
             conns: Slab::new(CONNECTIONS_MAX),
             pending: Vec::new(),
             dirty: Vec::new(),
+            written: 0,
+            rounds: rounds::Rounds::default(),
+            steps: StepLimits::default(),
             palette: Palette::default(),
             encoder: Encoder::default(),
             inflater: Inflater::default(),

@@ -9,6 +9,10 @@ use crate::dialect::dialect;
 use crate::model::{Answer, CloseReason, DropReason};
 use crate::wire;
 
+/// Entries of the dirty list from which on a turn writes them all: who has been written to and is owed something again
+/// stands there anew.
+const DIRTY_MAX: usize = 64 * 1024;
+
 /// The most bytes that are written of a backlog at one event, so that one fast drain does not hold up the tick.
 const DRAIN_BYTES: usize = 1024 * 1024;
 
@@ -53,23 +57,36 @@ impl Shard {
         }
     }
 
-    /// Ends the tick: one write for each connection that is owed something, and for the next members of wide rooms.
+    /// Ends the turn: one write for each of the next connections that are owed something, members of wide rooms among
+    /// them. The tick ends when there are none left, and at the latest when its memory is half full.
     pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
+        let all = !self.wide.is_empty() || self.palette.is_half_full() || self.dirty.len() >= DIRTY_MAX;
         if !self.wide.is_empty() {
             self.step_wide();
         }
-        self.write_out(now, sockets);
-        self.turn.next();
+        let owed = self.owed_count();
+        self.write(now, if all { usize::MAX } else { self.steps.turn_writes }, sockets);
+        self.turn.next(self.owed_count().min(owed), owed);
     }
 
-    /// One write for each connection that is owed something, at the end of a tick or because its memory is full.
+    /// Ends the tick in the middle of a turn: one write for each connection that is owed something.
     pub(super) fn write_out(&mut self, now: Now, sockets: &mut impl Sockets) {
-        self.turn.written(self.dirty.len());
+        self.turn.written(self.owed_count());
+        self.write(now, usize::MAX, sockets);
+    }
+
+    /// Connections that are owed something.
+    pub(super) fn owed_count(&self) -> usize {
+        self.dirty.len() - self.written
+    }
+
+    fn write(&mut self, now: Now, writes_max: usize, sockets: &mut impl Sockets) {
+        self.rounds.mark(self.dirty.len(), self.palette.len());
         let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
-        let mut next = 0;
+        let mut next = self.written;
         // Evictions and ends of connections on the way add to the list.
         loop {
-            let Some(&slot) = self.dirty.get(next) else {
+            let Some(&slot) = self.dirty.get(next).filter(|_| writes < writes_max) else {
                 if self.doomed.is_empty() {
                     break;
                 }
@@ -105,26 +122,40 @@ impl Shard {
                 }
             }
         }
-        self.dirty.clear();
-        self.dirty.shrink_to(64 * 1024);
-        self.metrics.writes.add(writes);
+        self.written = next;
+        self.metrics.writes.add(writes as u64);
         self.metrics.deliveries.add(frames_out);
         self.metrics.bytes_out.add(bytes_out);
-        self.end_tick(now, sockets);
-    }
-
-    fn end_tick(&mut self, now: Now, sockets: &mut impl Sockets) {
-        if !self.palette.is_empty() {
-            let written_us = sockets.now_us();
-            for accepted_us in self.palette.accepted_us() {
-                let ns = written_us.saturating_sub(accepted_us) * 1000;
-                self.metrics.publish_to_write_seconds.observe_ns(ns);
-            }
-            self.palette.clear();
+        self.tell_latency(sockets);
+        if next == self.dirty.len() {
+            self.end_tick();
         }
         self.state_largest(now);
         for reply in self.canaries.drain(..) {
             reply(());
+        }
+    }
+
+    /// Notes how long the publications took whose last write is over.
+    fn tell_latency(&mut self, sockets: &impl Sockets) {
+        let over = self.rounds.over(self.written);
+        if !over.is_empty() {
+            let written_us = sockets.now_us();
+            for accepted_us in self.palette.accepted_us(over) {
+                let ns = written_us.saturating_sub(accepted_us) * 1000;
+                self.metrics.publish_to_write_seconds.observe_ns(ns);
+            }
+        }
+    }
+
+    /// Nobody is owed anything any more.
+    fn end_tick(&mut self) {
+        self.dirty.clear();
+        self.dirty.shrink_to(DIRTY_MAX);
+        self.written = 0;
+        self.rounds.clear();
+        if !self.palette.is_empty() {
+            self.palette.clear();
         }
     }
 

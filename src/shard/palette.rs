@@ -116,6 +116,16 @@ impl Palette {
         self.arena.len() >= TICK_BYTES || self.lists.len() >= TICK_LISTS
     }
 
+    /// Whether the tick should end with the turn.
+    pub fn is_half_full(&self) -> bool {
+        self.arena.len() >= TICK_BYTES / 2 || self.lists.len() >= TICK_LISTS / 2
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether the tick has no frames.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -273,9 +283,9 @@ impl Palette {
         }
     }
 
-    /// Times at which the tick's publications were accepted.
-    pub fn accepted_us(&self) -> impl Iterator<Item = u64> + '_ {
-        self.entries.iter().filter_map(|entry| entry.accepted_us)
+    /// Times at which the publications among these frames were accepted.
+    pub fn accepted_us(&self, entries: Range<usize>) -> impl Iterator<Item = u64> + '_ {
+        self.entries[entries].iter().filter_map(|entry| entry.accepted_us)
     }
 
     /// Ends the tick: forgets its frames and lists, keeps the memory of a usual tick.

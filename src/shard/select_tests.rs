@@ -139,7 +139,7 @@ impl World {
                 post,
                 seed: index as u64 + 1,
             });
-            shard.wide.limits.members_min = members_min;
+            shard.steps.members_min = members_min;
             (shard, Pipes::default())
         });
         let shards = shards.collect();

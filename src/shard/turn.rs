@@ -6,6 +6,7 @@
 
 use super::mail::Mail;
 use super::tally::Tally;
+use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
 use super::{Now, Shard, Sockets};
 use crate::base::Key;
 use crate::hub::RoomShared;
@@ -26,6 +27,35 @@ const MESSAGE: u64 = 2 * 1024;
 
 /// A frame owed to a connection, beside its bytes.
 const DELIVERY: u64 = 64;
+
+/// Connections that a turn writes to while more are owed something. What comes meanwhile is read before the next of
+/// them are written to, and goes out to them in the same call: a message to many is on its way to all for the time of
+/// one round of writes, not for what is left of a round and then a whole one.
+const TURN_WRITES: usize = 256;
+
+/// How far a turn goes. No configuration: other values are for tests, in which thousands of members would be too many.
+#[derive(Debug, Clone, Copy)]
+pub struct StepLimits {
+    /// Members on one shard from which on a publication is walked; see `wide`.
+    pub members_min: usize,
+    /// Members of wide rooms that a turn comes to at the most.
+    pub step_members: usize,
+    /// Bytes that wait for one wide room over which its publishers are not read.
+    pub waiting_bytes_max: usize,
+    /// Connections that a turn writes to while more are owed something, unless the tick has to end.
+    pub turn_writes: usize,
+}
+
+impl Default for StepLimits {
+    fn default() -> Self {
+        Self {
+            members_min: WIDE_MEMBERS,
+            step_members: STEP_MEMBERS,
+            waiting_bytes_max: WAITING_BYTES_MAX,
+            turn_writes: TURN_WRITES,
+        }
+    }
+}
 
 /// Whether what a connection sends is taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +90,10 @@ struct Held {
 }
 
 impl Turn {
-    /// Begins the next turn.
-    pub fn next(&mut self) {
-        self.work = 0;
+    /// Begins the next turn, which begins with what this one leaves: `left` connections of the `owed` that it found are
+    /// still to be written to.
+    pub fn next(&mut self, left: usize, owed: usize) {
+        self.work = self.work * left as u64 / owed.max(1) as u64;
     }
 
     /// The connection whose message is being handled is not to be read on.
@@ -110,26 +141,32 @@ impl Turn {
 }
 
 impl Shard {
+    /// Has turns go as far as `limits` says. For tests: the server knows the default alone.
+    #[doc(hidden)]
+    pub fn set_step_limits(&mut self, limits: StepLimits) {
+        self.steps = limits;
+    }
+
     /// Whether the turn has taken in all that it should: what is there must wait for the next one.
     #[inline]
     pub fn is_sated(&self) -> bool {
-        self.turn.spent(self.dirty.len()) >= WORK_MAX
+        self.turn.spent(self.owed_count()) >= WORK_MAX
     }
 
     /// Whether the turn has taken in all the mail that it should. One that goes on takes input first.
     pub fn is_sated_with_mail(&self) -> bool {
-        self.turn.has_put_off() || self.turn.mail_is_over(self.dirty.len())
+        self.turn.has_put_off() || self.turn.mail_is_over(self.owed_count())
     }
 
     /// Whether another turn is due at once, although nothing new has come.
     pub fn has_more(&self) -> bool {
-        self.turn.has_put_off() || !self.wide.is_empty() || self.gate.has_review()
+        self.turn.has_put_off() || !self.wide.is_empty() || !self.dirty.is_empty() || self.gate.has_review()
     }
 
     /// Handles the mail that earlier turns have put off. To be called before a turn takes new mail.
     pub fn resume_mail(&mut self, now: Now, sockets: &mut impl Sockets) {
         while let Some(mail) = self.turn.mail.pop_front() {
-            if !self.take_mail(now, mail, sockets) || self.turn.mail_is_over(self.dirty.len()) {
+            if !self.take_mail(now, mail, sockets) || self.turn.mail_is_over(self.owed_count()) {
                 break;
             }
         }
@@ -142,11 +179,11 @@ impl Shard {
 
     /// Moves the connections that are held no more to `released`: each may be read again.
     pub fn take_released(&mut self, released: &mut Vec<Key>) {
-        let Self { turn, conns, hub, wide, .. } = self;
+        let Self { turn, conns, hub, steps, .. } = self;
         // One that has been held anew by what was decided stays so.
         let is_paused = |key: &Key| conns.get(*key).is_some_and(|conn| conn.reading == Reading::Paused);
         released.extend(turn.released.drain(..).filter(is_paused));
-        let waiting_bytes_max = wide.limits.waiting_bytes_max;
+        let waiting_bytes_max = steps.waiting_bytes_max;
         let is_behind = |room: &Option<Arc<RoomShared>>| {
             let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);
             waiting.load(Ordering::Relaxed) > waiting_bytes_max
@@ -170,13 +207,12 @@ impl Shard {
     /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
     pub fn is_behind(&self, to: &Selector<'_>) -> bool {
         // Nothing waits anywhere: no room is looked for.
-        self.waiting_bytes() > self.wide.limits.waiting_bytes_max
-            && (to.is_all() || self.room_behind(to).is_some())
+        self.waiting_bytes() > self.steps.waiting_bytes_max && (to.is_all() || self.room_behind(to).is_some())
     }
 
     /// A room among those that a selector names for whose members so much waits.
     fn room_behind(&self, to: &Selector<'_>) -> Option<Arc<RoomShared>> {
-        let most = self.wide.limits.waiting_bytes_max;
+        let most = self.steps.waiting_bytes_max;
         let is_behind = |room: &Arc<RoomShared>| room.waiting.load(Ordering::Relaxed) > most;
         self.named(to)?.into_iter().find(is_behind)
     }

@@ -47,31 +47,12 @@ const WALK_BYTES: usize = 64 * 1024;
 /// Bytes that wait for one target over which its publishers are not read.
 pub const WAITING_BYTES_MAX: usize = 256 * 1024;
 
-/// From when on rooms are walked and how. No configuration: other values are for tests, in which thousands of members
-/// would be too many.
-#[derive(Debug, Clone, Copy)]
-pub struct WideLimits {
-    /// Members on one shard from which on a publication is walked.
-    pub members_min: usize,
-    /// Members that a tick comes to at the most.
-    pub step_members: usize,
-    /// Bytes that wait for one target over which its publishers are not read.
-    pub waiting_bytes_max: usize,
-}
-
 /// The lines of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Wide {
     lines: VecDeque<Line>,
     /// Members of the present step.
     pub step: Vec<u32>,
-    pub limits: WideLimits,
-}
-
-impl Default for WideLimits {
-    fn default() -> Self {
-        Self { members_min: WIDE_MEMBERS, step_members: STEP_MEMBERS, waiting_bytes_max: WAITING_BYTES_MAX }
-    }
 }
 
 impl Wide {
@@ -109,12 +90,6 @@ impl Wide {
 }
 
 impl Shard {
-    /// Has rooms walked as `limits` says. For tests: the server knows the default alone.
-    #[doc(hidden)]
-    pub fn set_wide_limits(&mut self, limits: WideLimits) {
-        self.wide.limits = limits;
-    }
-
     /// Connections of this shard that a publication may be for.
     pub(super) fn receivers_here(&self, target: Target) -> usize {
         match target {
@@ -128,7 +103,7 @@ impl Shard {
 
     /// Whether a publication has so many receivers here that it is walked, or one before it still is.
     pub(super) fn is_wide(&self, target: Target, members: usize) -> bool {
-        members >= self.wide.limits.members_min || (!self.wide.is_empty() && self.wide.has(target))
+        members >= self.steps.members_min || (!self.wide.is_empty() && self.wide.has(target))
     }
 
     /// Puts a frame of the palette into its target's line.
@@ -179,7 +154,7 @@ impl Shard {
 
     /// Owes the next members of the walks what these have for them. One line after the other gets its step.
     pub(super) fn step_wide(&mut self) {
-        let mut left = self.wide.limits.step_members;
+        let mut left = self.steps.step_members;
         for _ in 0..self.wide.lines.len() {
             if left == 0 {
                 break;

@@ -2,7 +2,7 @@
 
 use super::mail::{Parcel, Told};
 use super::peer::State;
-use super::plan::wide_limits;
+use super::plan::step_limits;
 use super::speech::{self, Ask};
 use super::world::World;
 use fanwire::config::Config;
@@ -49,8 +49,8 @@ impl World {
             }
             _ => {
                 let site = self.random.below(self.sites.len());
-                let limits = wide_limits(&mut self.random);
-                self.sites[site].shard.set_wide_limits(limits);
+                let limits = step_limits(&mut self.random);
+                self.sites[site].shard.set_step_limits(limits);
             }
         }
     }

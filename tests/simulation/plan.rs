@@ -4,7 +4,7 @@
 use super::random::Random;
 use super::{rules, speech};
 use fanwire::config::{Config, RoomPolicy};
-use fanwire::shard::WideLimits;
+use fanwire::shard::StepLimits;
 use std::fmt;
 use std::time::Duration;
 
@@ -34,7 +34,9 @@ pub struct Plan {
     /// Each source of messages has an order of its own: so it is where rooms have rules, or are walked.
     pub streams: bool,
     /// From how few members on rooms are walked in steps, if they are.
-    pub wide: Option<WideLimits>,
+    pub wide: Option<StepLimits>,
+    /// Connections that a turn writes to while more are owed something.
+    pub turn_writes: usize,
     /// Percent of connections that agree on compression, and of those that are echoes.
     pub deflate_percent: usize,
     pub echo_percent: usize,
@@ -46,12 +48,16 @@ pub struct Plan {
     pub drains: bool,
 }
 
-/// How rooms are walked.
-pub fn wide_limits(random: &mut Random) -> WideLimits {
-    WideLimits {
+/// Connections that turns write to in some worlds.
+const TURN_WRITES: [usize; 5] = [1, 2, 3, usize::MAX, usize::MAX];
+
+/// How rooms are walked, and to how many connections a turn writes.
+pub fn step_limits(random: &mut Random) -> StepLimits {
+    StepLimits {
         members_min: random.between(1, 4),
         step_members: random.between(1, 3),
         waiting_bytes_max: random.pick(&[300, 3000, 1 << 18]),
+        turn_writes: random.pick(&TURN_WRITES),
     }
 }
 
@@ -106,7 +112,7 @@ impl Plan {
             true => rules::policy(random),
             false => RoomPolicy::default(),
         });
-        let wide = random.percent(35).then(|| wide_limits(random));
+        let wide = random.percent(35).then(|| step_limits(random));
         config.limits.history_bytes_max = random.pick(&[3000, 20_000, 1 << 28, 1 << 28]);
         config.times.presence_interval = Duration::from_millis(random.pick(&[0, 100, 1000]));
         config.deflate.min_bytes = random.pick(&[0, 100, 1000]);
@@ -160,6 +166,7 @@ impl Plan {
             policies: policies.into(),
             streams,
             wide,
+            turn_writes: random.pick(&TURN_WRITES),
             deflate_percent: random.pick(&[0, 0, 50]),
             echo_percent: random.pick(&[0, 0, 15]),
             sleeps: random.percent(25),
@@ -181,8 +188,11 @@ impl fmt::Display for Plan {
                 writeln!(f, "room {room}: {policy:?}")?;
             }
         }
-        let Self { wide, deflate_percent, echo_percent, sleeps, .. } = self;
-        writeln!(f, "{wide:?}, {deflate_percent} % deflate, {echo_percent} % echo, sleeps: {sleeps}")?;
+        let Self { wide, turn_writes, deflate_percent, echo_percent, sleeps, .. } = self;
+        writeln!(
+            f,
+            "{wide:?}, {turn_writes} writes, {deflate_percent} % deflate, {echo_percent} % echo, sleeps: {sleeps}"
+        )?;
         write!(f, "{limits:?}\n{times:?}")
     }
 }

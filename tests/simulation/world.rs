@@ -15,7 +15,7 @@ use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
 use fanwire::model::{CloseReason, Compression, ConnectionId};
-use fanwire::shard::{Handlers, Inspection, LABELS, Mail, Message, Newcomer, Now, Parts, Shard};
+use fanwire::shard::{Handlers, Inspection, LABELS, Mail, Message, Newcomer, Now, Parts, Shard, StepLimits};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -190,9 +190,8 @@ impl World {
                     post: Arc::new(move |to, mail| posts.lock().unwrap().push_back((to, mail))),
                     seed: random.next(),
                 });
-                if let Some(limits) = plan.wide {
-                    shard.set_wide_limits(limits);
-                }
+                let turn_writes = plan.turn_writes;
+                shard.set_step_limits(StepLimits { turn_writes, ..plan.wide.unwrap_or_default() });
                 Site {
                     shard,
                     metrics,

@@ -1,12 +1,12 @@
 //! Notices of presence between the publications of a room that is walked: they have no place in its order.
 
 use super::super::mail::{FrameBatch, FrameItem, Target};
-use super::super::wide::WideLimits;
 use super::*;
 use crate::base::Pattern;
 use crate::config::{Config, RoomPolicy, RoomRule};
 use crate::hub::Loss;
 use crate::model::CloseReason;
+use crate::shard::StepLimits;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 fn walked(rule: RoomRule) -> World {
     let rules = [RoomRule { policy: RoomPolicy { presence: true, ..rule.policy }, ..rule }];
     let mut world = World::new(&rules);
-    world.shard.set_wide_limits(WideLimits { members_min: 2, step_members: 1, ..WideLimits::default() });
+    world.shard.set_step_limits(StepLimits { members_min: 2, step_members: 1, ..StepLimits::default() });
     configure(&mut world, |config| config.times.presence_interval = Duration::ZERO);
     world
 }
@@ -75,7 +75,7 @@ fn a_member_that_knows_a_publication_gets_the_notice_that_waits_with_it() {
 #[test]
 fn what_waits_for_a_room_that_is_gone_is_not_counted_for_the_next_one() {
     let mut world = World::small(&[]);
-    world.shard.set_wide_limits(WideLimits { members_min: 2, step_members: 1, ..WideLimits::default() });
+    world.shard.set_step_limits(StepLimits { members_min: 2, step_members: 1, ..StepLimits::default() });
     let members = world.members("one", 3);
     let one = world.hub.directory.get("one").unwrap();
     let local = world.shard.rooms.find("one").unwrap();
@@ -102,7 +102,7 @@ fn what_waits_for_a_room_that_is_gone_is_not_counted_for_the_next_one() {
 fn who_has_no_place_for_a_notice_is_told_so_even_in_a_drain() {
     let mut world =
         walked(RoomRule { pattern: Pattern::parse("small").unwrap(), policy: RoomPolicy::default() });
-    world.shard.set_wide_limits(WideLimits::default());
+    world.shard.set_step_limits(StepLimits::default());
     configure(&mut world, |config| config.limits.outbox_messages_max = 1);
     let members = world.members("small", 2);
     world.wires.jammed = vec![members[0]];
