@@ -72,12 +72,19 @@ impl World {
     pub fn end_tick(&mut self, site: usize) {
         let (_, mut ends) = self.call(site, |shard, now, wires| shard.advance(now, wires));
         // A drain goes on behind the notices of presence, and so does the end of those who have no place for them.
-        let later = ends.split_off(|index, reason| match reason {
+        let mut later = ends.split_off(|index, reason| match reason {
             CloseReason::ShuttingDown => true,
-            CloseReason::SlowConsumer => self.is_overflow(site, index),
+            CloseReason::SlowConsumer => !self.is_long_stuck(index),
             _ => false,
         });
+        ends.beside = later.count(CloseReason::SlowConsumer);
+        let ended = ends.closed.len();
         self.settle(site, ends, Cause::Advance);
+        // Only now is it known what the notices tell: who has just been ended for silence has left.
+        let mut early = later
+            .split_off(|index, reason| reason == CloseReason::SlowConsumer && !self.is_overflow(site, index));
+        early.beside = ended;
+        self.settle(site, early, Cause::Advance);
         let at = self.moment(site);
         self.model.tell_changes(site, &at);
         self.settle(site, later, Cause::Advance);
@@ -94,6 +101,12 @@ impl World {
         }
         self.take_answers(site, Vec::new());
         self.check(site);
+    }
+
+    /// Whether a slow reader that an `advance` has ended took nothing for too long, whatever else there was.
+    fn is_long_stuck(&self, index: usize) -> bool {
+        let stuck_ms = self.stuck_us(index, self.pipes[index].before) / 1000;
+        self.now_us / 1000 >= stuck_ms.next_multiple_of(100)
     }
 
     /// Whether a slow reader that an `advance` has ended had no place for a notice; else it took nothing for too long.
@@ -240,7 +253,7 @@ impl World {
         for index in self.sites[site].live.clone() {
             self.model.peers[index].pressed |= self.plan.streams && self.may_be_over(index);
         }
-        self.model.several_end = ends.closed.len() > 1;
+        self.model.several_end = !ends.closed.is_empty() && ends.closed.len() + ends.beside > 1;
         for (index, reason) in std::mem::take(&mut ends.closed) {
             let blocked = self.pipes[index].before.full;
             let refused = ends.refused.contains(&index);

@@ -115,11 +115,18 @@ pub struct Ends {
     pub shown: Vec<CloseReason>,
     /// Connections whose transport refused something.
     pub refused: Vec<usize>,
+    /// Number of other connections that the same call has ended, nobody knows whether before or after these.
+    pub beside: usize,
 }
 
 impl Ends {
     pub fn of(&self, connection: usize) -> Option<Option<CloseReason>> {
         self.closed.iter().find(|(closed, _)| *closed == connection).map(|(_, reason)| *reason)
+    }
+
+    /// Connections seen to be closed for a reason.
+    pub fn count(&self, reason: CloseReason) -> usize {
+        self.closed.iter().filter(|(_, seen)| *seen == Some(reason)).count()
     }
 
     /// Whether a connection that is gone at once may have been ended for a reason.
@@ -149,7 +156,7 @@ impl Ends {
             list.extract_if(.., |it| closed.iter().any(|(index, _)| index == it)).collect()
         };
         let (gone, refused) = (of_closed(&mut self.gone), of_closed(&mut self.refused));
-        Self { closed, gone, reasons, refused, shown: Vec::new() }
+        Self { closed, gone, reasons, refused, shown: Vec::new(), beside: 0 }
     }
 
     /// Takes one that was counted.
