@@ -120,10 +120,28 @@ impl Stream {
     pub fn hear(&mut self, is: impl Fn(&Said) -> bool, lossy: bool, pressed: bool) -> Result<(), String> {
         loop {
             match self.due.pop_front() {
-                Some(Entry::Item(item)) if is(&item.said) => return Ok(()),
+                Some(Entry::Item(item)) if is(&item.said) => {
+                    self.confuse(&item);
+                    return Ok(());
+                }
                 Some(Entry::Item(item)) => self.pass(&item, lossy, pressed)?,
                 Some(Entry::Mark) => return Err("while it is no member".into()),
                 None => return Err("which nobody owes it now".into()),
+            }
+        }
+    }
+
+    /// What was not sure to come has been heard, or the next with the same words: two notices of presence that tell the
+    /// same within a millisecond cannot be told apart.
+    fn confuse(&mut self, heard: &Item) {
+        if heard.sure {
+            return;
+        }
+        for entry in &mut self.due {
+            match entry {
+                Entry::Item(item) if item.said == heard.said => return item.sure = false,
+                Entry::Item(item) if !item.sure => {}
+                _ => return,
             }
         }
     }
