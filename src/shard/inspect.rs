@@ -16,6 +16,8 @@ pub struct Inspection {
     pub backlog_frames: u32,
     /// Memory held for a message that has not come whole, in bytes.
     pub input_bytes: usize,
+    /// Whether it had no place for what it was owed, and is evicted at the next event.
+    pub doomed: bool,
 }
 
 impl Shard {
@@ -28,6 +30,7 @@ impl Shard {
             rooms: conn.memberships.len(),
             backlog_bytes: conn.backlog_bytes(),
             backlog_frames: conn.backlog.as_ref().map_or(0, |backlog| backlog.frames()),
+            doomed: self.doomed.iter().any(|key| self.conns.key(slot) == Some(*key)),
             input_bytes: conn.input.as_ref().map_or(0, |input| input.buffer.capacity())
                 + conn.assembler.as_ref().map_or(0, |assembler| assembler.capacity()),
         })

@@ -70,11 +70,12 @@ impl World {
     }
 
     pub fn end_tick(&mut self, site: usize) {
+        let doomed = self.doomed(site);
         let (_, mut ends) = self.call(site, |shard, now, wires| shard.advance(now, wires));
         // A drain goes on behind the notices of presence, and so does the end of those who have no place for them.
         let mut later = ends.split_off(|index, reason| match reason {
             CloseReason::ShuttingDown => true,
-            CloseReason::SlowConsumer => !self.is_long_stuck(index),
+            CloseReason::SlowConsumer => !doomed.contains(&index) && !self.is_long_stuck(index),
             _ => false,
         });
         ends.beside = later.count(CloseReason::SlowConsumer);
@@ -103,22 +104,36 @@ impl World {
         self.check(site);
     }
 
-    /// Whether a slow reader that an `advance` has ended took nothing for too long, whatever else there was.
-    fn is_long_stuck(&self, index: usize) -> bool {
-        let stuck_ms = self.stuck_us(index, self.pipes[index].before) / 1000;
-        self.now_us / 1000 >= stuck_ms.next_multiple_of(100)
+    /// Connections that had no place for something before, which go first.
+    fn doomed(&self, site: usize) -> Vec<usize> {
+        let here = &self.sites[site];
+        let is_doomed = |index: &usize| {
+            let seen = here.shard.inspect(self.clients[*index].key.slot);
+            seen.is_some_and(|seen| seen.doomed)
+        };
+        here.live.iter().copied().filter(is_doomed).collect()
     }
 
-    /// Whether a slow reader that an `advance` has ended had no place for a notice; else it took nothing for too long.
-    fn is_overflow(&self, site: usize, index: usize) -> bool {
-        let notice = self.model.has_notice(index, &self.moment(site));
+    /// When a connection of which nothing is taken may be closed, and when it must be, in ms: the timers tick ten times
+    /// a second, but some tick early.
+    fn stuck_ms(&self, index: usize) -> (u64, u64) {
         let stuck_ms = self.stuck_us(index, self.pipes[index].before) / 1000;
-        let now_ms = self.now_us / 1000;
-        // The timers tick ten times a second, but some tick early.
-        if notice && (stuck_ms..stuck_ms.next_multiple_of(100)).contains(&now_ms) {
+        (stuck_ms, stuck_ms.next_multiple_of(100))
+    }
+
+    /// Whether a slow reader that an `advance` has ended took nothing for too long, whatever else there was.
+    fn is_long_stuck(&self, index: usize) -> bool {
+        self.now_us / 1000 >= self.stuck_ms(index).1
+    }
+
+    /// Whether one that was neither doomed before an `advance` nor surely took nothing for too long was ended by it
+    /// because there was no place for a notice.
+    fn is_overflow(&self, site: usize, index: usize) -> bool {
+        let may_be_stuck = self.now_us / 1000 >= self.stuck_ms(index).0;
+        if may_be_stuck && self.model.has_notice(index, &self.moment(site)) {
             std::panic::panic_any(Undecided);
         }
-        notice && now_ms < stuck_ms
+        !may_be_stuck
     }
 
     /// Who was held because a room was behind may be read again, and gets its answers.
