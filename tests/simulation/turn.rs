@@ -269,22 +269,27 @@ impl World {
             self.model.peers[index].pressed |= self.plan.streams && self.may_be_over(index);
         }
         self.model.several_end = !ends.closed.is_empty() && ends.closed.len() + ends.beside > 1;
+        let mut hidden = self.hidden(&ends);
         for (index, reason) in std::mem::take(&mut ends.closed) {
             let blocked = self.pipes[index].before.full;
             let refused = ends.refused.contains(&index);
             if self.model.peers[index].state == peer::State::Open {
                 let reason = reason.unwrap_or_else(|| {
                     let lost = cause == Cause::Lost(index) || self.pipes[index].cut;
-                    let lost = lost && ends.reasons.contains(&CloseReason::TransportLost);
-                    if lost {
-                        CloseReason::TransportLost
-                    } else {
-                        *ends.reasons.first().expect("a reason counted")
-                    }
+                    // One that was cut may have been closed for something else before that was found out.
+                    let is_lost = |reason: &CloseReason| lost && *reason == CloseReason::TransportLost;
+                    let fits = |reason: &CloseReason| self.is_just(index, *reason, cause, blocked || refused);
+                    let at = hidden.iter().position(is_lost).or_else(|| hidden.iter().position(fits));
+                    assert!(!hidden.is_empty(), "connection {index} is gone for no reason");
+                    hidden.remove(at.unwrap_or(0))
                 });
                 let counted = ends.reasons.iter().position(|counted| *counted == reason);
                 ends.reasons.swap_remove(counted.unwrap_or_else(|| panic!("{reason:?} is not counted")));
-                self.justify(index, reason, cause, blocked || refused);
+                assert!(
+                    self.is_just(index, reason, cause, blocked || refused),
+                    "connection {index} is closed for {reason:?} at {cause:?} without cause: {:?} bytes and frames",
+                    self.outstanding(&self.model.peers[index], index)
+                );
                 self.model.close(index, reason, peer::code(reason), &at);
             }
             let peer::State::Closing(reason) = self.model.peers[index].state else { unreachable!() };
@@ -307,6 +312,19 @@ impl World {
         for &index in &here.live {
             self.seen[index] = here.shard.inspect(self.clients[index].key.slot);
         }
+    }
+
+    /// The reasons of those that are gone at once: counted, and of no other connection that is there to show it.
+    fn hidden(&self, ends: &Ends) -> Vec<CloseReason> {
+        let mut hidden = ends.reasons.clone();
+        for (index, reason) in &ends.closed {
+            if self.model.peers[*index].state == peer::State::Open
+                && let Some(at) = hidden.iter().position(|hidden| Some(*hidden) == *reason)
+            {
+                hidden.remove(at);
+            }
+        }
+        hidden
     }
 
     /// A shard has forgotten a connection.
