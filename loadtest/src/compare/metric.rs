@@ -62,6 +62,10 @@ pub fn curve(pattern: Pattern, main: &'static Metric) -> &'static Metric {
 pub const PERCENTILES: [(&str, &str); 5] =
     [("p50", "p50_us"), ("p90", "p90_us"), ("p99", "p99_us"), ("p99.9", "p999_us"), ("max", "max_us")];
 
+/// What the server's cores did for each delivery, threads of the kernel included: a server whose calls are long has
+/// some of the network's work done there, where it does not count as its own.
+pub const CORES_EACH_KEY: &str = "cores_us_per_delivery";
+
 type Read = fn(&Value) -> Option<f64>;
 
 const fn ranged(key: &'static str, label: &'static str, unit: Unit, read: Read) -> Metric {
@@ -81,6 +85,9 @@ const CPU: Metric =
 const CPU_EACH: Metric = ranged("cpu_us_per_delivery", "CPU per delivery", Unit::Nanos, |report| {
     report["server"]["cpu_us_per_delivery"].as_f64()
 });
+const CORES_EACH: Metric = plain(CORES_EACH_KEY, "its cores' CPU", Unit::Nanos, |report| {
+    report["server"][CORES_EACH_KEY].as_f64()
+});
 const PER_S: Metric =
     ranged("per_s", "deliveries", Unit::PerSecond, |report| report["deliveries"]["per_s"].as_f64());
 const BYTES: Metric =
@@ -92,7 +99,7 @@ const P99: Metric = ranged("p99_us", "p99", Unit::Nanos, |report| latency(report
 const P999: Metric = hidden("p999_us", "p99.9", Unit::Nanos, |report| latency(report, "p999_us"));
 const MAX: Metric = hidden("max_us", "max", Unit::Nanos, |report| latency(report, "max_us"));
 
-const FANOUT: &[Metric] = &[CPU_EACH, PER_S, BYTES, P50, P90, P99, P999, MAX, LOST, CPU];
+const FANOUT: &[Metric] = &[CPU_EACH, CORES_EACH, PER_S, BYTES, P50, P90, P99, P999, MAX, LOST, CPU];
 
 const IDLE: &[Metric] = &[
     ranged("bytes_per_connection", "memory each", Unit::Bytes, |report| {

@@ -14,6 +14,7 @@ use super::server::Server;
 use super::spoilt::{Mark, judge};
 use super::stats::order;
 use crate::cli::Cli;
+use crate::machine::CoreUse;
 use crate::pattern;
 use crate::stage::interrupted;
 
@@ -144,11 +145,25 @@ fn run_once(
     let line = arguments::line(server, &running, case, split, times);
     let pattern = Cli::try_parse_from(line).context("the options of the load tool")?.pattern;
     cores::stay_on(&split.load)?;
-    let report = pattern::run(&pattern)?.to_value();
+    let mut report = pattern::run(&pattern)?.to_value();
+    if let Some(figure) = cores_us_per_delivery(&report, split) {
+        report["server"][metric::CORES_EACH_KEY] = figure.into();
+    }
     if let Some(end) = running.ended() {
         bail!(end);
     }
     Ok(report)
+}
+
+/// See [`metric::CORES_EACH_KEY`].
+fn cores_us_per_delivery(report: &Value, split: &Split) -> Option<f64> {
+    let per_s = report["deliveries"]["per_s"].as_f64().filter(|per_s| *per_s > 0.0)?;
+    let cores = report["machine"]["cores"].as_array()?.iter().filter_map(CoreUse::from_json);
+    let busy: f64 = cores
+        .filter(|core| split.server.contains(&core.core))
+        .map(|core| core.used + core.interrupts)
+        .sum();
+    Some(busy * 1e6 / per_s)
 }
 
 /// # Errors
@@ -201,6 +216,19 @@ mod tests {
         assert!(repeats.take(&limit));
         assert!(!repeats.take(&limit));
         assert!(repeats.take(&[Mark::Saturated(0.99), Mark::OtherOnServer(0.2)]));
+    }
+
+    #[test]
+    fn the_time_of_the_servers_cores_is_that_of_all_that_ran_there() {
+        let core = |core, used, interrupts| CoreUse { core, used, interrupts, stolen: 0.5 }.to_json();
+        let mut report = serde_json::json!({
+            "deliveries": { "per_s": 100_000 },
+            "machine": { "cores": [core(2, 0.5, 0.1), core(3, 0.25, 0.15), core(0, 1.0, 0.0)] },
+        });
+        let split = Split { server: vec![2, 3], load: vec![0] };
+        assert_eq!(cores_us_per_delivery(&report, &split), Some(10.0));
+        report["deliveries"]["per_s"] = 0.into();
+        assert_eq!(cores_us_per_delivery(&report, &split), None);
     }
 
     #[test]
