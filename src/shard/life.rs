@@ -180,7 +180,10 @@ impl Shard {
                 self.metrics.closes.add(CloseReason::TransportLost.index(), 1);
                 CloseReason::TransportLost
             }
-            State::Closing { reason, .. } => reason,
+            State::Closing { reason, .. } => {
+                self.closing -= 1;
+                reason
+            }
         };
         if self.handlers.backend().is_some() && !conn.echo {
             self.tell_end(conn.subject(), reason);

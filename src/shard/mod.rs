@@ -211,6 +211,8 @@ pub struct Shard {
     turn: Turn,
     /// Connections with a backlog, in no order.
     blocked: Vec<u32>,
+    /// Number of connections that are being closed.
+    closing: usize,
     /// Blocked members met in a fan-out, kept for its allocation.
     met: Vec<u32>,
     /// Backlogs by size while the node's bound is spent, for this tick.
@@ -267,6 +269,7 @@ impl Shard {
             wide: Wide::default(),
             turn: Turn::default(),
             blocked: Vec::new(),
+            closing: 0,
             met: Vec::new(),
             victims: BinaryHeap::new(),
             census_ms: 0,

@@ -325,10 +325,15 @@ impl Shard {
     }
 
     /// Ends what can end of a connection that is being closed, if all that it is owed is out.
+    #[inline]
     pub(super) fn all_sent(&mut self, slot: u32, sockets: &mut impl Sockets) {
-        if self.pending[slot as usize] != EMPTY {
-            return;
+        // Most often there is none, and no connection's entry has to be fetched from memory after its write.
+        if self.closing > 0 && self.pending[slot as usize] == EMPTY {
+            self.end_if_closing(slot, sockets);
         }
+    }
+
+    fn end_if_closing(&mut self, slot: u32, sockets: &mut impl Sockets) {
         match self.conns.at(slot).map(|conn| conn.state) {
             Some(State::Closing { peer_closed: true, .. }) => self.remove(slot, sockets),
             Some(State::Closing { deaf: true, .. }) => sockets.finish(slot),
@@ -383,6 +388,7 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         let peer_closed = reason == CloseReason::PeerClosed;
         conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
+        self.closing += 1;
         // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
         if !mutated(Mutation::StayInRooms) {
@@ -425,6 +431,7 @@ impl Shard {
         let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         conn.state = State::Closing { reason, peer_closed: false, deaf: false, deadline_ds };
+        self.closing += 1;
         self.metrics.closes.add(reason.index(), 1);
         let entry = self.palette.push_answer(|out| wire::write_close(out, reason.code(), reason.text()));
         self.owe(slot, entry);
