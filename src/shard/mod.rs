@@ -33,6 +33,7 @@ mod agents;
 mod audience;
 mod backlog;
 mod budget;
+mod closing;
 mod commands;
 mod conn;
 mod echo;

@@ -1,12 +1,11 @@
-//! What connections are owed: answers, the writes at a tick's end, backlogs, eviction and closing.
+//! What connections are owed: answers, the writes at a tick's end, and backlogs.
 
 use super::backlog::{Backlog, charge, frames_after};
-use super::conn::State;
 use super::palette::{EMPTY, Kind, ListId};
 use super::{BLOCKED, Now, Sent, Shard, Sockets};
 use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
-use crate::model::{Answer, CloseReason, DropReason};
+use crate::model::{Answer, DropReason};
 use crate::wire;
 
 /// Entries of the dirty list from which on a turn writes them all: who has been written to and is owed something again
@@ -324,123 +323,6 @@ impl Shard {
         (backlog.frames(), backlog.bytes())
     }
 
-    /// Ends what can end of a connection that is being closed, if all that it is owed is out.
-    #[inline]
-    pub(super) fn all_sent(&mut self, slot: u32, sockets: &mut impl Sockets) {
-        // Most often there is none, and no connection's entry has to be fetched from memory after its write.
-        if self.closing > 0 && self.pending[slot as usize] == EMPTY {
-            self.end_if_closing(slot, sockets);
-        }
-    }
-
-    fn end_if_closing(&mut self, slot: u32, sockets: &mut impl Sockets) {
-        match self.conns.at(slot).map(|conn| conn.state) {
-            Some(State::Closing { peer_closed: true, .. }) => self.remove(slot, sockets),
-            Some(State::Closing { deaf: true, .. }) => sockets.finish(slot),
-            _ => {}
-        }
-    }
-
-    /// Evicts the connections whose outboxes passed their bound.
-    pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some(key) = self.doomed.pop() {
-            // The slot's next tenant has done nothing wrong.
-            if self.conns.key(key.slot) == Some(key) {
-                self.evict(now, key.slot, sockets);
-            }
-        }
-    }
-
-    /// Has a connection evicted as soon as no walk over connections is under way.
-    pub(super) fn doom(&mut self, slot: u32) {
-        self.doomed.extend(self.conns.key(slot));
-    }
-
-    /// Cuts a slow consumer off: drops its backlog and closes it with 4430.
-    pub(super) fn evict(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
-        let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
-        tracing::info!(
-            connection = %conn.id,
-            peer = conn.socket_addr().map(tracing::field::display),
-            backlog_bytes = conn.backlog_bytes(),
-            "slow consumer evicted"
-        );
-        self.close(now, slot, CloseReason::SlowConsumer, sockets);
-    }
-
-    /// Closes a connection with the usual code and text of a reason.
-    pub(super) fn close(&mut self, now: Now, slot: u32, reason: CloseReason, sockets: &mut impl Sockets) {
-        self.close_with(now, slot, reason, reason.code(), reason.text(), sockets);
-    }
-
-    /// Starts the closing handshake (RFC 6455 section 7.1.2): leaves the rooms, says why, and gives the peer
-    /// `close_wait` to answer.
-    pub(super) fn close_with(
-        &mut self,
-        now: Now,
-        slot: u32,
-        reason: CloseReason,
-        code: u16,
-        text: &str,
-        sockets: &mut impl Sockets,
-    ) {
-        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
-        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
-        let peer_closed = reason == CloseReason::PeerClosed;
-        conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
-        self.closing += 1;
-        // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
-        conn.assembler = None;
-        if !mutated(Mutation::StayInRooms) {
-            self.leave_all(slot);
-        }
-        self.metrics.closes.add(reason.index(), 1);
-        // Only an orderly end of the node lets what waits go out first.
-        match reason {
-            CloseReason::ShuttingDown => {}
-            CloseReason::SlowConsumer => self.cut_backlog(slot, DropReason::Outbox),
-            _ => self.cut_backlog(slot, DropReason::Closed),
-        }
-        let entry = self.palette.push_answer(|out| wire::write_close(out, code, text));
-        if self.pending[slot as usize] == BLOCKED && self.has_backlog(slot) {
-            let frame = self.palette.keep(entry);
-            self.force_budget(slot, charge(frame.len()));
-            if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
-                // Behind all that is left: nothing may come after a close frame.
-                backlog.push(frame, 0);
-            }
-            sockets.urge(slot);
-            self.drain_backlog(now, slot, sockets);
-        } else {
-            if self.pending[slot as usize] == BLOCKED {
-                // It was held, with nothing that waits.
-                self.pending[slot as usize] = EMPTY;
-            }
-            self.owe(slot, entry);
-            if peer_closed {
-                sockets.closes_after(slot);
-            }
-        }
-        if self.conns.at(slot).is_some() {
-            self.arm(now, slot);
-        }
-    }
-
-    /// Begins to close a connection that nothing waits for and that is in no room, at the end of the tick.
-    pub(super) fn close_at_once(&mut self, now: Now, slot: u32, reason: CloseReason) {
-        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
-        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
-        conn.state = State::Closing { reason, peer_closed: false, deaf: false, deadline_ds };
-        self.closing += 1;
-        self.metrics.closes.add(reason.index(), 1);
-        let entry = self.palette.push_answer(|out| wire::write_close(out, reason.code(), reason.text()));
-        self.owe(slot, entry);
-    }
-
-    fn has_backlog(&self, slot: u32) -> bool {
-        self.conns.at(slot).is_some_and(|conn| conn.backlog.is_some())
-    }
-
     /// Drops the frames of a backlog that the peer has seen nothing of.
     pub(super) fn cut_backlog(&mut self, slot: u32, reason: DropReason) {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return };
@@ -449,9 +331,4 @@ impl Shard {
         let dropped = if mutated(Mutation::ForgetCutFrames) { 0 } else { dropped };
         self.metrics.drops.add(reason.index(), u64::from(dropped));
     }
-}
-
-/// A duration in tenths of a second, rounded up.
-pub(super) fn deciseconds(duration: std::time::Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(100)).unwrap_or(u32::MAX)
 }

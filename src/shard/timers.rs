@@ -1,8 +1,8 @@
 //! Pings, deadlines and the drain.
 
+use super::closing::deciseconds;
 use super::conn::{Conn, State};
 use super::identity::IdentityDue;
-use super::outbox::deciseconds;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, mutated};
 use crate::model::{CloseReason, IDLE_TEXT};

@@ -85,9 +85,8 @@ const CPU: Metric =
 const CPU_EACH: Metric = ranged("cpu_us_per_delivery", "CPU per delivery", Unit::Nanos, |report| {
     report["server"]["cpu_us_per_delivery"].as_f64()
 });
-const CORES_EACH: Metric = plain(CORES_EACH_KEY, "its cores' CPU", Unit::Nanos, |report| {
-    report["server"][CORES_EACH_KEY].as_f64()
-});
+const CORES_EACH: Metric =
+    plain(CORES_EACH_KEY, "its cores' CPU", Unit::Nanos, |report| report["server"][CORES_EACH_KEY].as_f64());
 const PER_S: Metric =
     ranged("per_s", "deliveries", Unit::PerSecond, |report| report["deliveries"]["per_s"].as_f64());
 const BYTES: Metric =

@@ -159,10 +159,8 @@ fn run_once(
 fn cores_us_per_delivery(report: &Value, split: &Split) -> Option<f64> {
     let per_s = report["deliveries"]["per_s"].as_f64().filter(|per_s| *per_s > 0.0)?;
     let cores = report["machine"]["cores"].as_array()?.iter().filter_map(CoreUse::from_json);
-    let busy: f64 = cores
-        .filter(|core| split.server.contains(&core.core))
-        .map(|core| core.used + core.interrupts)
-        .sum();
+    let busy: f64 =
+        cores.filter(|core| split.server.contains(&core.core)).map(|core| core.used + core.interrupts).sum();
     Some(busy * 1e6 / per_s)
 }
 
