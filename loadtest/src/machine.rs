@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::process::TICK_NS;
 
-/// Time that one core spent since the start of the machine, in steps of 10 ms.
+/// Time that one core spent since the start of the machine, in steps of 10 ms. What it did is found out by looking at it
+/// some hundred times a second, so that work in step with those looks is seen far too seldom or too often; when it had
+/// nothing to do is measured (on kernels without a tick for idle cores, which nearly all are).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoreTimes {
     /// Number of the core.
@@ -18,6 +20,8 @@ pub struct CoreTimes {
     pub interrupts_ns: u64,
     /// Taken away by the host of a virtual machine.
     pub stolen_ns: u64,
+    /// With nothing to do.
+    pub idle_ns: u64,
 }
 
 /// What one core did in a window, as parts of the window.
@@ -31,20 +35,28 @@ pub struct CoreUse {
     pub interrupts: f64,
     /// See [`CoreTimes::stolen_ns`].
     pub stolen: f64,
+    /// See [`CoreTimes::idle_ns`].
+    pub idle: f64,
 }
 
 impl CoreUse {
     /// For the report; [`CoreUse::from_json`] reads it.
     pub fn to_json(self) -> Value {
-        let Self { core, used, interrupts, stolen } = self;
-        json!({ "core": core, "used": used, "interrupts": interrupts, "stolen": stolen })
+        let Self { core, used, interrupts, stolen, idle } = self;
+        json!({ "core": core, "used": used, "interrupts": interrupts, "stolen": stolen, "idle": idle })
     }
 
     /// What [`CoreUse::to_json`] wrote.
     pub fn from_json(value: &Value) -> Option<Self> {
         let share = |key: &str| value[key].as_f64();
         let core = usize::try_from(value["core"].as_u64()?).ok()?;
-        Some(Self { core, used: share("used")?, interrupts: share("interrupts")?, stolen: share("stolen")? })
+        let [used, interrupts, stolen, idle] = ["used", "interrupts", "stolen", "idle"].map(share);
+        Some(Self { core, used: used?, interrupts: interrupts?, stolen: stolen?, idle: idle? })
+    }
+
+    /// The part of the window in which it did anything.
+    pub fn busy(&self) -> f64 {
+        (1.0 - self.idle - self.stolen).max(0.0)
     }
 }
 
@@ -63,6 +75,7 @@ pub fn core_use(first: &[CoreTimes], last: &[CoreTimes], wall_ns: u64) -> Vec<Co
             used: part(last.used_ns, first.used_ns),
             interrupts: part(last.interrupts_ns, first.interrupts_ns),
             stolen: part(last.stolen_ns, first.stolen_ns),
+            idle: part(last.idle_ns, first.idle_ns),
         })
     };
     last.iter().filter_map(one).collect()
@@ -75,12 +88,13 @@ fn parse(stat: &str) -> Vec<CoreTimes> {
         // The sum of all cores has no number.
         let core = fields.next().filter(|_| !line.starts_with("cpu "))?.parse().ok()?;
         let ticks: Vec<u64> = fields.map_while(|field| field.parse().ok()).collect();
-        let [user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = ticks[..] else { return None };
+        let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks[..] else { return None };
         Some(CoreTimes {
             core,
             used_ns: (user + nice + system) * TICK_NS,
             interrupts_ns: (irq + softirq) * TICK_NS,
             stolen_ns: steal * TICK_NS,
+            idle_ns: (idle + iowait) * TICK_NS,
         })
     };
     stat.lines().filter_map(line).collect()
@@ -95,17 +109,29 @@ mod tests {
         let stat =
             "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 100 0 4 5 6 0 0\ncpu12 7 0 0 1 0 0 0 0 0 0\nintr 5\n";
         let cores = parse(stat);
-        let first =
-            CoreTimes { core: 0, used_ns: 6 * TICK_NS, interrupts_ns: 9 * TICK_NS, stolen_ns: 6 * TICK_NS };
+        let first = CoreTimes {
+            core: 0,
+            used_ns: 6 * TICK_NS,
+            interrupts_ns: 9 * TICK_NS,
+            stolen_ns: 6 * TICK_NS,
+            idle_ns: 100 * TICK_NS,
+        };
         assert_eq!((cores.len(), cores[0], cores[1].core), (2, first, 12));
         assert_eq!(parse("cpu0 1 2 x"), []);
     }
 
     #[test]
     fn shares_are_parts_of_the_window() {
-        let at = |core, used_ns, stolen_ns| CoreTimes { core, used_ns, interrupts_ns: 0, stolen_ns };
-        let seen = core_use(&[at(0, 100, 0), at(1, 5, 5)], &[at(1, 55, 15), at(2, 9, 9)], 100);
-        assert_eq!(seen, [CoreUse { core: 1, used: 0.5, interrupts: 0.0, stolen: 0.1 }]);
+        let at = |core, used_ns, stolen_ns, idle_ns| CoreTimes {
+            core,
+            used_ns,
+            interrupts_ns: 0,
+            stolen_ns,
+            idle_ns,
+        };
+        let seen = core_use(&[at(0, 100, 0, 0), at(1, 5, 5, 5)], &[at(1, 55, 15, 45), at(2, 9, 9, 9)], 100);
+        assert_eq!(seen, [CoreUse { core: 1, used: 0.5, interrupts: 0.0, stolen: 0.1, idle: 0.4 }]);
+        assert_eq!(seen[0].busy(), 0.5);
         assert_eq!(CoreUse::from_json(&seen[0].to_json()), Some(seen[0]));
         assert_eq!(CoreUse::from_json(&Value::Null), None);
     }

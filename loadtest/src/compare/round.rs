@@ -159,8 +159,7 @@ fn run_once(
 fn cores_us_per_delivery(report: &Value, split: &Split) -> Option<f64> {
     let per_s = report["deliveries"]["per_s"].as_f64().filter(|per_s| *per_s > 0.0)?;
     let cores = report["machine"]["cores"].as_array()?.iter().filter_map(CoreUse::from_json);
-    let busy: f64 =
-        cores.filter(|core| split.server.contains(&core.core)).map(|core| core.used + core.interrupts).sum();
+    let busy: f64 = cores.filter(|core| split.server.contains(&core.core)).map(|core| core.busy()).sum();
     Some(busy * 1e6 / per_s)
 }
 
@@ -218,10 +217,10 @@ mod tests {
 
     #[test]
     fn the_time_of_the_servers_cores_is_that_of_all_that_ran_there() {
-        let core = |core, used, interrupts| CoreUse { core, used, interrupts, stolen: 0.5 }.to_json();
+        let core = |core, idle, stolen| CoreUse { core, used: 0.0, interrupts: 0.0, stolen, idle }.to_json();
         let mut report = serde_json::json!({
             "deliveries": { "per_s": 100_000 },
-            "machine": { "cores": [core(2, 0.5, 0.1), core(3, 0.25, 0.15), core(0, 1.0, 0.0)] },
+            "machine": { "cores": [core(2, 0.5, 0.0), core(3, 0.25, 0.25), core(0, 0.0, 0.0)] },
         });
         let split = Split { server: vec![2, 3], load: vec![0] };
         assert_eq!(cores_us_per_delivery(&report, &split), Some(10.0));

@@ -120,8 +120,7 @@ mod tests {
 
     /// A second on a machine of four cores: the server on core 3 used 0.9 of it, the load 1.5 of the others.
     fn quiet() -> Value {
-        let core =
-            |core: usize, used: f64| json!({"core": core, "used": used, "interrupts": 0.2, "stolen": 0.0});
+        let core = |core: usize, used: f64| json!({"core": core, "used": used, "interrupts": 0.2, "stolen": 0.0, "idle": 0.0});
         json!({
             "machine": { "window_us": 1_000_000, "cores": [core(0, 0.5), core(1, 0.5), core(2, 0.51), core(3, 0.91)] },
             "server": { "cpu_cores": 0.9 },
@@ -184,7 +183,8 @@ mod tests {
     #[test]
     fn on_one_core_the_load_is_no_stranger() {
         let mut report = quiet();
-        report["machine"]["cores"] = json!([{"core": 0, "used": 1.0, "interrupts": 0.0, "stolen": 0.0}]);
+        report["machine"]["cores"] =
+            json!([{"core": 0, "used": 1.0, "interrupts": 0.0, "stolen": 0.0, "idle": 0.0}]);
         report["server"]["cpu_cores"] = json!(0.5);
         report["load_tool"]["cpu_cores"] = json!(0.5);
         let split = Split { server: vec![0], load: vec![0] };
