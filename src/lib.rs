@@ -97,7 +97,8 @@
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
-//! - `unsafe` stands in `io/sys.rs` alone, each block with its reason; and the binary sets its allocator.
+//! - `unsafe` stands in `io/sys.rs` and `io/ring.rs` alone, each block with its reason; and the binary sets its
+//!   allocator.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
 //!
 //! # Simulation

@@ -34,6 +34,8 @@ pub struct Config {
     pub shards: usize,
     /// Whether each shard's thread is pinned to a core.
     pub pin_threads: bool,
+    /// Whether many connections are sent the same bytes in one submission to the kernel, where it has io_uring.
+    pub io_uring: bool,
     /// How the kernel chooses the shard of a new connection.
     pub flow_affinity: FlowAffinity,
     /// Connections that wait in the kernel to be accepted, per shard.
@@ -216,6 +218,7 @@ impl Default for Config {
             path_prefix: String::new(),
             shards: 0,
             pin_threads: true,
+            io_uring: true,
             flow_affinity: FlowAffinity::Off,
             listen_backlog: 4096,
             proxy_protocol: false,

@@ -89,7 +89,8 @@ impl Driver {
         metrics: Arc<ShardMetrics>,
     ) -> io::Result<Self> {
         let clock = node.clock;
-        let sockets = SocketTable::new(poll.registry().try_clone()?, clock.epoch);
+        let together = shard.config().io_uring;
+        let sockets = SocketTable::new(poll.registry().try_clone()?, clock.epoch, together);
         let mailboxes = node.mailboxes.clone();
         let door = Door::new(poll.registry().try_clone()?, node, metrics.clone(), index);
         Ok(Self {

@@ -21,6 +21,7 @@ mod proxy;
 mod publish;
 mod read_queue;
 mod reply;
+mod ring;
 mod serve;
 mod shared;
 mod socket_table;

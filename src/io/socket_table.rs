@@ -1,3 +1,4 @@
+use super::ring::Ring;
 use super::sys;
 use crate::base::Key;
 use crate::shard::{Sent, Sockets};
@@ -8,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use smallvec::SmallVec;
 use socket2::Socket;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Instant;
 
 /// The sockets of a shard's upgraded connections, by slot: eight bytes each.
@@ -19,9 +20,16 @@ pub(super) struct SocketTable {
     /// How the next send differs from others, by slot. All of it is over by the end of a turn, but for sockets that
     /// take nothing.
     special: HashMap<u32, Special, RandomState>,
+    /// `None` where the kernel, or the configuration, does not let us.
+    ring: Option<Ring>,
+    /// Descriptors of one submission, kept for its allocation.
+    descriptors: Vec<RawFd>,
     registry: Registry,
     epoch: Instant,
 }
+
+/// Sockets from which on they are sent the same bytes in one submission. With 100 it gains nothing.
+const TOGETHER_MIN: usize = 128;
 
 /// How a send differs from others.
 #[derive(Default)]
@@ -33,8 +41,20 @@ struct Special {
 }
 
 impl SocketTable {
-    pub fn new(registry: Registry, epoch: Instant) -> Self {
-        Self { sockets: Vec::new(), generations: Vec::new(), special: HashMap::default(), registry, epoch }
+    /// An empty table. `together`: whether many sockets may be sent the same bytes in one submission.
+    pub fn new(registry: Registry, epoch: Instant, together: bool) -> Self {
+        let ring = together.then(Ring::new).and_then(|ring| {
+            ring.inspect_err(|error| tracing::debug!(%error, "no io_uring: sends go one by one")).ok()
+        });
+        Self {
+            sockets: Vec::new(),
+            generations: Vec::new(),
+            special: HashMap::default(),
+            ring,
+            descriptors: Vec::new(),
+            registry,
+            epoch,
+        }
     }
 
     /// Takes a socket over and watches it for input; it may have been `watched` by the same poll before. Writability
@@ -108,6 +128,18 @@ impl SocketTable {
         }
     }
 
+    /// Sends in one submission what can be: `sent` then lacks those for whom that failed, from one of them on.
+    fn submit(&mut self, slots: &[u32], bytes: &[u8], sent: &mut Vec<Sent>) {
+        let Some(ring) = &mut self.ring else { return };
+        let sockets = slots.iter().map_while(|slot| self.sockets.get(*slot as usize)?.as_ref());
+        self.descriptors.clear();
+        self.descriptors.extend(sockets.map(AsRawFd::as_raw_fd));
+        if let Err(error) = ring.send(&self.descriptors, bytes, sent) {
+            tracing::warn!(%error, "io_uring fails: sends go one by one from now on");
+            self.ring = None;
+        }
+    }
+
     pub fn get(&self, slot: u32) -> Option<&Socket> {
         self.sockets.get(slot as usize)?.as_ref()
     }
@@ -129,6 +161,15 @@ impl Sockets for SocketTable {
                 },
             }
         }
+    }
+
+    fn send_to_each(&mut self, slots: &[u32], bytes: &[u8], sent: &mut Vec<Sent>) {
+        let before = sent.len();
+        if slots.len() >= TOGETHER_MIN && self.special.is_empty() {
+            self.submit(slots, bytes, sent);
+        }
+        let submitted = sent.len() - before;
+        sent.extend(slots[submitted..].iter().map(|slot| self.send(*slot, bytes)));
     }
 
     fn watch_writable(&mut self, slot: u32, on: bool) {
@@ -183,7 +224,7 @@ mod tests {
 
     fn table() -> (mio::Poll, SocketTable, Key, UnixStream) {
         let poll = mio::Poll::new().unwrap();
-        let mut table = SocketTable::new(poll.registry().try_clone().unwrap(), Instant::now());
+        let mut table = SocketTable::new(poll.registry().try_clone().unwrap(), Instant::now(), true);
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
@@ -236,5 +277,40 @@ mod tests {
         }
         assert!(received[..greeting.len()] == greeting && received.ends_with(b"frame"));
         assert!(table.special.is_empty());
+    }
+    #[test]
+    fn many_sockets_are_sent_the_same_together_or_one_by_one() {
+        for together in [true, false] {
+            let poll = mio::Poll::new().unwrap();
+            let registry = poll.registry().try_clone().unwrap();
+            let mut table = SocketTable::new(registry, Instant::now(), together);
+            let count = TOGETHER_MIN as u32 + 20;
+            let add = |slot| {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                ours.set_nonblocking(true).unwrap();
+                theirs.set_nonblocking(true).unwrap();
+                table.insert(Key::from_token(slot as usize), ours.into(), false).unwrap();
+                theirs
+            };
+            let theirs: Vec<UnixStream> = (0..count).map(add).collect();
+            let slots: Vec<u32> = (0..count).rev().collect();
+            let mut sent = Vec::new();
+            table.send_to_each(&slots, b"one ", &mut sent);
+            // A greeting goes before all else, and a slot without a socket is told of.
+            table.greet(5, b"101 ".to_vec());
+            table.close(TOGETHER_MIN as u32 / 2);
+            table.send_to_each(&slots, b"two", &mut sent);
+            table.send_to_each(&slots, b"", &mut sent);
+            let lost = sent.iter().filter(|sent| **sent == Sent::Lost).count();
+            assert_eq!((sent.len(), lost), (3 * slots.len(), 2), "{together}");
+            for (slot, theirs) in theirs.iter().enumerate() {
+                let expected: &[u8] = match slot {
+                    5 => b"one 101 two",
+                    slot if slot == TOGETHER_MIN / 2 => b"one ",
+                    _ => b"one two",
+                };
+                assert_eq!(read(theirs), expected, "{slot} {together}");
+            }
+        }
     }
 }

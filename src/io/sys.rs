@@ -1,4 +1,4 @@
-//! System calls that no library in the tree offers safely. The only unsafe code of the server.
+//! System calls that no library in the tree offers safely. Beside `ring`, the only unsafe code of the server.
 #![allow(unsafe_code)]
 
 use std::io;

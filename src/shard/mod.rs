@@ -212,6 +212,8 @@ pub struct Shard {
     turn: Turn,
     /// Connections with a backlog, in no order.
     blocked: Vec<u32>,
+    /// How the last writes went, kept for its allocation.
+    sent: Vec<Sent>,
     /// Number of connections that are being closed.
     closing: usize,
     /// Blocked members met in a fan-out, kept for its allocation.
@@ -270,6 +272,7 @@ impl Shard {
             wide: Wide::default(),
             turn: Turn::default(),
             blocked: Vec::new(),
+            sent: Vec::new(),
             closing: 0,
             met: Vec::new(),
             victims: BinaryHeap::new(),

@@ -100,26 +100,34 @@ impl Shard {
                 }
                 continue;
             }
-            self.pending[slot as usize] = EMPTY;
+            let from = next - 1;
+            next = self.take_run(from, list, writes_max - writes);
+            writes += next - from;
+            let mut sent = std::mem::take(&mut self.sent);
             let bytes = self.palette.bytes(list);
-            writes += 1;
-            match sockets.send(slot, bytes) {
-                Sent::Taken(taken) if taken == bytes.len() => {
-                    frames_out += u64::from(self.palette.frames(list));
-                    bytes_out += taken as u64;
-                    self.all_sent(slot, sockets);
-                }
-                Sent::Taken(taken) => {
-                    bytes_out += taken as u64;
-                    let left = self.block(now, slot, list, taken, sockets);
-                    frames_out += u64::from(self.palette.frames(list) - left);
-                }
-                Sent::Lost => {
-                    // Removal counts what was owed.
-                    self.pending[slot as usize] = list;
-                    self.remove(slot, sockets);
+            let len = bytes.len();
+            sockets.send_to_each(&self.dirty[from..next], bytes, &mut sent);
+            for (at, sent) in (from..).zip(sent.drain(..)) {
+                let slot = self.dirty[at];
+                match sent {
+                    Sent::Taken(taken) if taken == len => {
+                        frames_out += u64::from(self.palette.frames(list));
+                        bytes_out += taken as u64;
+                        self.all_sent(slot, sockets);
+                    }
+                    Sent::Taken(taken) => {
+                        bytes_out += taken as u64;
+                        let left = self.block(now, slot, list, taken, sockets);
+                        frames_out += u64::from(self.palette.frames(list) - left);
+                    }
+                    Sent::Lost => {
+                        // Removal counts what was owed.
+                        self.pending[slot as usize] = list;
+                        self.remove(slot, sockets);
+                    }
                 }
             }
+            self.sent = sent;
         }
         self.written = next;
         self.metrics.writes.add(writes as u64);
@@ -133,6 +141,20 @@ impl Shard {
         for reply in self.canaries.drain(..) {
             reply(());
         }
+    }
+
+    /// Takes the entries of the dirty list from `from` on that owe the same list, `most` at the most. Returns where the
+    /// others begin.
+    fn take_run(&mut self, from: usize, list: ListId, most: usize) -> usize {
+        let run = self.dirty[from..].iter().take(most).take_while(|slot| {
+            let owed = &mut self.pending[**slot as usize];
+            let is_same = *owed == list;
+            if is_same {
+                *owed = EMPTY;
+            }
+            is_same
+        });
+        from + run.count()
     }
 
     /// Notes how long the publications took whose last write is over.

@@ -3,6 +3,11 @@
 pub trait Sockets {
     /// Hands bytes to the transport; says how many it took.
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent;
+    /// Hands the same bytes to several transports, each of which is there once, as [`Sockets::send`] does one after the
+    /// other; adds how it went with each to `sent`, in order.
+    fn send_to_each(&mut self, slots: &[u32], bytes: &[u8], sent: &mut Vec<Sent>) {
+        sent.extend(slots.iter().map(|slot| self.send(*slot, bytes)));
+    }
     /// Asks to be told (by `Shard::writable`) when a transport that refused bytes takes some again.
     fn watch_writable(&mut self, slot: u32, on: bool);
     /// Lets the transport hold what is left to say although it would rather refuse: the last frames before the end.

@@ -14,6 +14,11 @@ pub(super) const SERVER: &[Key] = &[
     key("shards", Kind::Shards(|c| &mut c.shards), "Threads; 0: one per core"),
     key("pin_threads", Kind::Bool(|c| &mut c.pin_threads), "Whether each shard stays on one core"),
     key(
+        "io_uring",
+        Kind::Bool(|c| &mut c.io_uring),
+        "Whether 128 and more connections are sent the same bytes in one submission, where the kernel has io_uring",
+    ),
+    key(
         "flow_affinity",
         Kind::Affinity(|c| &mut c.flow_affinity),
         "How the kernel finds the shard of a new connection: by a hash (off), or by the core that gets its packets",
