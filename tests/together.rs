@@ -51,9 +51,7 @@ fn everybody_gets_all(server: &Server) {
         assert_eq!(numbers(member, 40), (6..=40).collect::<Vec<_>>());
     }
     let expected = (MEMBERS - 3 + 2) as f64;
-    eventually("those who are gone are known to be", || {
-        server.metric_sum("fanwire_connections") == expected
-    });
+    eventually("those who are gone are known to be", || server.metric_sum("fanwire_connections") == expected);
     // Its socket took a part of what it was owed; the rest went on from there.
     assert_eq!(numbers(&mut late, 40), (1..=40).collect::<Vec<_>>());
 }

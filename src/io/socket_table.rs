@@ -165,7 +165,8 @@ impl Sockets for SocketTable {
 
     fn send_to_each(&mut self, slots: &[u32], bytes: &[u8], sent: &mut Vec<Sent>) {
         let before = sent.len();
-        if slots.len() >= TOGETHER_MIN && self.special.is_empty() {
+        let is_special = |slot| self.special.contains_key(slot);
+        if slots.len() >= TOGETHER_MIN && (self.special.is_empty() || !slots.iter().any(is_special)) {
             self.submit(slots, bytes, sent);
         }
         let submitted = sent.len() - before;

@@ -109,6 +109,9 @@ impl Shard {
             sockets.send_to_each(&self.dirty[from..next], bytes, &mut sent);
             for (at, sent) in (from..).zip(sent.drain(..)) {
                 let slot = self.dirty[at];
+                // What becomes of one of them owes the others nothing yet: evictions, notices of presence and ends of
+                // other connections wait for the end of the run.
+                debug_assert_eq!(self.pending[slot as usize], EMPTY);
                 match sent {
                     Sent::Taken(taken) if taken == len => {
                         frames_out += u64::from(self.palette.frames(list));
