@@ -3,7 +3,7 @@
 mod common;
 
 use common::losses::slow_client;
-use common::{Client, Server, eventually};
+use common::{Client, Server, eventually, find_program, left_out};
 
 /// Well over the number from which on sends go together.
 const MEMBERS: usize = 300;
@@ -75,4 +75,39 @@ fn one_by_one() {
     let server = Server::start(&flags);
     assert_eq!(rings(&server), 0);
     everybody_gets_all(&server);
+}
+
+/// Has the kernel refuse a system call (seccomp(2)) to the program that is run in its place.
+const FORBID: &str = r#"
+import ctypes, os, struct, sys
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
+# Load the number of the call; if it is the one, answer with EPERM, else let it be.
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, int(sys.argv[1])), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+code = b"".join(struct.pack("HBBI", *step) for step in steps)
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+NO_NEW_PRIVILEGES, SECCOMP, BY_FILTER = 38, 22, 2
+assert prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0
+assert prctl(SECCOMP, BY_FILTER, ctypes.byref(Filter(len(steps), code))) == 0
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+const IO_URING_SETUP: u32 = 425;
+const IO_URING_ENTER: u32 = 426;
+
+#[test]
+fn where_the_kernel_forbids_it_all_go_one_by_one() {
+    if find_program("python3").is_none() {
+        return left_out("io_uring forbidden", "python3");
+    }
+    for call in [IO_URING_SETUP, IO_URING_ENTER] {
+        let setup = format!("exec python3 -c '{FORBID}' {call} \"$0\" \"$@\"");
+        let server = Server::start_after(&setup, &FLAGS);
+        let had_one = rings(&server) == 1;
+        assert!(call == IO_URING_ENTER || !had_one);
+        everybody_gets_all(&server);
+        assert_eq!(rings(&server), 0);
+        let output = server.output();
+        assert_eq!(output.matches("io_uring fails").count(), usize::from(had_one), "{call}: {output}");
+    }
 }
