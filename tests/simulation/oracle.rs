@@ -75,6 +75,7 @@ impl World {
         while ahead.is_none() {
             let Some(due) = peer.due.pop_front() else { panic!("connection {index}: {}", said(frame)) };
             if due.what.is(frame) {
+                peer.confuse(&due, frame);
                 answer = Some(due.what);
                 break;
             }

@@ -114,6 +114,18 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A frame has been heard that was not sure to come, or the next one that is the same: what is published twice within
+    /// a millisecond cannot be told apart.
+    pub fn confuse(&mut self, heard: &Due, frame: &Frame) {
+        if heard.sure {
+            return;
+        }
+        let possible = self.due.iter_mut().find(|due| due.sure || due.what.is(frame));
+        if let Some(same) = possible.filter(|due| due.what.is(frame)) {
+            same.sure = false;
+        }
+    }
+
     /// Where an answer is due that comes before publications older than it: these may wait for a slow reader while
     /// answers do not, but for the one that ends a membership of their room.
     pub fn ahead(&self, frame: &Frame) -> Option<usize> {
