@@ -125,9 +125,11 @@ fn a_clock_that_jumps_changes_timestamps_and_nothing_else() {
         std::fs::rename(&new, &clock).unwrap();
     };
     set("+0");
-    // The wall clock alone: the monotonic clock is the kernel's, and does not jump.
+    // The wall clock alone: the monotonic clock is the kernel's, and does not jump. One shard: while one thread has the
+    // library read the file anew, another may be told the true time.
     let mut server = Server::start_with(
         &[
+            "--shards=1",
             "--ping-interval=1s",
             "--pong-wait=3s",
             r#"--room-rules=[{"pattern":"kept","history_messages":1000,"history_ttl":"1h"}]"#,
