@@ -54,6 +54,11 @@ impl CoreUse {
         Some(Self { core, used: used?, interrupts: interrupts?, stolen: stolen?, idle: idle? })
     }
 
+    /// Those of a report of the load tool that a machine told.
+    pub fn of_report(report: &Value) -> Vec<Self> {
+        report["machine"]["cores"].as_array().into_iter().flatten().filter_map(Self::from_json).collect()
+    }
+
     /// The part of the window in which it did anything.
     pub fn busy(&self) -> f64 {
         (1.0 - self.idle - self.stolen).max(0.0)

@@ -158,8 +158,8 @@ fn run_once(
 /// See [`metric::CORES_EACH_KEY`].
 fn cores_us_per_delivery(report: &Value, split: &Split) -> Option<f64> {
     let per_s = report["deliveries"]["per_s"].as_f64().filter(|per_s| *per_s > 0.0)?;
-    let cores = report["machine"]["cores"].as_array()?.iter().filter_map(CoreUse::from_json);
-    let busy: f64 = cores.filter(|core| split.server.contains(&core.core)).map(|core| core.busy()).sum();
+    let cores = Some(CoreUse::of_report(report)).filter(|cores| !cores.is_empty())?;
+    let busy: f64 = cores.iter().filter(|core| split.server.contains(&core.core)).map(CoreUse::busy).sum();
     Some(busy * 1e6 / per_s)
 }
 

@@ -76,8 +76,7 @@ fn percent(share: f64) -> String {
 /// Judges the load tool's report of a run. More than `share_max` of the cores taken by others spoils it.
 pub fn judge(report: &Value, split: &Split, share_max: f64) -> Vec<Mark> {
     let figure = |section: &str, key: &str| report[section][key].as_f64();
-    let cores: Vec<CoreUse> =
-        report["machine"]["cores"].as_array().into_iter().flatten().filter_map(CoreUse::from_json).collect();
+    let cores = CoreUse::of_report(report);
     let window_us = figure("machine", "window_us").unwrap_or(0.0).max(1.0);
     let own = figure("load_tool", "cpu_cores").unwrap_or(0.0);
     let server = figure("server", "cpu_cores").unwrap_or(0.0);
@@ -120,7 +119,7 @@ mod tests {
 
     /// A second on a machine of four cores: the server on core 3 used 0.9 of it, the load 1.5 of the others.
     fn quiet() -> Value {
-        let core = |core: usize, used: f64| json!({"core": core, "used": used, "interrupts": 0.2, "stolen": 0.0, "idle": 0.0});
+        let core = |core, used| CoreUse { core, used, interrupts: 0.2, stolen: 0.0, idle: 0.0 }.to_json();
         json!({
             "machine": { "window_us": 1_000_000, "cores": [core(0, 0.5), core(1, 0.5), core(2, 0.51), core(3, 0.91)] },
             "server": { "cpu_cores": 0.9 },
@@ -183,8 +182,8 @@ mod tests {
     #[test]
     fn on_one_core_the_load_is_no_stranger() {
         let mut report = quiet();
-        report["machine"]["cores"] =
-            json!([{"core": 0, "used": 1.0, "interrupts": 0.0, "stolen": 0.0, "idle": 0.0}]);
+        let core = CoreUse { core: 0, used: 1.0, interrupts: 0.0, stolen: 0.0, idle: 0.0 };
+        report["machine"]["cores"] = json!([core.to_json()]);
         report["server"]["cpu_cores"] = json!(0.5);
         report["load_tool"]["cpu_cores"] = json!(0.5);
         let split = Split { server: vec![0], load: vec![0] };
