@@ -1,7 +1,7 @@
 //! How connections end: evictions, the closing handshake, and what is left to do when all that was owed is out.
 
 use super::backlog::charge;
-use super::conn::State;
+use super::conn::{Conn, State};
 use super::palette::EMPTY;
 use super::{BLOCKED, Now, Shard, Sockets};
 use crate::base::{Mutation, mutated};
@@ -69,17 +69,12 @@ impl Shard {
         text: &str,
         sockets: &mut impl Sockets,
     ) {
-        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
-        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
-        let peer_closed = reason == CloseReason::PeerClosed;
-        conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
-        self.closing += 1;
+        let Some(conn) = self.begin_closing(now, slot, reason) else { return };
         // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
         if !mutated(Mutation::StayInRooms) {
             self.leave_all(slot);
         }
-        self.metrics.closes.add(reason.index(), 1);
         // Only an orderly end of the node lets what waits go out first.
         match reason {
             CloseReason::ShuttingDown => {}
@@ -102,7 +97,7 @@ impl Shard {
                 self.pending[slot as usize] = EMPTY;
             }
             self.owe(slot, entry);
-            if peer_closed {
+            if reason == CloseReason::PeerClosed {
                 sockets.closes_after(slot);
             }
         }
@@ -113,13 +108,22 @@ impl Shard {
 
     /// Begins to close a connection that nothing waits for and that is in no room, at the end of the tick.
     pub(super) fn close_at_once(&mut self, now: Now, slot: u32, reason: CloseReason) {
-        let deadline_ds = (now.ds()).saturating_add(deciseconds(self.config.times.close_wait));
-        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
-        conn.state = State::Closing { reason, peer_closed: false, deaf: false, deadline_ds };
-        self.closing += 1;
-        self.metrics.closes.add(reason.index(), 1);
+        if self.begin_closing(now, slot, reason).is_none() {
+            return;
+        }
         let entry = self.palette.push_answer(|out| wire::write_close(out, reason.code(), reason.text()));
         self.owe(slot, entry);
+    }
+
+    /// Counts an open connection as one that is being closed. `None` if it is none.
+    fn begin_closing(&mut self, now: Now, slot: u32, reason: CloseReason) -> Option<&mut Conn> {
+        let deadline_ds = now.ds().saturating_add(deciseconds(self.config.times.close_wait));
+        let conn = self.conns.at_mut(slot).filter(|conn| conn.is_open())?;
+        let peer_closed = reason == CloseReason::PeerClosed;
+        conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
+        self.closing += 1;
+        self.metrics.closes.add(reason.index(), 1);
+        Some(conn)
     }
 
     fn has_backlog(&self, slot: u32) -> bool {
