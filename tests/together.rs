@@ -62,7 +62,7 @@ const FLAGS: [&str; 3] = ["--shards=1", "--outbox-bytes-max=4MiB", "--write-wait
 fn together() {
     let server = Server::start(&FLAGS);
     match rings(&server) {
-        0 => println!("left out: submissions: the kernel has no io_uring, or forbids it"),
+        0 => left_out("sends in one submission", "a kernel that has io_uring and allows it"),
         count => assert_eq!(count, 1),
     }
     everybody_gets_all(&server);

@@ -166,7 +166,7 @@ impl Sockets for SocketTable {
     fn send_to_each(&mut self, slots: &[u32], bytes: &[u8], sent: &mut Vec<Sent>) {
         let before = sent.len();
         let is_special = |slot| self.special.contains_key(slot);
-        if slots.len() >= TOGETHER_MIN && (self.special.is_empty() || !slots.iter().any(is_special)) {
+        if slots.len() >= TOGETHER_MIN && !slots.iter().any(is_special) {
             self.submit(slots, bytes, sent);
         }
         let submitted = sent.len() - before;
@@ -279,6 +279,7 @@ mod tests {
         assert!(received[..greeting.len()] == greeting && received.ends_with(b"frame"));
         assert!(table.special.is_empty());
     }
+
     #[test]
     fn many_sockets_are_sent_the_same_together_or_one_by_one() {
         for together in [true, false] {
