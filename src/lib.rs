@@ -27,7 +27,7 @@
 //! # The map of the house
 //!
 //! Imports run one way, from the bottom of this table to its top; modules of one row do not know each other. The test
-//! `tests/architecture.rs` holds this.
+//! `tests/meta/architecture.rs` holds this.
 //!
 //! | module | what it is | what it never does |
 //! |---|---|---|
@@ -103,7 +103,7 @@
 //!
 //! # Simulation
 //!
-//! A shard makes no system call and asks for no time, so `tests/simulation.rs` runs whole nodes on one thread: real
+//! A shard makes no system call and asks for no time, so `tests/simulation` runs whole nodes on one thread: real
 //! shards, hub and dialect, clients that join, publish, stall, break the rules, vanish and come back at random, a
 //! network of byte pipes, a clock that jumps, and an oracle that knows what each client must hear and what each
 //! counter must say. Some worlds have rooms with rules (history and recovery, overflow, presence), compression, echoes,

@@ -1,4 +1,4 @@
-//! The shard between sockets that take as much as a test says. What `tests/simulation.rs` has found stands here once
+//! The shard between sockets that take as much as a test says. What `tests/simulation` has found stands here once
 //! more, each by itself.
 
 use super::{Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Sent, Shard, Sockets};

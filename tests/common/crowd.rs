@@ -4,8 +4,8 @@ use mio::{Events, Interest, Poll, Token};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,13 @@ const SPARE: usize = 1000;
 /// Very many connections, each a member of one room, that read everything or nothing.
 pub struct Crowd {
     streams: Vec<TcpStream>,
+}
+
+/// Held by a test with thousands of connections. Tests may be threads of one process, and two crowds may be more
+/// descriptors than a process can have.
+pub fn crowd_alone() -> MutexGuard<'static, ()> {
+    static CROWD: Mutex<()> = Mutex::new(());
+    CROWD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many connections a test can have, `wanted` at the most: this process and the server have one descriptor each.

@@ -26,7 +26,7 @@ pub use browser::Browser;
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
-pub use crowd::{Crowd, Reading, crowd_size, round_trips};
+pub use crowd::{Crowd, Reading, crowd_alone, crowd_size, round_trips};
 pub use document::{Document, at_port, in_the_browser, run_javascript};
 pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
 pub use json::Json;

@@ -1,4 +1,4 @@
-"""Makes tokens and keys with PyJWT for tests/tokens.rs, good and bad, each with what must come of it.
+"""Makes tokens and keys with PyJWT for tests/access/tokens.rs, good and bad, each with what must come of it.
 
     python make.py FOLDER      (needs the pinned packages of tests/clients/requirements.txt)
 

@@ -1,5 +1,5 @@
-//! Keys: what can be one, and what a policy does with them. Tokens as such are tested in tests/tokens.rs, with those
-//! that others made.
+//! Keys: what can be one, and what a policy does with them. Tokens as such are tested in tests/access/tokens.rs, with
+//! those that others made.
 
 use super::*;
 use crate::config::Secret;

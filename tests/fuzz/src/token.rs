@@ -24,7 +24,7 @@ use std::sync::LazyLock;
 struct Kept {
     now: u64,
     secret: String,
-    /// All there are: tests/tokens.rs holds that the bad ones are refused, each under its own policy.
+    /// All there are: tests/access/tokens.rs holds that the bad ones are refused, each under its own policy.
     tokens: HashSet<String>,
     policy: TokenPolicy,
     nested: TokenPolicy,

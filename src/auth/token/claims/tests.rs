@@ -1,5 +1,5 @@
 //! Which claims tell who somebody is, and what is made of those that say it in another shape. The defaults are tested in
-//! tests/tokens.rs, with tokens that others made.
+//! tests/access/tokens.rs, with tokens that others made.
 
 use super::*;
 

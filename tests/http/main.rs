@@ -1,0 +1,15 @@
+//! What is asked over HTTP: the API, the pages, metrics, proxies in front, and hostile requests.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod admin;
+mod connections;
+mod cors;
+mod hostile_bodies;
+mod hostile_handshakes;
+mod http;
+mod metrics;
+mod openapi;
+mod proxies;
+mod registry;

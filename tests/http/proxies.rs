@@ -1,0 +1,187 @@
+//! Behind real proxies, with the sample configurations of tests/deploy/ as they are but for ports and paths.
+
+use crate::common::{
+    Client, PATIENCE, Program, Server, exchange, find_program, free_port, left_out, tests_path,
+};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
+
+/// A client whose address is 127.0.0.`last`.
+fn stream_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    TcpStream::from(socket)
+}
+
+fn client_from(last: u8, to: SocketAddr) -> Client {
+    Client::on(stream_from(last, to), "localhost", "/ws", &[])
+}
+
+/// The status line's code of an upgrade asked for on `stream`, after the bytes `before`.
+fn upgrade_status(mut stream: TcpStream, before: &[u8], headers: &[(&str, &str)]) -> String {
+    stream.write_all(&[before, &Client::handshake("localhost", "/ws", headers)].concat()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut head = [0; 12];
+    match std::io::Read::read_exact(&mut stream, &mut head) {
+        Ok(()) => String::from_utf8_lossy(&head[9..]).into_owned(),
+        Err(error) => error.kind().to_string(),
+    }
+}
+
+/// Members talk through `proxy`; with one connection per address allowed, the proxy's own clients are told apart.
+fn clients_are_told_apart(proxy: SocketAddr) {
+    let mut a = client_from(2, proxy);
+    let mut b = client_from(3, proxy);
+    a.subscribe("chat");
+    b.subscribe("chat");
+    a.send_text(r#"{"type":"publish","room":"chat","data":1}"#);
+    b.expect(r#"{"type":"message","room":"chat","data":1,"client_id":"*uuid","timestamp":"*ms"}"#);
+    assert_eq!(upgrade_status(stream_from(2, proxy), b"", &[]), "503", "a second one from the same address");
+    // A client cannot give itself an address.
+    let claimed = [("X-Forwarded-For", "192.0.2.77")];
+    assert_eq!(upgrade_status(stream_from(2, proxy), b"", &claimed), "503");
+    assert_eq!(exchange(proxy, b"GET /v1/rooms HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 404);
+}
+
+/// nginx with the sample configuration: `upstream` in place of the sample's.
+fn nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, SocketAddr)> {
+    let program = find_program("nginx")?;
+    let port = free_port();
+    let sample = std::fs::read_to_string(tests_path("deploy/nginx.conf")).unwrap();
+    let replace = |text: String, from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    };
+    let text = replace(sample, "server 127.0.0.1:8081;", &format!("server {upstream};"));
+    let text = replace(text, "listen 80;", &format!("listen 127.0.0.1:{port};"));
+    let text = replace(text, "/run/nginx.pid", &folder.join("nginx.pid").display().to_string());
+    let text = replace(text, "/var/log/nginx/error.log", "stderr");
+    let path = folder.join("nginx.conf");
+    std::fs::write(&path, text).unwrap();
+    // Workers of root's nginx give up root, and the socket is in root's folder.
+    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let directives = if root { "daemon off; user root;" } else { "daemon off;" };
+    let mut command = Command::new(program);
+    command.arg("-p").arg(folder).arg("-c").arg(&path).args(["-e", "stderr", "-g", directives]);
+    Some((Program::start(&mut command), wait_for(port)))
+}
+
+/// HAProxy with the sample configuration, changed by `change`.
+fn haproxy(server: SocketAddr, folder: &std::path::Path, send_proxy: &str) -> Option<(Program, SocketAddr)> {
+    let program = find_program("haproxy")?;
+    let port = free_port();
+    let sample = std::fs::read_to_string(tests_path("deploy/haproxy.cfg")).unwrap();
+    // The descriptors for so many need a limit that not every machine has.
+    let sample = sample.replace("maxconn 20000\n", "maxconn 1000\n");
+    let text = sample.replace("bind :80\n", &format!("bind 127.0.0.1:{port}\n"));
+    let text = text.replace("127.0.0.1:8081", &server.to_string());
+    let text = text.replace(" send-proxy-v2\n", &format!(" {send_proxy}\n"));
+    assert!(text.contains(&server.to_string()) && text.contains(&port.to_string()), "{text}");
+    let path = folder.join("haproxy.cfg");
+    std::fs::write(&path, text).unwrap();
+    let haproxy = Program::start(Command::new(program).arg("-db").arg("-f").arg(&path));
+    Some((haproxy, wait_for(port)))
+}
+
+/// Waits until the proxy passes requests on.
+fn wait_for(port: u16) -> SocketAddr {
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    crate::common::eventually("the proxy listens", || TcpStream::connect(addr).is_ok());
+    crate::common::eventually("the proxy passes requests on", || {
+        [200, 404].contains(&exchange(addr, b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").status)
+    });
+    addr
+}
+
+#[test]
+fn nginx_passes_upgrades_and_addresses_on() {
+    let server = Server::start(&["--trusted-proxies", "127.0.0.1", "--connections-per-ip-max", "1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_nginx, proxy)) = nginx(&server.addr().to_string(), folder.path()) else {
+        return left_out("proxies::nginx", "nginx");
+    };
+    clients_are_told_apart(proxy);
+}
+
+#[test]
+fn nginx_reaches_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("fanwire.sock");
+    let _server = Server::start(&["--unix-socket", socket.to_str().unwrap()]);
+    let Some((_nginx, proxy)) = nginx(&format!("unix:{}", socket.display()), folder.path()) else {
+        return left_out("proxies::nginx_unix", "nginx");
+    };
+    let mut client = client_from(1, proxy);
+    client.subscribe("chat");
+    client.send_text(r#"{"type":"publish","room":"chat","data":1}"#);
+    client.expect(r#"{"type":"message","room":"chat","data":1,"client_id":"*uuid","timestamp":"*ms"}"#);
+}
+
+#[test]
+fn nginx_passes_a_path_prefix_on() {
+    let server = Server::start(&["--path-prefix", "/realtime"]);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(server.get("/realtime/health").status, 200);
+    assert_eq!(server.get("/health").status, 404);
+    let Some((_nginx, proxy)) = nginx(&server.addr().to_string(), folder.path()) else {
+        return left_out("proxies::nginx_prefix", "nginx");
+    };
+    Client::on(TcpStream::connect(proxy).unwrap(), "localhost", "/realtime/ws", &[]).subscribe("chat");
+}
+
+#[test]
+fn haproxy_tells_addresses_by_the_proxy_protocol() {
+    for send_proxy in ["send-proxy", "send-proxy-v2"] {
+        let server = Server::start(&[
+            "--proxy-protocol=true",
+            "--trusted-proxies",
+            "127.0.0.1",
+            "--connections-per-ip-max",
+            "1",
+        ]);
+        let folder = tempfile::tempdir().unwrap();
+        let Some((_haproxy, proxy)) = haproxy(server.addr(), folder.path(), send_proxy) else {
+            return left_out("proxies::haproxy", "haproxy");
+        };
+        clients_are_told_apart(proxy);
+    }
+}
+
+#[test]
+fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
+    let one = [("X-Forwarded-For", "192.0.2.1")];
+    let two = [("X-Forwarded-For", "192.0.2.1, 192.0.2.2")];
+    for (flags, second) in [(&["--trusted-proxies", "127.0.0.1"][..], "101"), (&[], "503")] {
+        let server = Server::start(&[&["--connections-per-ip-max", "1"], flags].concat());
+        let addr = server.addr();
+        let _first = Client::connect_with(addr, "/ws", &one);
+        // The last address is the one that the proxy saw; those before it are what others claimed.
+        assert_eq!(upgrade_status(stream_from(1, addr), b"", &two), second, "{flags:?}");
+        assert_eq!(upgrade_status(stream_from(1, addr), b"", &one), "503", "{flags:?}");
+    }
+}
+
+#[test]
+fn the_proxy_header_is_read_from_trusted_proxies_only() {
+    let version_1 = |last: u8| format!("PROXY TCP4 192.0.2.{last} 127.0.0.1 5000 80\r\n").into_bytes();
+    let version_2 = |last: u8| {
+        let signature = b"\r\n\r\n\0\r\nQUIT\n";
+        let addresses = [192, 0, 2, last, 127, 0, 0, 1, 0x13, 0x88, 0, 80];
+        [&signature[..], &[0x21, 0x11, 0, 12], &addresses].concat()
+    };
+    let limits = ["--proxy-protocol=true", "--connections-per-ip-max", "1"];
+    let server = Server::start(&[&limits[..], &["--trusted-proxies", "127.0.0.1"]].concat());
+    let addr = server.addr();
+    let mut first = stream_from(1, addr);
+    first.write_all(&version_1(1)).unwrap();
+    let _first = Client::on(first, "localhost", "/ws", &[]);
+    assert_eq!(upgrade_status(stream_from(1, addr), &version_1(1), &[]), "503");
+    assert_eq!(upgrade_status(stream_from(1, addr), &version_2(1), &[]), "503");
+    assert_eq!(upgrade_status(stream_from(1, addr), &version_2(2), &[]), "101");
+    assert_ne!(upgrade_status(stream_from(1, addr), b"PROXY TCP4 nonsense\r\n", &[]), "101");
+    // From elsewhere the header is no HTTP.
+    assert_ne!(upgrade_status(stream_from(9, addr), &version_1(3), &[]), "101");
+    assert_eq!(upgrade_status(stream_from(9, addr), b"", &[]), "101");
+}

@@ -1,0 +1,12 @@
+//! Bounds: rates, connections, outboxes, memory, and a fair share for each client.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod accounts;
+mod accounts_outboxes;
+mod fairness;
+mod fairness_arrivals;
+mod limits;
+mod memory;
+mod outboxes;

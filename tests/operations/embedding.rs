@@ -1,0 +1,343 @@
+//! A program that holds the server inside: custom handlers and the handle, from other threads and another runtime.
+
+use crate::common::token::{SECRET, path_of};
+use crate::common::{Client, PATIENCE, conversation, eventually};
+use fanwire::api::{MembersCursor, Which};
+use fanwire::calls::ClientFilter;
+use fanwire::config::{Config, Secret};
+use fanwire::model::{ConnectionId, RoomName};
+use fanwire::shard::CustomRequest;
+use fanwire::{Answer, Builder, HandleError, Server};
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+fn builder() -> Builder {
+    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
+    config.times.drain_timeout = Duration::from_secs(5);
+    Server::builder().config(config)
+}
+
+/// Stops a server as a program would, and checks that it ended.
+fn stop(server: Server) {
+    server.handle().shutdown();
+    server.wait().expect("every shard ends well");
+}
+
+/// The document's handler for "get_user".
+fn get_user(request: CustomRequest) {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(request.data()).ok();
+    match parsed.as_ref().and_then(|data| data["email"].as_str()) {
+        Some(email) => request.reply("user_response", &json!({ "email": email })).expect("strings are JSON"),
+        None => request.error("invalid request"),
+    }
+}
+
+#[test]
+fn a_custom_handler_answers_messages_of_its_type() {
+    let server = builder().on("get_user", get_user).start().unwrap();
+    let mut client = Client::connect(server.local_addr());
+    conversation(
+        &mut client,
+        r#"
+        > {"type":"get_user","data":{"email":"a@example.com"}}
+        < {"type":"user_response","data":{"email":"a@example.com"},"timestamp":"*ms"}
+        > {"type":"get_user","data":{"email":"b@example.com"},"id":7}
+        < {"type":"user_response","data":{"email":"b@example.com"},"id":7,"timestamp":"*ms"}
+        > {"type":"get_user","data":{}}
+        < {"type":"error","error":"invalid request","timestamp":"*ms"}
+        > {"type":"create_order"}
+        < {"type":"error","error":"unknown message type","timestamp":"*ms"}
+        "#,
+    );
+    stop(server);
+}
+
+#[test]
+fn a_handler_takes_types_of_every_dialect() {
+    let taken = |request: CustomRequest| match request.data() {
+        "null" => request.error("no description"),
+        _ => request.reply("JOB_TAKEN", &json!({ "type": request.event() })).expect("strings are JSON"),
+    };
+    let server = builder().on("JOB_DESCRIPTION", taken).start().unwrap();
+    for (dialect, greets, stamp, error) in [
+        (
+            "rooms",
+            true,
+            r#","timestamp":"*ms"}"#,
+            r#"{"type":"error","error":"no description","timestamp":"*ms"}"#,
+        ),
+        (
+            "channels",
+            false,
+            r#","timestamp":"*iso"}"#,
+            r#"{"type":"ERROR","channel":"error","data":{"message":"no description"},"timestamp":"*iso"}"#,
+        ),
+        (
+            "topics",
+            true,
+            r#","timestamp":"*iso"}"#,
+            r#"{"type":"error","message":"no description","timestamp":"*iso"}"#,
+        ),
+        ("tenants", true, "}", r#"{"type":"error","data":{"error":"no description"}}"#),
+    ] {
+        let mut client = Client::speaking(server.local_addr(), dialect);
+        if greets {
+            client.expect_text();
+        }
+        client.send_text(r#"{"type":"JOB_DESCRIPTION","data":{"title":"Software Engineer"}}"#);
+        client.expect(&format!(r#"{{"type":"JOB_TAKEN","data":{{"type":"JOB_DESCRIPTION"}}{stamp}"#));
+        client.send_text(r#"{"type":"JOB_DESCRIPTION"}"#);
+        client.expect(error);
+    }
+    stop(server);
+}
+
+#[test]
+fn a_handler_may_answer_later_from_elsewhere() {
+    let (sender, requests) = channel::<CustomRequest>();
+    let server = builder().on("later", move |request| sender.send(request).unwrap()).start().unwrap();
+    let mut client = Client::connect(server.local_addr());
+    client.send_text(r#"{"type":"later","id":"a"}"#);
+    let request = requests.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        (request.event(), request.data(), request.client().to_string()),
+        ("later", "null", client.id.clone())
+    );
+    conversation(
+        &mut client,
+        r#"
+        > {"type":"ping"}
+        < {"type":"pong","timestamp":"*ms"}
+        "#,
+    );
+    std::thread::spawn(move || request.reply("done", &1).unwrap());
+    client.expect(r#"{"type":"done","data":1,"id":"a","timestamp":"*ms"}"#);
+    stop(server);
+}
+
+#[test]
+fn a_handler_that_panics_harms_nobody() {
+    let server = builder().on("bad", |_| panic!("on purpose")).start().unwrap();
+    let mut client = Client::connect(server.local_addr());
+    conversation(
+        &mut client,
+        r#"
+        > {"type":"bad","id":1}
+        < {"type":"error","error":"internal error","id":1,"timestamp":"*ms"}
+        > {"type":"ping"}
+        < {"type":"pong","timestamp":"*ms"}
+        "#,
+    );
+    stop(server);
+}
+
+#[test]
+fn the_handle_publishes_broadcasts_and_sends() {
+    let server = builder().start().unwrap();
+    let handle = server.handle();
+    let (mut member, mut other) =
+        (Client::connect(server.local_addr()), Client::connect(server.local_addr()));
+    member.subscribe("news");
+    assert_eq!(handle.publish("news", "room_update", &json!({"n": 1})).unwrap().wait(), Ok(1));
+    member.expect(r#"{"type":"room_update","room":"news","data":{"n":1},"timestamp":"*ms"}"#);
+    assert_eq!(handle.publish("empty", "message", &1).unwrap().wait(), Ok(0));
+    assert_eq!(handle.broadcast("notification", &"all").unwrap().wait(), Ok(2));
+    for client in [&mut member, &mut other] {
+        client.expect(r#"{"type":"notification","data":"all","timestamp":"*ms"}"#);
+    }
+    let to = ConnectionId::parse(&other.id).expect("an id as clients are told it");
+    assert_eq!(handle.send(to, "private", &[1, 2]).unwrap().wait(), Ok(true));
+    other.expect(r#"{"type":"private","data":[1,2],"timestamp":"*ms"}"#);
+    assert_eq!(handle.disconnect(to, None).wait(), Ok(true));
+    let reason = other.expect_close(4440);
+    assert!(reason.contains("disconnected"), "{reason}");
+    drop(other);
+    assert_eq!(handle.send(to, "private", &1).unwrap().wait(), Ok(false));
+    let wrong = handle.publish("", "message", &1);
+    assert!(wrong.is_err_and(|error| error.to_string().contains("room")));
+    stop(server);
+}
+
+#[test]
+fn every_call_of_the_documents_reaches_whom_it_names() {
+    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
+    config.tokens.secret = Secret::new(SECRET);
+    let server = Server::builder().config(config).start().unwrap();
+    let connect = |user: &str, tenant: &str| {
+        let mut client = Client::connect_with(server.local_addr(), &path_of("/ws", user, tenant), &[]);
+        client.subscribe("c");
+        client
+    };
+    let mut clients = [connect("u", "t"), connect("u", "t1"), connect("v", "t")];
+    let [first, second, _] = clients.each_ref().map(|client| ConnectionId::parse(&client.id).unwrap());
+    let handle = server.handle();
+    let calls = handle.calls();
+    let both = ClientFilter { organization_id: Some("t"), user_id: Some("u") };
+    let filter = |organization_id, user_id| ClientFilter { organization_id, user_id };
+    let said = |n: u32| json!({"type": "said", "data": n, "more": 1});
+    let on_bus = |n: u32| json!({"type": "said", "channel": "c", "data": n, "timestamp": "now"});
+    type Call<'a> = &'a dyn Fn() -> Result<Answer<u32>, HandleError>;
+    let handed: [(Call<'_>, Vec<usize>); 13] = [
+        (&|| calls.broadcast("c", &said(0), None), vec![0, 1, 2]),
+        (&|| calls.broadcast("c", &said(1), Some(first)), vec![1, 2]),
+        (&|| calls.broadcast_to_channel("c", &said(2), Some(second)), vec![0, 2]),
+        (&|| calls.broadcast_to_filtered(both, &said(3)), vec![0]),
+        (&|| calls.broadcast_to_filtered(filter(Some("t"), None), &said(4)), vec![0, 2]),
+        (&|| calls.broadcast_to_filtered(filter(None, None), &said(5)), vec![0, 1, 2]),
+        (&|| calls.broadcast_to_tenant("t", &said(6), Some(first)), vec![2]),
+        (&|| calls.send_to_user("u", None, &said(7)), vec![0, 1]),
+        (&|| calls.send_to_user("u", Some("t1"), &said(8)), vec![1]),
+        (&|| calls.send_to_connection(second, &said(9)), vec![1]),
+        (&|| calls.notify_user("t", "v", &10), vec![2]),
+        (&|| calls.global_broadcast(&said(11)), vec![0, 1, 2]),
+        (&|| calls.event_bus_publish("broadcast_to_channel", &on_bus(12)), vec![0, 1, 2]),
+    ];
+    for (n, (call, expected)) in handed.into_iter().enumerate() {
+        assert_eq!(call().unwrap().wait(), Ok(expected.len() as u32), "{n}");
+        for index in expected {
+            let message = clients[index].expect_json(|message| message);
+            let kind = if n == 10 { "notification" } else { "said" };
+            assert_eq!((&message["type"], &message["data"]), (&kind.into(), &n.into()), "{n}");
+        }
+    }
+    let refused = |answer: Result<_, HandleError>, word: &str| {
+        let error = answer.expect_err(word).to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    refused(calls.broadcast("", &said(0), None), "room");
+    refused(calls.send_to_user("", None, &said(0)), "user");
+    refused(calls.global_broadcast(&json!({"data": 1})), "type");
+    refused(calls.global_broadcast(&1), "object");
+    refused(calls.event_bus_publish("other", &on_bus(0)), "topic");
+    refused(calls.event_bus_publish("broadcast_to_channel", &said(0)), "channel");
+    stop(server);
+}
+
+#[test]
+fn the_handle_tells_rooms_and_stats() {
+    let server = builder().start().unwrap();
+    let handle = server.handle();
+    let mut members: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr())).collect();
+    for (index, member) in members.iter_mut().enumerate() {
+        member.subscribe("all");
+        member.subscribe(&format!("own-{index}"));
+    }
+    let names = |prefix, after, limit| -> Vec<_> {
+        handle.rooms(prefix, after, limit).into_iter().map(|room| (room.room, room.members)).collect()
+    };
+    assert_eq!(names("", None, 1), [("all".to_owned(), 3)]);
+    assert_eq!(names("own-", Some("own-0"), 9), [("own-1".to_owned(), 1), ("own-2".to_owned(), 1)]);
+    let stats = handle.stats();
+    assert_eq!((stats.clients, stats.rooms, stats.shards.len()), (3, 4, 2));
+    assert_eq!(stats.shards.iter().map(|shard| shard.members).sum::<u64>(), 6);
+    stop(server);
+}
+
+#[test]
+fn the_handle_joins_lists_counts_and_cleans_up() {
+    let server = builder().start().unwrap();
+    let handle = server.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr())).collect();
+    let ids: Vec<_> = clients.iter().map(|client| ConnectionId::parse(&client.id).unwrap()).collect();
+    let room = RoomName::new("news").unwrap();
+    assert_eq!(handle.join(ids[0], &room).wait(), Ok(Some(Ok(1))));
+    clients[0].expect_json(|told| {
+        assert_eq!((&told["type"], &told["room"]), (&"subscribed".into(), &"news".into()))
+    });
+    let listed = |which: &Which| {
+        let page = handle.connections(which, MembersCursor::START, 10);
+        let (page, next) = runtime.block_on(page).unwrap();
+        assert!(next.is_none());
+        page.into_iter().map(|info| info.id.to_string()).collect::<HashSet<_>>()
+    };
+    let in_room = Which { room: Some("news".to_owned()), ..Which::default() };
+    assert_eq!(listed(&in_room), HashSet::from([clients[0].id.clone()]));
+    assert_eq!(listed(&Which::default()), clients.iter().map(|client| client.id.clone()).collect());
+    assert_eq!(listed(&Which { user: Some("u".to_owned()), ..Which::default() }), HashSet::new());
+    assert_eq!(handle.active_connections(), 3);
+    let stats = handle.connection_stats();
+    assert_eq!((stats.total, stats.by_channel.get("news"), stats.by_tenant.len()), (3, Some(&1), 0));
+    assert_eq!(handle.leave(ids[0], &room).wait(), Ok(Some(true)));
+    clients[0].expect_json(|told| assert_eq!(told["type"], "unsubscribed"));
+    assert_eq!(handle.leave(ids[0], &room).wait(), Ok(Some(false)));
+    assert_eq!(handle.publish("news", "message", &1).unwrap().wait(), Ok(0));
+    assert_eq!(runtime.block_on(handle.cleanup(Duration::from_secs(300))), Ok(0));
+    assert_eq!(runtime.block_on(handle.cleanup(Duration::ZERO)), Ok(3));
+    clients[1].expect_close(4408);
+    drop(clients);
+    eventually("all are gone", || handle.active_connections() == 0);
+    assert_eq!(handle.join(ids[0], &room).wait(), Ok(None));
+    stop(server);
+}
+
+#[test]
+fn the_handle_works_from_any_runtime_and_thread() {
+    let server = builder().start().unwrap();
+    let mut member = Client::connect(server.local_addr());
+    member.subscribe("room");
+    let handle = server.handle();
+    let publishers: Vec<_> = (0..4)
+        .map(|thread| {
+            let handle = handle.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    for n in 0..50 {
+                        assert_eq!(handle.publish("room", "message", &[thread, n]).unwrap().await, Ok(1));
+                    }
+                    assert!(handle.slow(10).await.unwrap().is_empty());
+                });
+            })
+        })
+        .collect();
+    let mut next = [0; 4];
+    for _ in 0..200 {
+        let [thread, n] = member.expect_json(|m| [0, 1].map(|i| m["data"][i].as_u64().unwrap() as usize));
+        assert_eq!(next[thread], n, "of one thread in its order");
+        next[thread] += 1;
+    }
+    publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+    stop(server);
+}
+
+#[test]
+fn a_shard_that_hangs_makes_the_node_not_ready() {
+    let (release, held) = channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let (entered, inside) = channel();
+    let hang = move |_| {
+        entered.send(()).unwrap();
+        // What no handler must do: block the shard.
+        held.lock().unwrap().recv().ok();
+    };
+    let server = builder().on("hang", hang).start().unwrap();
+    let addr = server.local_addr();
+    // Only a connection on a shard that does not hang can ask, so have one on each and use whichever answers.
+    let mut client = Client::connect(addr);
+    client.send_text(r#"{"type":"hang"}"#);
+    inside.recv_timeout(PATIENCE).unwrap();
+    let not_ready = || {
+        let stream = std::net::TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+        let mut answer = String::new();
+        std::io::Write::write_all(&mut &stream, b"GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        std::io::Read::read_to_string(&mut &stream, &mut answer).ok();
+        answer.starts_with("HTTP/1.0 503") && answer.contains("canary")
+    };
+    eventually("the other shard says that the node is not ready", not_ready);
+    drop(release);
+    let ready = || crate::common::request(addr, "GET", "/ready", &[], b"").status == 200;
+    eventually("ready again", ready);
+    stop(server);
+}
+
+#[test]
+fn a_configuration_that_is_none_does_not_start() {
+    let mut config = Config { port: 0, ..Config::default() };
+    config.times.pong_wait = Duration::from_secs(1);
+    let error = Server::builder().config(config).start().unwrap_err();
+    assert!(error.to_string().contains("pong_wait"), "{error}");
+}

@@ -1,0 +1,262 @@
+//! What the machine does to a server: it has no file descriptors left, its peers all vanish at once or without a word.
+
+use crate::common::{
+    Client, PATIENCE, Server, cpu_seconds, crowd_alone, eventually, find_program, left_out, rss_kib,
+};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Publishes to a room and hears it; how long that took.
+fn round_trip(member: &mut Client, room: &str) -> Duration {
+    let start = Instant::now();
+    member.send_text(&format!(r#"{{"type":"publish","room":"{room}","data":1}}"#));
+    member.expect_json(|message| assert_eq!(message["data"], 1, "{message}"));
+    start.elapsed()
+}
+
+fn descriptors(server: &Server) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("it runs").count()
+}
+
+#[test]
+fn without_descriptors_it_pauses_serves_on_and_recovers() {
+    const LIMIT: usize = 64;
+    const WATCHED: Duration = Duration::from_secs(2);
+    let server = Server::start_after(&format!("ulimit -n {LIMIT}"), &["--shards=2"]);
+    let mut member = server.connect();
+    member.subscribe("healthy");
+    let handshake = Client::handshake(&server.addr().to_string(), "/ws", &[]);
+    // The kernel connects them all; the server cannot accept the last of them.
+    let crowd: Vec<_> = (0..2 * LIMIT)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.addr()).unwrap();
+            stream.write_all(&handshake).unwrap();
+            stream
+        })
+        .collect();
+    eventually("all descriptors are taken", || descriptors(&server) >= LIMIT);
+    eventually("which is told", || server.output().contains("cannot accept connections"));
+    let (start, cpu) = (Instant::now(), cpu_seconds(server.pid()));
+    let mut slowest = Duration::ZERO;
+    while start.elapsed() < WATCHED {
+        slowest = slowest.max(round_trip(&mut member, "healthy"));
+        // Few, so that what they cost is nothing beside a loop that spins.
+        thread::sleep(Duration::from_millis(50));
+    }
+    let cpu = cpu_seconds(server.pid()) - cpu;
+    drop(crowd);
+    let start = Instant::now();
+    let mut newcomer = server.connect();
+    let recovery = start.elapsed();
+    newcomer.subscribe("healthy");
+    let errors = server.metric_sum("fanwire_accept_errors_total");
+    println!(
+        "{cpu:.2} s of processor time in {WATCHED:?} without descriptors, {errors} failed accepts, round trips within \
+         {slowest:?}, a newcomer {recovery:?} after there are some"
+    );
+    assert!(cpu < 0.4, "it spins");
+    assert!(slowest < Duration::from_secs(1));
+    // A pause of 100 ms each, on two shards, while this test filled and watched it.
+    assert!((2.0..500.0).contains(&errors));
+    assert!(recovery < Duration::from_secs(3));
+    let lines = server.output().matches("cannot accept connections").count();
+    assert!(lines <= 2, "once for each shard and not each time: {lines}");
+    assert_eq!(round_trip_of_two(&mut member, &mut newcomer), 2);
+}
+
+/// One publishes, both hear it.
+fn round_trip_of_two(a: &mut Client, b: &mut Client) -> u32 {
+    a.send_text(r#"{"type":"publish","room":"healthy","data":2}"#);
+    [a, b].into_iter().map(|client| client.expect_json(|message| u32::from(message["data"] == 2))).sum()
+}
+
+#[test]
+fn it_starts_whole_or_not_at_all() {
+    let (mut refused, mut started) = (0, 0);
+    for limit in (4..70).step_by(3) {
+        match Server::try_start_after(&format!("ulimit -n {limit}"), &["--shards=3"]) {
+            Ok(mut server) => {
+                server.signal("TERM");
+                // One that had too few for its third shard ends by that instead, as loudly.
+                let status = server.wait(PATIENCE).expect("it ends");
+                let failed = status.code() == Some(70) && server.output().contains("a shard failed");
+                assert!(status.success() || failed, "{limit}: {status}\n{}", server.output());
+                started += u32::from(status.success());
+            }
+            Err((status, said)) => {
+                // 101: of tokio, which panics when it cannot watch signals; 127: of the shell.
+                assert!(matches!(status.code(), Some(1 | 70 | 101 | 127)), "{limit}: {status}\n{said}");
+                assert!(!said.is_empty(), "{limit}: it says why");
+                refused += 1;
+            }
+        }
+    }
+    println!("{refused} limits too low and told, {started} enough");
+    assert!(refused > 2 && started > 2);
+}
+
+#[test]
+fn ten_thousand_resets_at_once_leave_nothing_behind() {
+    const SPARE: u64 = 1000;
+    let _alone = crowd_alone();
+    let limit = fanwire::io::raise_open_files().unwrap();
+    let count = usize::try_from(limit.saturating_sub(SPARE)).unwrap().min(10_000);
+    if count < 10_000 {
+        left_out("ten_thousand_resets_at_once_leave_nothing_behind (in full)", "11,000 open files");
+    }
+    let server = Server::start(&["--connections-max=0", "--connections-per-ip-max=0"]);
+    let mut member = server.connect();
+    member.subscribe("healthy");
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let crowd = crowd(server.addr(), count);
+        assert_eq!(server.metric("websocket_clients_total"), Some(count as f64 + 1.0));
+        let peak = rss_kib(&server);
+        let over = Arc::new(AtomicBool::new(false));
+        let told = over.clone();
+        let listening = thread::spawn(move || {
+            let mut slowest = Duration::ZERO;
+            while !told.load(Ordering::Relaxed) {
+                slowest = slowest.max(round_trip(&mut member, "healthy"));
+            }
+            (member, slowest)
+        });
+        let start = Instant::now();
+        crowd.into_iter().for_each(Client::reset);
+        let sent = start.elapsed();
+        eventually("all are gone", || server.metric("websocket_clients_total") == Some(1.0));
+        let gone = start.elapsed();
+        over.store(true, Ordering::Relaxed);
+        let slowest;
+        (member, slowest) = listening.join().unwrap();
+        assert_eq!(server.metric("websocket_rooms_total"), Some(1.0));
+        left.push(rss_kib(&server));
+        println!(
+            "{count} resets in {sent:?}, all gone after {gone:?}, round trips of a member within {slowest:?}; \
+             {peak} KiB with them, {} KiB without",
+            left.last().unwrap()
+        );
+        assert!(slowest < Duration::from_secs(2));
+    }
+    assert_eq!(server.metric_sum("fanwire_closes_total") as usize, 2 * count);
+    assert!(left[1] < left[0] + 4 * 1024, "the second time leaves {left:?} KiB");
+}
+
+/// So many members of a hundred rooms.
+fn crowd(addr: SocketAddr, count: usize) -> Vec<Client> {
+    let some = |first: usize| {
+        move || {
+            let join = |number| {
+                let mut client = Client::connect(addr);
+                client.subscribe(&format!("crowd:{}", number % 100));
+                client
+            };
+            (first..count).step_by(4).map(join).collect::<Vec<_>>()
+        }
+    };
+    let threads: Vec<_> = (0..4).map(|first| thread::spawn(some(first))).collect();
+    threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+}
+
+/// A network namespace that is tied to this one by two links. Removed when dropped, with them.
+struct Namespace {
+    name: String,
+    third: u32,
+}
+
+impl Namespace {
+    /// `None` where this may not be done.
+    fn new() -> Option<Self> {
+        find_program("ip")?;
+        let pid = std::process::id();
+        // Private addresses (RFC 1918) that another run at the same time does not take.
+        let namespace = Self { name: format!("fanwire-{pid}"), third: pid % 250 };
+        let Self { name, third } = &namespace;
+        let mut script = format!("set -e; ip netns add {name}; ip -n {name} link set lo up\n");
+        for link in 0..2 {
+            script += &format!(
+                "ip link add fw{link}h{pid} type veth peer name fw{link}n{pid} netns {name}\n\
+                 ip addr add 10.{link}.{third}.1/24 dev fw{link}h{pid}; ip link set fw{link}h{pid} up\n\
+                 ip -n {name} addr add 10.{link}.{third}.2/24 dev fw{link}n{pid}\n\
+                 ip -n {name} link set fw{link}n{pid} up\n"
+            );
+        }
+        Self::run(&script).then_some(namespace)
+    }
+
+    fn run(script: &str) -> bool {
+        let output = Command::new("sh").arg("-c").arg(script).output().expect("a shell");
+        output.status.success()
+    }
+
+    /// The second link goes dark: what is sent into it from either side is lost.
+    fn cut(&self) {
+        let pid = std::process::id();
+        let Self { name, .. } = self;
+        let script = format!("ip link set fw1h{pid} down && ip -n {name} neigh flush all");
+        assert!(Self::run(&script), "the link can be cut");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let pid = std::process::id();
+        // What there is of them, if making them stopped half-way.
+        Self::run(&format!("ip link del fw0h{pid}; ip link del fw1h{pid}; ip netns del {}", self.name));
+    }
+}
+
+#[test]
+fn peers_that_vanish_without_a_word_are_ended_and_forgotten() {
+    const VANISHING: usize = 200;
+    let Some(namespace) = Namespace::new() else {
+        return left_out(
+            "peers_that_vanish_without_a_word_are_ended_and_forgotten",
+            "network namespaces (root)",
+        );
+    };
+    let third = namespace.third;
+    let (pong_wait, write_wait) = (Duration::from_secs(3), Duration::from_secs(60));
+    let inside = format!("exec ip netns exec {} \"$0\" \"$@\"", namespace.name);
+    let flags = ["--host=0.0.0.0", "--port=8081", "--ping-interval=1s", "--pong-wait=3s"];
+    let write = format!("--write-wait={}s", write_wait.as_secs());
+    let near = SocketAddr::from(([10, 0, third as u8, 2], 8081));
+    let far = SocketAddr::from(([10, 1, third as u8, 2], 8081));
+    let server = Server::start_at(&inside, &[&flags[..], &[write.as_str()]].concat(), near);
+    let mut member = Client::connect(near);
+    member.subscribe("room");
+    let before = rss_kib(&server);
+    let mut vanishing: Vec<_> = (0..VANISHING).map(|_| Client::connect(far)).collect();
+    for client in &mut vanishing {
+        client.subscribe("room");
+    }
+    namespace.cut();
+    let start = Instant::now();
+    // What is said to them meanwhile waits in the kernel, and then here.
+    let text = format!(r#"{{"type":"publish","room":"room","data":"{}"}}"#, "x".repeat(400));
+    let gone = || server.metric("websocket_clients_total") == Some(1.0);
+    while !gone() {
+        assert!(start.elapsed() < pong_wait + PATIENCE, "they stay: {}", server.get("/v1/stats").body);
+        member.send_text(&text);
+        member.expect_text();
+    }
+    let gone = start.elapsed();
+    let closes = ["idle", "slow_consumer"].map(|reason| {
+        let of =
+            |shard| server.metric(&format!("fanwire_closes_total{{shard=\"{shard}\",reason=\"{reason}\"}}"));
+        (0..2).filter_map(of).sum::<f64>() as usize
+    });
+    let after = rss_kib(&server);
+    println!(
+        "{VANISHING} vanished peers gone after {gone:?}: {closes:?} idle and slow; {before} KiB before, {after} after"
+    );
+    assert_eq!(closes.iter().sum::<usize>(), VANISHING);
+    assert!(closes[0] > 0);
+    assert_eq!(server.metric_sum("fanwire_backlog_bytes"), 0.0);
+    assert!(after < before + 8 * 1024, "memory stays");
+}

@@ -1,0 +1,113 @@
+//! What the server says on standard error: who came, who went and why; never a message.
+
+use crate::common::token::{SECRET_VARIABLE, token_of};
+use crate::common::{Client, Server, eventually};
+
+#[test]
+fn json_logs_are_one_object_per_line_with_connection_peer_and_reason() {
+    let server = Server::start(&["--log-format=json", "--log-level=debug"]);
+    let mut client = server.connect();
+    let id = client.id.clone();
+    client.subscribe("room");
+    client.send_bytes(&[0x81, 0x01, b'a']);
+    client.expect_close(1002);
+    drop(client);
+    let line_with = |words: &[&str]| {
+        let output = server.output();
+        let line = output.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        line.map(str::to_owned)
+    };
+    eventually("the end is logged", || line_with(&[&id, "disconnected"]).is_some());
+    for (words, reason) in
+        [([id.as_str(), "\"connected\""], None), ([&id, "disconnected"], Some("protocol_error"))]
+    {
+        let line: serde_json::Value = serde_json::from_str(&line_with(&words).unwrap()).unwrap();
+        assert_eq!(line["connection"], id.as_str());
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+        assert_eq!(line["reason"].as_str(), reason, "{line}");
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+    }
+    let stdout_lines = ["fanwire ", "listening on ", "try: ", "      curl"];
+    for line in
+        server.output().lines().filter(|line| !stdout_lines.iter().any(|start| line.starts_with(start)))
+    {
+        assert!(
+            serde_json::from_str::<serde_json::Value>(line).is_ok_and(|value| value.is_object()),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_level_of_info_says_nothing_of_messages_and_connections() {
+    let server = Server::start(&[]);
+    eventually("the greeting is complete", || server.output().contains("curl"));
+    let before = server.output().lines().count();
+    for _ in 0..20 {
+        let mut client = server.connect();
+        client.subscribe("room");
+        client.send_text(r#"{"type":"publish","room":"room","data":"do not log this"}"#);
+        client.expect_json(|message| assert_eq!(message["data"], "do not log this"));
+        client.send_text("do not log this either");
+        client.expect_json(|answer| assert_eq!(answer["type"], "error"));
+    }
+    eventually("all are gone", || server.get("/health").body.contains("\"clients\":0"));
+    assert_eq!(server.output().lines().count(), before, "{}", server.output());
+}
+
+#[test]
+fn the_level_changes_by_a_hangup() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fanwire.yaml");
+    std::fs::write(&path, "log_level: error\nport: 0\n").unwrap();
+    let server = Server::start(&["--config", path.to_str().unwrap()]);
+    drop(server.connect());
+    // The file's port is not what the flag says, so changing it means nothing; the shards are no flag here.
+    std::fs::write(&path, "log_level: debug\nlisten_backlog: 77\n").unwrap();
+    server.signal("HUP");
+    eventually("what changed is told", || server.output().contains("listen_backlog"));
+    let output = server.output();
+    let line = output.lines().find(|line| line.contains("listen_backlog")).unwrap();
+    assert!(
+        line.contains("changed=[\"log_level\"]") && line.contains("needs_restart=[\"listen_backlog\"]"),
+        "{line}"
+    );
+    let client = server.connect();
+    eventually("connections are logged now", || server.output().contains(&client.id));
+}
+
+#[test]
+fn the_topics_documents_events_are_logged() {
+    let token = token_of("u1", "t1");
+    let flags = ["--preset=topics", "--log-format=json", "--log-level=debug"];
+    let server = Server::start_with(&flags, &[SECRET_VARIABLE]);
+    let _other = Client::ungreeted(server.addr(), "/ws", &[]);
+    let mut client = Client::ungreeted(server.addr(), &format!("/ws?token={token}"), &[]);
+    let id = client.expect_json(|welcome| welcome["data"]["connectionId"].as_str().unwrap().to_owned());
+    let long = "x".repeat(200);
+    for message in [
+        r#"{"type":"subscribe","channel":"reports:progress"}"#,
+        r#"{"type":"publish","channel":"reports:progress","data":"do not log this"}"#,
+        &format!(r#"{{"type":"{long}"}}"#),
+    ] {
+        client.send_text(message);
+        client.expect_text();
+    }
+    client.send_bytes(&[0x81, 0x01, b'a']);
+    client.expect_close(1002);
+    eventually("the end is logged", || server.output().contains("\"disconnected\""));
+    let output = server.output();
+    let lines = output.lines().filter(|line| line.contains(&id));
+    let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let message = |word| lines.iter().filter(move |line| line["message"] == word).collect::<Vec<_>>();
+    let connected = message("connected")[0];
+    assert_eq!((&connected["user"], &connected["tenant"]), (&"u1".into(), &"t1".into()), "{connected}");
+    assert_eq!(connected["connections"], 2);
+    let received: Vec<_> =
+        message("message received").into_iter().map(|line| (&line["type"], &line["room"])).collect();
+    let (room, none) = ("reports:progress".into(), serde_json::Value::Null);
+    let short = long[..64].into();
+    assert_eq!(received, [(&"subscribe".into(), &room), (&"message".into(), &room), (&short, &none)]);
+    assert!(message("protocol error")[0]["error"].is_string());
+    assert!(!output.contains("do not log this") && !output.contains(&token));
+}

@@ -1,0 +1,15 @@
+//! A server over its life: starts, ends, reloads, logs, faults of the machine, the program around it, the soak.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod embedding;
+mod faults;
+mod faults_logs;
+mod faults_panics;
+mod faults_time;
+mod hostile_config;
+mod life;
+mod logs;
+mod soak;
+mod together;
