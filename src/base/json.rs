@@ -39,6 +39,11 @@ pub fn json_depth_within(raw: &str, max: u32) -> bool {
     true
 }
 
+/// Whether JSON is an object, if it is valid at all. Readers of a struct must ask: serde takes an array for one as well.
+pub fn is_json_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'{')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
