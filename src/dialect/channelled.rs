@@ -225,6 +225,7 @@ pub(super) const fn words(refusal: Refusal) -> Option<&'static str> {
         | Refusal::BroadcastDisabled
         | Refusal::Backend
         | Refusal::BackendFailed
+        | Refusal::BackendError
         | Refusal::UserFull
         | Refusal::TenantFull => return None,
     })

@@ -2,9 +2,20 @@
 //!
 //! One [`HttpClient`] talks to one origin, over `http` or `https`, on connections that it keeps. Everything is bounded:
 //! the time to connect, the time of the whole exchange (so that an answer that drips is no way to hold it), the head
-//! and the body of the answer. Redirects are answers like others: nobody is sent where the configuration did not say.
+//! and the body of the answer. Redirects are answers like others: no request goes where the configuration did not say.
+//!
+//! # Why not the pooling client of hyper-util
+//!
+//! Its `client::legacy::Client` (0.1) sends a request again only where nothing of it was written. A server that ends a
+//! kept connection just as the next request leaves (Node's default is 5 s) lets it be written, and then resets: the
+//! caller gets the error, without knowing whether the connection was a kept one and whether an answer had begun, and
+//! cannot ask for a new connection, as the pool may hand out another that is dead. The loop around it would be as long
+//! as the pool here, and its connector for TLS is a further crate.
+
+mod heard;
 
 use bytes::Bytes;
+use heard::Heard;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -13,6 +24,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,8 +87,13 @@ pub enum ClientError {
     #[error("the exchange failed: {0}")]
     Exchange(#[from] hyper::Error),
     /// More body than wanted.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("the answer is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// The bound.
+        bytes_max: usize,
+        /// The answer's status.
+        status: StatusCode,
+    },
     /// The body broke off.
     #[error("the answer broke off")]
     Body,
@@ -108,6 +125,8 @@ pub struct HttpClient {
 /// A connection with the task that drives it, which ends with it: an exchange that is given up closes it.
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    /// Bytes that came so far.
+    heard: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -157,8 +176,9 @@ impl HttpClient {
         format!("{scheme}://{}:{}", self.host, self.port)
     }
 
-    /// Asks once. A connection that was kept and turns out to be closed is replaced, so that a request can arrive
-    /// twice: it must be one that may.
+    /// Asks once. A connection that was kept, and ends before a byte of the answer comes, is replaced by a new one, on
+    /// which the request is sent once more. So a request can arrive twice. It must be one that may: a GET, or a request
+    /// whose id tells the server that it has it already.
     ///
     /// # Errors
     /// If no whole answer comes within the bounds.
@@ -180,10 +200,13 @@ impl HttpClient {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<ClientAnswer, ClientError> {
         if let Some(kept) = self.take_idle() {
+            let heard = kept.heard.clone();
+            let before = heard.load(Ordering::Relaxed);
             match self.exchange_on(kept, request.clone()).await {
-                // It was closed while it was kept.
-                Err(ClientError::Exchange(error)) if error.is_canceled() || error.is_incomplete_message() => {
-                }
+                // It ended while it was kept: by FIN, or by a reset on reading (ECONNRESET) or writing (EPIPE).
+                Err(ClientError::Exchange(_)) if heard.load(Ordering::Relaxed) == before => {}
+                // The server ended it for want of a request, and its words met one (RFC 9110 section 15.5.9).
+                Ok(answer) if answer.status == StatusCode::REQUEST_TIMEOUT => {}
                 done => return done,
             }
         }
@@ -201,7 +224,7 @@ impl HttpClient {
         let body = match Limited::new(body, bytes_max).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(ClientError::TooLarge(bytes_max));
+                return Err(ClientError::TooLarge { bytes_max, status: parts.status });
             }
             Err(_) => return Err(ClientError::Body),
         };
@@ -245,10 +268,11 @@ impl HttpClient {
 async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Connection> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    let (stream, heard) = Heard::new(stream);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     // What it ends with, the exchange tells; between exchanges it is the other side's right to close.
     let task = tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection { sender, task })
+    Ok(Connection { sender, heard, task })
 }
 
 /// The trust in the system's certificate authorities, and the name that the server must have.

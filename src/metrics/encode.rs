@@ -185,21 +185,22 @@ fn encode_hook(hook: &HookMetrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::
         ("fanwire_hook_queue_items", "Questions and notices that wait or are under way", &hook.items),
         ("fanwire_hook_queue_bytes", "Bytes of these", &hook.bytes),
         ("fanwire_hook_requests", "Requests to the backend under way", &hook.under_way),
-        ("fanwire_hook_breaker_state", "0: closed, 1: one request probes, 2: open", &hook.breaker),
     ];
     for (name, help, value) in gauges {
         let value = value.load(Ordering::Relaxed);
         encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
     }
-    let opened = hook.breaker_opened.load(Ordering::Relaxed);
-    encoder
-        .encode_descriptor(
-            "fanwire_hook_breaker_opened",
-            "Times the breaker opened",
-            None,
-            MetricType::Counter,
-        )?
-        .encode_counter::<NoLabelSet, _, u64>(&opened, None)?;
+    let help = "0: closed, 1: one request probes, 2: open";
+    let mut gauge = encoder.encode_descriptor("fanwire_hook_breaker_state", help, None, MetricType::Gauge)?;
+    for (of, state, _) in hook.breakers() {
+        gauge.encode_family(&[("of", of)])?.encode_gauge(&state)?;
+    }
+    let help = "Times the breaker opened";
+    let mut counter =
+        encoder.encode_descriptor("fanwire_hook_breaker_opened", help, None, MetricType::Counter)?;
+    for (of, _, opened) in hook.breakers() {
+        counter.encode_family(&[("of", of)])?.encode_counter::<NoLabelSet, _, u64>(&opened, None)?;
+    }
     let buckets = hook.seconds.buckets();
     let count = buckets.iter().map(|(_, count)| count).sum();
     encoder

@@ -10,7 +10,7 @@ pub enum HookOutcome {
     Refused,
     /// No connection, or one that broke.
     Unreachable,
-    /// A status that is no success.
+    /// A status that is no answer to what was asked.
     Status,
     /// No whole answer in time.
     Timeout,
@@ -57,10 +57,10 @@ pub struct HookMetrics {
     pub bytes: AtomicU64,
     /// Requests under way.
     pub under_way: AtomicU64,
-    /// 0: closed, 1: probing, 2: open.
-    pub breaker: AtomicU64,
-    /// Times that it opened.
-    pub breaker_opened: AtomicU64,
+    /// State of the breaker of decisions, and of that of notices; 0: closed, 1: probing, 2: open.
+    breakers: [AtomicU64; 2],
+    /// Times that each opened.
+    breakers_opened: [AtomicU64; 2],
     /// From sending a request to its answer or failure. Written by the hook's thread alone.
     pub seconds: Histogram,
 }
@@ -76,8 +76,8 @@ impl HookMetrics {
             items: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
-            breaker: AtomicU64::new(0),
-            breaker_opened: AtomicU64::new(0),
+            breakers: Default::default(),
+            breakers_opened: Default::default(),
             seconds: Histogram::default(),
         }
     }
@@ -94,6 +94,25 @@ impl HookMetrics {
         if let Some(count) = self.retries.get(event) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Tells the state of a breaker.
+    pub fn show_breaker(&self, of_decisions: bool, state: u64) {
+        self.breakers[usize::from(!of_decisions)].store(state, Ordering::Relaxed);
+    }
+
+    /// Counts that a breaker opens.
+    pub fn count_opened(&self, of_decisions: bool) {
+        self.breakers_opened[usize::from(!of_decisions)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What has a breaker, its state (0: closed, 1: probing, 2: open), and how often it opened.
+    pub fn breakers(&self) -> [(&'static str, u64, u64); 2] {
+        let at = |index: usize| {
+            let load = |all: &[AtomicU64; 2]| all[index].load(Ordering::Relaxed);
+            (["decisions", "notices"][index], load(&self.breakers), load(&self.breakers_opened))
+        };
+        [at(0), at(1)]
     }
 
     /// Events, outcomes and counts.
@@ -125,5 +144,14 @@ mod tests {
         assert_eq!(metrics.outcomes().count(), 2 * HookOutcome::LABELS.len());
         assert_eq!(metrics.retries().collect::<Vec<_>>(), [("a", 0), ("b", 1)]);
         assert_eq!(HookOutcome::LABELS[HookOutcome::Ended.index()], "ended");
+    }
+
+    #[test]
+    fn decisions_and_notices_have_a_breaker_each() {
+        let metrics = HookMetrics::new(&[]);
+        metrics.show_breaker(true, 2);
+        metrics.count_opened(true);
+        metrics.show_breaker(false, 1);
+        assert_eq!(metrics.breakers(), [("decisions", 2, 1), ("notices", 1, 0)]);
     }
 }

@@ -34,6 +34,8 @@ pub enum HandshakeFailure {
     Backend,
     /// The backend could not be asked.
     BackendFailed,
+    /// The backend answered with an error.
+    BackendError,
     /// The peer took nothing of an HTTP answer for `write_wait`.
     Unread,
     /// No token where one is needed, or a bad one.
@@ -47,7 +49,7 @@ pub enum HandshakeFailure {
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 20] = [
+pub const HANDSHAKE_FAILURES: [&str; 21] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -63,6 +65,7 @@ pub const HANDSHAKE_FAILURES: [&str; 20] = [
     "proxy_header",
     "backend",
     "backend_failed",
+    "backend_error",
     "unread",
     "unauthorized",
     "forbidden",

@@ -135,6 +135,8 @@ pub enum Refusal {
     Backend,
     /// The backend was to be asked or told, and could not be.
     BackendFailed,
+    /// The backend answered this request with an error.
+    BackendError,
     /// The bound of connections of one user.
     UserFull,
     /// The bound of connections of one tenant.
@@ -151,7 +153,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, each at its index.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidJson,
         Self::TooDeep,
         Self::UnknownType,
@@ -170,6 +172,7 @@ impl Refusal {
         Self::Internal,
         Self::Backend,
         Self::BackendFailed,
+        Self::BackendError,
         Self::UserFull,
         Self::TenantFull,
         Self::TooManyRoomsOfUser,
@@ -179,7 +182,7 @@ impl Refusal {
     ];
 
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 24] = [
+    pub const LABELS: [&'static str; 25] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -198,6 +201,7 @@ impl Refusal {
         "internal",
         "backend",
         "backend_failed",
+        "backend_error",
         "user_full",
         "tenant_full",
         "too_many_rooms_of_user",
@@ -232,6 +236,7 @@ impl Refusal {
             Self::Internal => "internal error",
             Self::Backend => "refused by the backend",
             Self::BackendFailed => "the backend cannot be asked: try again later",
+            Self::BackendError => "the backend answered with an error",
             Self::UserFull => "too many connections of this user",
             Self::TenantFull => "too many connections of this tenant",
             Self::TooManyRoomsOfUser => "too many rooms for one user",

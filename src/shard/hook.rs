@@ -190,6 +190,7 @@ impl Shard {
                 }
             }
             Verdict::Failed => self.refuse(now, asked, Refusal::BackendFailed),
+            Verdict::Unusable => self.refuse(now, asked, Refusal::BackendError),
         }
         self.evict_doomed(now, sockets);
     }

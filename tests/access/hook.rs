@@ -90,17 +90,21 @@ fn who_may_not_connect_is_told_why() {
     let backend = Backend::start(|heard| match heard.json()["query"].as_str() {
         Some("who=guest") => no("guests are not welcome\\u0007"),
         Some("who=broken") => Act::Status(500, String::new()),
+        Some("who=nobody") => Act::Status(401, r#"{"reason":"log in first"}"#.to_owned()),
+        Some("who=elsewhere") => Act::Status(404, "<html></html>".to_owned()),
         _ => yes(),
     });
     let server = server(&backend, "connect", &[]);
     let refused = upgrade(&server, "/ws?who=guest", &[]);
     assert_eq!((refused.status, refused.body.as_str()), (403, "guests are not welcome\n"));
-    let unknown = (503, "the backend cannot be asked: try again later\n");
-    let failed = upgrade(&server, "/ws?who=broken", &[]);
-    assert_eq!((failed.status, failed.body.as_str()), unknown);
-    assert!(failed.header("retry-after").is_some());
+    let broken = upgrade(&server, "/ws?who=broken", &[]);
+    assert_eq!((broken.status, broken.body.as_str()), (502, "the backend answered with an error\n"));
+    for (who, reason) in [("nobody", "log in first"), ("elsewhere", "refused by the backend")] {
+        let refused = upgrade(&server, &format!("/ws?who={who}"), &[]);
+        assert_eq!((refused.status, refused.body), (403, format!("{reason}\n")), "{who}");
+    }
     let _welcome = Client::connect_with(server.addr(), "/ws?who=ann", &[]);
-    assert_eq!(server.metric_sum("fanwire_handshake_failures_total"), 2.0);
+    assert_eq!(server.metric_sum("fanwire_handshake_failures_total"), 4.0);
     // Refused for other reasons: nobody asks the backend.
     let before = backend.heard().len();
     upgrade(&server, "/ws", &[("Origin", "https://elsewhere.example")]);
@@ -108,12 +112,14 @@ fn who_may_not_connect_is_told_why() {
     assert_eq!(backend.heard().len(), before);
     backend.die();
     let failed = upgrade(&server, "/ws", &[]);
+    let unknown = (503, "the backend cannot be asked: try again later\n");
     assert_eq!((failed.status, failed.body.as_str()), unknown);
+    assert!(failed.header("retry-after").is_some());
 }
 
 #[test]
 fn failures_are_a_yes_where_that_is_configured() {
-    let backend = Backend::start(|_| Act::Say("nonsense".to_owned()));
+    let backend = Backend::start(|_| Act::HangUp);
     let server = server(&backend, "connect,join,publish", &["--hook-on-failure=allow"]);
     let mut client = server.connect();
     client.subscribe("chat");
@@ -168,7 +174,7 @@ fn joins_and_publications_are_asked_about_and_refused_with_a_reason() {
     assert_eq!(refused(r#"refusal="backend""#), 3.0);
     assert_eq!(refused(r#"fanwire_hook_total{event="publish",outcome="refused"}"#), 2.0);
     assert_eq!(refused(r#"fanwire_hook_total{event="join",outcome="ok"}"#), 4.0);
-    assert_eq!(server.metric("fanwire_hook_breaker_state"), Some(0.0));
+    assert_eq!(server.metric(r#"fanwire_hook_breaker_state{of="decisions"}"#), Some(0.0));
 }
 
 #[test]
@@ -272,7 +278,7 @@ fn a_message_that_only_the_backend_knows_goes_there_and_its_answers_come_back() 
     client
         .expect_json(|error| assert_eq!((&error["error"], &error["id"]), (&"you may not".into(), &2.into())));
     client.send_text(r#"{"type":"unwanted","id":3}"#);
-    client.expect_json(|error| assert_eq!(error["error"], "the backend cannot be asked: try again later"));
+    client.expect_json(|error| assert_eq!(error["error"], "the backend answered with an error"));
     client.send_text(r#"{"type":"noted","id":4}"#);
     client.expect_nothing(SILENCE);
 }
@@ -319,9 +325,103 @@ fn a_dead_backend_makes_nobody_wait() {
         client
             .expect_json(|error| assert_eq!(error["error"], "the backend cannot be asked: try again later"));
     }
-    assert_eq!(server.metric("fanwire_hook_breaker_state"), Some(2.0));
+    assert_eq!(server.metric(r#"fanwire_hook_breaker_state{of="decisions"}"#), Some(2.0));
     assert_eq!(server.metric(r#"fanwire_hook_total{event="join",outcome="breaker_open"}"#), Some(98.0));
     eventually("it is logged", || server.output().contains("the backend fails"));
+    let said = server.output();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("did not do what it was asked")).collect();
+    assert_eq!(lines.len(), 1, "one line for one cause: {said}");
+    let line = lines[0];
+    assert!(line.contains("WARN") && line.contains("Connection refused") && line.contains("join"), "{line}");
+}
+
+const CANNOT_BE_ASKED: &str = "the backend cannot be asked: try again later";
+const ERROR: &str = "the backend answered with an error";
+
+/// Expects a refusal in these words.
+fn expect_error(client: &mut Client, text: &str) {
+    client
+        .expect_json(|error| assert_eq!((&error["type"], &error["error"]), (&"error".into(), &text.into())));
+}
+
+fn subscribe_to(client: &mut Client, room: &str) {
+    client.send_text(&format!(r#"{{"type":"subscribe","room":"{room}"}}"#));
+}
+
+#[test]
+fn a_client_whose_messages_fail_harms_nobody() {
+    // A handler that throws for what it does not expect, and a body parser that takes 100 kB.
+    let backend = Backend::start(|heard| match heard.event().as_str() {
+        "message" => Act::Status(500, String::new()),
+        _ if heard.body.len() > 100_000 => Act::Status(413, String::new()),
+        "publish" if heard.json()["data"] == "loud" => Act::Status(400, String::new()),
+        _ => yes(),
+    });
+    let server = server(&backend, "connect,join,publish,message", &["--hook-retries=0"]);
+    let mut rude = server.connect();
+    rude.subscribe("chat");
+    let long = format!(r#"{{"type":"publish","room":"chat","data":"{}"}}"#, "x".repeat(110_000));
+    for n in 0..10 {
+        for text in [r#"{"type":"do_it"}"#, &long, r#"{"type":"publish","room":"chat","data":"loud"}"#] {
+            rude.send_text(text);
+            expect_error(&mut rude, ERROR);
+        }
+        let mut other = server.connect();
+        other.subscribe(&n.to_string());
+    }
+    for of in ["decisions", "notices"] {
+        let state = server.metric(&format!(r#"fanwire_hook_breaker_state{{of="{of}"}}"#));
+        assert_eq!(state, Some(0.0), "{of}");
+    }
+}
+
+#[test]
+fn a_client_that_makes_the_backend_silent_does_not_open_the_breaker_and_several_do() {
+    let backend = Backend::start(|heard| if room(heard) == "slow" { Act::HangUp } else { yes() });
+    let flags = ["--hook-breaker-failures=3", "--hook-breaker-pause=1h"];
+    let server = server(&backend, "join", &flags);
+    let mut slow: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    let mut other = server.connect();
+    for _ in 0..10 {
+        subscribe_to(&mut slow[0], "slow");
+        expect_error(&mut slow[0], CANNOT_BE_ASKED);
+    }
+    other.subscribe("chat");
+    for slow in &mut slow {
+        subscribe_to(slow, "slow");
+        expect_error(slow, CANNOT_BE_ASKED);
+    }
+    subscribe_to(&mut other, "more");
+    expect_error(&mut other, CANNOT_BE_ASKED);
+    assert_eq!(server.metric(r#"fanwire_hook_breaker_opened_total{of="decisions"}"#), Some(1.0));
+    assert_eq!(server.metric(r#"fanwire_hook_total{event="join",outcome="breaker_open"}"#), Some(1.0));
+}
+
+#[test]
+fn no_client_opens_a_room_by_what_the_backend_cannot_answer() {
+    let backend = Backend::start(|heard| match room(heard).as_str() {
+        "staff" => no("staff only"),
+        odd if odd.starts_with("bad") => Act::Status(400, String::new()),
+        odd if odd.starts_with("much") => Act::Status(429, String::new()),
+        _ => yes(),
+    });
+    let flags = ["--hook-on-failure=allow", "--hook-breaker-failures=3", "--hook-breaker-pause=1h"];
+    let server = server(&backend, "join,message", &flags);
+    let mut rude = server.connect();
+    for n in 0..6 {
+        subscribe_to(&mut rude, &format!("bad{n}"));
+        expect_error(&mut rude, ERROR);
+    }
+    subscribe_to(&mut rude, "staff");
+    expect_error(&mut rude, "staff only");
+    // Even if several connections open the breaker, by a limit on their rate.
+    for _ in 0..3 {
+        let mut one = server.connect();
+        subscribe_to(&mut one, "much");
+        expect_error(&mut one, CANNOT_BE_ASKED);
+    }
+    subscribe_to(&mut rude, "staff");
+    expect_error(&mut rude, CANNOT_BE_ASKED);
 }
 
 #[test]
@@ -346,7 +446,7 @@ fn the_secret_is_in_no_log_and_needed() {
     let mut client = Client::connect_with(server.addr(), "/ws?token=abcdefgh", &[]);
     client.send_text(r#"{"type":"subscribe","room":"chat"}"#);
     client.expect_json(|error| assert_eq!(error["type"], "error"));
-    eventually("it is logged", || server.output().contains("did not want to answer"));
+    eventually("it is logged", || server.output().contains("a request to the backend failed"));
     let said = server.output();
     assert!(said.contains("connected"), "{said}");
     assert!(!said.contains(SECRET) && !said.contains("abcdefgh"), "{said}");
@@ -405,7 +505,8 @@ fn the_backend_of_the_readme_works() {
     assert_staff_only(&Server::start_with(&flags, &[("FANWIRE_HOOK_SECRET", SECRET)]));
     // It believes nobody who has another secret.
     let stranger = Server::start_with(&flags, &[("FANWIRE_HOOK_SECRET", "another-secret")]);
-    assert_eq!(upgrade(&stranger, "/ws", &[]).status, 503);
+    let refused = upgrade(&stranger, "/ws", &[]);
+    assert_eq!((refused.status, refused.body.as_str()), (403, "the signature is wrong\n"));
 }
 
 /// A key and a certificate for 127.0.0.1.

@@ -33,7 +33,7 @@ fn the_backend_may_say_who_comes_without_a_token_where_one_is_required() {
     let backend = Backend::start(|heard| match heard.json()["headers"]["cookie"].as_str() {
         Some("sid=ann") => Act::Say(r#"{"allow":true,"userId":"ann"}"#.to_owned()),
         Some("sid=bob") => Act::Say(r#"{"allow":true,"userId":"bob","roles":["staff"]}"#.to_owned()),
-        Some("sid=down") => Act::Status(500, String::new()),
+        Some("sid=down") => Act::HangUp,
         _ => yes(),
     });
     let secret = format!("--jwt-secret={SECRET}");

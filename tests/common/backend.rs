@@ -1,6 +1,7 @@
 //! A small HTTP backend that can also be slow, fail, lie and die.
 
 use super::PATIENCE;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -50,6 +51,10 @@ pub enum Act {
     Silence,
     /// The end of the connection.
     HangUp,
+    /// The end of the connection by a reset.
+    Reset,
+    /// These bytes, and the end of the connection by a reset.
+    RawAndReset(Vec<u8>),
     /// 200 with this body, and then the end of the connection, unannounced.
     SayAndLeave(String),
 }
@@ -59,10 +64,13 @@ pub enum Act {
 struct Shared {
     heard: Mutex<Vec<Heard>>,
     more: Condvar,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Handles of its connections, by their number.
+    streams: Mutex<HashMap<usize, TcpStream>>,
     at_once: AtomicUsize,
     most_at_once: AtomicUsize,
     dead: AtomicBool,
+    /// Time after which it closes a connection that brings no further request.
+    idle_timeout: Option<Duration>,
 }
 
 /// A backend that runs until it is dropped.
@@ -79,9 +87,26 @@ impl Backend {
 
     /// Starts one at an address, where one has died, say.
     pub fn start_at(addr: SocketAddr, act: impl Fn(&Heard) -> Act + Send + Sync + 'static) -> Self {
+        Self::start_sharing(addr, Shared::default(), act)
+    }
+
+    /// Starts one that closes a connection when no further request comes on it for a time.
+    pub fn start_impatient(
+        idle_timeout: Duration,
+        act: impl Fn(&Heard) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Shared { idle_timeout: Some(idle_timeout), ..Shared::default() };
+        Self::start_sharing(([127, 0, 0, 1], 0).into(), shared, act)
+    }
+
+    fn start_sharing(
+        addr: SocketAddr,
+        shared: Shared,
+        act: impl Fn(&Heard) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(addr).expect("the address is free");
         let addr = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(shared);
         let (of_thread, act) = (shared.clone(), Arc::new(act));
         thread::spawn(move || {
             for (connection, stream) in listener.incoming().enumerate() {
@@ -89,9 +114,14 @@ impl Backend {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                of_thread.streams.lock().unwrap().extend(stream.try_clone());
+                let handle = stream.try_clone().expect("a second handle");
+                of_thread.streams.lock().unwrap().insert(connection, handle);
                 let (shared, act) = (of_thread.clone(), act.clone());
-                thread::spawn(move || serve(stream, connection, &shared, &*act));
+                thread::spawn(move || {
+                    serve(stream, connection, &shared, &*act);
+                    // The last handle: with it the connection ends.
+                    shared.streams.lock().unwrap().remove(&connection);
+                });
             }
         });
         Self { addr, shared }
@@ -152,7 +182,7 @@ impl Backend {
         self.shared.dead.store(true, Ordering::SeqCst);
         // The listener learns of it by one more connection, and goes.
         drop(TcpStream::connect(self.addr));
-        for stream in self.shared.streams.lock().unwrap().drain(..) {
+        for (_, stream) in self.shared.streams.lock().unwrap().drain() {
             stream.shutdown(Shutdown::Both).ok();
         }
         super::eventually("nobody listens", || match TcpStream::connect(self.addr) {
@@ -179,10 +209,14 @@ fn serve(stream: TcpStream, connection: usize, shared: &Shared, act: &dyn Fn(&He
         let act = act(&heard);
         // Before the answer, which may bring the next one.
         shared.at_once.fetch_sub(1, Ordering::SeqCst);
+        let is_reset = matches!(act, Act::Reset | Act::RawAndReset(_));
         if !perform(&mut stream, &mut reader, act) {
-            stream.shutdown(Shutdown::Both).ok();
+            if !is_reset {
+                stream.shutdown(Shutdown::Both).ok();
+            }
             return;
         }
+        reader.get_ref().set_read_timeout(shared.idle_timeout).expect("a time that is not zero");
     }
 }
 
@@ -213,11 +247,22 @@ fn perform(stream: &mut TcpStream, reader: &mut impl Read, act: Act) -> bool {
             false
         }
         Act::HangUp => false,
+        Act::Reset => reset(stream),
+        Act::RawAndReset(bytes) => {
+            stream.write_all(&bytes).ok();
+            reset(stream)
+        }
         Act::SayAndLeave(body) => {
             stream.write_all(answer(200, &body).as_bytes()).ok();
             false
         }
     }
+}
+
+/// Resets a connection, which goes on no more.
+fn reset(stream: &TcpStream) -> bool {
+    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
+    false
 }
 
 fn read_request(reader: &mut impl BufRead, connection: usize) -> Option<Heard> {

@@ -1,5 +1,6 @@
 use super::{ANSWER_BYTES_MAX, Question};
-use crate::model::Identity;
+use crate::base::is_json_object;
+use crate::model::{Identity, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -52,15 +53,17 @@ pub enum Verdict {
     Decided(Decision),
     /// The backend has a notice.
     Replied(HookReply),
-    /// Neither: a decision is a no, a notice was not delivered.
+    /// The backend is away: a decision is a no, a notice was not delivered.
     Failed,
+    /// The backend answered this request with an error, or with what is no answer. That is a no as well.
+    Unusable,
 }
 
 /// Gives a question back with what came of it; called once, on any thread, and must not block.
 pub type HookAnswer = Box<dyn FnOnce(Question, Verdict) + Send>;
 
 /// An answer that makes no sense: counts as none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("the answer of the backend makes no sense: {0}")]
 pub struct Garbage(&'static str);
 
@@ -73,13 +76,9 @@ pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
     if body.len() > ANSWER_BYTES_MAX {
         return Err(Garbage("it is too large"));
     }
-    let body: DecisionBody =
-        serde_json::from_slice(body).map_err(|_| Garbage("no JSON object with a boolean `allow`"))?;
+    let body: DecisionBody = object(body).ok_or(Garbage("no JSON object with a boolean `allow`"))?;
     if !body.allow {
-        let reason = body.reason.as_deref().map(printable).filter(|reason| !reason.is_empty());
-        return Ok(Decision::Refuse {
-            reason: reason.unwrap_or_else(|| "refused by the backend".to_owned()),
-        });
+        return Ok(Decision::Refuse { reason: reason(body.reason.as_deref()) });
     }
     let name = |value: Option<Name>| match value.map(Name::into_text) {
         Some(name) if !Identity::is_name(&name) => {
@@ -103,6 +102,33 @@ pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
     Ok(Decision::Allow { identity: (identity != Identity::default()).then_some(identity) })
 }
 
+/// The `reason` of an answer whose status is a no: where its body is no JSON object with such a text, a plain one.
+pub fn read_reason(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct ReasonBody {
+        reason: Option<String>,
+    }
+    let said = Some(body).filter(|body| body.len() <= ANSWER_BYTES_MAX);
+    reason(said.and_then(|body| object::<ReasonBody>(body)?.reason).as_deref())
+}
+
+/// What a client is told of a no.
+fn reason(said: Option<&str>) -> String {
+    let said = said.map(printable).filter(|said| !said.is_empty());
+    said.unwrap_or_else(|| Refusal::Backend.text().to_owned())
+}
+
+/// A JSON object. A body may begin with a byte order mark.
+fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Option<T> {
+    let body = without_bom(body);
+    if is_json_object(body) { serde_json::from_slice(body).ok() } else { None }
+}
+
+/// Some programs put a byte order mark before JSON, which a reader may pass over (RFC 8259 section 8.1).
+fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body)
+}
+
 /// Reads the answer to a forwarded message: nothing, or `{"messages":[{"type":"name","data":...}],"error":"text"}`, of
 /// which both may be missing.
 ///
@@ -112,15 +138,18 @@ pub fn read_reply(body: &[u8]) -> Result<HookReply, Garbage> {
     if body.len() > ANSWER_BYTES_MAX {
         return Err(Garbage("it is too large"));
     }
+    let body = without_bom(body);
     if body.trim_ascii().is_empty() {
         return Ok(HookReply::default());
     }
-    let body: ReplyBody<'_> =
-        serde_json::from_slice(body).map_err(|_| Garbage("no JSON object of messages"))?;
+    let body: ReplyBody<'_> = object(body).ok_or(Garbage("no JSON object of messages"))?;
     let messages = body.messages.unwrap_or_default();
     if messages.len() > MESSAGES_MAX {
         return Err(Garbage("too many messages"));
     }
+    let messages: Option<Vec<ReplyMessage<'_>>> =
+        messages.into_iter().map(|message| object(message.get().as_bytes())).collect();
+    let messages = messages.ok_or(Garbage("a message that is no JSON object with a `type`"))?;
     if messages.iter().any(|message| message.event.is_empty() || message.event.len() > TYPE_BYTES_MAX) {
         return Err(Garbage("a type that is empty or too long"));
     }
@@ -162,7 +191,7 @@ impl Name {
 #[derive(Deserialize)]
 struct ReplyBody<'a> {
     #[serde(borrow)]
-    messages: Option<Vec<ReplyMessage<'a>>>,
+    messages: Option<Vec<&'a RawValue>>,
     error: Option<String>,
 }
 
@@ -194,6 +223,7 @@ mod tests {
         assert_eq!(read_decision(br#"{"allow":true}"#), yes);
         assert_eq!(read_decision(br#" {"more":[1],"allow":true,"reason":null} "#), yes);
         assert_eq!(read_decision(br#"{"allow":false,"reason":"not today"}"#), refuse("not today"));
+        assert_eq!(read_decision("\u{feff}{\"allow\":true}".as_bytes()), yes);
         assert_eq!(read_decision(br#"{"allow":false}"#), refuse("refused by the backend"));
         assert_eq!(
             read_decision(br#"{"allow":false,"reason":"\u0000\n"}"#),
@@ -209,6 +239,7 @@ mod tests {
             b"[]",
             b"{}",
             b"<html>",
+            b"[true,null,null,null,null]",
             br#"{"allow":1}"#,
             br#"{"allow":"true"}"#,
             br#"{"allow":null}"#,
@@ -254,6 +285,7 @@ mod tests {
     fn a_reply_is_nothing_or_messages() {
         assert_eq!(read_reply(b""), Ok(HookReply::default()));
         assert_eq!(read_reply(b" \n"), Ok(HookReply::default()));
+        assert_eq!(read_reply(b"\xef\xbb\xbf"), Ok(HookReply::default()));
         assert_eq!(read_reply(b"{}"), Ok(HookReply::default()));
         let reply = read_reply(br#"{"messages":[{"type":"a","data":{"n": 1}},{"type":"b"}],"error":"x\ny"}"#)
             .unwrap();
@@ -261,9 +293,16 @@ mod tests {
         assert_eq!(reply.messages[0], HookMessage { event: "a".into(), data: Some(r#"{"n": 1}"#.into()) });
         assert_eq!(reply.messages[1], HookMessage { event: "b".into(), data: None });
         let many = format!(r#"{{"messages":[{}]}}"#, vec![r#"{"type":"a"}"#; MESSAGES_MAX + 1].join(","));
-        for garbage in
-            ["OK", "[]", r#"{"messages":{}}"#, r#"{"messages":[{}]}"#, r#"{"messages":[{"type":""}]}"#, &many]
-        {
+        for garbage in [
+            "OK",
+            "[]",
+            r#"{"messages":{}}"#,
+            r#"{"messages":[{}]}"#,
+            r#"{"messages":[{"type":""}]}"#,
+            "[[],null]",
+            r#"{"messages":[["a",1]]}"#,
+            &many,
+        ] {
             assert!(read_reply(garbage.as_bytes()).is_err(), "{garbage}");
         }
     }

@@ -1,4 +1,4 @@
-use super::{Breaker, BreakerState};
+use super::{Breaker, BreakerState, Failing};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 const BEFORE_NOTICE: u32 = 3;
 
 /// The order in which requests are sent to the backend, and whether they are: at most so many at once, decisions
-/// before notices, none while the breaker is open. How many may wait is the caller's to bound.
+/// before notices, none while their breaker is open. How many may wait is the caller's to bound.
 ///
 /// Notices have at most half of the places (one at least), so that a backend that is slow with them can still decide.
-/// While the breaker is open decisions fail at once and notices wait.
+/// Decisions and notices have a breaker each: a backend can fail with notices, which clients make up, and decide well.
+/// While their breaker is open decisions fail at once and notices wait.
 #[derive(Debug)]
 pub struct Line<T> {
     limits: LineLimits,
-    breaker: Breaker,
+    of_decisions: Breaker,
+    of_notices: Breaker,
     /// In the order of their deadlines, as all have the same time.
     decisions: VecDeque<(Instant, T)>,
     notices: VecDeque<T>,
@@ -55,14 +57,18 @@ pub enum NotAsked {
     /// It was not its turn in time.
     Timeout,
     /// The breaker is open.
-    BreakerOpen,
+    BreakerOpen {
+        /// See [`Breaker::has_answered`].
+        answered: bool,
+    },
 }
 
 impl<T> Line<T> {
     /// An empty one.
     pub fn new(limits: LineLimits) -> Self {
         Self {
-            breaker: Breaker::new(limits.breaker_failures, limits.breaker_pause),
+            of_decisions: Breaker::new(limits.breaker_failures, limits.breaker_pause),
+            of_notices: Breaker::new(limits.breaker_failures, limits.breaker_pause),
             limits,
             decisions: VecDeque::new(),
             notices: VecDeque::new(),
@@ -100,48 +106,54 @@ impl<T> Line<T> {
                 self.notices.push_back(later.item);
             }
         }
+        if !self.of_decisions.would_pass(now)
+            && let Some((_, item)) = self.decisions.pop_front()
+        {
+            let answered = self.of_decisions.has_answered();
+            return Step::GiveUp(item, NotAsked::BreakerOpen { answered });
+        }
+        let notices_pass = self.of_notices.would_pass(now);
         let wakes = [
             self.decisions.front().map(|(deadline, _)| *deadline),
             self.later.peek().map(|Reverse(later)| later.due),
+            self.of_notices.opens_until().filter(|_| !self.notices.is_empty() && !notices_pass),
         ];
-        let wake = wakes.into_iter().flatten().min();
-        let notice_may_go =
-            !self.notices.is_empty() && self.notices_under_way < self.limits.concurrency.div_ceil(2);
-        let is_full = self.under_way() >= self.limits.concurrency;
-        if is_full || self.decisions.is_empty() && !notice_may_go {
-            return Step::Wait(wake);
+        let wait = Step::Wait(wakes.into_iter().flatten().min());
+        if self.under_way() >= self.limits.concurrency {
+            return wait;
         }
-        if !self.breaker.pass(now) {
-            if let Some((_, item)) = self.decisions.pop_front() {
-                return Step::GiveUp(item, NotAsked::BreakerOpen);
-            }
-            return Step::Wait(wake.into_iter().chain(self.breaker.opens_until()).min());
-        }
+        let notice_may_go = notices_pass
+            && !self.notices.is_empty()
+            && self.notices_under_way < self.limits.concurrency.div_ceil(2);
         let notice_first = self.decisions.is_empty() || self.before_notice >= BEFORE_NOTICE;
         let notice = if notice_may_go && notice_first { self.notices.pop_front() } else { None };
         if let Some(item) = notice {
             self.before_notice = 0;
             self.notices_under_way += 1;
+            self.of_notices.sent();
             return Step::Send(item);
         }
         match self.decisions.pop_front() {
             Some((_, item)) => {
                 self.before_notice = if notice_may_go { self.before_notice + 1 } else { 0 };
                 self.decisions_under_way += 1;
+                self.of_decisions.sent();
                 Step::Send(item)
             }
-            None => Step::Wait(wake),
+            None => wait,
         }
     }
 
-    /// A request that was sent is over. `well` says whether the backend answered, sensibly.
-    pub fn finished(&mut self, now: Instant, is_decision: bool, well: bool) {
-        let under_way = if is_decision { &mut self.decisions_under_way } else { &mut self.notices_under_way };
+    /// A request that was sent is over. `failing` is there if it says that the backend is away.
+    pub fn finished(&mut self, now: Instant, is_decision: bool, failing: Option<Failing>) {
+        let (under_way, breaker) = match is_decision {
+            true => (&mut self.decisions_under_way, &mut self.of_decisions),
+            false => (&mut self.notices_under_way, &mut self.of_notices),
+        };
         *under_way = under_way.saturating_sub(1);
-        if well {
-            self.breaker.succeeded();
-        } else {
-            self.breaker.failed(now);
+        match failing {
+            None => breaker.succeeded(),
+            Some(failing) => breaker.failed(now, failing),
         }
     }
 
@@ -162,9 +174,10 @@ impl<T> Line<T> {
         decisions.chain(self.notices).chain(later).collect()
     }
 
-    /// What the breaker does.
-    pub fn breaker(&self) -> BreakerState {
-        self.breaker.state()
+    /// What the breaker of decisions or of notices does.
+    pub fn breaker(&self, of_decisions: bool) -> BreakerState {
+        let breaker = if of_decisions { &self.of_decisions } else { &self.of_notices };
+        breaker.state()
     }
 }
 
@@ -207,6 +220,13 @@ mod tests {
         (Line::new(limits), Instant::now())
     }
 
+    /// Says that the backend is away, whatever it was asked.
+    fn away() -> Failing {
+        Failing { of: None, answered: false, retry_after: None }
+    }
+
+    const OPEN: NotAsked = NotAsked::BreakerOpen { answered: false };
+
     #[test]
     fn no_more_go_at_once_than_may_and_notices_have_half() {
         let (mut line, now) = line(4, 0);
@@ -222,14 +242,14 @@ mod tests {
         assert_eq!(line.next(now), Step::Send("d1"));
         assert_eq!(line.next(now), Step::Send("d2"));
         assert_eq!(line.next(now), Step::Wait(Some(now + SECOND)), "all places");
-        line.finished(now, false, true);
+        line.finished(now, false, None);
         assert_eq!(line.next(now), Step::Send("d3"), "decisions first");
-        line.finished(now, true, true);
+        line.finished(now, true, None);
         assert_eq!(line.next(now), Step::Send("n3"));
         assert_eq!(line.next(now), Step::Wait(None));
         for is_decision in [true, true, false, false] {
             assert!(!line.is_empty());
-            line.finished(now, is_decision, true);
+            line.finished(now, is_decision, None);
         }
         assert!(line.is_empty());
     }
@@ -243,7 +263,7 @@ mod tests {
             line.decide(now + SECOND, "decision");
             let Step::Send(item) = line.next(now) else { panic!("a place is free") };
             sent.push(item);
-            line.finished(now, item == "decision", true);
+            line.finished(now, item == "decision", None);
         }
         assert_eq!(sent, ["decision", "decision", "decision", "notice", "decision"]);
     }
@@ -272,26 +292,62 @@ mod tests {
     }
 
     #[test]
-    fn while_the_breaker_is_open_decisions_fail_and_notices_wait() {
+    fn while_its_breaker_is_open_decisions_fail_and_notices_go() {
         let (mut line, now) = line(4, 2);
         for decision in ["d1", "d2"] {
             line.decide(now + 60 * SECOND, decision);
             assert_eq!(line.next(now), Step::Send(decision));
-            line.finished(now, true, false);
+            line.finished(now, true, Some(away()));
         }
-        assert_eq!(line.breaker(), BreakerState::Open);
+        assert_eq!((line.breaker(true), line.breaker(false)), (BreakerState::Open, BreakerState::Closed));
         line.tell("notice");
         line.decide(now + 60 * SECOND, "d3");
-        assert_eq!(line.next(now), Step::GiveUp("d3", NotAsked::BreakerOpen));
-        assert_eq!(line.next(now), Step::Wait(Some(now + 10 * SECOND)));
+        assert_eq!(line.next(now), Step::GiveUp("d3", OPEN));
+        assert_eq!(line.next(now), Step::Send("notice"));
+        line.finished(now, false, None);
+        assert_eq!(line.breaker(true), BreakerState::Open, "a notice says nothing of decisions");
         let later = now + 10 * SECOND;
-        assert_eq!(line.next(later), Step::Send("notice"), "it probes");
-        line.decide(later + 60 * SECOND, "d4");
-        assert_eq!(line.next(later), Step::GiveUp("d4", NotAsked::BreakerOpen));
-        line.finished(later, false, true);
-        assert_eq!(line.breaker(), BreakerState::Closed);
-        line.decide(later + 60 * SECOND, "d5");
-        assert_eq!(line.next(later), Step::Send("d5"));
+        for decision in ["d4", "d5"] {
+            line.decide(later + 60 * SECOND, decision);
+        }
+        assert_eq!(line.next(later), Step::Send("d4"), "it probes");
+        assert_eq!(line.next(later), Step::GiveUp("d5", OPEN));
+        line.finished(later, true, None);
+        line.decide(later + 60 * SECOND, "d6");
+        assert_eq!(line.next(later), Step::Send("d6"));
+    }
+
+    #[test]
+    fn while_its_breaker_is_open_notices_wait_and_decisions_go() {
+        let (mut line, now) = line(4, 1);
+        line.tell("n1");
+        assert_eq!(line.next(now), Step::Send("n1"));
+        line.finished(now, false, Some(away()));
+        line.tell("n2");
+        line.tell("n3");
+        line.decide(now + 60 * SECOND, "decision");
+        assert_eq!(line.next(now), Step::Send("decision"));
+        assert_eq!(line.next(now), Step::Wait(Some(now + 10 * SECOND)));
+        line.finished(now, true, None);
+        let later = now + 10 * SECOND;
+        assert_eq!(line.next(later), Step::Send("n2"), "it probes");
+        assert_eq!(line.next(later), Step::Wait(None), "one");
+        line.finished(later, false, None);
+        assert_eq!(line.next(later), Step::Send("n3"));
+    }
+
+    #[test]
+    fn decisions_fail_at_once_by_an_open_breaker_though_all_places_are_taken() {
+        let (mut line, now) = line(2, 1);
+        for decision in ["d1", "d2"] {
+            line.decide(now + SECOND, decision);
+            assert_eq!(line.next(now), Step::Send(decision));
+        }
+        line.finished(now, true, Some(Failing { answered: true, ..away() }));
+        line.tell("notice");
+        assert_eq!(line.next(now), Step::Send("notice"));
+        line.decide(now + SECOND, "d3");
+        assert_eq!(line.next(now), Step::GiveUp("d3", NotAsked::BreakerOpen { answered: true }));
     }
 
     #[test]
@@ -299,8 +355,8 @@ mod tests {
         let (mut line, now) = line(1, 1);
         line.tell("n");
         assert_eq!(line.next(now), Step::Send("n"));
-        line.finished(now, false, false);
+        line.finished(now, false, Some(away()));
         assert_eq!(line.next(now + 60 * SECOND), Step::Wait(None));
-        assert_eq!(line.breaker(), BreakerState::Open);
+        assert_eq!(line.breaker(false), BreakerState::Open);
     }
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod breaker;
+mod judge;
 mod line;
 mod question;
 mod retry;
@@ -12,10 +13,11 @@ pub use answer::{
     Decision, Garbage, HookAnswer, HookMessage, HookReply, MESSAGES_MAX, REASON_BYTES_MAX, Verdict,
     read_decision, read_reply,
 };
-pub use breaker::{Breaker, BreakerState};
+pub use breaker::{Breaker, BreakerState, Failing, RETRY_AFTER_MAX, Source};
+pub use judge::{Came, Cause, Judgement, in_place_of_backend, judge};
 pub use line::{Line, LineLimits, NotAsked, Step};
 pub use question::{Question, ROOMS_MAX, Subject, What};
-pub use retry::{Fate, backoff, fate_of_notice};
+pub use retry::{Fate, backoff, fate_of_notice, retry_after};
 pub use sign::{SIGNATURE_HEADER, signature};
 
 /// Bytes of an answer of the backend.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Wait before a notice is sent for the second time, at the most.
 const FIRST: Duration = Duration::from_millis(500);
@@ -27,14 +27,26 @@ pub enum Fate {
     Unwanted,
 }
 
-/// What becomes of a notice by the status of its answer; `None` if there was none.
-pub fn fate_of_notice(status: Option<u16>) -> Fate {
+/// What becomes of a notice by the status of its answer.
+pub fn fate_of_notice(status: u16) -> Fate {
     match status {
-        Some(200..=299) => Fate::Delivered,
-        // RFC 9110 sections 15.5.9 and 15.5.20, RFC 6585 sections 3 and 4: all say to try again.
-        Some(408 | 421 | 428 | 429) | None | Some(500..) => Fate::Again,
-        Some(_) => Fate::Unwanted,
+        200..=299 => Fate::Delivered,
+        // RFC 9110 sections 15.5.9 and 15.5.20, RFC 8470 section 5.2, RFC 6585 sections 3 and 4: all say to try again.
+        408 | 421 | 425 | 428 | 429 | 500.. => Fate::Again,
+        _ => Fate::Unwanted,
     }
+}
+
+/// How long an answer asks to wait by its `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date, which is
+/// compared with `now`. `None` if it is neither.
+pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim_ascii();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More seconds than a u64 has are as many as it can hold.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -58,13 +70,27 @@ mod tests {
     #[test]
     fn what_the_backend_understood_and_refused_is_not_sent_again() {
         for status in [200, 201, 204, 299] {
-            assert_eq!(fate_of_notice(Some(status)), Fate::Delivered);
+            assert_eq!(fate_of_notice(status), Fate::Delivered);
         }
         for status in [301, 302, 400, 401, 403, 404, 410, 413] {
-            assert_eq!(fate_of_notice(Some(status)), Fate::Unwanted);
+            assert_eq!(fate_of_notice(status), Fate::Unwanted);
         }
-        for status in [None, Some(408), Some(429), Some(500), Some(503), Some(599)] {
+        for status in [408, 425, 429, 500, 503, 599] {
             assert_eq!(fate_of_notice(status), Fate::Again);
+        }
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let seconds = |text: &str| retry_after(text, now).map(|wait| wait.as_secs());
+        assert_eq!(seconds(" 120 "), Some(120));
+        assert_eq!(seconds("0"), Some(0));
+        assert_eq!(seconds("99999999999999999999999"), Some(u64::MAX));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:47 GMT"), Some(10));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0), "it is over");
+        for text in ["", "-1", "1.5", "soon", "Sun, 06 Nov 1994"] {
+            assert_eq!(seconds(text), None, "{text}");
         }
     }
 }

@@ -140,6 +140,7 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         | Refusal::ServerFull
         | Refusal::Backend
         | Refusal::BackendFailed
+        | Refusal::BackendError
         | Refusal::UserFull
         | Refusal::TenantFull => return None,
     })

@@ -52,6 +52,10 @@ pub(in super::super) async fn ask(
         Ok(Verdict::Decided(Decision::Refuse { reason })) => {
             (HandshakeFailure::Backend, text_reply(StatusCode::FORBIDDEN, reason))
         }
+        Ok(Verdict::Unusable) => {
+            let text = Refusal::BackendError.text().to_owned();
+            (HandshakeFailure::BackendError, text_reply(StatusCode::BAD_GATEWAY, text))
+        }
         Ok(Verdict::Replied(_) | Verdict::Failed) | Err(_) => {
             (HandshakeFailure::BackendFailed, full_reply(Refusal::BackendFailed.text()))
         }

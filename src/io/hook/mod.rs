@@ -1,13 +1,20 @@
 //! The backend hook: one thread that POSTs what shards and HTTP tasks ask, and brings the answers back.
 //!
 //! A thread of its own, so that no shard waits for JSON, TLS or names, and so that the bounds (requests at once, what
-//! waits, the breaker) are the node's and not a shard's. What goes when is decided by [`crate::api::hook::Line`].
+//! waits, the breakers) are the node's and not a shard's. What goes when is decided by [`crate::api::hook::Line`], what
+//! an answer means by [`crate::api::hook::judge`].
+//!
+//! A request can arrive at the backend twice, when the kept connection that it went by ends before a byte of the answer
+//! comes. That is right for decisions too: a question changes nothing, both copies have one id and one signed time,
+//! and a backend that remembers ids sees that it is one. The alternative is a no to a client that may come in.
 
 pub(super) mod connect;
 mod worker;
 
 use super::http_client::{ClientLimits, ClientUrlError, HttpClient};
-use crate::api::hook::{ANSWER_BYTES_MAX, Decision, HookAnswer, LineLimits, Question, Verdict};
+use crate::api::hook::{
+    ANSWER_BYTES_MAX, HookAnswer, LineLimits, Question, Source, Verdict, in_place_of_backend,
+};
 use crate::config::{HookEvent, HookSettings, OnFailure};
 use crate::metrics::{HookMetrics, HookOutcome};
 use std::fmt;
@@ -37,6 +44,8 @@ struct Job {
     /// The request's body, once it was sent; its time and signature are new each time.
     body: bytes::Bytes,
     delivery: String,
+    /// Whose failures count once.
+    source: Source,
     /// When it happened.
     unix_ms: u64,
     /// How often it was sent.
@@ -87,22 +96,15 @@ impl Job {
         }
     }
 
-    /// Finishes it without an answer of the backend.
-    fn fail(&mut self) {
-        self.finish(failure(self.event, self.on_failure));
+    /// Finishes it where the backend does not; `answered` says whether that has answered, if only that it is away.
+    fn fail(&mut self, answered: bool) {
+        self.finish(in_place_of_backend(self.event, self.on_failure, answered));
     }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.fail();
-    }
-}
-
-fn failure(event: HookEvent, on_failure: OnFailure) -> Verdict {
-    match on_failure {
-        OnFailure::Allow if event.is_decision() => Verdict::Decided(Decision::Allow { identity: None }),
-        _ => Verdict::Failed,
+        self.fail(false);
     }
 }
 
@@ -169,8 +171,10 @@ impl Hook {
         let bytes = question.len_bytes() as u64;
         let Some(charge) = Charge::take(&self.metrics, bytes, &self.settings, event.is_decision()) else {
             self.metrics.count(event.index(), HookOutcome::QueueFull);
-            return answer(question, failure(event, on_failure));
+            return answer(question, in_place_of_backend(event, on_failure, false));
         };
+        let delivery = uuid::Uuid::new_v4().to_string();
+        let source = Source::new(question.subject.ip, question.subject.connection, &delivery);
         let job = Job {
             question: Some(question),
             event,
@@ -178,7 +182,8 @@ impl Hook {
             on_failure,
             deadline: Instant::now() + self.settings.timeout,
             body: bytes::Bytes::new(),
-            delivery: uuid::Uuid::new_v4().to_string(),
+            delivery,
+            source,
             unix_ms: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             sent: 0,
             charge: Some(charge),

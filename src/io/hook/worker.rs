@@ -2,25 +2,28 @@
 
 use super::super::http_client::{ClientAnswer, ClientError, HttpClient};
 use super::Job;
-use crate::api::hook::Decision;
 use crate::api::hook::{
-    BreakerState, Fate, Line, LineLimits, NotAsked, SIGNATURE_HEADER, Step, Verdict, backoff, fate_of_notice,
-    read_decision, read_reply, signature,
+    BreakerState, Came, Cause, Failing, Line, LineLimits, NotAsked, SIGNATURE_HEADER, Step, Verdict, backoff,
+    judge, retry_after, signature,
 };
+use crate::base::Seldom;
 use crate::config::{HookEvent, HookSettings};
 use crate::metrics::{HookMetrics, HookOutcome};
 use hyper::Method;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 /// Questions taken in before the line is looked at again.
 const INTAKE: usize = 256;
+
+/// Least time between two lines of the log for failures of one cause.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// A request that is over.
 struct Done {
@@ -36,6 +39,8 @@ pub(super) struct Worker {
     line: Line<Job>,
     under_way: JoinSet<Done>,
     random: RandomState,
+    /// Failures that are told of, by event and cause; the causes are few: statuses, and some more.
+    told: Seldom<(HookEvent, Cause)>,
 }
 
 impl Worker {
@@ -52,6 +57,7 @@ impl Worker {
             line: Line::new(limits),
             under_way: JoinSet::new(),
             random: RandomState::new(),
+            told: Seldom::new(LOG_PERIOD),
         }
     }
 
@@ -62,7 +68,7 @@ impl Worker {
         loop {
             let wake = self.send_due();
             // A backend that is away will not be back in time.
-            let is_hopeless = self.line.breaker() == BreakerState::Open;
+            let is_hopeless = self.line.breaker(false) == BreakerState::Open;
             if end.is_some() && jobs.is_empty() && (self.line.is_empty() || is_hopeless) {
                 break;
             }
@@ -101,12 +107,12 @@ impl Worker {
             match self.line.next(now) {
                 Step::Send(job) => self.send(job),
                 Step::GiveUp(mut job, why) => {
-                    let outcome = match why {
-                        NotAsked::Timeout => HookOutcome::Timeout,
-                        NotAsked::BreakerOpen => HookOutcome::BreakerOpen,
+                    let (outcome, answered) = match why {
+                        NotAsked::Timeout => (HookOutcome::Timeout, false),
+                        NotAsked::BreakerOpen { answered } => (HookOutcome::BreakerOpen, answered),
                     };
                     self.metrics.count(job.event.index(), outcome);
-                    job.fail();
+                    job.fail(answered);
                 }
                 Step::Wait(wake) => break wake,
             }
@@ -118,7 +124,9 @@ impl Worker {
     /// Brings the gauges up to date.
     fn show(&self) {
         self.metrics.under_way.store(self.line.under_way() as u64, Ordering::Relaxed);
-        self.metrics.breaker.store(self.line.breaker() as u64, Ordering::Relaxed);
+        for of_decisions in [true, false] {
+            self.metrics.show_breaker(of_decisions, self.line.breaker(of_decisions) as u64);
+        }
     }
 
     fn send(&mut self, mut job: Job) {
@@ -159,83 +167,52 @@ impl Worker {
 
     fn finished(&mut self, Done { mut job, began, result }: Done) {
         self.metrics.seconds.observe_ns(began.elapsed().as_nanos() as u64);
-        let status = result.as_ref().ok().map(|answer| answer.status.as_u16());
-        let outcome = match &result {
-            Ok(answer) if !answer.status.is_success() => HookOutcome::Status,
-            Ok(_) => HookOutcome::Ok,
-            Err(ClientError::Timeout) => HookOutcome::Timeout,
-            Err(ClientError::TooLarge(_)) => HookOutcome::Garbage,
-            Err(_) => HookOutcome::Unreachable,
-        };
-        match &result {
-            Err(error) => tracing::debug!(event = job.event.name(), %error, "the backend did not answer"),
-            Ok(answer) if !answer.status.is_success() => {
-                tracing::debug!(event = job.event.name(), status, "the backend did not want to answer");
-            }
-            Ok(_) => {}
+        let judgement = judge(job.event, came(&result), job.source.clone());
+        if let Some(cause) = judgement.cause {
+            self.tell(&job, cause, result.as_ref().err());
         }
-        let is_decision = job.event.is_decision();
-        if is_decision {
-            let (verdict, outcome) = decided(outcome, result);
-            self.note(is_decision, verdict.is_some());
-            self.metrics.count(job.event.index(), outcome);
-            return match verdict {
-                Some(verdict) => job.finish(verdict),
-                None => job.fail(),
-            };
+        let answered = judgement.failing.as_ref().is_some_and(|failing| failing.answered);
+        self.note(job.event.is_decision(), judgement.failing);
+        if judgement.again && job.sent <= self.settings.retries {
+            self.metrics.count_retry(job.event.index());
+            let wait = backoff(job.sent, self.random.hash_one(&job.delivery)).max(judgement.retry_after);
+            return self.line.tell_later(Instant::now() + wait, job);
         }
-        let fate = fate_of_notice(status);
-        self.note(is_decision, fate != Fate::Again);
-        match fate {
-            Fate::Again if job.sent <= self.settings.retries => {
-                self.metrics.count_retry(job.event.index());
-                let wait = backoff(job.sent, self.random.hash_one(&job.delivery));
-                self.line.tell_later(Instant::now() + wait, job);
-            }
-            Fate::Again => {
-                self.metrics.count(job.event.index(), outcome);
-                job.fail();
-            }
-            Fate::Unwanted => {
-                self.metrics.count(job.event.index(), HookOutcome::Refused);
-                job.fail();
-            }
-            Fate::Delivered => {
-                let reply = match result {
-                    Ok(answer) if job.event == HookEvent::Message => read_reply(&answer.body),
-                    _ => Ok(Default::default()),
-                };
-                let outcome = if reply.is_ok() { HookOutcome::Ok } else { HookOutcome::Garbage };
-                self.metrics.count(job.event.index(), outcome);
-                match reply {
-                    Ok(reply) => job.finish(Verdict::Replied(reply)),
-                    Err(error) => {
-                        tracing::debug!(%error, "a reply cannot be read");
-                        job.fail();
-                    }
-                }
-            }
+        self.metrics.count(job.event.index(), judgement.outcome);
+        match judgement.verdict {
+            Verdict::Failed => job.fail(answered),
+            verdict => job.finish(verdict),
         }
     }
 
+    /// Logs a failure: each at debug, and of each cause the first, then one in a minute, at warn. A status or silence
+    /// tells an operator what a count cannot.
+    fn tell(&mut self, job: &Job, cause: Cause, error: Option<&ClientError>) {
+        let event = job.event.name();
+        tracing::debug!(event, %cause, sent = job.sent, "a request to the backend failed");
+        let Some(count) = self.told.happened((job.event, cause), Instant::now()) else { return };
+        let (origin, error) = (self.client.origin(), error.map(tracing::field::display));
+        tracing::warn!(origin, event, %cause, error, count, "the backend did not do what it was asked");
+    }
+
     /// Tells the line that a request is over, and the log when that opens or closes the breaker.
-    fn note(&mut self, is_decision: bool, well: bool) {
-        let before = self.line.breaker();
-        self.line.finished(Instant::now(), is_decision, well);
-        let origin = self.client.origin();
-        match (before, self.line.breaker()) {
+    fn note(&mut self, is_decision: bool, failing: Option<Failing>) {
+        let before = self.line.breaker(is_decision);
+        self.line.finished(Instant::now(), is_decision, failing);
+        let (origin, of) = (self.client.origin(), if is_decision { "decisions" } else { "notices" });
+        match (before, self.line.breaker(is_decision)) {
             (BreakerState::Closed, BreakerState::Open) => {
-                tracing::error!(origin, "the backend fails: it is left alone for hook_breaker_pause");
+                tracing::error!(origin, of, "the backend fails: it is left alone for hook_breaker_pause");
             }
             (BreakerState::Open | BreakerState::Probing, BreakerState::Closed) => {
-                tracing::warn!(origin, "the backend answers again");
+                tracing::warn!(origin, of, "the backend answers again");
             }
             _ => {}
         }
-        if before != BreakerState::Open && self.line.breaker() == BreakerState::Open {
-            self.metrics.breaker_opened.fetch_add(1, Ordering::Relaxed);
+        if before != BreakerState::Open && self.line.breaker(is_decision) == BreakerState::Open {
+            self.metrics.count_opened(is_decision);
         }
-        // Before anybody is answered, so that who looks then sees it.
+        // Before a client gets its answer, so that a look at the metrics after it sees this.
         self.show();
     }
 
@@ -255,25 +232,23 @@ impl Worker {
     }
 }
 
-/// What an answer decides, if it is a sensible one, and what is counted.
-fn decided(
-    outcome: HookOutcome,
-    result: Result<ClientAnswer, ClientError>,
-) -> (Option<Verdict>, HookOutcome) {
-    let Ok(answer) = result else { return (None, outcome) };
-    if outcome != HookOutcome::Ok {
-        return (None, outcome);
-    }
-    match read_decision(&answer.body) {
-        Ok(decision) => {
-            let is_yes = matches!(decision, Decision::Allow { .. });
-            let outcome = if is_yes { HookOutcome::Ok } else { HookOutcome::Refused };
-            (Some(Verdict::Decided(decision)), outcome)
+/// What came of a request, as far as it is judged by that.
+fn came(result: &Result<ClientAnswer, ClientError>) -> Came<'_> {
+    match result {
+        Ok(answer) => {
+            let asked_for = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Came::Answer {
+                status: answer.status.as_u16(),
+                body: Some(&answer.body),
+                retry_after: asked_for.and_then(|value| retry_after(value, SystemTime::now())),
+            }
         }
-        Err(error) => {
-            tracing::debug!(%error, "a decision cannot be read");
-            (None, HookOutcome::Garbage)
+        Err(ClientError::TooLarge { status, .. }) => {
+            Came::Answer { status: status.as_u16(), body: None, retry_after: None }
         }
+        Err(ClientError::Timeout) => Came::Timeout,
+        Err(ClientError::Connect { .. }) => Came::NotReached,
+        Err(ClientError::Exchange(_) | ClientError::Body) => Came::Broken,
     }
 }
 
