@@ -161,20 +161,23 @@ mod tests {
 
     #[test]
     fn presets_have_their_documents_ports_paths_and_limits() {
-        const DEFAULT_BYTES: usize = 512_000;
-        let seconds = |config: &Config| {
-            [config.times.ping_interval, config.times.idle_timeout].map(|time| time.as_secs())
-        };
-        let default = Config::default();
-        for (preset, name, port, message_bytes_max, [ping_s, idle_s]) in [
-            (Preset::Rooms, "rooms", 8081, DEFAULT_BYTES, seconds(&default)),
-            (Preset::Channels, "channels", 3000, DEFAULT_BYTES, seconds(&default)),
-            (Preset::Topics, "topics", 3000, 1_048_576, [30, 300]),
-            (Preset::Tenants, "tenants", 3000, 1_048_576, [seconds(&default)[0], 120]),
+        // Numbers of the documents, not of other constants. Pings, pongs, writes, idleness in seconds; the documents of
+        // channels and tenants tell no pings, so those of the rooms document hold.
+        for (preset, name, port, message_bytes_max, times) in [
+            (Preset::Rooms, "rooms", 8081, 512_000, [54, 60, 10, 0]),
+            (Preset::Channels, "channels", 3000, 512_000, [54, 60, 10, 0]),
+            (Preset::Topics, "topics", 3000, 1_048_576, [30, 60, 10, 300]),
+            (Preset::Tenants, "tenants", 3000, 1_048_576, [54, 60, 10, 120]),
         ] {
             let config = Config::of_preset(preset);
             assert_eq!((config.port, config.limits.message_bytes_max), (port, message_bytes_max), "{name}");
-            assert_eq!(seconds(&config), [ping_s, idle_s], "{name}");
+            let own = &config.times;
+            let own =
+                [own.ping_interval, own.pong_wait, own.write_wait, own.idle_timeout].map(|it| it.as_secs());
+            assert_eq!(own, times, "{name}");
+            assert_eq!(config.host, std::net::IpAddr::from([0, 0, 0, 0]), "{name}");
+            let limits = [config.limits.connections_max, config.limits.connections_per_room_max];
+            assert_eq!(limits, [0, 0], "{name}");
             let at = config.endpoints.iter().find(|endpoint| endpoint.path.to_string() == "/ws").unwrap();
             assert_eq!(at.dialect, name);
             assert_eq!(at.auth == Auth::Required, preset == Preset::Tenants, "{name}");

@@ -1,6 +1,6 @@
 //! The backend's say in each of the client protocols.
 
-use crate::common::{Act, Backend, Client, Server};
+use crate::common::{Act, Backend, Client, Server, conversation};
 use std::net::TcpStream;
 
 /// A server with this backend, asked about `events`, that has all dialects.
@@ -49,6 +49,30 @@ fn every_dialect_has_the_backends_words_in_its_own_shape() {
     let asked: Vec<_> =
         backend.heard_of("message").iter().map(|heard| heard.json()["dialect"].clone()).collect();
     assert_eq!(asked, ["channels", "topics", "tenants"]);
+}
+
+#[test]
+fn the_topics_documents_cancel_report_goes_to_the_backend() {
+    let backend = Backend::start(|_| {
+        Act::Say(r#"{"messages":[{"type":"report_cancelled","data":{"reportId":"report-uuid"}}]}"#.to_owned())
+    });
+    let hook = format!("--hook-url={}", backend.url());
+    let flags = [hook.as_str(), "--hook-events=message", "--preset=topics"];
+    let server = Server::start_with(&flags, &[("FANWIRE_HOOK_SECRET", "the-secret-of-the-tests")]);
+    let mut client = Client::ungreeted(server.addr(), "/api/v1/reports/progress/report-uuid", &[]);
+    client.expect_json(|welcome| assert_eq!(welcome["type"], "welcome"));
+    conversation(
+        &mut client,
+        r#"
+        > {"type":"cancel_report","reportId":"report-uuid"}
+        < {"type":"report_cancelled","data":{"reportId":"report-uuid"},"timestamp":"*iso"}
+        < nothing
+        "#,
+    );
+    let asked: Vec<_> = backend.heard_of("message").iter().map(|heard| heard.json()).collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!((&asked[0]["type"], &asked[0]["dialect"]), (&"cancel_report".into(), &"topics".into()));
+    assert_eq!(asked[0]["rooms"], serde_json::json!(["reports:progress:report-uuid"]));
 }
 
 #[test]

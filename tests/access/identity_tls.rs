@@ -1,9 +1,8 @@
 //! Keys over HTTPS, from OpenSSL's own server: believed with a certificate that the machine trusts, and not without.
 
-use crate::common::{PATIENCE, Server, eventually, find_program, left_out, tests_path};
+use crate::common::{Server, eventually, find_program, left_out, tests_path};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 /// `openssl s_server` over the files of a folder. Killed when dropped.
 struct Origin(Child);
@@ -59,9 +58,7 @@ fn keys_come_over_https_from_whom_the_machine_trusts() {
     );
     assert!(make.status().unwrap().success());
     let other = folder.path().join("other.pem");
-    let start = Instant::now();
     let wary = Server::start_with(&[&url], &[("SSL_CERT_FILE", other.to_str().unwrap())]);
-    assert!(start.elapsed() < PATIENCE);
     let (fetches, failures) = fetched(&wary);
     assert!(fetches >= 1.0 && fetches == failures, "{}", wary.output());
     assert!(wary.output().contains("certificate"), "{}", wary.output());

@@ -84,6 +84,39 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Ends threads that run until they are told to, also when the test fails before it tells them: a scope waits for its
+/// threads, a failed one for ever.
+pub struct Stop<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Waits for something that takes as long as the machine needs: it fails only where nothing advances.
+pub struct Progress {
+    last: f64,
+    since: Instant,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        Self { last: f64::NAN, since: Instant::now() }
+    }
+
+    /// Notes how far it has come.
+    ///
+    /// # Panics
+    /// When that has been the same for longer than [`PATIENCE`].
+    pub fn check(&mut self, what: &str, value: f64) {
+        if value != self.last {
+            (self.last, self.since) = (value, Instant::now());
+        }
+        assert!(self.since.elapsed() < PATIENCE, "{what} stays at {value} for {PATIENCE:?}");
+    }
+}
+
 /// Processor time that a process has taken, user and system, in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");

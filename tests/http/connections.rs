@@ -156,6 +156,31 @@ fn a_cleanup_closes_who_said_nothing_for_long() {
 }
 
 #[test]
+fn a_cleanup_leaves_those_who_have_said_something() {
+    let server = Server::start(&["--shards=2"]);
+    let mut idle: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    let mut active: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    let mut closed = 0;
+    crate::common::eventually("the idle are closed", || {
+        for client in &mut active {
+            client.send_text(r#"{"type":"ping"}"#);
+            client.expect_json(|answer| assert_eq!(answer["type"], "pong"));
+        }
+        closed += call(&server, "POST", "/v1/cleanup?idle_s=3").1["closed"].as_u64().unwrap();
+        closed >= 5
+    });
+    assert_eq!(closed, 5);
+    for client in &mut idle {
+        client.expect_close(4408);
+    }
+    for client in &mut active {
+        client.send_text(r#"{"type":"ping"}"#);
+        client.expect_json(|answer| assert_eq!(answer["type"], "pong", "who is active stays"));
+    }
+    assert_eq!(server.get("/health").json()["clients"], 5);
+}
+
+#[test]
 fn the_status_page_is_the_documents() {
     let server = Server::start(&[]);
     let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();

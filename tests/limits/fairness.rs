@@ -1,25 +1,26 @@
-//! Nobody waits long for what others do: floods of a wide room, flat-out publishers, storms of connects.
+//! Nobody waits long for what others do: floods of a wide room, flat-out publishers, storms of connects. What counts is
+//! how much of the one happens between two of the other, not how long that takes: a busy machine slows both.
 
-use crate::common::{Client, Crowd, Server, crowd_alone, crowd_size, round_trips};
+use crate::common::{Client, Crowd, Server, Stop, crowd_alone, crowd_size, round_trips};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// What a machine that others keep busy may take off a thread for a while: far above the bound of a tick, far below
-/// what a turn without bounds would come to.
-const SLACK: Duration = Duration::from_millis(500);
 
 const ONE_SHARD: [&str; 3] = ["--shards=1", "--connections-per-ip-max=0", "--connections-per-room-max=0"];
 
-/// Publishes to a room without end, so many messages under way.
-fn flood(server: &Server, room: &str, under_way: usize, bytes: usize, stop: &AtomicBool) -> u64 {
+/// Messages of one flooder that are under way at once.
+const UNDER_WAY: u64 = 64;
+
+const FLOODERS: u64 = 4;
+
+/// Publishes to a room without end, [`UNDER_WAY`] at a time; adds those that have come back to `heard`.
+fn flood(server: &Server, room: &str, stop: &AtomicBool, heard: &AtomicU64) {
     let mut client = server.connect();
     client.subscribe(room);
     let marker = format!("{}-", client.id);
-    let payload = "x".repeat(bytes);
+    let payload = "x".repeat(100);
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
-        for _ in 0..under_way {
+        for _ in 0..UNDER_WAY {
             sent += 1;
             client.send_text(&format!(
                 r#"{{"type":"publish","room":"{room}","data":["{marker}{sent}","{payload}"]}}"#
@@ -27,54 +28,55 @@ fn flood(server: &Server, room: &str, under_way: usize, bytes: usize, stop: &Ato
         }
         let last = format!("\"{marker}{sent}\"");
         while !client.expect_text().contains(&last) {}
+        heard.fetch_add(UNDER_WAY, Ordering::Relaxed);
     }
-    sent
 }
 
 #[test]
 fn a_flooded_room_does_not_delay_another() {
+    const ROUND_TRIPS: u64 = 100;
     let _alone = crowd_alone();
     let server = Server::start(&ONE_SHARD);
     let crowd = Crowd::connect(server.addr(), crowd_size(10_000), None, |_| "wide".to_owned());
     let size = crowd.streams().len();
-    let readers = crowd.read_on();
+    let _readers = crowd.read_on();
     let (mut publisher, mut member) = (server.connect(), server.connect());
     publisher.subscribe("small");
     member.subscribe("small");
-    let idle = round_trips(&mut publisher, &mut member, "small", 100);
-    let stop = AtomicBool::new(false);
-    let (flooded, sent) = thread::scope(|scope| {
-        let flooders: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| flood(&server, "wide", 64, 100, &stop))).collect();
-        let before = readers.bytes();
-        let moving = || readers.bytes() > before + 100 * size as u64;
-        crate::common::eventually("the wide room is under way", moving);
-        let flooded = round_trips(&mut publisher, &mut member, "small", 100);
-        stop.store(true, Ordering::Relaxed);
-        let sent: u64 = flooders.into_iter().map(|flooder| flooder.join().expect("nobody is cut off")).sum();
-        (flooded, sent)
+    let (stop, wide) = (AtomicBool::new(false), AtomicU64::new(0));
+    let meanwhile = thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        for _ in 0..FLOODERS {
+            scope.spawn(|| flood(&server, "wide", &stop, &wide));
+        }
+        let under_way = || wide.load(Ordering::Relaxed) >= UNDER_WAY;
+        crate::common::eventually("the wide room is under way", under_way);
+        let before = wide.load(Ordering::Relaxed);
+        round_trips(&mut publisher, &mut member, "small", ROUND_TRIPS as usize);
+        wide.load(Ordering::Relaxed) - before
     });
-    println!(
-        "{size} members, {sent} messages: idle {:?}, flooded {:?}, 90th {:?}, longest {:?}",
-        idle[50], flooded[50], flooded[90], flooded[99]
-    );
-    assert!(sent >= 256);
-    assert!(flooded[50] < 10 * idle[50] + SLACK / 3, "{flooded:?}");
-    assert!(flooded[90] < 10 * idle[90] + SLACK, "{flooded:?}");
+    let summary = format!("{ROUND_TRIPS} round trips beside {meanwhile} publications to {size} members");
+    println!("{summary}");
+    // A turn without bounds delivers all that is under way, and a round trip takes two turns and more.
+    assert!(meanwhile < ROUND_TRIPS * FLOODERS * UNDER_WAY / 4, "{summary}");
 }
 
 #[test]
 fn a_flat_out_publisher_leaves_others_their_share() {
     const OTHERS: usize = 100;
+    const ROUNDS: u64 = 10;
+    const BURST: u64 = 500;
+    // One read takes 256 KiB at the most, some 1,500 of its messages, and a round takes a few turns.
+    const LOUD_A_ROUND_MAX: u64 = 20_000;
     let server = Server::start(&ONE_SHARD);
     let _readers = Crowd::connect(server.addr(), 500, None, |_| "loud".to_owned()).read_on();
     let mut others: Vec<Client> = (0..OTHERS).map(|_| server.connect()).collect();
     for (number, client) in others.iter_mut().enumerate() {
         client.subscribe(&format!("other-{number}"));
     }
-    let stop = AtomicBool::new(false);
-    let loud = AtomicU64::new(0);
-    let shares = thread::scope(|scope| {
+    let (stop, loud) = (AtomicBool::new(false), AtomicU64::new(0));
+    let meanwhile = thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             // Does not wait for its own messages, only for the server to read.
             let mut client = server.connect();
@@ -82,42 +84,34 @@ fn a_flat_out_publisher_leaves_others_their_share() {
             let reader = client.stream().try_clone().expect("a socket");
             scope.spawn(move || std::io::copy(&mut &reader, &mut std::io::sink()));
             let message = format!(r#"{{"type":"publish","room":"loud","data":"{}"}}"#, "x".repeat(100));
-            let burst = crate::common::frame(0x81, message.as_bytes()).repeat(500);
+            let burst = crate::common::frame(0x81, message.as_bytes()).repeat(BURST as usize);
             while !stop.load(Ordering::Relaxed) && client.try_send_bytes(&burst) {
-                loud.fetch_add(500, Ordering::Relaxed);
+                loud.fetch_add(BURST, Ordering::Relaxed);
             }
             client.stream().shutdown(std::net::Shutdown::Both).ok();
         });
-        crate::common::eventually("the loud one publishes", || loud.load(Ordering::Relaxed) > 2000);
-        let until = Instant::now() + Duration::from_secs(3);
-        let mut shares = vec![0; OTHERS];
+        crate::common::eventually("the loud one publishes", || loud.load(Ordering::Relaxed) > 4 * BURST);
+        let before = loud.load(Ordering::Relaxed);
         // All at once, again and again: what counts is how soon the last of them is served.
-        let mut longest = Duration::ZERO;
-        while Instant::now() < until {
-            let began = Instant::now();
+        for round in 0..ROUNDS {
             for (number, client) in others.iter_mut().enumerate() {
-                client.send_text(&format!(r#"{{"type":"publish","room":"other-{number}","data":1}}"#));
+                client.send_text(&format!(r#"{{"type":"publish","room":"other-{number}","data":{round}}}"#));
             }
-            for (client, share) in others.iter_mut().zip(&mut shares) {
-                client.expect_json(|message| assert_eq!(message["data"], 1));
-                *share += 1;
+            for client in &mut others {
+                client.expect_json(|message| assert_eq!(message["data"], round));
             }
-            longest = longest.max(began.elapsed());
         }
-        stop.store(true, Ordering::Relaxed);
-        println!(
-            "beside {} loud ones {} rounds, the longest {longest:?}",
-            loud.load(Ordering::Relaxed),
-            shares[0]
-        );
-        shares
+        loud.load(Ordering::Relaxed) - before
     });
-    assert!(shares.iter().all(|share| *share >= 6), "{shares:?}");
+    let summary = format!("{ROUNDS} rounds of {OTHERS} messages beside {meanwhile} of the loud one");
+    println!("{summary}");
+    assert!(meanwhile < ROUNDS * LOUD_A_ROUND_MAX, "{summary}");
 }
 
 #[test]
 fn a_storm_of_connects_does_not_stall_deliveries() {
-    const EVERY: Duration = Duration::from_millis(5);
+    // A turn that accepts whatever waits takes thousands.
+    const CONNECTS_A_ROUND_TRIP_MAX: usize = 400;
     let _alone = crowd_alone();
     let server = Server::start(&ONE_SHARD);
     let (mut publisher, mut member) = (server.connect(), server.connect());
@@ -125,41 +119,19 @@ fn a_storm_of_connects_does_not_stall_deliveries() {
     publisher.subscribe("room");
     let size = crowd_size(10_000);
     let over = AtomicBool::new(false);
-    let began = Instant::now();
-    let (mut delays, took) = thread::scope(|scope| {
+    let trips = thread::scope(|scope| {
         let storm = scope.spawn(|| {
-            let began = Instant::now();
-            let crowd = Crowd::connect(server.addr(), size, None, |_| "others".to_owned());
-            over.store(true, Ordering::Relaxed);
-            (crowd, began.elapsed())
+            let _over = Stop(&over);
+            Crowd::connect(server.addr(), size, None, |_| "others".to_owned())
         });
-        scope.spawn(|| {
-            // 200 messages a second, whether or not they are delivered; each says when it was sent.
-            let mut number = 0;
-            while !over.load(Ordering::Relaxed) {
-                let sent = began.elapsed().as_micros();
-                publisher.send_text(&format!(r#"{{"type":"publish","room":"room","data":{sent}}}"#));
-                number += 1;
-                thread::sleep((began + EVERY * number).saturating_duration_since(Instant::now()));
-            }
-            publisher.send_text(r#"{"type":"publish","room":"room","data":"end"}"#);
-        });
-        let mut delays = Vec::new();
-        while let Some(sent) = member.expect_json(|message| message["data"].as_u64()) {
-            delays.push(began.elapsed().saturating_sub(Duration::from_micros(sent)));
+        let mut trips = 0;
+        while !over.load(Ordering::Relaxed) {
+            trips += round_trips(&mut publisher, &mut member, "room", 1).len();
         }
-        let (crowd, took) = storm.join().expect("all connect");
-        assert_eq!(crowd.streams().len(), size);
-        (delays, took)
+        assert_eq!(storm.join().expect("all connect").streams().len(), size);
+        trips
     });
-    delays.sort();
-    let count = delays.len();
-    let (median, ninth, longest) = (delays[count / 2], delays[count * 9 / 10], delays[count - 1]);
-    println!(
-        "{size} connects in {took:?}: {count} messages delivered after {median:?}, 90th {ninth:?}, longest \
-         {longest:?}"
-    );
-    // On a machine with too few cores for both, the storm lasts longer and so do its delays; a stall lasts all of it.
-    assert!(longest < 2 * SLACK + took / 2, "{delays:?}");
-    assert!(median < SLACK / 5 + took / 20, "{delays:?}");
+    let summary = format!("{trips} round trips beside {size} connects");
+    println!("{summary}");
+    assert!(trips >= size / CONNECTS_A_ROUND_TRIP_MAX, "{summary}");
 }

@@ -1,15 +1,10 @@
-//! Thousands of connections that come at once do not keep a shard from those that are there. In a program of its own,
-//! for the sake of the descriptors.
+//! Thousands of connections that come at once do not keep a shard from those that are there.
 
-use crate::common::{Client, Server, crowd_alone, crowd_size, round_trips};
+use crate::common::{Client, Server, Stop, crowd_alone, crowd_size, round_trips};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// What a machine that others keep busy may take off a thread for a while.
-const SLACK: Duration = Duration::from_millis(500);
 
 const FLAGS: [&str; 3] = ["--shards=1", "--connections-per-ip-max=0", "--http-connections-max=10000"];
 
@@ -36,30 +31,23 @@ fn connections_that_come_at_once_share_the_turns_with_deliveries() {
         })
         .collect();
     let over = AtomicBool::new(false);
-    let began = Instant::now();
     server.signal("CONT");
-    let (mut times, took) = thread::scope(|scope| {
-        let answers = scope.spawn(|| {
+    let trips = thread::scope(|scope| {
+        scope.spawn(|| {
+            let _over = Stop(&over);
             for stream in &mut streams {
                 stream.set_read_timeout(Some(crate::common::PATIENCE)).expect("a timeout can be set");
                 stream.read_exact(&mut [0; 12]).expect("an answer");
             }
-            over.store(true, Ordering::Relaxed);
-            began.elapsed()
         });
-        let mut times = Vec::new();
+        let mut trips = 0;
         while !over.load(Ordering::Relaxed) {
-            times.extend(round_trips(&mut publisher, &mut member, "room", 1));
+            trips += round_trips(&mut publisher, &mut member, "room", 1).len();
         }
-        (times, answers.join().expect("all are answered"))
+        trips
     });
-    times.sort();
-    let count = times.len();
-    let (median, longest) = (times[count / 2], times[count - 1]);
-    println!(
-        "{size} connections at once, answered in {took:?}: {count} round trips, median {median:?}, longest {longest:?}"
-    );
+    let summary = format!("{trips} round trips beside {size} connections at once");
+    println!("{summary}");
     // Each turn takes some dozens of them at the most, and a round trip takes a few turns.
-    assert!(count >= size / 200, "{times:?}");
-    assert!(longest < SLACK + took / 2, "{times:?}");
+    assert!(trips >= size / 400, "{summary}");
 }

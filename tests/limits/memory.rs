@@ -1,8 +1,8 @@
 //! The node's bound on what waits in outboxes is a bound on memory: with ten thousand readers that have stopped and
 //! publishers that go on, the process stays within what tuning.md tells.
 
-use crate::common::{Client, Crowd, Server, crowd_alone, crowd_size, rss_kib};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::common::{Client, Crowd, Progress, Server, Stop, crowd_alone, crowd_size, rss_kib};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,12 +26,13 @@ const MESSAGE_BYTES: usize = 4096;
 /// Rooms that one publisher is in.
 const ROOMS_EACH: usize = 1000;
 
-/// Publishes 4 KiB to each of the rooms `first..`, one after the other, without end.
-fn publish_to_all(server: &Server, first: usize, rooms: usize, stop: &AtomicBool) -> u64 {
+/// Publishes 4 KiB to each of the rooms `first..`, one after the other, without end; counts in `done` what it asks for.
+fn publish_to_all(server: &Server, first: usize, rooms: usize, stop: &AtomicBool, done: &AtomicU64) -> u64 {
     let mut client = server.connect();
     let last = rooms.min(first + ROOMS_EACH);
     for room in first..last {
         client.subscribe(&format!("stalled-{room}"));
+        done.fetch_add(1, Ordering::Relaxed);
     }
     let padding = "x".repeat(MESSAGE_BYTES);
     let mut sent = 0;
@@ -42,6 +43,7 @@ fn publish_to_all(server: &Server, first: usize, rooms: usize, stop: &AtomicBool
             }
             client.send_text(&format!(r#"{{"type":"publish","room":"stalled-{room}","data":"{padding}"}}"#));
             sent += 1;
+            done.fetch_add(1, Ordering::Relaxed);
         }
     }
     sent
@@ -81,31 +83,33 @@ fn stalled_readers_cost_no_more_memory_than_is_configured() {
     let mut speaker = server.connect();
     speaker.subscribe("healthy");
     let before = rss_kib(&server);
-    let stop = AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let (mut most, mut held_most) = (before, 0);
     thread::scope(|scope| {
         let hearers: Vec<_> = healthy.drain(..).map(|member| scope.spawn(|| hear(member))).collect();
         let publishers: Vec<_> = (0..size)
             .step_by(ROOMS_EACH)
             .map(|first| {
-                let (server, stop) = (&server, &stop);
-                scope.spawn(move || publish_to_all(server, first, size, stop))
+                let (server, stop, done) = (&server, &stop, &done);
+                scope.spawn(move || publish_to_all(server, first, size, stop, done))
             })
             .collect();
-        // Until the bound has been spent several times over.
-        let mut said = 0;
-        let began = std::time::Instant::now();
+        // Until as much as the bound has been dropped as well.
+        let _stop = Stop(&stop);
+        let (mut said, mut progress) = (0, Progress::new());
         loop {
             speaker.send_text(&format!(r#"{{"type":"publish","room":"healthy","data":{said}}}"#));
             said += 1;
             most = most.max(rss_kib(&server));
             if said % 20 == 0 {
-                held_most = held_most.max(server.metric_sum("fanwire_backlog_bytes") as u64 / 1024);
+                let held = server.metric_sum("fanwire_backlog_bytes");
+                held_most = held_most.max(held as u64 / 1024);
                 let evicted = server.metric_sum("fanwire_dropped_frames_total");
-                if evicted * 4.0 > 3.0 * BOUND_KIB as f64 {
+                if evicted * 4.0 > BOUND_KIB as f64 {
                     break;
                 }
-                assert!(began.elapsed() < 12 * crate::common::PATIENCE, "only {evicted} frames were dropped");
+                // A publisher joins a thousand rooms before it says its first word.
+                progress.check("what publishers did", done.load(Ordering::Relaxed) as f64);
             }
             thread::sleep(Duration::from_millis(5));
         }

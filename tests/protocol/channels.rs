@@ -1,6 +1,7 @@
 //! The `channels` protocol as its document tells it (tests/documents/channels-fastify.md), as conversations.
 
-use crate::common::{Client, Server, conversation, conversations};
+use crate::common::{Client, Server, conversation, conversations, eventually};
+use serde_json::json;
 
 fn start() -> Server {
     Server::start(&["--preset=channels"])
@@ -36,6 +37,34 @@ fn clients_join_talk_and_leave() {
         b< nothing
         "#,
     );
+}
+
+#[test]
+fn an_empty_channel_is_deleted() {
+    let server = start();
+    let (mut a, mut b) = (connect(&server), connect(&server));
+    let join = |client: &mut Client, channel| {
+        client.send_text(&format!(r#"{{"type":"JOIN_CHANNEL","channel":"{channel}"}}"#));
+        client.expect_json(|answer| assert_eq!(answer["type"], "CHANNEL_JOINED"));
+    };
+    join(&mut a, "left");
+    join(&mut b, "left");
+    join(&mut b, "abandoned");
+    let stats = || server.get("/ws/status").json()["stats"].clone();
+    assert_eq!(stats()["channelBreakdown"], json!({"left": 2, "abandoned": 1}));
+    for client in [&mut a, &mut b] {
+        client.send_text(r#"{"type":"LEAVE_CHANNEL","channel":"left"}"#);
+        client.expect_json(|answer| assert_eq!(answer["type"], "CHANNEL_LEFT"));
+    }
+    eventually("a channel that all have left is deleted", || {
+        stats() == json!({"totalClients": 2, "totalChannels": 1, "channelBreakdown": {"abandoned": 1}})
+    });
+    drop(b);
+    eventually("the channel of a client that is gone is deleted", || {
+        stats() == json!({"totalClients": 1, "totalChannels": 0, "channelBreakdown": {}})
+    });
+    assert_eq!(server.get("/health").json()["rooms"], 0);
+    assert_eq!(server.get("/v1/rooms/abandoned").status, 404);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! permessage-deflate (RFC 7692) in raw bytes. What other implementations make of it is in `deflate_clients`.
 
 use crate::common::opcode::{BINARY, CONTINUATION, FIN, PING, PONG, TEXT};
+use crate::common::token::{SECRET_VARIABLE, path_of};
 use crate::common::{Client, Frame, Server, deflate, inflate, repetitive, request};
 use flate2::{Compress, Compression, FlushCompress};
 
@@ -72,6 +73,35 @@ fn it_is_on_by_the_environment_and_for_those_who_offer_it() {
     assert_eq!(silent.extensions, None);
     silent.send_frame(COMPRESSED, &PING_REQUEST);
     silent.expect_close(1002);
+}
+
+#[test]
+fn the_tenants_preset_compresses_what_members_say_to_each_other() {
+    let server = Server::start_with(
+        &["--preset=tenants"],
+        &[("FANWIRE_DEFLATE", "1"), ("FANWIRE_TENANTS", "t1"), SECRET_VARIABLE],
+    );
+    let offer = [("Sec-WebSocket-Extensions", "permessage-deflate")];
+    let mut members = ["u1", "u2"].map(|user| {
+        let mut client = Client::ungreeted(server.addr(), &path_of("/ws", user, "t1"), &offer);
+        assert_eq!(client.extensions.as_deref(), Some(BARE));
+        client.expect_json(|greeting| assert_eq!(greeting["type"], "connection"));
+        client.send_text(r#"{"type":"join_channel","data":{"channel":"tenant:t1:chat"}}"#);
+        client.expect_json(|answer| assert_eq!(answer["type"], "channel_joined"));
+        client
+    });
+    let text = repetitive(5000);
+    let message = serde_json::json!({"channel": "tenant:t1:chat", "message": text});
+    let message = serde_json::json!({"type": "send_message", "data": message}).to_string();
+    members[0].send_frame(COMPRESSED, &deflate(message.as_bytes()));
+    let frame = members[1].read_frame().expect("it stays");
+    assert_eq!(frame.head, COMPRESSED);
+    assert!(frame.payload.len() < text.len() / 2, "{} bytes", frame.payload.len());
+    let heard: serde_json::Value = serde_json::from_str(&inflate(15, &frame.payload)).unwrap();
+    assert_eq!((&heard["type"], &heard["data"]["message"]), (&"channel_message".into(), &text.into()));
+    let [before, after] =
+        ["before", "after"].map(|when| server.metric_sum(&format!("fanwire_deflated_bytes_{when}_total")));
+    assert!(after > 0.0 && after < before / 2.0, "{before} bytes became {after}");
 }
 
 #[test]

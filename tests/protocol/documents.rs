@@ -1,8 +1,8 @@
 //! The code of the documents runs as it stands, under node with npm's `ws` and in Chromium: only the port is another.
 
 use crate::common::{
-    Client, Document, Program, Server, at_port, find_program, in_the_browser, left_out, npm_package,
-    run_javascript,
+    Client, Document, Program, Server, at_port, eventually, find_program, in_the_browser, left_out,
+    npm_package, run_javascript,
 };
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -217,7 +217,7 @@ fn topics_connection_manager() {
     let code = format!(
         "{class}\n\
          class Manager extends WebSocketManager {{\n\
-           onOpen() {{ console.log('open'); }}\n\
+           onOpen() {{ console.log('open', this.reconnectAttempts); }}\n\
            onError() {{}}\n\
            onMessage(event) {{ console.log(event.data); }}\n\
          }}\n\
@@ -226,8 +226,14 @@ fn topics_connection_manager() {
         server.addr().port()
     );
     let Some((mut client, _folder)) = run("topics_connection_manager", &code) else { return };
-    client.expect("open");
+    client.expect("open 0");
     client.expect(r#"{"type":"welcome","data":{"connectionId":""#);
+    // Closed for whatever reason that is not its own wish, it comes back: twice, each time by a new connection.
+    for attempt in ["open 1", "open 2"] {
+        assert_eq!(server.post("/v1/cleanup?idle_s=0", "").json()["closed"], 1);
+        client.expect(attempt);
+    }
+    eventually("it is greeted again", || client.output().matches(r#"{"type":"welcome""#).count() == 3);
 }
 
 #[test]
@@ -235,12 +241,15 @@ fn topics_error_handling() {
     let (server, document) = topics();
     let connect = format!("const ws = new WebSocket('ws://localhost:{}/ws');\n", server.addr().port());
     let handle = document.code("#### 2. Error Handling", 0);
-    let opened = "\nws.onopen = () => console.log('open');";
+    let opened = "\nws.onopen = () => console.log('open');\n\
+                  ws.addEventListener('close', (event) => console.log('code', event.code));";
     let Some((mut client, _folder)) = run("topics_error_handling", &(connect + handle + opened)) else {
         return;
     };
     client.expect("open");
-    drop(server);
+    server.signal("TERM");
+    // RFC 6455 section 7.4.1: 1001 is a server that goes down; a 1000 would not have it reconnect.
+    client.expect("code 1001");
     client.expect("WebSocket closed unexpectedly, reconnecting...");
 }
 

@@ -184,8 +184,8 @@ fn a_storm_is_a_few_notices() {
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
     let begun = std::time::Instant::now();
     clients.iter_mut().for_each(|client| client.subscribe("chat:x"));
-    let took = begun.elapsed().as_secs() as usize;
     let joined = Seen::until(&mut watcher, CLIENTS);
+    let took = begun.elapsed().as_secs() as usize;
     // One notice of each of the two shards for each interval that the storm has touched.
     let most = |seconds: usize| 2 * (seconds / 2 + 2);
     assert!(joined.notices <= most(took), "{} notices in {took} s", joined.notices);
