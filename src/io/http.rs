@@ -123,6 +123,8 @@ impl Http {
         });
         let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
+            // A client that has sent all it has to say may still want its answer (RFC 9112 section 9.6).
+            .half_close(true)
             .header_read_timeout(config.times.handshake_timeout)
             .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
             .max_headers(config.http.headers_max as usize)
