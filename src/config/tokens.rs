@@ -86,7 +86,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How a token can be signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// How a token can be signed (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864 section 2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenAlgorithm {
     /// HMAC with SHA-256.
@@ -97,15 +97,40 @@ pub enum TokenAlgorithm {
     Hs512,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
     /// ECDSA on P-256 with SHA-256.
     Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
     /// Ed25519.
     EdDsa,
 }
 
 impl TokenAlgorithm {
     /// All there are.
-    pub const ALL: [Self; 6] = [Self::Hs256, Self::Hs384, Self::Hs512, Self::Rs256, Self::Es256, Self::EdDsa];
+    pub const ALL: [Self; 12] = [
+        Self::Hs256,
+        Self::Hs384,
+        Self::Hs512,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+    ];
 
     /// As a token's header has it.
     pub const fn name(self) -> &'static str {
@@ -114,14 +139,24 @@ impl TokenAlgorithm {
             Self::Hs384 => "HS384",
             Self::Hs512 => "HS512",
             Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
         }
     }
 
-    /// The algorithm of that name, in exactly this spelling: names are case-sensitive (RFC 7515 section 4.1.1).
+    /// The algorithm of that name, in exactly this spelling: names are case-sensitive (RFC 7515 section 4.1.1). EdDSA
+    /// has a second name, that of its curve (RFC 9864): no other curve is known here.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+        match name {
+            "Ed25519" => Some(Self::EdDsa),
+            name => Self::ALL.into_iter().find(|algorithm| algorithm.name() == name),
+        }
     }
 }
 
@@ -141,7 +176,8 @@ mod tests {
         for algorithm in TokenAlgorithm::ALL {
             assert_eq!(TokenAlgorithm::from_name(algorithm.name()), Some(algorithm));
         }
-        for name in ["", "none", "None", "hs256", "HS256 ", "RS384", "PS256", "ES256K", "EDDSA"] {
+        assert_eq!(TokenAlgorithm::from_name("Ed25519"), Some(TokenAlgorithm::EdDsa));
+        for name in ["", "none", "None", "hs256", "HS256 ", "ES512", "ES256K", "EDDSA", "Ed448", "ed25519"] {
             assert_eq!(TokenAlgorithm::from_name(name), None, "{name}");
         }
     }

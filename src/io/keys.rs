@@ -4,7 +4,7 @@ mod fetch;
 #[cfg(test)]
 mod tests;
 
-use crate::auth::token::{KeyError, KeyTexts, PolicyError, TokenDesk, TokenPolicy};
+use crate::auth::token::{KeyError, KeyFault, KeyTexts, PolicyError, TokenDesk, TokenPolicy};
 use crate::config::Tokens;
 use fetch::{FetchError, Fetcher};
 use std::io::Read;
@@ -45,7 +45,16 @@ pub enum KeysError {
 pub fn token_policy(tokens: &Tokens) -> Result<TokenPolicy, KeysError> {
     let pem = read("jwt_public_key_file", tokens.public_key_file.as_deref())?;
     let jwks = read("jwt_jwks_file", tokens.jwks_file.as_deref())?;
-    Ok(TokenPolicy::new(tokens, KeyTexts { pem: pem.as_deref(), jwks: jwks.as_deref() })?)
+    let policy = TokenPolicy::new(tokens, KeyTexts { pem: pem.as_deref(), jwks: jwks.as_deref() })?;
+    warn_of("jwt_jwks_file", policy.fixed().faults());
+    Ok(policy)
+}
+
+/// Tells of the keys of a set that are meant for tokens and cannot be used: their tokens are refused.
+fn warn_of(setting: &str, faults: &[KeyFault]) {
+    for KeyFault { key, why } in faults {
+        tracing::warn!(setting, key, why, "a key of the set is not used: its tokens are refused");
+    }
 }
 
 fn read(setting: &'static str, path: Option<&Path>) -> Result<Option<String>, KeysError> {
@@ -120,14 +129,21 @@ async fn keep_fetching(
     first: mpsc::Sender<()>,
 ) {
     let mut failures = 0_u32;
+    let mut told = Vec::new();
     loop {
         let started = Instant::now();
         let fetched = fetch_once(fetcher, desk).await;
         desk.count_fetch(fetched.is_err());
         let wait = match fetched {
             Ok((keys, age)) => {
+                // Once for as long as the set is the same.
+                let faults = desk.policy().fetched().faults().to_vec();
+                if faults != told {
+                    warn_of("jwt_jwks_url", &faults);
+                    told = faults;
+                }
                 if failures > 0 {
-                    tracing::info!(keys, failures, "keys of tokens are fetched again");
+                    tracing::info!(keys, failures, "keys of tokens are fetched after failures");
                 } else {
                     tracing::debug!(keys, "keys of tokens fetched");
                 }
@@ -138,7 +154,16 @@ async fn keep_fetching(
                 // Once at its beginning, not each time for hours.
                 if failures == 0 {
                     let host = fetcher.host();
-                    tracing::warn!(%error, host, "cannot fetch the keys of tokens; those from before are used on");
+                    match desk.policy().fetched().is_empty() {
+                        true => tracing::warn!(
+                            %error, host,
+                            "cannot fetch the keys of tokens; there are none from before: their tokens are refused"
+                        ),
+                        false => tracing::warn!(
+                            %error, host,
+                            "cannot fetch the keys of tokens; those from before are used on"
+                        ),
+                    }
                 }
                 failures = failures.saturating_add(1);
                 let doubled = pace.retry_min.saturating_mul(1 << (failures - 1).min(16));

@@ -1,6 +1,5 @@
 use super::clock::Clock;
 use super::hook::Hook;
-use super::key_check::WrongKeys;
 use super::log::LogWriter;
 use super::parcel::{Content, Parcel, ShardMailbox};
 use crate::api::{
@@ -8,6 +7,7 @@ use crate::api::{
     ShardStats, SlowConsumer, Stats,
 };
 use crate::auth::token::TokenDesk;
+use crate::config::{Auth, Config, Endpoint, HookEvent};
 use crate::hub::{Hub, RegistryFull, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
@@ -43,8 +43,6 @@ pub struct NodeShared {
     pub log: Option<LogWriter>,
     /// Answers to publishes that are made once. Locked only for those that ask for it.
     pub idempotency: Mutex<Idempotency>,
-    /// Wrong keys of the API. Locked for each of these alone.
-    pub wrong_keys: Mutex<WrongKeys>,
     /// Set to `true` to begin the drain.
     pub stop: watch::Sender<bool>,
 }
@@ -77,6 +75,14 @@ impl<T> Future for Answer<T> {
 }
 
 impl NodeShared {
+    /// Whether an endpoint of clients lets in nobody yet: it asks for tokens, and their keys have never come. A backend
+    /// that is asked who connects can name clients without.
+    pub(super) fn waits_for_keys(&self, config: &Config) -> bool {
+        let names = self.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
+        let asks = |endpoint: &Endpoint| endpoint.auth == Auth::Required && !endpoint.admin;
+        config.endpoints.iter().any(asks) && !names && self.tokens.waits_for_keys()
+    }
+
     /// Posts a request that is answered.
     pub fn ask<T: Send + 'static>(
         &self,

@@ -11,6 +11,8 @@ pub struct Identity {
     pub roles: SmallVec<[Box<str>; 1]>,
     /// When it ends, Unix time in seconds; `None` where it never does.
     pub expires_unix_s: Option<u64>,
+    /// When that was said, Unix time in seconds; 0 where it never ends.
+    pub since_unix_s: u64,
 }
 
 impl Identity {

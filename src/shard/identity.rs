@@ -75,7 +75,7 @@ impl Shard {
         let left_ms = left_ms(now, identity.expires_unix_s?);
         if left_ms == 0 {
             Some(IdentityDue::End)
-        } else if !warned && left_ms <= self.warning_ms() {
+        } else if !warned && left_ms <= self.warning_ms(identity) {
             Some(IdentityDue::Warning)
         } else {
             None
@@ -85,13 +85,17 @@ impl Shard {
     /// When an identity is to be looked at next, in ms of the shard's clock.
     pub(super) fn identity_deadline_ms(&self, now: Now, identity: &Identity, warned: bool) -> Option<u64> {
         let left_ms = left_ms(now, identity.expires_unix_s?);
-        let warning_ms = self.warning_ms();
+        let warning_ms = self.warning_ms(identity);
         let next_ms = if warned || warning_ms == 0 { left_ms } else { left_ms.saturating_sub(warning_ms) };
         Some(now.ms() + next_ms.min(LOOK_MS))
     }
 
-    fn warning_ms(&self) -> u64 {
-        self.config.tokens.expiry_warning.as_millis() as u64
+    /// How long before the end of an identity its client is warned: as configured, but not before half of its time is
+    /// over. A client that answers each warning with a new token of a short life would do so without a pause.
+    fn warning_ms(&self, identity: &Identity) -> u64 {
+        let configured_ms = self.config.tokens.expiry_warning.as_millis() as u64;
+        let life_s = identity.expires_unix_s.unwrap_or(0).saturating_sub(identity.since_unix_s);
+        configured_ms.min(life_s.saturating_mul(500))
     }
 }
 
@@ -126,7 +130,7 @@ mod tests {
             user: user.map(Box::from),
             tenant: tenant.map(Box::from),
             roles: roles.iter().map(|role| Box::from(*role)).collect(),
-            expires_unix_s: None,
+            ..Identity::default()
         }
     }
 

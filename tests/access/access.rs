@@ -66,7 +66,7 @@ impl Drop for Inside {
 
 fn identity(user: &str, tenant: &str, roles: &[&str]) -> Identity {
     let roles = roles.iter().map(|role| Box::from(*role)).collect();
-    Identity { user: Some(user.into()), tenant: Some(tenant.into()), roles, expires_unix_s: None }
+    Identity { user: Some(user.into()), tenant: Some(tenant.into()), roles, ..Identity::default() }
 }
 
 /// Joins a room, which must be answered like this.

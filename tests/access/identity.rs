@@ -164,7 +164,7 @@ fn a_token_is_renewed_in_place_by_the_same_person_alone() {
     let first = claims("u1", json!(["admin"]), ends);
     let (mut client, _) = connect(&server, &format!("/admin?token={first}"), &[]);
     for (wrong, text) in [
-        (claims("u2", json!(["admin"]), ends + 600), "Invalid authentication token"),
+        (claims("u2", json!(["admin"]), ends + 600), "Authentication token of another user or tenant"),
         (claims("u1", json!([]), ends + 600), "Insufficient permissions"),
         (claims("u1", json!(["admin"]), ends - 600), "Authentication token expired"),
         (String::new(), "Invalid authentication token"),
@@ -183,6 +183,59 @@ fn a_token_is_renewed_in_place_by_the_same_person_alone() {
     other.expect_close(4401);
     let pong = answer(&mut client, json!({"type": "ping"}));
     assert_eq!(pong["type"], "pong");
+}
+
+#[test]
+fn a_client_is_not_warned_before_half_of_its_time_is_over() {
+    // As long as the warning comes before the end, by default.
+    let server = server(&["--jwt-leeway=0s"], &[]);
+    let short = || sign(&json!({"userId": "u1", "exp": now_unix_s() + 60}));
+    let (mut client, _) = connect(&server, &format!("/must?token={}", short()), &[]);
+    for _ in 0..3 {
+        assert_eq!(answer(&mut client, json!({"type": "ping"}))["type"], "pong");
+        let renewed = answer(&mut client, json!({"type": "auth", "token": short()}));
+        assert_eq!(renewed["type"], "authenticated", "{renewed}");
+    }
+    // One that is half over when it comes is warned of by its own half.
+    let shorter = sign(&json!({"userId": "u1", "exp": now_unix_s() + 3}));
+    answer(&mut client, json!({"type": "auth", "token": shorter}));
+    let warning: Value = serde_json::from_str(&client.expect_text()).unwrap();
+    assert_eq!(warning["type"], "identity_ends", "{warning}");
+    let at = warning["data"]["expiresAt"].as_str().unwrap();
+    assert!(at.ends_with("00Z"), "{warning}");
+}
+
+#[test]
+fn a_node_whose_keys_never_came_is_not_ready() {
+    let url = format!("--jwt-jwks-url=http://127.0.0.1:{}/jwks", crate::common::free_port());
+    let server = Server::start(&[&url, &format!("--endpoints={ENDPOINTS}")]);
+    let ready = server.get("/ready");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json()["reason"], "the keys of tokens have not been fetched yet");
+    eventually("it is logged", || server.output().contains("there are none from before"));
+    // One that has another key, or asks nobody for a token, serves.
+    assert_eq!(self::server(&[&url], &[]).get("/ready").status, 200);
+    assert_eq!(Server::start(&[&url]).get("/ready").status, 200);
+}
+
+#[test]
+fn keys_of_a_set_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let faulty = r#"{"kty":"RSA","kid":"worn","n":"AQAB","e":"AQAB"}"#;
+    let foreign = r#"{"kty":"RSA","kid":"sealed","use":"enc","n":"AQAB","e":"AQAB"}"#;
+    let good = r#"{"kty":"oct","k":"c2VjcmV0"}"#;
+    std::fs::write(&path, format!(r#"{{"keys":[{faulty},{foreign},{good}]}}"#)).unwrap();
+    let file = format!("--jwt-jwks-file={}", path.display());
+    let server = server(&[&file], &[]);
+    let told = || server.output().lines().find(|line| line.contains("is not used")).map(str::to_owned);
+    eventually("it is logged", || told().is_some());
+    assert!(
+        told().is_some_and(|line| line.contains("worn") && line.contains("17 bits")),
+        "{}",
+        server.output()
+    );
+    assert!(!server.output().contains("sealed"), "a key for something else is nothing to tell of");
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Made {
                     );
                     labels.insert(label);
                 }
-                None => assert_eq!(result, Ok(identity(&case["expect"])), "{policy}: {name}"),
+                None => assert_eq!(result, Ok(identity(&case["expect"], self.now)), "{policy}: {name}"),
             }
         }
         // All but those that are about connections.
@@ -90,7 +90,8 @@ impl Made {
     }
 }
 
-fn identity(expected: &Value) -> Identity {
+/// Who a case expects, by a token that is checked at `now`.
+fn identity(expected: &Value, now: u64) -> Identity {
     let name = |key: &str| expected[key].as_str().map(Box::from);
     let roles = expected["roles"].as_array().into_iter().flatten();
     Identity {
@@ -98,6 +99,7 @@ fn identity(expected: &Value) -> Identity {
         tenant: name("tenant"),
         roles: roles.map(|role| role.as_str().unwrap().into()).collect(),
         expires_unix_s: expected["exp"].as_u64(),
+        since_unix_s: expected["exp"].as_u64().map_or(0, |_| now),
     }
 }
 

@@ -22,12 +22,15 @@ SECRET = "a secret of tests, with 64 characters, so that HS512 has its bits"
 FOLDER = pathlib.Path(sys.argv[1])
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+RSA_OF_ALL = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
+EC_384 = ec.generate_private_key(ec.SECP384R1())
 ED = ed25519.Ed25519PrivateKey.generate()
-KEYS = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
+KEYS = {"RS256": RSA, "ES256": EC, "ES384": EC_384, "EdDSA": ED}
 OTHERS = {
     "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
     "ES256": ec.generate_private_key(ec.SECP256R1()),
+    "ES384": ec.generate_private_key(ec.SECP384R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate(),
 }
 CLAIMS = {"userId": "u1", "tenantId": "a1", "roles": ["admin", "editor"], "exp": NOW + 60}
@@ -56,6 +59,18 @@ def secret(claims, algorithm="HS256", headers=None, key=SECRET):
     return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
 
 
+def with_zeros(jwk, *names):
+    """The same key with a byte for the sign before each number, as Java's BigInteger writes it."""
+    decoded = {name: jwt.utils.base64url_decode(jwk[name]) for name in names}
+    return {**jwk, **{name: b64(b"\0" + number) for name, number in decoded.items()}}
+
+
+def signed_by(key, header):
+    """A token of Ed25519 under a header that PyJWT does not write."""
+    message = b64(json.dumps(header).encode()) + "." + b64(json.dumps(CLAIMS).encode())
+    return message + "." + b64(key.sign(message.encode()))
+
+
 def pem_of(key):
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
@@ -67,6 +82,11 @@ def jwk_of(key, kid, **more):
     return {**json.loads(maker.to_jwk(key.public_key())), "kid": kid, **more}
 
 
+def relabelled(token, algorithm):
+    """A token whose header says another algorithm."""
+    return b64(json.dumps({"alg": algorithm}).encode()) + token[token.index("."):]
+
+
 def good():
     for algorithm in ("HS256", "HS384", "HS512"):
         case(algorithm, "secret", secret(CLAIMS, algorithm), IDENTITY)
@@ -76,6 +96,13 @@ def good():
         case(f"{algorithm} by PEM, with a kid", "pem", named, IDENTITY)
         case(f"{algorithm} by JWKS", "jwks", named, IDENTITY)
         case(f"{algorithm} by JWKS, without a kid", "jwks", jwt.encode(CLAIMS, key, algorithm), IDENTITY)
+    for algorithm in ("RS384", "RS512", "PS256", "PS384", "PS512"):
+        case(f"{algorithm} by PEM", "pem", jwt.encode(CLAIMS, RSA, algorithm), IDENTITY)
+        named = jwt.encode(CLAIMS, RSA_OF_ALL, algorithm, headers={"kid": "key of all"})
+        case(f"{algorithm} by JWKS, by a key with zeros before its numbers", "jwks", named, IDENTITY)
+    case("Ed25519 by PEM", "pem", signed_by(ED, {"alg": "Ed25519"}), IDENTITY)
+    case("Ed25519 by JWKS", "jwks", signed_by(ED, {"alg": "Ed25519", "kid": "key EdDSA"}), IDENTITY)
+    case("a kid of null", "secret", hand_made({"alg": "HS256", "kid": None}, CLAIMS), IDENTITY)
     case("all kinds of keys at once", "all", secret(CLAIMS), IDENTITY)
     case("no expiry", "secret", secret({"sub": "u1"}), {"user": "u1"})
     case("a fraction of a second", "secret", secret({"sub": "u1", "exp": NOW + 60.5}), {"user": "u1", "exp": NOW + 60})
@@ -106,6 +133,11 @@ def forged():
     case("no secret", "secret", hand_made({"alg": "HS256"}, CLAIMS, b""), "signature")
     case("HS512 said to be HS256", "secret", hand_made({"alg": "HS256"}, CLAIMS, digest=hashlib.sha512), "signature")
     case("another algorithm's signature", "all", hand_made({"alg": "RS256"}, CLAIMS), "signature")
+    case("PS256 said to be RS256", "pem", relabelled(jwt.encode(CLAIMS, RSA, "PS256"), "RS256"), "signature")
+    case("an algorithm that is not the key's", "jwks",
+         jwt.encode(CLAIMS, RSA, "PS256", headers={"kid": "key RS256"}), "key_unknown")
+    case("the other curve", "pem", relabelled(jwt.encode(CLAIMS, EC, "ES256"), "ES384"), "signature")
+    case("another Ed25519 key", "pem", signed_by(OTHERS["EdDSA"], {"alg": "Ed25519"}), "signature")
     case("unknown kid", "jwks", jwt.encode(CLAIMS, RSA, "RS256", headers={"kid": "other"}), "key_unknown")
     case("kid of another key", "jwks", jwt.encode(CLAIMS, RSA, "RS256", headers={"kid": "key ES256"}), "key_unknown")
     case("own key in the header", "pem",
@@ -125,8 +157,9 @@ def forged():
 def refused():
     case("no keys", "none", secret(CLAIMS), "no_keys")
     case("not allowed", "only RS256", secret(CLAIMS, "HS256"), "algorithm_refused")
-    case("RS384", "pem", jwt.encode(CLAIMS, RSA, "RS384"), "algorithm_unknown")
-    case("PS256", "pem", jwt.encode(CLAIMS, RSA, "PS256"), "algorithm_unknown")
+    case("PS256", "only RS256", jwt.encode(CLAIMS, RSA, "PS256"), "algorithm_refused")
+    case("ES512", "pem", jwt.encode(CLAIMS, ec.generate_private_key(ec.SECP521R1()), "ES512"), "algorithm_unknown")
+    case("ES256K", "pem", jwt.encode(CLAIMS, ec.generate_private_key(ec.SECP256K1()), "ES256K"), "algorithm_unknown")
     case("crit", "secret", secret(CLAIMS, headers={"crit": ["exp"], "exp": NOW + 1}), "critical")
     case("detached", "secret", hand_made({"alg": "HS256", "b64": False, "crit": ["b64"]}, CLAIMS), "critical")
     case("expired", "secret", secret({**CLAIMS, "exp": NOW - 10}), "expired")
@@ -156,7 +189,8 @@ def refused():
                   b'{"exp":null}', b'{"exp":true}', b'{"nbf":[]}', b'{"sub":"\xff"}', b'{"exp":1e999}', b"[" * 900):
         label = "claims" if wrong else "parts"
         case(f"claims {wrong}"[:60], "secret", hand_made({"alg": "HS256"}, wrong), label)
-    for wrong in (b"{}", b"null", b'{"alg":null}', b'{"alg":"HS256","alg":"HS256"}', b'{"alg":"HS256"', b"\xff"):
+    for wrong in (b"{}", b"null", b'{"alg":null}', b'{"alg":"HS256","alg":"HS256"}', b'{"alg":"HS256"', b"\xff",
+                  b'["HS256"]', b'["HS256",null,false,false]'):
         case(f"header {wrong}", "secret", hand_made(wrong, CLAIMS), "header")
     head, body, sign = secret(CLAIMS).split(".")
     for token in ("", ".", "..", head, f"{head}.{body}", f"{head}..{sign}", f"{head}.{body}.{sign}.", f".{body}.{sign}"):
@@ -175,9 +209,11 @@ good()
 forged()
 refused()
 keys = [jwk_of(key, f"key {algorithm}", alg=algorithm, use="sig") for algorithm, key in KEYS.items()]
+keys[1] = with_zeros(keys[1], "x", "y")
+keys.append(with_zeros(jwk_of(RSA_OF_ALL, "key of all"), "n", "e"))
 # What sets of others have as well.
 keys.append(jwk_of(OTHERS["RS256"], "for encryption", use="enc"))
-keys.append(jwk_of(ec.generate_private_key(ec.SECP384R1()), "another curve"))
+keys.append(jwk_of(ec.generate_private_key(ec.SECP521R1()), "another curve"))
 keys.append({"kty": "from the future", "kid": "z"})
 (FOLDER / "tokens.json").write_text(json.dumps({"now": NOW, "secret": SECRET, "cases": cases}, indent=1) + "\n")
 (FOLDER / "jwks.json").write_text(json.dumps({"keys": keys}, indent=1) + "\n")

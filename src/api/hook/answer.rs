@@ -97,7 +97,7 @@ pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
         user: name(body.user_id)?,
         tenant: name(body.tenant_id)?,
         roles: roles.into_iter().map(String::into_boxed_str).collect(),
-        expires_unix_s: None,
+        ..Identity::default()
     };
     Ok(Decision::Allow { identity: (identity != Identity::default()).then_some(identity) })
 }

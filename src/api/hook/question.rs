@@ -215,6 +215,7 @@ mod tests {
             tenant: Some("t".into()),
             roles: ["admin".into()].into_iter().collect(),
             expires_unix_s: Some(1),
+            since_unix_s: 0,
         }));
         let subject =
             Subject { connection: None, identity, ip: Some([127, 0, 0, 1].into()), dialect: "rooms" };

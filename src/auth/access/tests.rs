@@ -14,7 +14,7 @@ fn table(rules: &str, default: &str) -> AccessTable {
 fn identity(user: &str, tenant: &str, roles: &[&str]) -> Identity {
     let name = |name: &str| (!name.is_empty()).then(|| name.into());
     let roles = roles.iter().map(|role| Box::from(*role)).collect();
-    Identity { user: name(user), tenant: name(tenant), roles, expires_unix_s: None }
+    Identity { user: name(user), tenant: name(tenant), roles, ..Identity::default() }
 }
 
 /// Whether every action, or none, is allowed.
@@ -314,7 +314,7 @@ proptest! {
             user: user.as_deref().map(Box::from),
             tenant: tenant.as_deref().map(Box::from),
             roles: roles.iter().map(|role| Box::from(role.as_str())).collect(),
-            expires_unix_s: None,
+            ..Identity::default()
         });
         let asking = who.map_or_else(naive::Asking::default, |(user, tenant, roles)| naive::Asking { user, tenant, roles });
         for room in &rooms {

@@ -101,7 +101,8 @@ impl ClaimRules {
         let tenant = first(&self.tenant)?.map(|(_, value)| name(&value)).transpose()?;
         let roles = first(&self.roles)?.map(|(source, value)| roles(&value, source.is_scope)).transpose()?;
         let roles = roles.unwrap_or_default();
-        Ok(Identity { user, tenant, roles, expires_unix_s })
+        let since_unix_s = if expires_unix_s.is_some() { now_unix_s } else { 0 };
+        Ok(Identity { user, tenant, roles, expires_unix_s, since_unix_s })
     }
 
     /// Checks `exp` and `nbf`, and tells when the token ends with all leeway.

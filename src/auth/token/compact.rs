@@ -1,4 +1,5 @@
 use super::error::TokenError;
+use crate::base::is_json_object;
 use crate::config::TokenAlgorithm;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -65,6 +66,7 @@ pub(super) struct Header<'h> {
 struct Written<'h> {
     #[serde(borrow)]
     alg: Cow<'h, str>,
+    /// Null is as good as missing: libraries write it where no `kid` was given.
     #[serde(default, borrow, deserialize_with = "text")]
     kid: Option<Cow<'h, str>>,
     #[serde(default, deserialize_with = "is_there")]
@@ -79,15 +81,19 @@ fn is_there<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(from).map(|_| true)
 }
 
-/// Text and not null.
+/// Text, borrowed where it has no escapes, or null.
 fn text<'de: 'h, 'h, D: Deserializer<'de>>(from: D) -> Result<Option<Cow<'h, str>>, D::Error> {
     #[derive(Deserialize)]
     struct Text<'h>(#[serde(borrow)] Cow<'h, str>);
-    Text::deserialize(from).map(|Text(text)| Some(text))
+    Ok(Option::<Text<'h>>::deserialize(from)?.map(|Text(text)| text))
 }
 
 impl<'h> Header<'h> {
     pub fn read(json: &'h str) -> Result<Self, TokenError> {
+        // A struct is read from an array too.
+        if !is_json_object(json.as_bytes()) {
+            return Err(TokenError::Header);
+        }
         let header: Written<'h> = serde_json::from_str(json).map_err(|_| TokenError::Header)?;
         if header.crit || header.b64 {
             return Err(TokenError::Critical);
@@ -131,6 +137,8 @@ mod tests {
     fn headers_are_read_strictly() {
         let header = Header::read(r#"{"typ":"JWT","alg":"ES256","kid":"a\u0062","x":[1]}"#).unwrap();
         assert_eq!((header.algorithm, header.kid.as_deref()), (TokenAlgorithm::Es256, Some("ab")));
+        assert_eq!(Header::read(r#"{"alg":"HS256","kid":null}"#).unwrap().kid, None);
+        assert_eq!(Header::read(r#"{"alg":"Ed25519"}"#).unwrap().algorithm, TokenAlgorithm::EdDsa);
         let refused = |json: &str| Header::read(json).unwrap_err();
         for json in [
             "",
@@ -143,7 +151,8 @@ mod tests {
             r#"{"alg":["HS256"]}"#,
             r#"{"alg":"HS256"} x"#,
             r#"{"alg":"HS256","kid":1}"#,
-            r#"{"alg":"HS256","kid":null}"#,
+            r#"["HS256"]"#,
+            r#"["HS256",null,false,false]"#,
             r#"{"alg":"none","alg":"HS256"}"#,
             r#"{"alg":"HS256","kid":"a","kid":"b"}"#,
         ] {
@@ -157,7 +166,7 @@ mod tests {
         for none in ["none", "None", "NONE", "nOnE"] {
             assert_eq!(refused(&format!(r#"{{"alg":"{none}"}}"#)), TokenError::Unsigned);
         }
-        for unknown in ["", "hs256", "HS256 ", "RS512", "PS256", "ES384", "none\u{200b}", "dir"] {
+        for unknown in ["", "hs256", "HS256 ", "ES512", "ES256K", "Ed448", "none\u{200b}", "dir"] {
             assert_eq!(refused(&format!(r#"{{"alg":"{unknown}"}}"#)), TokenError::AlgorithmUnknown);
         }
     }

@@ -32,6 +32,12 @@ impl TokenDesk {
         policy.fetches() || !policy.fixed().is_empty()
     }
 
+    /// Whether no token can be checked, because keys are to be fetched and none ever were.
+    pub fn waits_for_keys(&self) -> bool {
+        let policy = self.policy();
+        policy.fetches() && policy.fixed().is_empty() && policy.fetched().is_empty()
+    }
+
     /// As [`TokenPolicy::verify`], by the policy in force. Where only a key is missing, fetching is asked for.
     ///
     /// # Errors
@@ -93,14 +99,26 @@ mod tests {
     fn fetched_keys_outlive_bad_fetches_and_reloads() {
         let desk = TokenDesk::default();
         assert!(!desk.is_configured());
-        assert_eq!(desk.take_fetched(JWKS), Ok(3));
+        assert_eq!(desk.take_fetched(JWKS), Ok(5));
         for bad in ["", "{}", r#"{"keys":[]}"#, "<html>"] {
             assert!(desk.take_fetched(bad).is_err());
         }
         let tokens = Tokens { secret: Secret::new("s"), ..Tokens::default() };
         desk.replace(&TokenPolicy::new(&tokens, KeyTexts::default()).unwrap());
-        assert_eq!((desk.policy().fixed().len(), desk.policy().fetched().len()), (1, 3));
+        assert_eq!((desk.policy().fixed().len(), desk.policy().fetched().len()), (1, 5));
         assert!(desk.is_configured());
+    }
+
+    #[test]
+    fn a_desk_waits_for_the_first_keys_that_are_fetched() {
+        let fetches = Tokens { jwks_url: Some("http://a/".into()), ..Tokens::default() };
+        let desk = TokenDesk::new(TokenPolicy::new(&fetches, KeyTexts::default()).unwrap());
+        assert!(desk.waits_for_keys() && !TokenDesk::default().waits_for_keys());
+        desk.take_fetched(JWKS).unwrap();
+        assert!(!desk.waits_for_keys());
+        let also = Tokens { secret: Secret::new("s"), ..fetches };
+        let desk = TokenDesk::new(TokenPolicy::new(&also, KeyTexts::default()).unwrap());
+        assert!(!desk.waits_for_keys(), "there is another key");
     }
 
     #[tokio::test]

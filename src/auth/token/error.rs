@@ -138,13 +138,14 @@ impl TokenError {
     }
 
     /// What the peer is told: what it can do something about, and nothing of what keys or rules there are. That a
-    /// token has expired, or who a tenant is, is only found out of tokens whose signature is right.
+    /// token has expired or names another user, or who a tenant is, is only found out of tokens whose signature is right.
     pub const fn told(self) -> &'static str {
         match self {
             Self::Missing => "No authentication token provided",
             Self::Expired => "Authentication token expired",
             Self::TenantInactive => "Invalid or inactive tenant",
             Self::RoleMissing => "Insufficient permissions",
+            Self::IdentityChanged => "Authentication token of another user or tenant",
             _ => "Invalid authentication token",
         }
     }
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_told_is_told_of_few_and_the_same_of_the_rest() {
         let special: HashSet<_> = TokenError::ALL.iter().map(|error| error.told()).collect();
-        assert_eq!(special.len(), 5);
+        assert_eq!(special.len(), 6);
         assert_eq!(TokenError::Signature.told(), TokenError::Audience.told());
     }
 }

@@ -1,14 +1,23 @@
-use super::keys::{KEYS_MAX, Key, KeyError, KeySet, algorithms_of};
+use super::keys::{
+    ED25519, FAULTS_MAX, FirstFault, HMAC, KEYS_MAX, Key, KeyError, KeyFault, KeySet, P256, P384, RSA,
+};
 use super::pem::rsa_fits;
+use crate::base::is_json_object;
 use crate::config::TokenAlgorithm;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// Bytes of a coordinate on P-256, and of a key of Ed25519.
-const KEY_BYTES: usize = 32;
+/// Bytes of a key of Ed25519.
+const ED25519_BYTES: usize = 32;
+
+/// Bytes of a coordinate on P-256 and on P-384.
+const P256_BYTES: usize = 32;
+const P384_BYTES: usize = 48;
 
 /// Bytes of an RSA exponent: 3 in practice.
 const EXPONENT_BYTES_MAX: usize = 8;
@@ -16,11 +25,21 @@ const EXPONENT_BYTES_MAX: usize = 8;
 /// Longest `kid`, in bytes.
 const KID_BYTES_MAX: usize = 255;
 
-/// A set as it is written (RFC 7517 section 5).
+/// Characters of a `kid` in the log.
+const KID_SHOWN: usize = 64;
+
+/// Numbers of keys, padded or not: unlike a token, a key means the same however it is written.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A set as it is written (RFC 7517 section 5), or a key alone.
 #[derive(Deserialize)]
 struct Set<'s> {
     #[serde(borrow)]
-    keys: Vec<&'s RawValue>,
+    keys: Option<Vec<&'s RawValue>>,
+    kty: Option<IgnoredAny>,
 }
 
 /// A key as it is written (RFC 7517 section 4, RFC 7518 section 6, RFC 8037 section 2).
@@ -40,66 +59,135 @@ struct Written {
     k: Option<String>,
 }
 
-/// The keys of a JSON Web Key Set that can be used. Others are skipped, as RFC 7517 section 5 wants it: sets have keys
-/// for other purposes, and of kinds yet to come.
+/// Why a key is skipped.
+enum Skip {
+    /// It is for something else, or of a kind that is not known here.
+    Foreign,
+    /// It is meant for tokens, and this is wrong with it.
+    Faulty(String),
+}
+
+use Skip::{Faulty, Foreign};
+
+/// The keys of a JSON Web Key Set that can be used, or the one of a key alone. Others are skipped, as RFC 7517 section 5
+/// wants it: sets have keys for other purposes, and of kinds yet to come.
 ///
 /// Secrets (`oct`) are taken where `secrets` says so: a set that is published cannot have any.
 ///
 /// # Errors
 /// It is no set, has too many keys, or none that can be used.
 pub(super) fn read(text: &str, secrets: bool) -> Result<KeySet, KeyError> {
-    let set: Set<'_> = serde_json::from_str(text).map_err(|_| KeyError::NoSet)?;
-    if set.keys.len() > KEYS_MAX {
-        return Err(KeyError::TooMany);
+    // Some programs write a byte order mark, which a reader may pass over (RFC 8259 section 8.1).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let set: Set<'_> = object(text).ok_or(KeyError::NoSet)?;
+    let written = match set {
+        Set { keys: Some(keys), .. } => keys,
+        Set { kty: Some(_), .. } => vec![serde_json::from_str(text).map_err(|_| KeyError::NoSet)?],
+        Set { keys: None, kty: None } => return Err(KeyError::NoSet),
+    };
+    let mut set = KeySet::default();
+    for (index, raw) in written.into_iter().enumerate() {
+        let parsed = object::<Written>(raw.get()).ok_or_else(|| Faulty("it is not a JSON Web Key".into()));
+        let kid = parsed.as_ref().ok().and_then(|written| written.kid.clone());
+        match parsed.and_then(|written| usable(written, secrets)) {
+            Ok(_) if set.keys.len() == KEYS_MAX => return Err(KeyError::TooMany),
+            Ok(key) => set.keys.push(key),
+            Err(skip) => {
+                set.skipped += 1;
+                if let Faulty(why) = skip
+                    && set.faults.len() < FAULTS_MAX
+                {
+                    set.faults.push(KeyFault { key: shown(kid.as_deref(), index), why });
+                }
+            }
+        }
     }
-    let written = set.keys.iter().map(|raw| serde_json::from_str::<Written>(raw.get()).ok());
-    let keys: Vec<_> = written.filter_map(|written| written.and_then(|key| usable(key, secrets))).collect();
-    let skipped = set.keys.len() - keys.len();
-    if keys.is_empty() { Err(KeyError::NoneUsable) } else { Ok(KeySet { keys, skipped }) }
+    if set.keys.is_empty() {
+        return Err(KeyError::NoneUsable(FirstFault(set.faults.into_iter().next())));
+    }
+    Ok(set)
 }
 
-fn usable(written: Written, secrets: bool) -> Option<Key> {
+/// What an object says. A struct is read from an array too.
+fn object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
+    if is_json_object(text.as_bytes()) { serde_json::from_str(text).ok() } else { None }
+}
+
+/// A key's name in the log.
+fn shown(kid: Option<&str>, index: usize) -> String {
+    match kid {
+        Some(kid) => format!("{:?}", kid.chars().take(KID_SHOWN).collect::<String>()),
+        None => format!("number {}", index + 1),
+    }
+}
+
+fn usable(written: Written, secrets: bool) -> Result<Key, Skip> {
     let signs = written.usage.as_deref().is_none_or(|usage| usage == "sig");
     let verifies = written.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
-    let kid_fits = written.kid.as_ref().is_none_or(|kid| kid.len() <= KID_BYTES_MAX);
-    if !(signs && verifies && kid_fits) {
-        return None;
+    if !(signs && verifies) {
+        return Err(Foreign);
     }
-    let key = match (written.kty.as_str(), written.crv.as_deref()) {
+    let (key, family) = match (written.kty.as_str(), written.crv.as_deref()) {
         ("RSA", _) => {
-            let modulus = bytes(&written.n)?;
-            let exponent = bytes(&written.e).filter(|e| (1..=EXPONENT_BYTES_MAX).contains(&e.len()))?;
-            rsa_fits(&modulus).ok()?;
-            DecodingKey::from_rsa_raw_components(&modulus, &exponent)
+            let (modulus, exponent) = (number(&written.n, "n")?, number(&written.e, "e")?);
+            rsa_fits(&modulus).map_err(|error| Faulty(error.to_string()))?;
+            if !(1..=EXPONENT_BYTES_MAX).contains(&exponent.len()) {
+                return Err(Faulty(format!("`e` must have 1 to {EXPONENT_BYTES_MAX} bytes")));
+            }
+            (DecodingKey::from_rsa_raw_components(&modulus, &exponent), RSA)
         }
-        ("EC", Some("P-256")) => {
-            // An uncompressed point (SEC 1 section 2.3.3).
-            let point = [vec![4], coordinate(&written.x)?, coordinate(&written.y)?].concat();
-            DecodingKey::from_ec_der(&point)
+        ("EC", Some("P-256")) => (point(&written, P256_BYTES)?, P256),
+        ("EC", Some("P-384")) => (point(&written, P384_BYTES)?, P384),
+        ("OKP", Some("Ed25519")) => {
+            let bytes = bytes(&written.x, "x")?;
+            if bytes.len() != ED25519_BYTES {
+                return Err(Faulty(format!("`x` must have {ED25519_BYTES} bytes")));
+            }
+            (DecodingKey::from_ed_der(&bytes), ED25519)
         }
-        ("OKP", Some("Ed25519")) => DecodingKey::from_ed_der(&coordinate(&written.x)?),
-        ("oct", _) if secrets => {
-            DecodingKey::from_secret(&bytes(&written.k).filter(|secret| !secret.is_empty())?)
-        }
-        _ => return None,
+        ("oct", _) if secrets => match bytes(&written.k, "k")? {
+            secret if secret.is_empty() => return Err(Faulty("`k` is empty".into())),
+            secret => (DecodingKey::from_secret(&secret), HMAC),
+        },
+        _ => return Err(Foreign),
     };
-    let family = algorithms_of(key.family());
-    let algorithms = match written.alg.as_deref() {
-        // RFC 9864 calls EdDSA on this curve by the curve's name.
-        Some("Ed25519") if family == [TokenAlgorithm::EdDsa] => family.into(),
-        Some(name) => {
-            let algorithm = TokenAlgorithm::from_name(name).filter(|named| family.contains(named))?;
-            [algorithm].as_slice().into()
-        }
+    if written.kid.as_ref().is_some_and(|kid| kid.len() > KID_BYTES_MAX) {
+        return Err(Faulty(format!("`kid` must have at most {KID_BYTES_MAX} bytes")));
+    }
+    let algorithms = match written.alg.as_deref().map(TokenAlgorithm::from_name) {
+        Some(Some(algorithm)) if family.contains(&algorithm) => [algorithm].as_slice().into(),
+        Some(Some(_)) => return Err(Faulty("`alg` is not of the key's kind".into())),
+        // One for encryption, say, or one that is not known here.
+        Some(None) => return Err(Foreign),
         None => family.into(),
     };
-    Some(Key { kid: written.kid.map(String::into_boxed_str), algorithms, key })
+    Ok(Key { kid: written.kid.map(String::into_boxed_str), algorithms, key })
 }
 
-fn bytes(text: &Option<String>) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text.as_ref()?).ok()
+fn bytes(text: &Option<String>, name: &str) -> Result<Vec<u8>, Skip> {
+    let text = text.as_ref().ok_or_else(|| Faulty(format!("`{name}` is missing")))?;
+    BASE64URL.decode(text).map_err(|_| Faulty(format!("`{name}` is not base64url")))
 }
 
-fn coordinate(text: &Option<String>) -> Option<Vec<u8>> {
-    bytes(text).filter(|bytes| bytes.len() == KEY_BYTES)
+/// A number without leading zeros. RFC 7518 section 6.3.1.1 wants none and says who writes one: some libraries put a
+/// byte for the sign in front.
+fn number(text: &Option<String>, name: &str) -> Result<Vec<u8>, Skip> {
+    let mut bytes = bytes(text, name)?;
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.drain(..zeros);
+    Ok(bytes)
+}
+
+/// An uncompressed point (SEC 1 section 2.3.3). A coordinate may have a byte for the sign in front, or lack its leading
+/// zeros, which RFC 7518 section 6.2.1.2 wants.
+fn point(written: &Written, bytes: usize) -> Result<DecodingKey, Skip> {
+    let mut point = vec![4];
+    for (text, name) in [(&written.x, "x"), (&written.y, "y")] {
+        let number = number(text, name)?;
+        let zeros = bytes.checked_sub(number.len());
+        let zeros = zeros.ok_or_else(|| Faulty(format!("`{name}` must have {bytes} bytes")))?;
+        point.resize(point.len() + zeros, 0);
+        point.extend_from_slice(&number);
+    }
+    Ok(DecodingKey::from_ec_der(&point))
 }

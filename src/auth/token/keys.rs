@@ -1,13 +1,16 @@
 use super::error::TokenError;
 use crate::config::TokenAlgorithm;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use smallvec::SmallVec;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Most keys of one set.
 pub(super) const KEYS_MAX: usize = 64;
+
+/// Most faults that are kept of one set, for the log.
+pub(super) const FAULTS_MAX: usize = 8;
 
 /// Most keys that one token is tried with, which matters for those without a `kid`: each costs a signature check.
 const TRIED_MAX: usize = 4;
@@ -30,23 +33,45 @@ pub enum KeyError {
     )]
     NotAKey(String),
     /// A key that is none, or of a kind that no algorithm is for.
-    #[error("a key cannot be read: RSA, EC on P-256, and Ed25519 can be")]
+    #[error("a key cannot be read: RSA, EC on P-256 and P-384, and Ed25519 can be")]
     Unreadable,
     /// An RSA key with too few or too many bits.
     #[error("an RSA key has {0} bits, {min} to {max} can be used", min = RSA_BITS.start(), max = RSA_BITS.end())]
     RsaBits(usize),
     /// Not the JSON of a key set.
-    #[error("there is no JSON Web Key Set (an object with an array `keys`)")]
+    #[error("there is no JSON Web Key Set (an object with an array `keys`, or one key)")]
     NoSet,
     /// More than can be held.
-    #[error("there are more than {KEYS_MAX} keys")]
+    #[error("there are more than {KEYS_MAX} keys that can be used")]
     TooMany,
     /// Nothing in the set can be used.
-    #[error("no key of the set can be used: RSA with RS256, EC on P-256, and Ed25519 can be")]
-    NoneUsable,
+    #[error("no key of the set can be used: RSA, EC on P-256 and P-384, and Ed25519 can be{0}")]
+    NoneUsable(FirstFault),
     /// The configured algorithms leave a key without one.
     #[error("jwt_algorithms has none for the {0}")]
     NotAllowed(&'static str),
+}
+
+/// A key of a set that is meant for tokens and cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFault {
+    /// Its `kid`, printable and cut, or its place in the set.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// The first fault of a set, for the words of an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirstFault(pub Option<KeyFault>);
+
+impl fmt::Display for FirstFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(KeyFault { key, why }) => write!(f, "; key {key}: {why}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One key, with what it may be used for.
@@ -55,7 +80,7 @@ pub(super) struct Key {
     /// Its name in a key set. Keys from elsewhere have none.
     pub kid: Option<Box<str>>,
     /// What it is for, all of one family: the key is never used otherwise, whatever a token says.
-    pub algorithms: SmallVec<[TokenAlgorithm; 3]>,
+    pub algorithms: SmallVec<[TokenAlgorithm; 6]>,
     pub key: DecodingKey,
 }
 
@@ -81,6 +106,8 @@ pub struct KeySet {
     pub(super) keys: Vec<Key>,
     /// Keys that were left out because they cannot be used.
     pub(super) skipped: usize,
+    /// What is wrong with some of these, [`FAULTS_MAX`] at most.
+    pub(super) faults: Vec<KeyFault>,
 }
 
 impl KeySet {
@@ -99,11 +126,15 @@ impl KeySet {
         self.skipped
     }
 
+    /// What is wrong with those of these that are meant for tokens; the first few.
+    pub fn faults(&self) -> &[KeyFault] {
+        &self.faults
+    }
+
     /// The one key of a shared secret.
     pub(super) fn of_secret(secret: &str) -> Self {
-        let algorithms = [TokenAlgorithm::Hs256, TokenAlgorithm::Hs384, TokenAlgorithm::Hs512];
         let key = DecodingKey::from_secret(secret.as_bytes());
-        Self { keys: vec![Key { kid: None, algorithms: algorithms.into(), key }], skipped: 0 }
+        Self { keys: vec![Key { kid: None, algorithms: HMAC.into(), key }], ..Self::default() }
     }
 
     /// Leaves only algorithms of `allowed`, where there are any, and only keys that have some left.
@@ -159,15 +190,28 @@ pub(super) fn check(
     Err(if tried == 0 { TokenError::KeyUnknown } else { TokenError::Signature })
 }
 
-/// The algorithms of a family that are known here.
-pub(super) fn algorithms_of(family: AlgorithmFamily) -> &'static [TokenAlgorithm] {
-    match family {
-        AlgorithmFamily::Hmac => &[TokenAlgorithm::Hs256, TokenAlgorithm::Hs384, TokenAlgorithm::Hs512],
-        AlgorithmFamily::Rsa => &[TokenAlgorithm::Rs256],
-        AlgorithmFamily::Ec => &[TokenAlgorithm::Es256],
-        AlgorithmFamily::Ed => &[TokenAlgorithm::EdDsa],
-    }
-}
+/// The algorithms of a shared secret.
+pub(super) const HMAC: &[TokenAlgorithm] =
+    &[TokenAlgorithm::Hs256, TokenAlgorithm::Hs384, TokenAlgorithm::Hs512];
+
+/// Those of an RSA key that does not say for which it is.
+pub(super) const RSA: &[TokenAlgorithm] = &[
+    TokenAlgorithm::Rs256,
+    TokenAlgorithm::Rs384,
+    TokenAlgorithm::Rs512,
+    TokenAlgorithm::Ps256,
+    TokenAlgorithm::Ps384,
+    TokenAlgorithm::Ps512,
+];
+
+/// That of a key on P-256, as each curve has one hash (RFC 7518 section 3.4).
+pub(super) const P256: &[TokenAlgorithm] = &[TokenAlgorithm::Es256];
+
+/// That of a key on P-384.
+pub(super) const P384: &[TokenAlgorithm] = &[TokenAlgorithm::Es384];
+
+/// That of a key of Ed25519.
+pub(super) const ED25519: &[TokenAlgorithm] = &[TokenAlgorithm::EdDsa];
 
 const fn library_name(algorithm: TokenAlgorithm) -> Algorithm {
     match algorithm {
@@ -175,7 +219,13 @@ const fn library_name(algorithm: TokenAlgorithm) -> Algorithm {
         TokenAlgorithm::Hs384 => Algorithm::HS384,
         TokenAlgorithm::Hs512 => Algorithm::HS512,
         TokenAlgorithm::Rs256 => Algorithm::RS256,
+        TokenAlgorithm::Rs384 => Algorithm::RS384,
+        TokenAlgorithm::Rs512 => Algorithm::RS512,
+        TokenAlgorithm::Ps256 => Algorithm::PS256,
+        TokenAlgorithm::Ps384 => Algorithm::PS384,
+        TokenAlgorithm::Ps512 => Algorithm::PS512,
         TokenAlgorithm::Es256 => Algorithm::ES256,
+        TokenAlgorithm::Es384 => Algorithm::ES384,
         TokenAlgorithm::EdDsa => Algorithm::EdDSA,
     }
 }

@@ -18,7 +18,7 @@ mod tests;
 pub use compact::TOKEN_BYTES_MAX;
 pub use desk::TokenDesk;
 pub use error::TokenError;
-pub use keys::{KeyError, KeySet};
+pub use keys::{FirstFault, KeyError, KeyFault, KeySet};
 
 use crate::config::{TokenAlgorithm, Tokens};
 use crate::model::Identity;
@@ -80,6 +80,7 @@ impl TokenPolicy {
                 return Err(wrong(KeyError::NotAllowed("key")));
             }
             fixed.skipped += keys.skipped;
+            fixed.faults.extend(keys.faults);
             fixed.keys.extend(keys.keys);
             Ok(())
         };

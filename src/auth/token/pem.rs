@@ -1,12 +1,13 @@
-use super::keys::{KEYS_MAX, Key, KeyError, KeySet, RSA_BITS, algorithms_of};
+use super::keys::{ED25519, KEYS_MAX, Key, KeyError, KeySet, P256, P384, RSA, RSA_BITS};
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
-/// Bytes of an uncompressed point on P-256, and of a key of Ed25519.
+/// Bytes of an uncompressed point on P-256 and on P-384, and of a key of Ed25519.
 const P256_BYTES: usize = 65;
+const P384_BYTES: usize = 97;
 const ED25519_BYTES: usize = 32;
 
 /// The public keys of a PEM text (RFC 7468), one or several. What stands between the blocks is comment.
@@ -35,7 +36,7 @@ pub(super) fn read(text: &str) -> Result<KeySet, KeyError> {
         keys.push(key(&block.as_bytes()[..len])?);
         rest = &block[len..];
     }
-    if keys.is_empty() { Err(KeyError::NoPem) } else { Ok(KeySet { keys, skipped: 0 }) }
+    if keys.is_empty() { Err(KeyError::NoPem) } else { Ok(KeySet { keys, ..KeySet::default() }) }
 }
 
 fn key(block: &[u8]) -> Result<Key, KeyError> {
@@ -43,17 +44,19 @@ fn key(block: &[u8]) -> Result<Key, KeyError> {
     let readers = [DecodingKey::from_rsa_pem, DecodingKey::from_ec_pem, DecodingKey::from_ed_pem];
     let key = readers.iter().find_map(|read| read(block).ok()).ok_or(KeyError::Unreadable)?;
     let bytes = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-    match key.family() {
-        AlgorithmFamily::Rsa => {
+    let algorithms = match (key.family(), bytes) {
+        (AlgorithmFamily::Rsa, _) => {
             let (modulus, _) = (DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key)(bytes)
                 .map_err(|_| KeyError::Unreadable)?;
             rsa_fits(&modulus)?;
+            RSA
         }
-        AlgorithmFamily::Ec if bytes.len() == P256_BYTES && bytes[0] == 4 => {}
-        AlgorithmFamily::Ed if bytes.len() == ED25519_BYTES => {}
+        (AlgorithmFamily::Ec, [4, ..]) if bytes.len() == P256_BYTES => P256,
+        (AlgorithmFamily::Ec, [4, ..]) if bytes.len() == P384_BYTES => P384,
+        (AlgorithmFamily::Ed, _) if bytes.len() == ED25519_BYTES => ED25519,
         _ => return Err(KeyError::Unreadable),
-    }
-    Ok(Key { kid: None, algorithms: algorithms_of(key.family()).into(), key })
+    };
+    Ok(Key { kid: None, algorithms: algorithms.into(), key })
 }
 
 /// Whether an RSA key with this modulus has bits enough, and not too many.

@@ -34,9 +34,9 @@ fn with_jwks(jwks: &str) -> Result<TokenPolicy, KeyError> {
 
 #[test]
 fn a_file_may_have_several_keys() {
-    assert_eq!(with_pem(PEM).unwrap().fixed().len(), 3);
+    assert_eq!(with_pem(PEM).unwrap().fixed().len(), 4);
     let twice = format!("{PEM}\r\n{}", PEM.replace('\n', "\r\n"));
-    assert_eq!(with_pem(&twice).unwrap().fixed().len(), 6);
+    assert_eq!(with_pem(&twice).unwrap().fixed().len(), 8);
 }
 
 #[test]
@@ -66,28 +66,65 @@ fn what_is_no_public_key_is_told() {
 #[test]
 fn keys_of_a_set_for_something_else_are_skipped() {
     let keys = with_jwks(JWKS).unwrap();
-    assert_eq!((keys.fixed().len(), keys.fixed().skipped()), (3, 3));
-    for wrong in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#, "{\"keys\":[]}\0"] {
+    assert_eq!((keys.fixed().len(), keys.fixed().skipped()), (5, 3));
+    assert_eq!(keys.fixed().faults(), [], "other purposes and kinds are nothing to tell of");
+    for wrong in [
+        "",
+        "[]",
+        "{}",
+        r#"[[{"kty":"RSA"}],null]"#,
+        r#"{"keys":null}"#,
+        r#"{"keys":{}}"#,
+        r#"{"keys":[]"#,
+        "{\"keys\":[]}\0",
+    ] {
         assert_eq!(with_jwks(wrong).unwrap_err(), KeyError::NoSet, "{wrong}");
     }
-    let many = format!(r#"{{"keys":[{}{{}}]}}"#, "{},".repeat(64));
-    assert_eq!(with_jwks(&many).unwrap_err(), KeyError::TooMany);
-    let short = "AQAB";
-    for key in [
-        "".to_owned(),
-        "1".to_owned(),
-        r#"{"kty":"RSA"}"#.to_owned(),
-        format!(r#"{{"kty":"RSA","n":"{short}","e":"{short}"}}"#),
-        format!(r#"{{"kty":"EC","crv":"P-256","x":"{short}","y":"{short}"}}"#),
-        format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{short}"}}"#),
-        r#"{"kty":"oct","k":""}"#.to_owned(),
-        r#"{"kty":"oct","k":"AQAB","alg":"RS256"}"#.to_owned(),
-        r#"{"kty":"oct","k":"AQAB","alg":"none"}"#.to_owned(),
-        r#"{"kty":"oct","k":"AQAB","use":"enc"}"#.to_owned(),
-        r#"{"kty":"oct","k":"AQAB","key_ops":["sign"]}"#.to_owned(),
+    let one = r#"{"kty":"oct","k":"AQAB"}"#;
+    let many = |foreign: usize, ours: usize| {
+        format!(r#"{{"keys":[{}{}{one}]}}"#, "{},".repeat(foreign), format!("{one},").repeat(ours))
+    };
+    assert_eq!(with_jwks(&many(100, 64)).unwrap_err(), KeyError::TooMany);
+    let kept = with_jwks(&many(100, 63)).unwrap();
+    assert_eq!((kept.fixed().len(), kept.fixed().skipped(), kept.fixed().faults().len()), (64, 100, 8));
+    let (short, long) = ("AQAB", "A".repeat(10_000));
+    for (key, why) in [
+        ("1".to_owned(), "key number 1: it is not a JSON Web Key"),
+        (r#"["RSA"]"#.to_owned(), "key number 1: it is not a JSON Web Key"),
+        (r#"{"kty":"RSA","kid":"a"}"#.to_owned(), r#"key "a": `n` is missing"#),
+        (r#"{"kty":"RSA","kid":"a\nb","n":"é"}"#.to_owned(), r#"key "a\nb": `n` is not base64url"#),
+        (format!(r#"{{"kty":"RSA","n":"{short}","e":"{short}"}}"#), "an RSA key has 17 bits"),
+        (format!(r#"{{"kty":"RSA","n":"{long}","e":"{short}"}}"#), "an RSA key has 0 bits"),
+        (
+            format!(r#"{{"kty":"EC","crv":"P-256","x":"{short}{long}","y":"{short}"}}"#),
+            "`x` must have 32 bytes",
+        ),
+        (r#"{"kty":"EC","crv":"P-384","x":"AQAB"}"#.to_owned(), "`y` is missing"),
+        (format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{short}"}}"#), "`x` must have 32 bytes"),
+        (r#"{"kty":"oct","k":""}"#.to_owned(), "`k` is empty"),
+        (r#"{"kty":"oct","k":"AQAB","alg":"RS256"}"#.to_owned(), "`alg` is not of the key's kind"),
+        (r#"{"kty":"oct","k":"AQAB","alg":"none"}"#.to_owned(), ""),
+        (r#"{"kty":"oct","k":"AQAB","use":"enc"}"#.to_owned(), ""),
+        (r#"{"kty":"oct","k":"AQAB","key_ops":["sign"]}"#.to_owned(), ""),
+        (r#"{"kty":"EC","crv":"P-521","x":"AQAB","y":"AQAB"}"#.to_owned(), ""),
     ] {
         let set = format!(r#"{{"keys":[{key}]}}"#);
-        assert_eq!(with_jwks(&set).unwrap_err(), KeyError::NoneUsable, "{key}");
+        let error = with_jwks(&set).unwrap_err();
+        let KeyError::NoneUsable(FirstFault(fault)) = &error else { panic!("{key:.80}: {error}") };
+        assert_eq!(fault.is_none(), why.is_empty(), "{key:.80}: {error}");
+        assert!(error.to_string().contains(why), "{key:.80}: {error}");
+    }
+}
+
+#[test]
+fn harmless_oddities_of_a_set_are_taken() {
+    let one = r#"{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}"#;
+    for set in [
+        one.to_owned(),
+        format!("\u{feff}{{\"keys\":[{one}]}}"),
+        r#" {"keys":[{"kty":"oct","k":"c2VjcmV0cw==","kid":null}],"more":1} "#.to_owned(),
+    ] {
+        assert_eq!(with_jwks(&set).unwrap().fixed().len(), 1, "{set}");
     }
 }
 
@@ -96,7 +133,7 @@ fn a_secret_in_a_set_is_for_files() {
     let set = r#"{"keys":[{"kty":"oct","k":"AQAB","alg":"HS512"}]}"#;
     let policy = with_jwks(set).unwrap();
     assert_eq!(policy.fixed().len(), 1);
-    assert_eq!(policy.read_fetched(set).unwrap_err(), KeyError::NoneUsable);
+    assert_eq!(policy.read_fetched(set).unwrap_err(), KeyError::NoneUsable(FirstFault(None)));
 }
 
 #[test]
@@ -115,7 +152,7 @@ fn fetched_keys_replace_those_before_and_outlive_a_change_of_the_rest() {
     let policy = TokenPolicy::new(&Tokens::default(), KeyTexts::default()).unwrap();
     let keys = policy.read_fetched(JWKS).unwrap();
     let policy = policy.with_fetched(keys);
-    assert_eq!((policy.fixed().len(), policy.fetched().len()), (0, 3));
+    assert_eq!((policy.fixed().len(), policy.fetched().len()), (0, 5));
     let narrow = Tokens { algorithms: vec![TokenAlgorithm::EdDsa], ..Tokens::default() };
     let changed = TokenPolicy::new(&narrow, KeyTexts::default()).unwrap().with_fetched_of(&policy);
     assert_eq!(changed.fetched().len(), 1);

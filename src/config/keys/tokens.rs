@@ -15,7 +15,7 @@ pub(super) const TOKENS: &[Key] = &[
     key(
         "jwt_public_key_file",
         Kind::Path(|c| &mut c.tokens.public_key_file),
-        "File with the public keys (PEM) of tokens signed with RS256, ES256 or EdDSA",
+        "File with the public keys (PEM: RSA, EC on P-256 or P-384, Ed25519) of tokens",
     )
     .reloaded(),
     key(

@@ -142,7 +142,7 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
         Answer::IdentityEnds { at_unix_s } => {
             begin("identity_ends", out);
             out.extend_from_slice(b",\"data\":{\"at\":");
-            push_number(at_unix_s * 1000, out);
+            push_number(at_unix_s.saturating_mul(1000), out);
             out.push(b'}');
         }
         Answer::Event { event, data, id } => {

@@ -213,7 +213,7 @@ fn files_are_bounded_and_named_in_errors() {
     std::fs::write(&path, "{}").unwrap();
     assert!(error().contains("no JSON Web Key Set"), "{}", error());
     std::fs::write(&path, JWKS).unwrap();
-    assert_eq!(token_policy(&tokens).unwrap().fixed().len(), 3);
+    assert_eq!(token_policy(&tokens).unwrap().fixed().len(), 5);
 }
 
 #[test]

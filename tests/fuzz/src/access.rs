@@ -78,7 +78,7 @@ fn identity(asking: &Asking) -> Option<Identity> {
         user: name(user),
         tenant: name(tenant),
         roles: roles.iter().map(|role| Box::from(role.as_str())).collect(),
-        expires_unix_s: None,
+        ..Identity::default()
     })
 }
 

@@ -132,6 +132,8 @@ fn check_signed(policy: &TokenPolicy, names: &Names, header: &[u8], claims: &[u8
             // As with the claims: what nobody reads is not looked into.
             let header: Fields<'_> = serde_json::from_slice(header).expect("a header that was read");
             let algorithm: Option<String> = serde_json::from_str(header["alg"].get()).ok();
+            let kid = header.get("kid").map(|kid| kid.get());
+            assert!(kid.is_none_or(|kid| kid.starts_with('"') || kid == "null"), "{kid:?}");
             assert_eq!(algorithm.as_deref(), Some("HS256"));
             assert!(!header.contains_key("crit") && !header.contains_key("b64"), "{header:?}");
             // Claims that nobody reads may be too deep or too great for the oracle.
@@ -202,5 +204,6 @@ fn read(claims: &Value, names: &Names) -> Option<Identity> {
         Some((value, _)) => [name(value)?].into_iter().collect(),
         None => Default::default(),
     };
-    Some(Identity { user, tenant, roles, expires_unix_s })
+    let since_unix_s = expires_unix_s.map_or(0, |_| KEPT.now);
+    Some(Identity { user, tenant, roles, expires_unix_s, since_unix_s })
 }
