@@ -101,6 +101,12 @@ fn serve(
         Signals::listen()?
     };
     let server = Server::builder().config(config).log(log.clone()).start()?;
+    let exposure = server.exposure();
+    if exposure.is_wide {
+        tracing::warn!("{}", exposure.text);
+    } else {
+        tracing::info!("{}", exposure.text);
+    }
     greet(greeting(&server, host, &prefix, endpoint.as_ref()))?;
     runtime.block_on(obey(server, signals, invocation, level))
 }
@@ -128,6 +134,7 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
     let shown =
         if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
     let shown = if shown.contains(':') { format!("[{shown}]") } else { shown };
+    let address = server.local_addr();
     let version = env!("CARGO_PKG_VERSION");
     let shards = server.shards();
     let path = endpoint.map_or("/ws".to_owned(), |endpoint| endpoint.path.to_string());
@@ -142,7 +149,7 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
     };
     format!(
         "fanwire {version}, {shards} shards\n\
-         listening on http://{shown}:{port}{prefix}\n\
+         listening on http://{address}{prefix}\n\
          try:  wscat -c ws://{shown}:{port}{prefix}{path}{token}   and then   {join}\n      \
          curl -d '{{\"room\":\"{room}\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish\n"
     )

@@ -1,5 +1,5 @@
 use crate::auth::token::TokenDesk;
-use crate::config::{Config, ConfigError, Reload};
+use crate::config::{Config, ConfigError, Exposure, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::io::{self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
@@ -119,6 +119,7 @@ impl Server {
             tokens: tokens.clone(),
             log,
             idempotency: Default::default(),
+            wrong_keys: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
         shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
@@ -172,6 +173,11 @@ impl Server {
     /// The TCP address listened on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What the configuration leaves open, for the log.
+    pub fn exposure(&self) -> Exposure {
+        self.config.exposure(self.address)
     }
 
     /// Number of shards.

@@ -9,7 +9,11 @@ pub struct PeerFacts<'a> {
     pub ip: Option<IpAddr>,
     /// The `Host` header.
     pub host: Option<&'a str>,
-    /// Whether a proxy passed the request on: any of `X-Forwarded-For`, `Forwarded`, `X-Real-IP`, `Via` is there.
+    /// Whether the other end of the connection belongs to the server's own user, or to root.
+    pub same_user: bool,
+    /// Whether proxies are configured for the listener that the connection came by.
+    pub behind_proxy: bool,
+    /// Whether a proxy passed the request on: a header is there for which [`is_forwarding_header`] holds.
     pub forwarded: bool,
     /// Whether a web page made it whose origin is not allowed.
     pub foreign_page: bool,
@@ -26,9 +30,19 @@ pub enum Denied {
     KeyWrong,
     /// No key is configured and the request does not come from this machine.
     #[error(
-        "without a configured API key the API answers only direct requests from this machine to localhost"
+        "without a configured API key the API answers only direct requests from this machine to localhost: \
+         set api_keys (FANWIRE_API_KEY)"
     )]
     NotLocal,
+    /// No key is configured and another user of this machine makes the request, such as the one that a proxy runs as.
+    #[error(
+        "without a configured API key the API answers only the user that the server runs as, and root: \
+         set api_keys (FANWIRE_API_KEY)"
+    )]
+    OtherUser,
+    /// No key is configured where proxies are, whose requests look like local ones.
+    #[error("with trusted_proxies or proxy_protocol the API needs a key: set api_keys (FANWIRE_API_KEY)")]
+    BehindProxy,
     /// No key is configured and a web page makes the request, which any page can that somebody looks at on this machine.
     #[error("without a configured API key the API answers web pages only of origins in allowed_origins")]
     ForeignPage,
@@ -37,15 +51,18 @@ pub enum Denied {
 /// Decides whether a request may use the API.
 ///
 /// With `keys` configured, `authorization` must be `Bearer` and one of them. With none, only requests from loopback
-/// (or a Unix socket), to a loopback `Host` (so that no web page reaches the API by a name of its own that it lets
-/// point here), that no proxy has forwarded, and that no page of another site has made: a browser sends those for it,
-/// and only does not let it read the answer.
+/// (or a Unix socket) whose other end belongs to the server's own user or to root, as PostgreSQL's `peer` has it; where
+/// no proxies are configured; to a loopback `Host` (so that no web page reaches the API by a name of its own that it
+/// lets point here); that no proxy has forwarded; and that no page of another site has made: a browser sends those for
+/// it, and only does not let it read the answer.
 pub fn authorize(keys: &[String], authorization: Option<&str>, peer: PeerFacts<'_>) -> Result<(), Denied> {
     if keys.is_empty() {
-        return match is_local(&peer) {
-            true if peer.foreign_page => Err(Denied::ForeignPage),
-            true => Ok(()),
-            false => Err(Denied::NotLocal),
+        return match () {
+            () if peer.behind_proxy => Err(Denied::BehindProxy),
+            () if !is_local(&peer) => Err(Denied::NotLocal),
+            () if !peer.same_user => Err(Denied::OtherUser),
+            () if peer.foreign_page => Err(Denied::ForeignPage),
+            () => Ok(()),
         };
     }
     let token = bearer(authorization.ok_or(Denied::KeyMissing)?).ok_or(Denied::KeyWrong)?;
@@ -62,6 +79,25 @@ fn is_local(peer: &PeerFacts<'_>) -> bool {
     let from_here = peer.ip.is_none_or(|ip| ip.to_canonical().is_loopback());
     let to_here = peer.host.and_then(Authority::parse).is_some_and(|authority| authority.is_loopback());
     from_here && to_here && !peer.forwarded
+}
+
+/// Whether a header of this name (in lower case) says that a proxy passed the request on. The standard ones
+/// (RFC 7239, RFC 9110 section 7.6.3, RFC 8586), and those of the proxies and networks in wide use.
+pub fn is_forwarding_header(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "forwarded",
+        "via",
+        "cdn-loop",
+        "x-real-ip",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "fastly-client-ip",
+        "x-proxyuser-ip",
+    ];
+    const PREFIXES: [&str; 8] =
+        ["x-forwarded", "x-original-", "x-envoy-", "x-azure-", "x-amzn-", "x-amz-cf-", "x-appengine-", "cf-"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Who holds the key of a request that may use the API: the key, however its header is written, or nothing where none is
@@ -94,6 +130,8 @@ mod tests {
     const REMOTE: PeerFacts<'_> = PeerFacts {
         ip: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
         host: None,
+        same_user: false,
+        behind_proxy: true,
         forwarded: true,
         foreign_page: true,
     };
@@ -103,7 +141,14 @@ mod tests {
     }
 
     fn local(ip: &str, host: &'static str) -> PeerFacts<'static> {
-        PeerFacts { ip: Some(ip.parse().unwrap()), host: Some(host), forwarded: false, foreign_page: false }
+        PeerFacts {
+            ip: Some(ip.parse().unwrap()),
+            host: Some(host),
+            same_user: true,
+            behind_proxy: false,
+            forwarded: false,
+            foreign_page: false,
+        }
     }
 
     #[test]
@@ -188,6 +233,10 @@ mod tests {
             assert_eq!(authorize(&[], None, forwarded), Err(Denied::NotLocal), "{forwarded:?}");
             let of_a_page = PeerFacts { foreign_page: true, ..peer };
             assert_eq!(authorize(&[], None, of_a_page), Err(Denied::ForeignPage), "{of_a_page:?}");
+            let of_another = PeerFacts { same_user: false, ..peer };
+            assert_eq!(authorize(&[], None, of_another), Err(Denied::OtherUser), "{of_another:?}");
+            let by_a_proxy = PeerFacts { behind_proxy: true, ..peer };
+            assert_eq!(authorize(&[], None, by_a_proxy), Err(Denied::BehindProxy), "{by_a_proxy:?}");
         }
         for peer in [
             local("192.0.2.7", "localhost"),
@@ -199,6 +248,33 @@ mod tests {
             PeerFacts { ip: None, ..local("::1", "fanwire.example") },
         ] {
             assert_eq!(authorize(&[], Some("Bearer x"), peer), Err(Denied::NotLocal), "{peer:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_give_themselves_away() {
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-forwarded",
+            "forwarded",
+            "x-real-ip",
+            "via",
+            "cf-connecting-ip",
+            "cf-ray",
+            "true-client-ip",
+            "x-client-ip",
+            "x-envoy-external-address",
+            "x-original-forwarded-for",
+            "x-amzn-trace-id",
+            "cdn-loop",
+        ] {
+            assert!(is_forwarding_header(name), "{name}");
+        }
+        for name in ["host", "user-agent", "x-request-id", "traceparent", "authorization", "xvia", "real-ip"]
+        {
+            assert!(!is_forwarding_header(name), "{name}");
         }
     }
 }

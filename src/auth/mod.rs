@@ -7,5 +7,5 @@ mod origin;
 pub mod token;
 
 pub use access::{Access, Found, Refused};
-pub use api_key::{Denied, PeerFacts, authorize, bearer, key_of};
+pub use api_key::{Denied, PeerFacts, authorize, bearer, is_forwarding_header, key_of};
 pub use origin::allowed;

@@ -36,6 +36,11 @@ impl Gcra {
         Self { arrival_ns: 0 }
     }
 
+    /// Whether nothing is missing at `now_ns`, whatever the rate.
+    pub const fn is_full(&self, now_ns: u64) -> bool {
+        self.arrival_ns <= now_ns
+    }
+
     /// Takes `cost` units at `now_ns` (any monotonic origin) and says whether they may pass; a refused cost takes
     /// nothing.
     ///
@@ -83,6 +88,7 @@ mod tests {
         assert_eq!(passed(&mut gcra, 5), 3);
         assert_eq!(passed(&mut gcra, 5 + NS_PER_S / 10 - 1), 0);
         assert_eq!(passed(&mut gcra, 5 + NS_PER_S / 10), 1);
+        assert!(!gcra.is_full(5 + NS_PER_S / 10) && gcra.is_full(NS_PER_S));
         assert_eq!(passed(&mut gcra, 1000 * NS_PER_S), 3);
     }
 

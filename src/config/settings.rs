@@ -46,7 +46,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that browsers may connect from; none: the host name that was addressed.
     pub allowed_origins: Vec<String>,
-    /// Keys of the HTTP API; none: requests of this machine only.
+    /// Keys of the HTTP API; none: only the server's own user and root, on this machine, and nobody behind proxies.
     pub api_keys: Vec<String>,
     /// How clients say who they are.
     pub tokens: Tokens,

@@ -1,16 +1,16 @@
 //! HTTP on a shard: health, metrics, the API, and the upgrade to WebSocket. hyper parses; [`crate::api`] decides
 //! what a request is; this carries it out.
 
-use super::cors::{self, Cors};
+use super::cors::Cors;
 use super::driver::Driver;
 use super::hook::connect;
+use super::key_check::Origin;
 use super::reply::{Reply, error_reply, json, not_ready, reply};
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::{Rewound, ShardStream};
 use super::upgrade::{self, Applicant, Asked, For};
 use crate::api::{self, ApiError, Route};
-use crate::auth;
 use crate::auth::token::TokenError;
 use crate::config::Config;
 use crate::hub::METADATA_BYTES_MAX;
@@ -20,7 +20,7 @@ use crate::wire;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,9 +55,9 @@ impl Drop for OpenGuard {
     }
 }
 
-/// What a connection's requests have come to, beside their answers.
-#[derive(Default)]
+/// What a connection's requests have in common, and come to beside their answers.
 struct Exchange {
+    origin: Origin,
     /// A request has come whole.
     asked: Cell<bool>,
     /// Who was admitted by the 101 that is being sent.
@@ -69,7 +69,7 @@ impl Http {
         self.driver.borrow().shard().config().clone()
     }
 
-    fn metrics(&self) -> &metrics::ShardMetrics {
+    pub(super) fn metrics(&self) -> &metrics::ShardMetrics {
         &self.node.metrics.shards[self.shard]
     }
 
@@ -96,6 +96,7 @@ impl Http {
             Ok(Err(_)) => return self.failed(HandshakeFailure::Disconnected),
             Err(_) => return self.failed(HandshakeFailure::Timeout),
         }
+        let far_end = stream.far_end();
         let mut stream = Rewound::new(stream, read);
         if upgrade::has_proxy_header(&config, peer) {
             let header = super::proxy::read_header(&mut stream);
@@ -109,15 +110,21 @@ impl Http {
             }
         }
         let http = self.clone();
-        let exchange = Rc::new(Exchange::default());
+        let exchange = Rc::new(Exchange {
+            origin: Origin::new(peer, far_end),
+            asked: Cell::default(),
+            newcomer: Cell::default(),
+        });
         let of_service = exchange.clone();
         let service = service_fn(move |request| {
             let (http, exchange) = (http.clone(), of_service.clone());
             exchange.asked.set(true);
-            Box::pin(async move { Ok::<_, Infallible>(http.respond(request, peer, &exchange).await) })
+            Box::pin(async move { Ok::<_, Infallible>(http.respond(request, &exchange).await) })
         });
         let mut connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
+            // A client that has sent all it has to say may still want its answer (RFC 9112 section 9.6).
+            .half_close(true)
             .header_read_timeout(config.times.handshake_timeout)
             .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
             .max_headers(config.http.headers_max as usize)
@@ -160,16 +167,11 @@ impl Http {
         }
     }
 
-    async fn respond(
-        self,
-        request: Request<Incoming>,
-        peer: Option<SocketAddr>,
-        exchange: &Exchange,
-    ) -> Reply {
+    async fn respond(self, request: Request<Incoming>, exchange: &Exchange) -> Reply {
         let config = self.config();
         let is_upgrade = wire::is_upgrade(request.headers());
         let cors = Cors::of(request.method(), request.headers(), &config.allowed_origins);
-        let answer = self.route(request, peer, &config, exchange);
+        let answer = self.route(request, &config, exchange);
         let answer = match tokio::time::timeout(config.http.request_timeout, answer).await {
             Ok(answer) => answer.or_else(|error| cors.preflight(error)),
             Err(_) => Err(ApiError::new(408, "timeout", "the request took too long")),
@@ -194,7 +196,6 @@ impl Http {
     async fn route(
         &self,
         request: Request<Incoming>,
-        peer: Option<SocketAddr>,
         config: &Arc<Config>,
         exchange: &Exchange,
     ) -> Result<Reply, ApiError> {
@@ -209,13 +210,14 @@ impl Http {
         let host = host.as_deref();
         let route = match route {
             For::Entrance(entrance) => {
-                let applicant = Applicant { asked: &asked, host, peer, entrance: &entrance };
+                let applicant =
+                    Applicant { asked: &asked, host, peer: exchange.origin.peer, entrance: &entrance };
                 return Ok(self.upgrade(&applicant, config, exchange).await);
             }
             For::Api(route) => route,
         };
         if route.needs_key() {
-            self.check_key(request.headers(), host, peer, config)?;
+            self.check_key(request.headers(), host, &exchange.origin, config).await?;
         }
         match route {
             // A way in, which is found above.
@@ -287,24 +289,6 @@ impl Http {
                 Ok(json(&api::SlowList { slow: slow.map_err(|_| ApiError::unavailable("shutting down"))? }))
             }
         }
-    }
-
-    fn check_key(
-        &self,
-        headers: &HeaderMap,
-        host: Option<&str>,
-        peer: Option<SocketAddr>,
-        config: &Config,
-    ) -> Result<(), ApiError> {
-        const FORWARDED: [&str; 4] = ["x-forwarded-for", "forwarded", "x-real-ip", "via"];
-        let facts = auth::PeerFacts {
-            ip: peer.map(|peer| peer.ip()),
-            host,
-            forwarded: FORWARDED.iter().any(|name| headers.contains_key(*name)),
-            foreign_page: cors::is_foreign_page(headers, host, &config.allowed_origins),
-        };
-        auth::authorize(&config.api_keys, text(headers, &header::AUTHORIZATION), facts)
-            .map_err(|denied| ApiError::unauthorized(denied.to_string()))
     }
 
     pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
@@ -395,8 +379,4 @@ impl Http {
             self.failed(HandshakeFailure::Disconnected);
         }
     }
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }

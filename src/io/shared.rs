@@ -1,5 +1,6 @@
 use super::clock::Clock;
 use super::hook::Hook;
+use super::key_check::WrongKeys;
 use super::log::LogWriter;
 use super::parcel::{Content, Parcel, ShardMailbox};
 use crate::api::{
@@ -43,6 +44,8 @@ pub struct NodeShared {
     pub log: Option<LogWriter>,
     /// Answers to publishes that are made once. Locked only for those that ask for it.
     pub idempotency: Mutex<Idempotency>,
+    /// Wrong keys of the API. Locked for each of these alone.
+    pub wrong_keys: Mutex<WrongKeys>,
     /// Set to `true` to begin the drain.
     pub stop: watch::Sender<bool>,
 }

@@ -1,3 +1,4 @@
+use super::far_end::FarEnd;
 use socket2::Socket;
 use std::io;
 use std::pin::Pin;
@@ -10,6 +11,9 @@ pub(super) trait ShardStream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Takes the socket out of tokio's hands; it stays non-blocking.
     fn into_socket(self) -> io::Result<Socket>;
 
+    /// What is at its other end.
+    fn far_end(&self) -> FarEnd;
+
     /// Waits until it can be written to.
     fn has_room(&self) -> impl Future<Output = io::Result<()>>;
 }
@@ -17,6 +21,13 @@ pub(super) trait ShardStream: AsyncRead + AsyncWrite + Unpin + 'static {
 impl ShardStream for TcpStream {
     fn into_socket(self) -> io::Result<Socket> {
         Ok(self.into_std()?.into())
+    }
+
+    fn far_end(&self) -> FarEnd {
+        match (self.local_addr(), self.peer_addr()) {
+            (Ok(here), Ok(there)) => FarEnd::Tcp { here, there },
+            _ => FarEnd::Unknown,
+        }
     }
 
     async fn has_room(&self) -> io::Result<()> {
@@ -27,6 +38,10 @@ impl ShardStream for TcpStream {
 impl ShardStream for UnixStream {
     fn into_socket(self) -> io::Result<Socket> {
         Ok(self.into_std()?.into())
+    }
+
+    fn far_end(&self) -> FarEnd {
+        self.peer_cred().map_or(FarEnd::Unknown, |peer| FarEnd::Unix { user: peer.uid() })
     }
 
     async fn has_room(&self) -> io::Result<()> {

@@ -27,6 +27,12 @@ pub(super) fn raise_open_files(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// The user that the process acts as.
+pub(super) fn effective_user() -> u32 {
+    // SAFETY: the call has no arguments and always succeeds (geteuid(2)).
+    unsafe { libc::geteuid() }
+}
+
 /// Lets tokio watch a poll, through a descriptor of its own.
 pub(super) fn watch_poll(poll: &mio::Poll) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the poll owns its descriptor and is borrowed for the whole call.

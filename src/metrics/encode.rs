@@ -34,7 +34,7 @@ const GAUGES: [(&str, &str, Of<u64>); 8] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 17] = [
+const COUNTERS: [(&str, &str, Of<u64>); 18] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
     ("fanwire_encoded_texts", "Publications and notices put into words, once per dialect", |s| {
@@ -72,6 +72,11 @@ const COUNTERS: [(&str, &str, Of<u64>); 17] = [
         |s| s.filter_evaluations.get(),
     ),
     ("fanwire_rate_limited", "Requests over a rate limit", |s| s.rate_limited.get()),
+    (
+        "fanwire_api_keys_delayed",
+        "Wrong keys of the API that were answered late, after many of one address",
+        |s| s.api_keys_delayed.get(),
+    ),
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.

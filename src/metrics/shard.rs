@@ -161,6 +161,8 @@ pub struct ShardMetrics {
     pub filter_evaluations: Counter,
     /// Requests over a rate limit.
     pub rate_limited: Counter,
+    /// Wrong keys of the API that were answered late.
+    pub api_keys_delayed: Counter,
     /// Connections closed, by the index of the reason.
     pub closes: LabelledCounters,
     /// Frames not written, by the index of the reason.
@@ -211,6 +213,7 @@ impl ShardMetrics {
             encoded_texts: Counter::default(),
             filter_evaluations: Counter::default(),
             rate_limited: Counter::default(),
+            api_keys_delayed: Counter::default(),
             closes: LabelledCounters::new(labels.close_reasons),
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),

@@ -41,7 +41,9 @@ fn json_logs_are_one_object_per_line_with_connection_peer_and_reason() {
 #[test]
 fn a_level_of_info_says_nothing_of_messages_and_connections() {
     let server = Server::start(&[]);
-    eventually("the greeting is complete", || server.output().contains("curl"));
+    // One on each stream.
+    let is_told = |words: &str| server.output().contains(words);
+    eventually("the start is told", || is_told("curl") && is_told("INFO fanwire: listening on"));
     let before = server.output().lines().count();
     for _ in 0..20 {
         let mut client = server.connect();

@@ -47,7 +47,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "api_keys",
         Kind::Secrets(|c| &mut c.api_keys),
-        "Keys of the HTTP API; none: requests of this machine only. Others see flags: prefer the environment or file",
+        "Keys of the HTTP API; none: only the server's own user and root, on this machine. Others see flags: prefer the environment or file",
     )
     .variable("FANWIRE_API_KEY")
     .reloaded(),
