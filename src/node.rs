@@ -5,8 +5,9 @@ use crate::hub::Hub;
 use crate::io::{self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
 use crate::metrics::NodeMetrics;
 use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng};
 use std::any::Any;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -108,9 +109,9 @@ impl Server {
         let policy = io::token_policy(&config.tokens)
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
         let tokens = Arc::new(TokenDesk::new(policy));
-        let random = RandomState::new();
+        let mut random = StdRng::try_from_rng(&mut SysRng).map_err(std::io::Error::other)?;
         let shared = Arc::new(NodeShared {
-            hub: Arc::new(Hub::new(shards, random.hash_one("connection key"), &config.room_rules)),
+            hub: Arc::new(Hub::new(shards, random.random(), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
             hook,
             metrics,
@@ -145,7 +146,7 @@ impl Server {
                 handlers: handlers.clone(),
                 respond: respond.clone(),
                 post: post.clone(),
-                seed: random.hash_one(index),
+                seed: random.random(),
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
             let (node, unix, ready) = (shared.clone(), unix.take(), ready.clone());

@@ -58,7 +58,7 @@ impl World {
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
             post: Arc::new(|_, _| {}),
-            seed: 1,
+            seed: [1; 32],
         };
         Self { dialects: Vec::new(), shard: Shard::new(parts), sink: Sink { takes: true } }
     }

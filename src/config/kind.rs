@@ -286,8 +286,8 @@ impl Kind {
     }
 }
 
-/// A bound that no machine comes near: interest in rooms is held by shard number.
-const SHARDS_MAX: usize = 1024;
+/// Most shards of a node, a bound that no machine comes near: ids of connections have ten bits for the shard.
+pub const SHARDS_MAX: usize = 1024;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

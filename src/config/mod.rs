@@ -33,6 +33,7 @@ pub use error::ConfigError;
 pub use exposure::Exposure;
 pub use file::read_file;
 pub use hook::{HookEvent, HookEvents, HookSettings, OnFailure};
+pub use kind::SHARDS_MAX;
 pub use load::{Sources, load};
 pub use preset::Preset;
 pub use reload::Reload;

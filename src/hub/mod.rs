@@ -33,6 +33,7 @@ pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 
 use crate::config::RoomRule;
+use crate::model::ConnectionKey;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -58,15 +59,16 @@ pub struct Hub {
     /// How many of the admitted connections are echoes, which no publication goes to.
     pub echoes: AtomicU32,
     /// Key that hides locators in connection ids.
-    pub connection_key: u64,
+    pub connection_key: ConnectionKey,
     /// Hides which values share a key of conflation.
     key_hash: RandomState,
     draining: AtomicBool,
 }
 
 impl Hub {
-    /// The shared part of a node with `shards` shards, whose rooms obey `rules`.
-    pub fn new(shards: usize, connection_key: u64, rules: &[RoomRule]) -> Self {
+    /// The shared part of a node with `shards` shards, whose rooms obey `rules`. `connection_secret` is what the node's
+    /// [`ConnectionKey`] is made from: 128 random bits.
+    pub fn new(shards: usize, connection_secret: u128, rules: &[RoomRule]) -> Self {
         Self {
             directory: Directory::new(shards, rules),
             registry: Registry::default(),
@@ -77,7 +79,7 @@ impl Hub {
             outboxes: Outboxes::new(shards),
             waiting: AtomicUsize::new(0),
             echoes: AtomicU32::new(0),
-            connection_key,
+            connection_key: ConnectionKey::new(connection_secret),
             key_hash: RandomState::new(),
             draining: AtomicBool::new(false),
         }

@@ -62,11 +62,12 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Compression, DialectId, Locator};
+    use crate::model::{Compression, ConnectionKey, DialectId, Locator};
 
     #[test]
     fn members_of_all_shards_are_listed_up_to_a_limit() {
-        let id = |slot| ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], 7);
+        let id =
+            |slot| ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], &ConnectionKey::new(7));
         let presence = Presence::new(2);
         let [rooms, other] =
             [Compression::None, Compression::Window15].map(|it| Encoding::new(DialectId(0), it));

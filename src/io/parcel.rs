@@ -52,7 +52,8 @@ pub fn poll_and_waker() -> io::Result<(Poll, ShardWaker)> {
 pub(super) fn send(mailboxes: &[ShardMailbox], clock: Clock, shard: usize, content: Content) {
     let bytes = match &content {
         Content::Mail(mail) => mail.len_bytes(),
-        Content::Accepted(_) => 0,
+        // Its buffers are the kernel's.
+        Content::Accepted(_) => size_of::<Parcel>(),
     };
     mailboxes[shard].push(Parcel { sent_us: clock.now().us, content }, bytes);
 }

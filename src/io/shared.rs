@@ -2,7 +2,7 @@ use super::clock::Clock;
 use super::hook::Hook;
 use super::key_check::WrongKeys;
 use super::log::LogWriter;
-use super::parcel::{Content, Parcel, ShardMailbox};
+use super::parcel::{Content, ShardMailbox, send};
 use crate::api::{
     HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
     ShardStats, SlowConsumer, Stats,
@@ -100,14 +100,14 @@ impl NodeShared {
 
     /// Posts a request.
     pub fn post(&self, shard: usize, request: Request) {
-        let content = Content::Mail(Mail::Request(request));
-        self.mailboxes[shard].push(Parcel { sent_us: self.clock.now().us, content }, 0);
+        send(&self.mailboxes, self.clock, shard, Content::Mail(Mail::Request(request)));
     }
 
-    /// The shard on which a connection would live. An id that is not this node's may point anywhere; the shard asked
-    /// finds that it is none of its own.
+    /// The shard on which a connection would live. An id that is not this node's can point anywhere; the shard asked
+    /// finds that it has no such connection.
     pub fn shard_of(&self, id: ConnectionId) -> usize {
-        usize::from(id.locator(self.hub.connection_key).shard) % self.mailboxes.len()
+        let locator = id.locator(&self.hub.connection_key);
+        locator.map_or(0, |locator| usize::from(locator.shard) % self.mailboxes.len())
     }
 
     fn ask_all<T: Send + 'static>(&self, request: impl Fn(Reply<T>) -> Request) -> Vec<Answer<T>> {

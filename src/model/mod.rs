@@ -14,7 +14,7 @@ pub use command::{
     Answer, Changed, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal,
     RequestId,
 };
-pub use connection_id::{ConnectionId, Locator};
+pub use connection_id::{ConnectionId, ConnectionKey, Locator};
 pub use identity::Identity;
 pub use position::{Epoch, Position};
 pub use publication::{

@@ -61,6 +61,13 @@ impl<'a> Selector<'a> {
         stated <= 1 && self.connection.is_none() && self.except.is_empty()
     }
 
+    /// Memory that it stands for when it owns its names, in bytes.
+    pub fn len_bytes(&self) -> usize {
+        let names: usize =
+            [&self.room, &self.user, &self.tenant].into_iter().flatten().map(|name| name.len()).sum();
+        size_of::<Self>() + names + self.except.len() * size_of::<ConnectionId>()
+    }
+
     /// What is wrong with its names or its number of ids.
     ///
     /// # Errors

@@ -9,7 +9,9 @@ use super::{Now, Reading, Shard, Sockets};
 use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Verdict, What};
 use crate::config::{Action, HookEvent, HookEvents};
 use crate::dialect::dialect;
-use crate::model::{Answer, CloseReason, Command, ConnectionId, ORIGINAL_BYTES_MAX, Position, Refusal};
+use crate::model::{
+    Answer, CloseReason, Command, ConnectionId, Locator, ORIGINAL_BYTES_MAX, Position, Refusal,
+};
 use std::fmt;
 use std::sync::Arc;
 
@@ -45,6 +47,13 @@ pub struct Decided {
     /// The message as it came, as much of it as an error shows.
     text: String,
     id: Option<String>,
+}
+
+impl Decided {
+    /// Bytes of what the client said, in all its copies.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.question.len_bytes() + self.text.len()
+    }
 }
 
 impl Shard {
@@ -162,7 +171,7 @@ impl Shard {
     /// What the backend was asked about is carried out, or refused; then its connection is read again.
     pub(super) fn decided(&mut self, now: Now, decided: Decided, sockets: &mut impl Sockets) {
         let Decided { to, question, verdict, recover, text, id } = decided;
-        let slot = to.locator(self.hub.connection_key).slot;
+        let Some(Locator { slot, .. }) = to.locator(&self.hub.connection_key) else { return };
         // Closing ones too: their close frame is still to be read.
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.id == to) else { return };
         let is_open = conn.is_open();

@@ -9,6 +9,7 @@ use crate::hub::{Holding, Membership};
 use crate::model::{
     CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Identity, Locator, RoomName,
 };
+use rand::Rng;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,11 +81,10 @@ impl Shard {
         let Newcomer { admin, echo, may_authenticate, holding, turned_away, .. } = newcomer;
         let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
-        let id = ConnectionId::new(
-            Locator { shard: self.index as u16, slot },
-            self.random.bytes(),
-            self.hub.connection_key,
-        );
+        let mut random = [0; 16];
+        self.random.fill_bytes(&mut random);
+        let locator = Locator { shard: self.index as u16, slot };
+        let id = ConnectionId::new(locator, random, &self.hub.connection_key);
         let conn = Conn {
             id,
             peer: peer.map(|peer| (peer.ip(), peer.port())),

@@ -28,7 +28,7 @@ impl Mail {
             Self::Frames(batch) => batch.len_bytes(),
             Self::Ordered(ordered) => size_of::<Self>() + ordered.frames.by_encoding.len_bytes(),
             Self::Selected(selected) => size_of::<Self>() + selected.frames.by_encoding.len_bytes(),
-            Self::Request(_) => 0,
+            Self::Request(request) => size_of::<Self>() + request.heap_bytes(),
         }
     }
 }
@@ -293,6 +293,35 @@ pub enum Request {
     Drain(Duration),
 }
 
+impl Request {
+    /// Memory behind it, in bytes: what comes from outside can be as large as a message or a body. Not counted is what
+    /// is small whatever was asked for.
+    fn heap_bytes(&self) -> usize {
+        let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        match self {
+            Self::Publish { to, event, data, whole, .. } => {
+                to.len_bytes() + event.len() + len(data) + len(whole)
+            }
+            Self::Send { message, .. } => message.len_bytes(),
+            Self::Join { room, .. }
+            | Self::Leave { room, .. }
+            | Self::PutOut { room, .. }
+            | Self::Members { room, .. } => room.as_str().len(),
+            Self::CloseAll { text: reason, .. } | Self::Disconnect { reason, .. } => len(reason),
+            Self::Decided(decided) => size_of::<Decided>() + decided.len_bytes(),
+            Self::Connection { .. }
+            | Self::Connections { .. }
+            | Self::Identify { .. }
+            | Self::Slow { .. }
+            | Self::Canary(_)
+            | Self::EvictLargest
+            | Self::EvictLargestOf { .. }
+            | Self::Reconfigure(_)
+            | Self::Drain(_) => 0,
+        }
+    }
+}
+
 /// A message to one connection, said in its dialect.
 #[derive(Debug, Clone)]
 pub enum Message {
@@ -312,4 +341,15 @@ pub enum Message {
         /// The request that it answers, if it does.
         id: Option<String>,
     },
+}
+
+impl Message {
+    /// Bytes of its texts.
+    fn len_bytes(&self) -> usize {
+        let (first, second, id) = match self {
+            Self::Event { event, data, id } => (event, data.as_ref(), id),
+            Self::Error { text, id } => (text, None, id),
+        };
+        first.len() + second.map_or(0, String::len) + id.as_ref().map_or(0, String::len)
+    }
 }

@@ -77,10 +77,10 @@ mod wide_tests;
 #[doc(hidden)]
 use crate::auth::token::{TokenDesk, TokenError};
 use crate::base::{Key, Slab, Wheel};
-use crate::config::Config;
+use crate::config::{Config, SHARDS_MAX};
 use crate::hub::{Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
-use crate::model::{CloseReason, DropReason, Refusal};
+use crate::model::{CloseReason, DropReason, Locator, Refusal};
 use crate::wire::Inflater;
 use accounts::Holdings;
 use agents::Agents;
@@ -94,6 +94,8 @@ pub use inspect::Inspection;
 pub use life::Newcomer;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
 use palette::{ListId, Palette};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 pub use sockets::{Sent, Sockets};
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -121,7 +123,9 @@ const TIMER_MS: u32 = 100;
 const PACE_MS: u32 = 1;
 
 /// Connections of one shard at the most: 16 million sockets are beyond any core.
-const CONNECTIONS_MAX: u32 = 1 << 24;
+const CONNECTIONS_MAX: u32 = Locator::SLOTS_MAX;
+
+const _: () = assert!(SHARDS_MAX <= Locator::SHARDS_MAX);
 
 /// The time of a call.
 #[derive(Debug, Clone, Copy)]
@@ -172,8 +176,9 @@ pub struct Parts {
     pub respond: Respond,
     /// How mail gets to any shard at once.
     pub post: Post,
-    /// Seed of the random parts of connection ids and of the jitter; need not be secret.
-    pub seed: u64,
+    /// Seed of the generator that makes connection ids and the jitter: from the system's generator, so that nobody can
+    /// predict an id, but the same again where all of a run is to be the same.
+    pub seed: [u8; 32],
 }
 
 /// One shard. See the module's documentation for the calling contract.
@@ -232,7 +237,7 @@ pub struct Shard {
     /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
     /// where some rule asks for histories.
     sweep_ms: Option<u64>,
-    random: Random,
+    random: StdRng,
     /// The last time at which the thread had not run; see [`Shard::slept`].
     sleep: timers::Sleep,
     wall: wall::Wall,
@@ -284,7 +289,7 @@ impl Shard {
             evict_elsewhere: None,
             changes: presence::Changes::default(),
             sweep_ms,
-            random: Random(seed | 1),
+            random: StdRng::from_seed(seed),
             sleep: timers::Sleep::default(),
             wall: wall::Wall::default(),
         }
@@ -303,22 +308,5 @@ impl Shard {
     /// The live key of a slot, to tell a stale event.
     pub fn key(&self, slot: u32) -> Option<Key> {
         self.conns.key(slot)
-    }
-}
-
-/// Marsaglia's xorshift64*: ids and jitter need to be different, not secret.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn bytes(&mut self) -> [u8; 16] {
-        (u128::from(self.next()) << 64 | u128::from(self.next())).to_le_bytes()
     }
 }

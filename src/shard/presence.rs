@@ -201,10 +201,10 @@ mod tests {
     use super::*;
     use crate::config::{RoomPolicy, RoomRule};
     use crate::hub::Hub;
-    use crate::model::Locator;
+    use crate::model::{ConnectionKey, Locator};
 
     fn id(slot: u32) -> ConnectionId {
-        ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], 7)
+        ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], &ConnectionKey::new(7))
     }
 
     fn hub() -> Hub {

@@ -157,7 +157,7 @@ impl World {
                 handlers: Default::default(),
                 respond: Arc::new(|_: ConnectionId, _: Message| {}),
                 post,
-                seed: index as u64 + 1,
+                seed: [index as u8 + 1; 32],
             };
             (Shard::new(parts), Pipes::default())
         };

@@ -123,7 +123,7 @@ impl Shard {
 
     /// The slot of an open connection of this shard.
     pub(super) fn find(&self, id: ConnectionId) -> Option<u32> {
-        let slot = id.locator(self.hub.connection_key).slot;
+        let slot = id.locator(&self.hub.connection_key)?.slot;
         self.conns.at(slot).filter(|conn| conn.id == id && conn.is_open()).map(|_| slot)
     }
 

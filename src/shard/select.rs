@@ -182,7 +182,8 @@ impl Shard {
         publication: &Publication<'_>,
         tally: &Arc<Tally>,
     ) {
-        let shard = usize::from(id.locator(self.hub.connection_key).shard);
+        let Some(locator) = id.locator(&self.hub.connection_key) else { return };
+        let shard = usize::from(locator.shard);
         if shard != self.index {
             if shard < self.outgoing.len() {
                 let tally = tally.clone();
@@ -283,7 +284,7 @@ impl Shard {
             None => None,
         };
         let slots = filter.except.iter().filter_map(|id| {
-            let locator = id.locator(self.hub.connection_key);
+            let locator = id.locator(&self.hub.connection_key)?;
             let is_here = usize::from(locator.shard) == self.index;
             self.conns.at(locator.slot).filter(|conn| is_here && conn.id == *id).map(|_| locator.slot)
         });

@@ -4,7 +4,7 @@
 use super::*;
 use crate::base::Pattern;
 use crate::config::{HistoryLimits, RoomPolicy, RoomRule};
-use crate::model::{Audience, ConnectionId, Draft, Identity, Locator, Selector};
+use crate::model::{Audience, ConnectionId, ConnectionKey, Draft, Identity, Locator, Selector};
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -137,7 +137,7 @@ impl World {
                 handlers: Handlers::default(),
                 respond: Arc::new(|_, _| {}),
                 post,
-                seed: index as u64 + 1,
+                seed: [index as u8 + 1; 32],
             });
             shard.steps.members_min = members_min;
             (shard, Pipes::default())
@@ -191,7 +191,10 @@ impl World {
         // Who has gone is excepted or wished for as well, by an id that is nobody's.
         let id_of = |peer: &usize| match &self.peers[*peer] {
             Some(peer) => peer.id,
-            None => ConnectionId::new(Locator { shard: *peer as u16, slot: 0 }, [*peer as u8; 16], 7),
+            None => {
+                let locator = Locator { shard: *peer as u16, slot: 0 };
+                ConnectionId::new(locator, [*peer as u8; 16], &ConnectionKey::new(7))
+            }
         };
         let to = Selector {
             room: wish.room.map(|room| ROOMS[room].into()),

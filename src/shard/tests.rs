@@ -75,7 +75,7 @@ impl World {
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
             post: Arc::new(|_, _| unreachable!("no room remembers")),
-            seed: 1,
+            seed: [1; 32],
         });
         Self { shard, wires: Wires::default(), hub, metrics }
     }

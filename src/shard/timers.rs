@@ -7,6 +7,7 @@ use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, mutated};
 use crate::model::{CloseReason, IDLE_TEXT};
 use crate::wire;
+use rand::RngExt;
 use std::time::Duration;
 
 /// Time between two batches of a drain.
@@ -231,7 +232,7 @@ impl Shard {
         let spread_ms = drain.spread_ms;
         for slot in batch {
             // Clients that all come back at the same moment would fell the next node.
-            let hint_ms = 500 + self.random.next() % spread_ms;
+            let hint_ms = 500 + self.random.random_range(0..spread_ms);
             let text = format!("{}: reconnect in {hint_ms} ms", CloseReason::ShuttingDown.text());
             let code = CloseReason::ShuttingDown.code();
             self.close_with(now, slot, CloseReason::ShuttingDown, code, &text, sockets);

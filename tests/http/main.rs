@@ -9,6 +9,7 @@ mod cors;
 mod hostile_bodies;
 mod hostile_handshakes;
 mod http;
+mod ids;
 mod keyless;
 mod metrics;
 mod openapi;

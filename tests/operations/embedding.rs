@@ -1,7 +1,7 @@
 //! A program that holds the server inside: custom handlers and the handle, from other threads and another runtime.
 
 use crate::common::token::{SECRET, path_of};
-use crate::common::{Client, PATIENCE, conversation, eventually};
+use crate::common::{Client, PATIENCE, conversation, eventually, request};
 use fanwire::api::{MembersCursor, Which};
 use fanwire::calls::ClientFilter;
 use fanwire::config::{Config, Secret};
@@ -329,8 +329,48 @@ fn a_shard_that_hangs_makes_the_node_not_ready() {
     };
     eventually("the other shard says that the node is not ready", not_ready);
     drop(release);
-    let ready = || crate::common::request(addr, "GET", "/ready", &[], b"").status == 200;
+    let ready = || request(addr, "GET", "/ready", &[], b"").status == 200;
     eventually("ready again", ready);
+    stop(server);
+}
+
+#[test]
+fn a_full_mailbox_refuses_publications_for_one_connection() {
+    /// Requests at once: about half of them come to the shard that does not hang, and three fill the mailbox.
+    const REQUESTS: usize = 40;
+    let (release, held) = channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let (entered, inside) = channel();
+    let hang = move |_| {
+        entered.send(()).unwrap();
+        held.lock().unwrap().recv().ok();
+    };
+    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
+    config.times.drain_timeout = Duration::from_secs(5);
+    config.limits.mailbox_bytes_max = 1024 * 1024;
+    let server = Server::builder().config(config).on("hang", hang).start().unwrap();
+    let addr = server.local_addr();
+    let mut client = Client::connect(addr);
+    client.send_text(r#"{"type":"hang"}"#);
+    inside.recv_timeout(PATIENCE).unwrap();
+    let body = json!({ "connection": client.id, "data": "x".repeat(400_000) }).to_string();
+    let (answered, answers) = channel();
+    for _ in 0..REQUESTS {
+        let (answered, body) = (answered.clone(), body.clone());
+        std::thread::spawn(move || {
+            answered.send(request(addr, "POST", "/v1/publish", &[], body.as_bytes())).ok();
+        });
+    }
+    // Those that found a place are answered only when the shard goes on.
+    let refused = answers.recv_timeout(PATIENCE).expect("a request is refused while the shard hangs");
+    refused
+        .expect(503, r#"{"error":{"code":"unavailable","message":"the shards are behind with their mail"}}"#);
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    drop(release);
+    let served = answers.iter().take(REQUESTS - 1).filter(|answer| answer.status == 200).count();
+    assert!((3..REQUESTS).contains(&served), "{served} of {REQUESTS} were served");
+    let post = || request(addr, "POST", "/v1/publish", &[], body.as_bytes()).status == 200;
+    eventually("publications are taken again", post);
     stop(server);
 }
 

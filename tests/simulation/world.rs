@@ -172,7 +172,7 @@ impl World {
         let mut plan = Plan::new(&mut random);
         accounts::limit(&mut plan);
         let config = Arc::new(plan.config.clone());
-        let hub = Arc::new(Hub::new(plan.shards, random.next(), &rules::rules(&plan.policies)));
+        let hub = Arc::new(Hub::new(plan.shards, random.next().into(), &rules::rules(&plan.policies)));
         hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
         let posts = Posts::default();
         let responses = Responses::default();
@@ -186,6 +186,7 @@ impl World {
                 let metrics = Arc::new(ShardMetrics::new(&LABELS));
                 let responses = responses.clone();
                 let posts = posts.clone();
+                let seed = random.next().to_le_bytes();
                 let mut shard = Shard::new(Parts {
                     index,
                     shards: plan.shards,
@@ -195,7 +196,7 @@ impl World {
                     handlers: handlers.clone(),
                     respond: Arc::new(move |to, message| responses.lock().unwrap().push((to, message))),
                     post: Arc::new(move |to, mail| posts.lock().unwrap().push_back((to, mail))),
-                    seed: random.next(),
+                    seed: std::array::from_fn(|index| seed[index % seed.len()]),
                 });
                 let turn_writes = plan.turn_writes;
                 shard.set_step_limits(StepLimits { turn_writes, ..plan.wide.unwrap_or_default() });

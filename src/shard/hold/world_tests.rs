@@ -139,7 +139,7 @@ impl World {
             handlers,
             respond: Arc::new(|_, _| {}),
             post: Arc::new(move |shard, mail| post[shard].lock().unwrap().push_back(mail)),
-            seed: 1,
+            seed: [1; 32],
         });
         let (hub, posted) = (hub.clone(), posted.clone());
         Self { shard, index, pipes: Pipes::default(), hub, metrics, ms: 1000, handed, posted }

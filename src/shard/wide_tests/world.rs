@@ -70,7 +70,7 @@ impl World {
             handlers: Handlers::default(),
             respond: Arc::new(|_, _| {}),
             post: Arc::new(move |_, mail| post.lock().unwrap().push(mail)),
-            seed: 1,
+            seed: [1; 32],
         });
         Self { shard, wires: Wires::default(), hub, posted }
     }

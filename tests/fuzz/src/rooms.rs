@@ -10,7 +10,7 @@
 use crate::json::{self, Field, Pairs};
 use fanwire::dialect::{DecodeLimits, Dialect, Rejected, Rooms};
 use fanwire::model::{
-    Answer, Changed, Command, ConnectionId, Epoch, Locator, Position, Publication, Refusal, RequestId,
+    Answer, Changed, Command, ConnectionId, ConnectionKey, Epoch, Locator, Position, Publication, Refusal, RequestId,
 };
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -255,7 +255,7 @@ fn answer(answer: &Answer<'_>, fields: Fields<'_>) {
 }
 
 pub(crate) fn client(slot: u32) -> ConnectionId {
-    ConnectionId::new(Locator { shard: 1, slot }, [0xA5; 16], 3)
+    ConnectionId::new(Locator { shard: 1, slot }, [0xA5; 16], &ConnectionKey::new(3))
 }
 
 /// What an encoded object must say.

@@ -76,7 +76,7 @@ impl World {
                 collect.lock().expect("one thread").push((to, message));
             }),
             post: Arc::new(|_, _| unreachable!("no room remembers")),
-            seed: 7,
+            seed: [7; 32],
         });
         let now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
         let outside = Outside { room, now_us: now.us, ..Outside::default() };
