@@ -96,6 +96,14 @@ fn a_wrong_setting_stops_the_start_and_is_named() {
 }
 
 #[test]
+fn a_server_that_is_not_enabled_serves_nothing() {
+    let (status, said) = Server::run(&[], &[("WEBSOCKET_ENABLED", "false")]);
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("enabled"), "{said}");
+    assert!(!said.contains("listening on"), "{said}");
+}
+
+#[test]
 fn an_unknown_key_of_the_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fanwire.yaml");

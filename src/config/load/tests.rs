@@ -72,6 +72,30 @@ fn the_documents_variables_are_understood() {
 }
 
 #[test]
+fn every_configuration_of_the_rooms_document_is_understood() {
+    let document = include_str!("../../../tests/documents/rooms-go-module.md");
+    let blocks: Vec<_> =
+        document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let configs: Vec<_> = blocks.iter().map(|block| from(block, &[], &[]).unwrap()).collect();
+    assert_eq!(configs.len(), 4);
+    // "Example Production Config" is the last.
+    let config = &configs[3];
+    let [ping_s, pong_s, write_s] =
+        [config.times.ping_interval, config.times.pong_wait, config.times.write_wait]
+            .map(|time| time.as_secs());
+    let limits = &config.limits;
+    assert_eq!(
+        (
+            limits.message_bytes_max,
+            limits.connections_max,
+            limits.connections_per_room_max,
+            [ping_s, pong_s, write_s]
+        ),
+        (65_536, 50_000, 5000, [30, 35, 10])
+    );
+}
+
+#[test]
 fn every_key_is_understood_by_file_variable_and_flag() {
     let default = Config::default();
     for key in keys::all() {
