@@ -92,7 +92,7 @@ fn serve(
     log: &LogWriter,
     level: &LevelHandle,
 ) -> std::io::Result<()> {
-    let (host, prefix) = (config.host, config.path_prefix.clone());
+    let (host, prefix, format) = (config.host, config.path_prefix.clone(), config.log_format);
     let endpoint = config.endpoints.first().cloned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anyone is told that the server runs: a signal that comes at once must find its handler.
@@ -107,7 +107,11 @@ fn serve(
     } else {
         tracing::info!("{}", exposure.text);
     }
-    greet(greeting(&server, host, &prefix, endpoint.as_ref()))?;
+    match format {
+        LogFormat::Text => greet(greeting(&server, host, &prefix, endpoint.as_ref()))?,
+        // Streams that are collected together stay readable by machines.
+        LogFormat::Json => tell_start(&server),
+    }
     runtime.block_on(obey(server, signals, invocation, level))
 }
 
@@ -130,13 +134,17 @@ impl Signals {
 
 /// Where the server listens and what to try.
 fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpoint>) -> String {
-    let port = server.local_addr().port();
-    let shown =
-        if host.is_unspecified() { "localhost".to_owned() } else { server.local_addr().ip().to_string() };
-    let shown = if shown.contains(':') { format!("[{shown}]") } else { shown };
-    let address = server.local_addr();
+    let tcp = server.local_addr();
+    let shown = tcp.map(|address| {
+        let host = if host.is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("{host}:{}", address.port())
+    });
     let version = env!("CARGO_PKG_VERSION");
-    let shards = server.shards();
+    let shards = match server.shards() {
+        1 => "1 shard".to_owned(),
+        shards => format!("{shards} shards"),
+    };
     let path = endpoint.map_or("/ws".to_owned(), |endpoint| endpoint.path.to_string());
     let asks = endpoint.is_some_and(|endpoint| endpoint.auth == Auth::Required);
     let token = if asks { "?token=TOKEN" } else { "" };
@@ -147,12 +155,24 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
         "tenants" => ("public:chat", r#"{"type":"join_channel","data":{"channel":"public:chat"}}"#),
         _ => ("chat", r#"{"type":"subscribe","room":"chat"}"#),
     };
-    format!(
-        "fanwire {version}, {shards} shards\n\
-         listening on http://{address}{prefix}\n\
-         try:  wscat -c ws://{shown}:{port}{prefix}{path}{token}   and then   {join}\n      \
-         curl -d '{{\"room\":\"{room}\",\"data\":{{\"message\":\"Hello!\"}}}}' http://{shown}:{port}{prefix}/v1/publish\n"
-    )
+    let publish = format!(r#"-d '{{"room":"{room}","data":{{"message":"Hello!"}}}}'"#);
+    let mut lines = vec![format!("fanwire {version}, {shards}")];
+    lines.extend(tcp.iter().map(|tcp| format!("listening on http://{tcp}{prefix}")));
+    let unix = server.unix_socket().map(|path| path.display());
+    lines.extend(unix.iter().map(|unix| format!("listening on unix:{unix}")));
+    match (&shown, &unix) {
+        (Some(tcp), _) => {
+            lines.push(format!("try:  wscat -c ws://{tcp}{prefix}{path}{token}   and then   {join}"));
+            lines.push(format!("      curl {publish} http://{tcp}{prefix}/v1/publish"));
+        }
+        (None, Some(unix)) => {
+            lines.push(format!(
+                "try:  curl --unix-socket {unix} {publish} http://localhost{prefix}/v1/publish"
+            ));
+        }
+        (None, None) => {}
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Says it on standard output: on a thread of its own, because a pipe that nobody empties may take it never, and signals
@@ -165,6 +185,14 @@ fn greet(greeting: String) -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("greeting".to_owned()).spawn(say).map(drop)
+}
+
+/// Says in the log where the server listens.
+fn tell_start(server: &Server) {
+    let address = server.local_addr().map(tracing::field::display);
+    let unix_socket = server.unix_socket().map(|path| tracing::field::display(path.display()));
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, address, unix_socket, shards = server.shards(), "listening");
 }
 
 /// Waits for signals and does what they ask.
@@ -198,7 +226,10 @@ fn reload(server: &mut Server, invocation: &config::Invocation, level: &LevelHan
                 tracing::error!(%error, "cannot change the log level");
             }
             let reload = server.reload(&config);
-            tracing::info!(changed = ?reload.changed, needs_restart = ?reload.needs_restart, "configuration read again");
+            tracing::info!(changed = ?reload.changed, "configuration read again");
+            if !reload.needs_restart.is_empty() {
+                tracing::warn!(keys = ?reload.needs_restart, "changed keys are not in force before a restart");
+            }
         }
         Err(errors) => {
             for error in errors {

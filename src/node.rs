@@ -2,14 +2,16 @@ use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Exposure, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
-use crate::io::{self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker};
+use crate::io::{
+    self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker, SocketFile,
+};
 use crate::metrics::NodeMetrics;
 use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 use std::any::Any;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -66,9 +68,9 @@ pub struct Server {
     shared: Arc<NodeShared>,
     config: Arc<Config>,
     handle: Handle,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    unix_socket: Option<PathBuf>,
+    unix_socket: Option<SocketFile>,
 }
 
 impl Server {
@@ -86,11 +88,9 @@ impl Server {
             shards => shards,
         };
         let listeners = io::bind_tcp(&config, shards)?;
-        let address = listeners[0].local_addr()?;
-        let mut unix = match &config.unix_socket {
-            Some(path) => Some(io::bind_unix(path, config.listen_backlog)?),
-            None => None,
-        };
+        let address = listeners.first().map(|listener| listener.local_addr()).transpose()?;
+        let mut listeners = listeners.into_iter();
+        let (mut unix, unix_socket) = io::bind_unix(&config)?.unzip();
         let (polls, wakers): (Vec<_>, Vec<ShardWaker>) = (0..shards)
             .map(|_| io::poll_and_waker())
             .collect::<std::io::Result<Vec<_>>>()?
@@ -131,11 +131,11 @@ impl Server {
         io::handle_admins(&shared, &mut handlers);
         let post = io::post(shared.mailboxes.clone(), shared.clock);
         let respond = respond(&shared);
-        let cores =
-            if config.pin_threads { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+        let cores = io::cores_to_pin(config.pin_threads, shards);
         let mut threads = Vec::with_capacity(shards);
         let (ready, readiness) = mpsc::channel();
-        for (index, (poll, tcp)) in polls.into_iter().zip(listeners).enumerate() {
+        for (index, poll) in polls.into_iter().enumerate() {
+            let tcp = listeners.next();
             let metrics = shared.metrics.shards[index].clone();
             let parts = Parts {
                 index,
@@ -167,18 +167,22 @@ impl Server {
         // that cannot start ends the process.
         let _ = (0..shards).try_for_each(|_| readiness.recv());
         let handle = Handle::new(shared.clone());
-        let unix_socket = config.unix_socket.clone();
         Ok(Self { shared, config, handle, address, threads, unix_socket })
     }
 
-    /// The TCP address listened on.
-    pub fn local_addr(&self) -> SocketAddr {
+    /// The TCP address listened on; none where `tcp` is off.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.address
     }
 
     /// What the configuration leaves open, for the log.
     pub fn exposure(&self) -> Exposure {
         self.config.exposure(self.address)
+    }
+
+    /// The path of the Unix socket listened on, if there is one.
+    pub fn unix_socket(&self) -> Option<&Path> {
+        self.config.unix_socket.as_deref()
     }
 
     /// Number of shards.
@@ -221,8 +225,8 @@ impl Server {
         if let Some(hook) = &self.shared.hook {
             hook.finish();
         }
-        if let Some(path) = self.unix_socket {
-            let _ = std::fs::remove_file(path);
+        if let Some(file) = self.unix_socket {
+            file.remove();
         }
         result
     }

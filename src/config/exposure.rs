@@ -14,10 +14,15 @@ pub struct Exposure {
 }
 
 impl Config {
-    /// What this configuration leaves open, for a server that listens on `address`.
-    pub fn exposure(&self, address: SocketAddr) -> Exposure {
+    /// What this configuration leaves open, for a server that listens on `address`, or on its Unix socket alone.
+    pub fn exposure(&self, address: Option<SocketAddr>) -> Exposure {
         let acts = self.anonymous_acts();
-        let local = address.ip().is_loopback();
+        let local = address.is_none_or(|address| address.ip().is_loopback());
+        let shown = match (address, &self.unix_socket) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(path)) => format!("unix:{}", path.display()),
+            (None, None) => "nothing".to_owned(),
+        };
         let reach =
             if local { "every client on this machine" } else { "every client that reaches this address" };
         let clients = match acts.as_slice() {
@@ -39,7 +44,7 @@ impl Config {
             }
         };
         let is_wide = !local && acts.iter().any(|act| *act != "join");
-        Exposure { text: format!("listening on {address}: {clients}; {api}"), is_wide }
+        Exposure { text: format!("listening on {shown}: {clients}; {api}"), is_wide }
     }
 
     /// Whether requests may come through proxies that are configured.
@@ -90,7 +95,7 @@ mod tests {
 
     #[track_caller]
     fn check(config: &Config, address: &str, is_wide: bool, says: &[&str]) {
-        let exposure = config.exposure(address.parse().unwrap());
+        let exposure = config.exposure(address.parse().ok());
         for words in says {
             assert!(exposure.text.contains(words), "{words:?} is not in {:?}", exposure.text);
         }
@@ -109,6 +114,8 @@ mod tests {
             &["every client on this machine may join, publish and broadcast"],
         );
         check(&open, "[::]:8081", true, &["listening on [::]:8081: every client that reaches"]);
+        let unix = Config { tcp: false, unix_socket: Some("/run/a".into()), ..open.clone() };
+        check(&unix, "", false, &["listening on unix:/run/a: every client on this machine may join"]);
         let quiet = Config { client_broadcast: false, api_keys: vec!["key".into()], ..open.clone() };
         check(&quiet, "0.0.0.0:1", true, &["may join and publish without", "the API needs its key"]);
         let behind = Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..open };

@@ -5,7 +5,7 @@ use super::endpoint::{self, Endpoint};
 use super::hook::{self, HookEvent, HookEvents, OnFailure};
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
-use super::settings::{Config, FlowAffinity, LogFormat};
+use super::settings::{Config, FlowAffinity, LogFormat, PinThreads};
 use super::tokens::{Secret, TokenAlgorithm};
 use super::value;
 use ipnet::IpNet;
@@ -53,6 +53,11 @@ pub(super) enum Kind {
     },
     Address(Place<IpAddr>),
     Path(Place<Option<PathBuf>>),
+    /// Permissions of a file, in octal digits.
+    Mode(Place<u32>),
+    /// A group of the machine, by name or number.
+    Group(Place<Option<String>>),
+    Pin(Place<PinThreads>),
     Prefix(Place<String>),
     Networks(Place<Vec<IpNet>>),
     Origins(Place<Vec<String>>),
@@ -133,6 +138,12 @@ impl Kind {
                 let fine = !text.contains(['\0', char::REPLACEMENT_CHARACTER]);
                 put(at(config), fine.then(|| (!text.is_empty()).then(|| text.into())))
             }
+            Self::Mode(at) => put(at(config), value::parse_mode(text)),
+            Self::Group(at) => {
+                let none = text.is_empty().then_some(None);
+                put(at(config), none.or_else(|| parse_group(text).map(Some)))
+            }
+            Self::Pin(at) => put(at(config), by_name(&PINS, text)),
             Self::Prefix(at) => put(at(config), parse_prefix(text)),
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
@@ -188,6 +199,9 @@ impl Kind {
             Self::Time { at, .. } | Self::TimeOrOff { at, .. } => value::show_duration(*at(config)),
             Self::Address(at) => at(config).to_string(),
             Self::Path(at) => at(config).as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            Self::Mode(at) => value::show_mode(*at(config)),
+            Self::Group(at) => at(config).clone().unwrap_or_default(),
+            Self::Pin(at) => name_of(&PINS, at(config)),
             Self::Prefix(at) | Self::Level(at) | Self::HookUrl(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
             Self::Secret(at) => at(config).reveal().to_owned(),
@@ -242,6 +256,9 @@ impl Kind {
             }
             Self::Address(_) => "an IPv4 or IPv6 address, or localhost".to_owned(),
             Self::Path(_) => "a path".to_owned(),
+            Self::Mode(_) => "0000 to 0777 (octal, such as 0660)".to_owned(),
+            Self::Group(_) => "the name or number of a group of this machine".to_owned(),
+            Self::Pin(_) => PINS.map(|(name, _)| name).join(", "),
             Self::Prefix(_) => "empty, or a path such as /realtime, of letters, digits and -._~/".to_owned(),
             Self::Networks(_) => "networks such as 10.0.0.0/8 or addresses, separated by commas".to_owned(),
             Self::Origins(_) => {
@@ -297,6 +314,9 @@ const ON_FAILURE: [(&str, OnFailure); 2] = [("refuse", OnFailure::Refuse), ("all
 const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
     [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
 
+const PINS: [(&str, PinThreads); 3] =
+    [("auto", PinThreads::Auto), ("true", PinThreads::Always), ("false", PinThreads::Never)];
+
 const AFFINITIES: [(&str, FlowAffinity); 3] =
     [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];
 
@@ -318,6 +338,11 @@ fn parse_prefix(text: &str) -> Option<String> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let fine = prefix.is_empty() || prefix.starts_with('/') && !prefix.contains("//");
     (fine && prefix.bytes().all(allowed)).then(|| prefix.to_owned())
+}
+
+fn parse_group(text: &str) -> Option<String> {
+    let fine = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic() && b != b':' && b != b'/');
+    fine.then(|| text.to_owned())
 }
 
 fn parse_network(text: &str) -> Option<IpNet> {

@@ -194,6 +194,9 @@ impl Config {
         if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
             wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
         }
+        if !self.tcp && self.unix_socket.is_none() {
+            wrong.push("tcp: without TCP there must be a unix_socket to listen on".to_owned());
+        }
         wrong
     }
 

@@ -39,5 +39,7 @@ pub use preset::Preset;
 pub use reload::Reload;
 pub use rule::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
 pub use service::{Act, Messages, Past, Snapshot};
-pub use settings::{Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, SocketOptions, Times};
+pub use settings::{
+    Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, PinThreads, SocketOptions, Times,
+};
 pub use tokens::{Secret, TokenAlgorithm, Tokens};

@@ -26,14 +26,23 @@ pub struct Config {
     pub host: IpAddr,
     /// TCP port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Whether to listen on TCP at all.
+    pub tcp: bool,
+    /// Whether other servers may listen on the same TCP port, where they say so too. The kernel spreads connections
+    /// over all of them, and they know nothing of each other's rooms.
+    pub reuse_port: bool,
     /// Unix socket to listen on as well.
     pub unix_socket: Option<PathBuf>,
+    /// Permissions of the Unix socket's file, as chmod(2) has them: to connect takes the right to write.
+    pub unix_socket_mode: u32,
+    /// Group of the Unix socket's file, by name or number; none: that of the process.
+    pub unix_socket_group: Option<String>,
     /// What stands before every path, such as `/realtime`; empty or with a leading and no trailing slash.
     pub path_prefix: String,
     /// Number of shards; 0 is one per core.
     pub shards: usize,
     /// Whether each shard's thread is pinned to a core.
-    pub pin_threads: bool,
+    pub pin_threads: PinThreads,
     /// Whether many connections are sent the same bytes in one submission to the kernel, where it has io_uring.
     pub io_uring: bool,
     /// How the kernel chooses the shard of a new connection.
@@ -80,6 +89,19 @@ pub struct Config {
     pub socket: SocketOptions,
     /// What the backend is asked and told.
     pub hook: HookSettings,
+}
+
+/// Whether each shard's thread stays on one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PinThreads {
+    /// If there are as many shards as cores that the process may use, and no quota of processor time is below that.
+    /// With fewer shards the kernel places the threads: several servers of one machine would all take its first cores.
+    #[default]
+    Auto,
+    /// Always; shards beyond the number of cores share them.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// How the kernel chooses the shard of a new TCP connection.
@@ -214,10 +236,15 @@ impl Default for Config {
             enabled: true,
             host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 8081,
+            tcp: true,
+            reuse_port: false,
             unix_socket: None,
+            // The server's user and group: without a key the API trusts requests that come by it.
+            unix_socket_mode: 0o660,
+            unix_socket_group: None,
             path_prefix: String::new(),
             shards: 0,
-            pin_threads: true,
+            pin_threads: PinThreads::Auto,
             io_uring: true,
             flow_affinity: FlowAffinity::Off,
             listen_backlog: 4096,

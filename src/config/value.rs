@@ -96,6 +96,18 @@ pub(super) fn show_size(bytes: u64) -> String {
     }
 }
 
+/// Reads the permissions of a file: up to four octal digits, `0o` before them or not.
+pub(super) fn parse_mode(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let fine = (1..=4).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    fine.then(|| u32::from_str_radix(digits, 8).ok())?.filter(|mode| *mode <= 0o777)
+}
+
+/// Writes permissions so that [`parse_mode`] reads them back.
+pub(super) fn show_mode(mode: u32) -> String {
+    format!("{mode:04o}")
+}
+
 /// Reads a truth value as YAML 1.2, Go and the shell write it.
 pub(super) fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
@@ -148,6 +160,17 @@ mod tests {
             assert_eq!(parse_size(wrong), None, "{wrong}");
         }
         assert_eq!([0, 512_000, 1 << 20, 3 << 30].map(show_size), ["0", "500KiB", "1MiB", "3GiB"]);
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        for (text, mode) in [("660", 0o660), ("0660", 0o660), ("0o600", 0o600), ("0", 0), ("0777", 0o777)] {
+            assert_eq!(parse_mode(text), Some(mode), "{text}");
+        }
+        for wrong in ["", "0o", "rw-rw----", "1777", "668", "00660", "+660", "-1", "0x1f", "0b11"] {
+            assert_eq!(parse_mode(wrong), None, "{wrong}");
+        }
+        assert_eq!(show_mode(0o60), "0060");
     }
 
     #[test]

@@ -132,12 +132,14 @@ impl Door {
     /// If the poll does not take a listener.
     pub fn listen(
         &mut self,
-        tcp: std::net::TcpListener,
+        tcp: Option<std::net::TcpListener>,
         unix: Option<std::os::unix::net::UnixListener>,
     ) -> std::io::Result<()> {
-        let mut tcp = mio::net::TcpListener::from_std(tcp);
-        self.registry.register(&mut tcp, TCP_TOKEN, Interest::READABLE)?;
-        self.tcp = Some(Listening::new(tcp));
+        if let Some(tcp) = tcp {
+            let mut tcp = mio::net::TcpListener::from_std(tcp);
+            self.registry.register(&mut tcp, TCP_TOKEN, Interest::READABLE)?;
+            self.tcp = Some(Listening::new(tcp));
+        }
         if let Some(unix) = unix {
             let mut unix = mio::net::UnixListener::from_std(unix);
             self.registry.register(&mut unix, UNIX_TOKEN, Interest::READABLE)?;

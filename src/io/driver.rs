@@ -125,7 +125,7 @@ impl Driver {
     /// If the poll does not take a listener.
     pub fn listen(
         &mut self,
-        tcp: std::net::TcpListener,
+        tcp: Option<std::net::TcpListener>,
         unix: Option<std::os::unix::net::UnixListener>,
     ) -> io::Result<()> {
         self.door.listen(tcp, unix)

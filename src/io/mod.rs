@@ -3,6 +3,7 @@
 mod admin;
 mod clock;
 mod connections;
+mod cores;
 mod cors;
 mod door;
 mod driver;
@@ -31,18 +32,21 @@ mod stalled;
 mod stream;
 mod sync;
 mod sys;
+mod unix_listener;
 mod upgrade;
 
 pub use admin::handle_admins;
 pub use clock::Clock;
+pub use cores::cores_to_pin;
 pub use hook::Hook;
 pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
 pub use keys::{KeysError, start_fetching, token_policy};
-pub use listener::{bind_tcp, bind_unix};
+pub use listener::bind_tcp;
 pub use log::LogWriter;
 pub use parcel::{Parcel, ShardMailbox, ShardWaker, poll_and_waker, post};
 pub use serve::ShardThread;
 pub use shared::{Answer, Ended, NodeShared};
+pub use unix_listener::{SocketFile, bind_unix, group_id};
 
 /// Open files wanted: a million connections and some. The kernel's own bound is `fs.nr_open`.
 const OPEN_FILES_WANTED: u64 = 1_048_576;

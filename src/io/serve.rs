@@ -28,8 +28,8 @@ pub struct ShardThread {
     pub node: Arc<NodeShared>,
     /// Its counters.
     pub metrics: Arc<ShardMetrics>,
-    /// Its own listener on the TCP port.
-    pub tcp: std::net::TcpListener,
+    /// Its own listener on the TCP port, if there is one.
+    pub tcp: Option<std::net::TcpListener>,
     /// Told when the shard has all that it needs to serve.
     pub ready: mpsc::Sender<()>,
     /// The node's Unix listener: one shard accepts for all and hands the sockets round.

@@ -35,7 +35,7 @@ impl Inside {
     }
 
     fn connect(&self) -> Client {
-        Client::connect(self.server().local_addr())
+        Client::connect(self.server().local_addr().unwrap())
     }
 
     /// A client that the server knows as this user of this tenant.

@@ -250,9 +250,16 @@ fn keep_output(child: &mut Child, output: &Arc<Mutex<String>>) -> Receiver<Socke
     ready
 }
 
-/// The address in `listening on http://127.0.0.1:8081/prefix`.
+/// The address in `listening on http://127.0.0.1:8081/prefix`, or in the log's line of the start as JSON.
 fn listening(line: &str) -> Option<SocketAddr> {
-    line.strip_prefix("listening on http://")?.split('/').next()?.trim().parse().ok()
+    let address = match line.strip_prefix("listening on http://") {
+        Some(rest) => rest.split('/').next()?.trim(),
+        None if line.contains(r#""message":"listening""#) => {
+            line.split(r#""address":""#).nth(1)?.split('"').next()?
+        }
+        None => return None,
+    };
+    address.parse().ok()
 }
 
 fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {

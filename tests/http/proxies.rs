@@ -5,6 +5,7 @@ use crate::common::{
 };
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// A client whose address is 127.0.0.`last`.
@@ -47,6 +48,12 @@ fn clients_are_told_apart(proxy: SocketAddr) {
 
 /// nginx with the sample configuration: `upstream` in place of the sample's.
 fn nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, SocketAddr)> {
+    let (nginx, port) = start_nginx(upstream, folder)?;
+    Some((nginx, wait_for(port)))
+}
+
+/// The same, before it listens.
+fn start_nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, u16)> {
     let program = find_program("nginx")?;
     let port = free_port();
     let sample = std::fs::read_to_string(tests_path("deploy/nginx.conf")).unwrap();
@@ -54,18 +61,25 @@ fn nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, SocketAdd
         assert!(text.contains(from), "{from}");
         text.replacen(from, to, 1)
     };
-    let text = replace(sample, "server 127.0.0.1:8081;", &format!("server {upstream};"));
+    let text = replace(sample, "server unix:/run/fanwire/fanwire.sock;", &format!("server {upstream};"));
     let text = replace(text, "listen 80;", &format!("listen 127.0.0.1:{port};"));
+    let text = if has_www_data() { text } else { replace(text, "user www-data;", "user root;") };
     let text = replace(text, "/run/nginx.pid", &folder.join("nginx.pid").display().to_string());
     let text = replace(text, "/var/log/nginx/error.log", "stderr");
     let path = folder.join("nginx.conf");
     std::fs::write(&path, text).unwrap();
-    // Workers of root's nginx give up root, and the socket is in root's folder.
-    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    let directives = if root { "daemon off; user root;" } else { "daemon off;" };
     let mut command = Command::new(program);
-    command.arg("-p").arg(folder).arg("-c").arg(&path).args(["-e", "stderr", "-g", directives]);
-    Some((Program::start(&mut command), wait_for(port)))
+    command.arg("-p").arg(folder).arg("-c").arg(&path).args(["-e", "stderr", "-g", "daemon off;"]);
+    Some((Program::start(&mut command), port))
+}
+
+/// Whether this process is root's, so that nginx gives up root for `www-data`, and such a user exists.
+fn nginx_changes_user() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n") && has_www_data()
+}
+
+fn has_www_data() -> bool {
+    Command::new("id").args(["-u", "www-data"]).output().is_ok_and(|id| id.status.success())
 }
 
 /// HAProxy with the sample configuration, changed by `change`.
@@ -106,10 +120,18 @@ fn nginx_passes_upgrades_and_addresses_on() {
 }
 
 #[test]
-fn nginx_reaches_a_unix_socket() {
+fn nginx_reaches_a_unix_socket_of_its_group() {
+    if !nginx_changes_user() {
+        return left_out("proxies::nginx_unix", "root, and a user www-data");
+    }
     let folder = tempfile::tempdir().unwrap();
+    // As systemd makes a RuntimeDirectory.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let socket = folder.path().join("fanwire.sock");
-    let _server = Server::start(&["--unix-socket", socket.to_str().unwrap()]);
+    let unit = std::fs::read_to_string(tests_path("deploy/fanwire.service")).unwrap();
+    let group = unit.split("--unix-socket-group ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let flags = ["--unix-socket", socket.to_str().unwrap(), "--unix-socket-group", group];
+    let _server = Server::start(&flags);
     let Some((_nginx, proxy)) = nginx(&format!("unix:{}", socket.display()), folder.path()) else {
         return left_out("proxies::nginx_unix", "nginx");
     };
@@ -117,6 +139,23 @@ fn nginx_reaches_a_unix_socket() {
     client.subscribe("chat");
     client.send_text(r#"{"type":"publish","room":"chat","data":1}"#);
     client.expect(r#"{"type":"message","room":"chat","data":1,"client_id":"*uuid","timestamp":"*ms"}"#);
+}
+
+#[test]
+fn nginx_does_not_reach_a_unix_socket_of_another_group() {
+    if !nginx_changes_user() {
+        return left_out("proxies::nginx_unix", "root, and a user www-data");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("fanwire.sock");
+    let _server = Server::start(&["--unix-socket", socket.to_str().unwrap()]);
+    let Some((_nginx, port)) = start_nginx(&format!("unix:{}", socket.display()), folder.path()) else {
+        return left_out("proxies::nginx_unix", "nginx");
+    };
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    crate::common::eventually("the proxy listens", || TcpStream::connect(addr).is_ok());
+    assert_eq!(exchange(addr, b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 502);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn get_user(request: CustomRequest) {
 #[test]
 fn a_custom_handler_answers_messages_of_its_type() {
     let server = builder().on("get_user", get_user).start().unwrap();
-    let mut client = Client::connect(server.local_addr());
+    let mut client = Client::connect(server.local_addr().unwrap());
     conversation(
         &mut client,
         r#"
@@ -82,7 +82,7 @@ fn a_handler_takes_types_of_every_dialect() {
         ),
         ("tenants", true, "}", r#"{"type":"error","data":{"error":"no description"}}"#),
     ] {
-        let mut client = Client::speaking(server.local_addr(), dialect);
+        let mut client = Client::speaking(server.local_addr().unwrap(), dialect);
         if greets {
             client.expect_text();
         }
@@ -98,7 +98,7 @@ fn a_handler_takes_types_of_every_dialect() {
 fn a_handler_may_answer_later_from_elsewhere() {
     let (sender, requests) = channel::<CustomRequest>();
     let server = builder().on("later", move |request| sender.send(request).unwrap()).start().unwrap();
-    let mut client = Client::connect(server.local_addr());
+    let mut client = Client::connect(server.local_addr().unwrap());
     client.send_text(r#"{"type":"later","id":"a"}"#);
     let request = requests.recv_timeout(PATIENCE).unwrap();
     assert_eq!(
@@ -120,7 +120,7 @@ fn a_handler_may_answer_later_from_elsewhere() {
 #[test]
 fn a_handler_that_panics_harms_nobody() {
     let server = builder().on("bad", |_| panic!("on purpose")).start().unwrap();
-    let mut client = Client::connect(server.local_addr());
+    let mut client = Client::connect(server.local_addr().unwrap());
     conversation(
         &mut client,
         r#"
@@ -138,7 +138,7 @@ fn the_handle_publishes_broadcasts_and_sends() {
     let server = builder().start().unwrap();
     let handle = server.handle();
     let (mut member, mut other) =
-        (Client::connect(server.local_addr()), Client::connect(server.local_addr()));
+        (Client::connect(server.local_addr().unwrap()), Client::connect(server.local_addr().unwrap()));
     member.subscribe("news");
     assert_eq!(handle.publish("news", "room_update", &json!({"n": 1})).unwrap().wait(), Ok(1));
     member.expect(r#"{"type":"room_update","room":"news","data":{"n":1},"timestamp":"*ms"}"#);
@@ -166,7 +166,8 @@ fn every_call_of_the_documents_reaches_whom_it_names() {
     config.tokens.secret = Secret::new(SECRET);
     let server = Server::builder().config(config).start().unwrap();
     let connect = |user: &str, tenant: &str| {
-        let mut client = Client::connect_with(server.local_addr(), &path_of("/ws", user, tenant), &[]);
+        let mut client =
+            Client::connect_with(server.local_addr().unwrap(), &path_of("/ws", user, tenant), &[]);
         client.subscribe("c");
         client
     };
@@ -219,7 +220,7 @@ fn every_call_of_the_documents_reaches_whom_it_names() {
 fn the_handle_tells_rooms_and_stats() {
     let server = builder().start().unwrap();
     let handle = server.handle();
-    let mut members: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr())).collect();
+    let mut members: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr().unwrap())).collect();
     for (index, member) in members.iter_mut().enumerate() {
         member.subscribe("all");
         member.subscribe(&format!("own-{index}"));
@@ -240,7 +241,7 @@ fn the_handle_joins_lists_counts_and_cleans_up() {
     let server = builder().start().unwrap();
     let handle = server.handle();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr())).collect();
+    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.local_addr().unwrap())).collect();
     let ids: Vec<_> = clients.iter().map(|client| ConnectionId::parse(&client.id).unwrap()).collect();
     let room = RoomName::new("news").unwrap();
     assert_eq!(handle.join(ids[0], &room).wait(), Ok(Some(Ok(1))));
@@ -276,7 +277,7 @@ fn the_handle_joins_lists_counts_and_cleans_up() {
 #[test]
 fn the_handle_works_from_any_runtime_and_thread() {
     let server = builder().start().unwrap();
-    let mut member = Client::connect(server.local_addr());
+    let mut member = Client::connect(server.local_addr().unwrap());
     member.subscribe("room");
     let handle = server.handle();
     let publishers: Vec<_> = (0..4)
@@ -314,7 +315,7 @@ fn a_shard_that_hangs_makes_the_node_not_ready() {
         held.lock().unwrap().recv().ok();
     };
     let server = builder().on("hang", hang).start().unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().unwrap();
     // Only a connection on a shard that does not hang can ask, so have one on each and use whichever answers.
     let mut client = Client::connect(addr);
     client.send_text(r#"{"type":"hang"}"#);
@@ -349,7 +350,7 @@ fn a_full_mailbox_refuses_publications_for_one_connection() {
     config.times.drain_timeout = Duration::from_secs(5);
     config.limits.mailbox_bytes_max = 1024 * 1024;
     let server = Server::builder().config(config).on("hang", hang).start().unwrap();
-    let addr = server.local_addr();
+    let addr = server.local_addr().unwrap();
     let mut client = Client::connect(addr);
     client.send_text(r#"{"type":"hang"}"#);
     inside.recv_timeout(PATIENCE).unwrap();

@@ -67,7 +67,7 @@ fn a_pipe_that_nobody_reads_holds_nobody_up() {
     let path = path.to_str().unwrap();
     // The server holds the reading end as well, so the pipe is full and never broken.
     let setup = format!("mkfifo '{path}' && exec 2<>'{path}'");
-    let mut server = Server::start_after(&setup, &["--log-level=debug", "--log-format=json"]);
+    let mut server = Server::start_unread_after(&setup, &["--log-level=debug", "--log-format=json"]);
     // 64 KiB are the pipe's, 1 MiB waits, and what comes then is lost.
     come_and_go(&server, |_| lost(&server) > 1000.0);
     println!("{} lines lost to a stuck pipe", lost(&server));

@@ -42,7 +42,7 @@ fn the_program_inside() {
         .on("panic", |_| panic!("only the handler"))
         .start()
         .unwrap();
-    println!("\nlistening on {}", server.local_addr());
+    println!("\nlistening on {}", server.local_addr().unwrap());
     server.wait().unwrap();
 }
 

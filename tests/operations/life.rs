@@ -1,6 +1,9 @@
 //! How the server starts, reloads and ends.
 
-use crate::common::{Client, PATIENCE, Server, exchange};
+use crate::common::{Client, PATIENCE, Program, Server, eventually, exchange};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -126,4 +129,113 @@ fn two_servers_cannot_have_one_unix_socket() {
     first.signal("KILL");
     first.wait(PATIENCE).expect("killed");
     Server::start(&["--unix-socket", path]);
+}
+
+#[test]
+fn two_servers_cannot_have_one_port() {
+    let first = Server::start(&[]);
+    let port = first.addr().port().to_string();
+    for host in ["127.0.0.1", "0.0.0.0", "::"] {
+        let (status, output) = Server::run(&["--host", host, "--port", &port], &[]);
+        assert_eq!(status.code(), Some(1), "{host}: {output}");
+        for part in ["cannot listen on", &port, "another server has this port", "--reuse-port"] {
+            assert!(output.contains(part), "{host}: {part} is not in {output}");
+        }
+    }
+    assert_eq!(first.get("/health").status, 200);
+}
+
+#[test]
+fn servers_share_a_port_where_both_say_so() {
+    let first = Server::start(&["--reuse-port=true"]);
+    let port = first.addr().port().to_string();
+    let second = Server::start(&["--reuse-port=true", "--port", &port]);
+    assert_eq!(first.addr(), second.addr());
+}
+
+#[test]
+fn a_server_starts_again_at_once_on_its_port() {
+    let mut server = Server::start(&[]);
+    let addr = server.addr();
+    for _ in 0..3 {
+        // The server closes first, so that its connections are in TIME_WAIT.
+        let mut client = server.connect();
+        server.signal("TERM");
+        client.read_until_close(1001, |_| {});
+        server.wait(PATIENCE).expect("ends");
+        server = Server::start(&["--port", &addr.port().to_string()]);
+        assert_eq!(server.addr(), addr);
+    }
+}
+
+#[test]
+fn without_tcp_a_server_listens_on_its_unix_socket_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fanwire.sock");
+    let socket = path.to_str().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanwire"));
+    let server =
+        Program::start(command.args(["--tcp=false", "--port=1", "--shards=1", "--unix-socket", socket]));
+    eventually("it says where it listens", || server.output().contains("try:"));
+    let said = server.output();
+    assert!(
+        said.contains(&format!("listening on unix:{socket}\n")) && !said.contains("http://localhost:"),
+        "{said}"
+    );
+    assert!(
+        said.contains(", 1 shard\n") && said.contains(&format!("curl --unix-socket {socket} ")),
+        "{said}"
+    );
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.") && answer.contains("healthy"), "{answer}");
+
+    let (status, output) = Server::run(&["--tcp=false"], &[]);
+    assert_eq!(status.code(), Some(2));
+    assert!(output.contains("there must be a unix_socket"), "{output}");
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_unix_socket_survives_start_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    std::fs::write(&path, "precious").unwrap();
+    let (status, output) = Server::run(&["--unix-socket", path.to_str().unwrap()], &[]);
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("it is a file, which is not replaced"), "{output}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+
+    std::fs::remove_file(&path).unwrap();
+    let mut server = Server::start(&["--unix-socket", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    server.signal("TERM");
+    server.wait(PATIENCE).expect("ends");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn the_unix_socket_has_mode_and_group_whatever_the_umask() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fanwire.sock");
+    let socket = path.to_str().unwrap();
+    for (umask, flags, mode) in [
+        ("umask 000", &[][..], 0o660),
+        ("umask 077", &[], 0o660),
+        ("umask 022", &["--unix-socket-mode=0600"], 0o600),
+        ("umask 077", &["--unix-socket-mode=666"], 0o666),
+    ] {
+        let mut server = Server::start_after(umask, &[&["--unix-socket", socket], flags].concat());
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o777, mode, "{umask} {flags:?}");
+        server.signal("TERM");
+        server.wait(PATIENCE).expect("ends");
+        assert!(!path.exists());
+    }
+    let (status, output) = Server::run(&["--unix-socket", socket, "--unix-socket-group=no-such-group"], &[]);
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("there is no group \"no-such-group\""), "{output}");
 }

@@ -69,13 +69,24 @@ fn the_level_changes_by_a_hangup() {
     server.signal("HUP");
     eventually("what changed is told", || server.output().contains("listen_backlog"));
     let output = server.output();
+    assert!(output.contains("changed=[\"log_level\"]"), "{output}");
     let line = output.lines().find(|line| line.contains("listen_backlog")).unwrap();
-    assert!(
-        line.contains("changed=[\"log_level\"]") && line.contains("needs_restart=[\"listen_backlog\"]"),
-        "{line}"
-    );
+    assert!(line.contains(" WARN ") && line.contains("keys=[\"listen_backlog\"]"), "{line}");
     let client = server.connect();
     eventually("connections are logged now", || server.output().contains(&client.id));
+}
+
+#[test]
+fn the_start_is_an_event_where_the_log_is_json() {
+    let server = Server::start(&["--log-format=json", "--shards=1"]);
+    let output = server.output();
+    for line in output.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    let started = output.lines().find(|line| line.contains("\"message\":\"listening\"")).unwrap();
+    let started: serde_json::Value = serde_json::from_str(started).unwrap();
+    assert_eq!(started["address"], server.addr().to_string());
+    assert_eq!((&started["version"], &started["shards"]), (&env!("CARGO_PKG_VERSION").into(), &1.into()));
 }
 
 #[test]

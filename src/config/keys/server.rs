@@ -9,10 +9,30 @@ pub(super) const SERVER: &[Key] = &[
     key("enabled", Kind::Bool(|c| &mut c.enabled), "Whether to serve at all").document("enabled"),
     key("host", Kind::Address(|c| &mut c.host), "Address to listen on").document("host"),
     key("port", Kind::Port(|c| &mut c.port), "TCP port to listen on; 0: the system chooses").document("port"),
+    key("tcp", Kind::Bool(|c| &mut c.tcp), "Whether to listen on TCP; false asks for unix_socket"),
+    key(
+        "reuse_port",
+        Kind::Bool(|c| &mut c.reuse_port),
+        "Whether other servers that say so too may listen on the same TCP port: they share its connections, not rooms",
+    ),
     key("unix_socket", Kind::Path(|c| &mut c.unix_socket), "Unix socket to listen on as well"),
+    key(
+        "unix_socket_mode",
+        Kind::Mode(|c| &mut c.unix_socket_mode),
+        "Permissions of the Unix socket's file; to connect takes the right to write",
+    ),
+    key(
+        "unix_socket_group",
+        Kind::Group(|c| &mut c.unix_socket_group),
+        "Group of the Unix socket's file, such as that of a proxy; none: that of the process",
+    ),
     key("path_prefix", Kind::Prefix(|c| &mut c.path_prefix), "What a proxy leaves before every path"),
     key("shards", Kind::Shards(|c| &mut c.shards), "Threads; 0: one per core"),
-    key("pin_threads", Kind::Bool(|c| &mut c.pin_threads), "Whether each shard stays on one core"),
+    key(
+        "pin_threads",
+        Kind::Pin(|c| &mut c.pin_threads),
+        "Whether each shard stays on one core; auto: if there is a shard for each core and no quota of processor time",
+    ),
     key(
         "io_uring",
         Kind::Bool(|c| &mut c.io_uring),
