@@ -334,7 +334,7 @@ fn tokens_are_configured() {
     for wrong in [
         "jwt_algorithms: none",
         "jwt_algorithms: hs256",
-        "jwt_algorithms: PS256",
+        "jwt_algorithms: ES256K",
         "jwt_leeway: 1h",
         "jwt_user_claims: a,b,c,d,e,f,g,h,i",
         "jwt_jwks_url: ftp://id.example/keys",
