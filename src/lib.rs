@@ -93,7 +93,8 @@
 //! - Locks are taken in one order: a stripe of the directory, a room's history, the filters of clients. Nothing blocks
 //!   under them. A stripe of the accounts of users and tenants is taken by itself.
 //! - What a filter of clients says of a publication is found out once for the node, while it is remembered.
-//! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added.
+//! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added. What all
+//!   unfinished messages of the node hold is bounded after each read: the largest of the node goes.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.

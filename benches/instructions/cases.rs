@@ -101,7 +101,7 @@ fn parse(payload_bytes: usize) {
     let pass = |mut bytes: Vec<u8>| {
         let mut rest = &mut bytes[..];
         while !rest.is_empty() {
-            let Ok(Parsed::Frame { header }) = parse_header(rest, &limits) else { panic!("whole frames") };
+            let Ok(Parsed::Frame { header }) = parse_header(rest, &limits, 0) else { panic!("whole frames") };
             let (frame, tail) = rest.split_at_mut(header.header_len + header.payload_len);
             let payload = &mut frame[header.header_len..];
             unmask(payload, header.mask);

@@ -74,11 +74,17 @@ pub enum Mutation {
     TellEchoes,
     /// Silence counts while the thread did not run.
     ForgetSleep,
+    /// What an unfinished message held is not given back to the node.
+    KeepInput,
+    /// The time of a message begins with the first byte of the one before it.
+    ForgetFinished,
+    /// A message may take for ever.
+    ForgetMessageTimeout,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 38] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
@@ -114,6 +120,9 @@ impl Mutation {
         Self::LeaveWalkWhole,
         Self::TellEchoes,
         Self::ForgetSleep,
+        Self::KeepInput,
+        Self::ForgetFinished,
+        Self::ForgetMessageTimeout,
     ];
 }
 

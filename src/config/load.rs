@@ -171,6 +171,12 @@ impl Config {
                 self.limits.outbox_bytes_max, self.limits.outboxes_bytes_max
             ));
         }
+        if self.limits.message_bytes_max > self.limits.inputs_bytes_max {
+            wrong.push(format!(
+                "message_bytes_max: {} must be at most inputs_bytes_max, which is {}",
+                self.limits.message_bytes_max, self.limits.inputs_bytes_max
+            ));
+        }
         let limits = &self.limits;
         let shares = [
             ("outbox_bytes_per_user_max", &limits.per_user),

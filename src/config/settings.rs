@@ -171,6 +171,9 @@ pub struct Limits {
     pub outbox_messages_max: u32,
     /// Bytes that may wait for all connections of the node together; over it the largest backlog is evicted.
     pub outboxes_bytes_max: usize,
+    /// Bytes that all unfinished messages of the node may hold together; over it the largest is dropped with its
+    /// connection.
+    pub inputs_bytes_max: usize,
     /// Bytes in a shard's mailbox over which the shards that feed it stop to read.
     pub mailbox_bytes_max: usize,
     /// Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten.
@@ -188,6 +191,8 @@ pub struct Times {
     pub write_wait: Duration,
     /// Time without a message from a client after which it is closed; zero: no such deadline.
     pub idle_timeout: Duration,
+    /// Time from the first byte of a message to its last; zero: no such deadline.
+    pub message_timeout: Duration,
     /// Time for TLS, PROXY header and request head, until the upgrade is answered.
     pub handshake_timeout: Duration,
     /// Time for the peer to answer a close frame and take what is left.
@@ -300,6 +305,9 @@ impl Default for Limits {
             outbox_bytes_max: MIB,
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * MIB,
+            // 262 messages of the default's largest size at once: more uploads than a node has under way unless it is
+            // made to.
+            inputs_bytes_max: 128 * MIB,
             mailbox_bytes_max: 64 * MIB,
             history_bytes_max: 256 * MIB,
         }
@@ -321,6 +329,8 @@ impl Default for Times {
             pong_wait: Duration::from_secs(60),
             write_wait: Duration::from_secs(10),
             idle_timeout: Duration::ZERO,
+            // 512 kB in that time are 70 kbit/s.
+            message_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(30),
             close_wait: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),

@@ -11,12 +11,12 @@ mod encodings;
 mod filters;
 mod histories;
 mod history;
-mod outboxes;
 mod overflow;
 mod presence;
 mod registry;
 mod room_log;
 mod rooms;
+mod shared_bytes;
 
 pub use account::{Account, Party};
 pub use accounts::{Accounts, Holding};
@@ -25,12 +25,12 @@ pub use directory::{Directory, Interest, RoomFull, RoomShared};
 pub use encodings::Encodings;
 pub use filters::{DataHash, FIELDS_MAX, FilterId, Filters, NoFilter, Verdict};
 pub use history::{ENTRY_BYTES, History, Stored};
-pub use outboxes::Outboxes;
 pub use overflow::Loss;
 pub use presence::Presence;
 pub use registry::{METADATA_BYTES_MAX, REGISTERED_MAX, Registered, Registry, RegistryFull};
 pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
+pub use shared_bytes::SharedBytes;
 
 use crate::config::RoomRule;
 use crate::model::ConnectionKey;
@@ -53,7 +53,9 @@ pub struct Hub {
     /// By what its clients want to be sent less.
     pub filters: Filters,
     /// Bytes in all outboxes of the node.
-    pub outboxes: Outboxes,
+    pub outboxes: SharedBytes,
+    /// Bytes of all unfinished messages of the node.
+    pub inputs: SharedBytes,
     /// Bytes of publications that wait for the members of wide rooms, on all shards.
     pub waiting: AtomicUsize,
     /// How many of the admitted connections are echoes, which no publication goes to.
@@ -76,7 +78,8 @@ impl Hub {
             accounts: Accounts::default(),
             encodings: Encodings::default(),
             filters: Filters::new(shards),
-            outboxes: Outboxes::new(shards),
+            outboxes: SharedBytes::new(shards),
+            inputs: SharedBytes::new(shards),
             waiting: AtomicUsize::new(0),
             echoes: AtomicU32::new(0),
             connection_key: ConnectionKey::new(connection_secret),

@@ -18,11 +18,12 @@ type Of<T> = fn(&ShardMetrics) -> T;
 type OfRef<T> = fn(&ShardMetrics) -> &T;
 
 /// Gauges with a value for each shard: name, help, value.
-const GAUGES: [(&str, &str, Of<u64>); 8] = [
+const GAUGES: [(&str, &str, Of<u64>); 9] = [
     ("fanwire_connections", "Open connections", |s| s.connections.get()),
     ("fanwire_rooms", "Rooms with a member on the shard", |s| s.rooms.get()),
     ("fanwire_members", "Memberships of connections in rooms", |s| s.members.get()),
     ("fanwire_backlog_bytes", "Bytes waiting in the outboxes of connections", |s| s.backlog_bytes.get()),
+    ("fanwire_input_bytes", "Bytes of messages that have not come whole", |s| s.input_bytes.get()),
     ("fanwire_blocked_connections", "Connections whose socket takes nothing at the moment", |s| {
         s.blocked_connections.get()
     }),

@@ -119,6 +119,8 @@ pub struct ShardMetrics {
     pub members: Gauge,
     /// Bytes waiting in the outboxes of the shard's connections.
     pub backlog_bytes: Gauge,
+    /// Bytes of messages that have not come whole.
+    pub input_bytes: Gauge,
     /// Connections whose socket takes nothing at the moment.
     pub blocked_connections: Gauge,
     /// Items waiting in the mailbox.
@@ -193,6 +195,7 @@ impl ShardMetrics {
             rooms: Gauge::default(),
             members: Gauge::default(),
             backlog_bytes: Gauge::default(),
+            input_bytes: Gauge::default(),
             blocked_connections: Gauge::default(),
             mailbox_items: Gauge::default(),
             mailbox_age_us: Gauge::default(),

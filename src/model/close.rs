@@ -36,6 +36,10 @@ pub enum CloseReason {
     Unauthenticated,
     /// It is known who the peer is, and that is not enough.
     Forbidden,
+    /// The node's bound on unfinished messages was passed, and this connection's was the largest.
+    InputsFull,
+    /// A message was not finished within `message_timeout` of its first byte.
+    MessageTimeout,
 }
 
 /// What a peer is told that is alive, but has said nothing for `idle_timeout` or the time of a cleanup.
@@ -43,7 +47,7 @@ pub const IDLE_TEXT: &str = "idle for too long: send a message or a ping now and
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
@@ -60,10 +64,12 @@ impl CloseReason {
         Self::Done,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::InputsFull,
+        Self::MessageTimeout,
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: [&'static str; 18] = [
         "peer_closed",
         "transport_lost",
         "protocol_error",
@@ -80,6 +86,8 @@ impl CloseReason {
         "done",
         "unauthenticated",
         "forbidden",
+        "inputs_full",
+        "message_timeout",
     ];
 
     /// Position in [`CloseReason::ALL`], for counters.
@@ -98,8 +106,8 @@ impl CloseReason {
             Self::TooBig => 1009,
             Self::Policy => 1008,
             Self::ShuttingDown => 1001,
-            Self::TryAgainLater => 1013,
-            Self::Idle => 4408,
+            Self::TryAgainLater | Self::InputsFull => 1013,
+            Self::Idle | Self::MessageTimeout => 4408,
             Self::RateLimited => 4429,
             Self::SlowConsumer => 4430,
             Self::Disconnected => 4440,
@@ -125,6 +133,8 @@ impl CloseReason {
             Self::Disconnected => "disconnected by the backend",
             Self::Unauthenticated => "authentication token expired: connect again with a new one",
             Self::Forbidden => "forbidden: this user may not connect here",
+            Self::InputsFull => "the server holds too many unfinished messages: send smaller ones, try again later",
+            Self::MessageTimeout => "a message took too long: send it to its end before you pause",
         }
     }
 

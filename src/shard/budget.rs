@@ -115,6 +115,7 @@ impl Shard {
     pub(super) fn state_largest(&mut self, now: Now) {
         self.victims.clear();
         self.holdings.forget_victims();
+        self.end_inputs_turn();
         let matters = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
         if !self.blocked.is_empty() && matters && now.ms() >= self.census_ms {
             self.census_ms = now.ms() + CENSUS_MS;

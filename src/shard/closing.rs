@@ -72,6 +72,7 @@ impl Shard {
         let Some(conn) = self.begin_closing(now, slot, reason) else { return };
         // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
+        self.recharge_input(slot);
         if !mutated(Mutation::StayInRooms) {
             self.leave_all(slot);
         }

@@ -16,6 +16,8 @@ pub struct Inspection {
     pub backlog_frames: u32,
     /// Memory held for a message that has not come whole, in bytes.
     pub input_bytes: usize,
+    /// What is charged for that.
+    pub input_charge: usize,
     /// Whether it had no place for what it was owed, and is evicted at the next event.
     pub doomed: bool,
 }
@@ -31,8 +33,8 @@ impl Shard {
             backlog_bytes: conn.backlog_bytes(),
             backlog_frames: conn.backlog.as_ref().map_or(0, |backlog| backlog.frames()),
             doomed: self.doomed.iter().any(|key| self.conns.key(slot) == Some(*key)),
-            input_bytes: conn.input.as_ref().map_or(0, |input| input.buffer.capacity())
-                + conn.assembler.as_ref().map_or(0, |assembler| assembler.capacity()),
+            input_bytes: conn.input_bytes(),
+            input_charge: conn.input_charge(),
         })
     }
 }

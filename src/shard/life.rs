@@ -159,6 +159,7 @@ impl Shard {
         self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(slot, bytes);
         self.release_holding(slot);
+        self.release_input(slot);
         self.wheel.clear(slot);
         self.pace.clear(slot);
         self.pending[slot as usize] = EMPTY;

@@ -275,6 +275,8 @@ pub enum Request {
     Canary(Reply<()>),
     /// Takes what it may from the shard's largest backlog, or evicts it, because the node's outboxes are near their bound.
     EvictLargest,
+    /// Drops the shard's largest unfinished message, because those of the node are over their bound.
+    EvictLargestInput,
     /// Has the largest backlog of an account here give way, if it is larger than so many bytes and the share of the
     /// account is still spent.
     EvictLargestOf {
@@ -315,6 +317,7 @@ impl Request {
             | Self::Slow { .. }
             | Self::Canary(_)
             | Self::EvictLargest
+            | Self::EvictLargestInput
             | Self::EvictLargestOf { .. }
             | Self::Reconfigure(_)
             | Self::Drain(_) => 0,

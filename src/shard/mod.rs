@@ -44,6 +44,7 @@ mod handlers;
 mod hold;
 mod hook;
 mod identity;
+mod inputs;
 mod inspect;
 mod life;
 mod log;
@@ -86,6 +87,7 @@ use accounts::Holdings;
 use agents::Agents;
 use conn::Conn;
 use encode::Encoder;
+use inputs::Inputs;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use hook::{AskBackend, Backend, Decided};
 pub use identity::TurnedAway;
@@ -201,6 +203,10 @@ pub struct Shard {
     palette: Palette,
     encoder: Encoder,
     inflater: Inflater,
+    /// Messages that have not come whole.
+    inputs: Inputs,
+    /// Bytes that clients have given back; see [`Shard::take_freed`].
+    freed_bytes: usize,
     rooms: Rooms,
     audiences: audience::Audiences,
     /// By what tokens are checked.
@@ -267,6 +273,8 @@ impl Shard {
             palette: Palette::default(),
             encoder: Encoder::default(),
             inflater: Inflater::default(),
+            inputs: Inputs::default(),
+            freed_bytes: 0,
             rooms: Rooms::new(index),
             audiences: Default::default(),
             tokens: Arc::default(),
@@ -303,6 +311,11 @@ impl Shard {
     /// Number of connections, closing ones included.
     pub fn connections(&self) -> usize {
         self.conns.len()
+    }
+
+    /// How many bytes clients have given back since this was last asked: of unfinished messages and of names of rooms.
+    pub fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed_bytes)
     }
 
     /// The live key of a slot, to tell a stale event.

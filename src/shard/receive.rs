@@ -12,7 +12,10 @@ impl Shard {
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.received_ds = now.ds();
+        let was_read = conn.reading == Reading::On;
         conn.reading = Reading::On;
+        let had_input = conn.input.is_some() || conn.assembler.is_some();
+        (self.inputs.left, self.inputs.finished) = (had_input, false);
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
@@ -39,6 +42,10 @@ impl Shard {
                 }
             }
         }
+        if self.inputs.left {
+            let anew = !was_read || self.inputs.finished;
+            self.settle_input(now, slot, anew && !mutated(Mutation::ForgetFinished), sockets);
+        }
     }
 
     /// Keeps the start of a frame until the rest comes.
@@ -47,6 +54,7 @@ impl Shard {
             return;
         }
         if let Some(conn) = self.conns.at_mut(slot) {
+            self.inputs.left = true;
             conn.input = Some(Box::new(Input { buffer: rest.to_vec(), need }));
         }
     }
@@ -70,7 +78,7 @@ impl Shard {
                 conn.assembler = assembler;
                 return (at, 0);
             }
-            let header = match wire::parse_header(rest, limits) {
+            let header = match wire::parse_header(rest, limits, assembler.as_ref().map_or(0, |under_way| under_way.len())) {
                 Ok(Parsed::Frame { header }) => header,
                 Ok(Parsed::NeedMore { at_least }) => {
                     conn.assembler = assembler;
@@ -117,6 +125,10 @@ impl Shard {
                         self.peer_closed(slot, sockets);
                     }
                 }
+            }
+            match &assembler {
+                Some(_) => self.inputs.left = true,
+                None => self.inputs.finished = true,
             }
             if let Some(conn) = self.conns.at_mut(slot)
                 && conn.is_open()
@@ -201,7 +213,7 @@ impl Shard {
     /// A frame's header was wrong, so nobody knows where the next frame begins. RFC 6455 section 7.1.7: say so in a
     /// close frame, then end the transport. Our side ends at once and input is read on into nothing, since unread
     /// input would turn the end into a reset, which may overtake the close frame.
-    fn turn_deaf(&mut self, slot: u32, sockets: &mut impl Sockets) {
+    pub(super) fn turn_deaf(&mut self, slot: u32, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         if let State::Closing { deaf, .. } = &mut conn.state {
             *deaf = true;

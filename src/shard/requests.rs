@@ -98,6 +98,7 @@ impl Shard {
                     self.evict(now, slot, sockets);
                 }
             }
+            Request::EvictLargestInput => self.evict_largest_input(now, sockets),
             Request::EvictLargestOf { account, party, larger_than } => {
                 self.evict_largest_of(now, &account, party, larger_than, sockets);
             }

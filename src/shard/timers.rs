@@ -48,7 +48,7 @@ impl Sleep {
         if self.to_us != 0 && now.us < self.to_us + UNSEEN_US { self.from_us } else { now.us }
     }
 
-    fn end_ds(&self) -> u32 {
+    pub fn end_ds(&self) -> u32 {
         Now { us: self.to_us, unix_ms: 0 }.ds()
     }
 
@@ -64,6 +64,8 @@ enum Due {
     Warn,
     /// It lives, but says nothing.
     CloseIdle,
+    /// A message takes too long.
+    CutInput,
     Close(CloseReason),
     Remove,
 }
@@ -95,6 +97,7 @@ impl Shard {
                     let reason = CloseReason::Idle;
                     self.close_with(now, slot, reason, reason.code(), IDLE_TEXT, sockets);
                 }
+                Due::CutInput => self.cut_input(now, slot, CloseReason::MessageTimeout, sockets),
                 Due::Close(reason) => self.close(now, slot, reason, sockets),
                 Due::Remove => self.remove(slot, sockets),
             }
@@ -148,6 +151,8 @@ impl Shard {
                     Due::Close(CloseReason::Idle)
                 } else if silent(conn.message_ds, times.idle_timeout) {
                     Due::CloseIdle
+                } else if self.input_due_ds(slot, conn).is_some_and(|due_ds| now.ds() >= due_ds) {
+                    Due::CutInput
                 } else if let Some(identity) = &conn.identity
                     && let Some(due) = self.identity_due(now, identity, conn.warned)
                 {
@@ -205,7 +210,8 @@ impl Shard {
                 let identity =
                     identity.and_then(|identity| self.identity_deadline_ms(now, identity, conn.warned));
                 let ping = after(conn.pinged_ds, ping_interval);
-                [pong, write, idle, identity, ping].into_iter().flatten().min()
+                let input = self.input_due_ds(slot, conn).map(|due_ds| u64::from(due_ds) * 100);
+                [pong, write, idle, identity, ping, input].into_iter().flatten().min()
             }
         };
         match deadline_ms {

@@ -147,13 +147,18 @@ const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// Looks at the frame at the start of `bytes`. A wrong frame is refused at its first wrong byte, and a payload over
-/// the bound by its header alone, before any memory is given to it.
+/// Looks at the frame at the start of `bytes`, which comes after fragments of `assembled` bytes of the message under
+/// way. A wrong frame is refused at its first wrong byte, and a payload with which the message would be over the bound
+/// by its header alone, before any memory is given to it.
 ///
 /// # Errors
 /// If the header breaks RFC 6455 or announces too much.
 #[inline]
-pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, ProtocolError> {
+pub fn parse_header(
+    bytes: &[u8],
+    limits: &FrameLimits,
+    assembled: usize,
+) -> Result<Parsed, ProtocolError> {
     let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 1 }) };
     let compressed = first & RESERVED != 0;
     if compressed && !(limits.compression && first & RESERVED == COMPRESSED && starts_message(first)) {
@@ -187,7 +192,10 @@ pub fn parse_header(bytes: &[u8], limits: &FrameLimits) -> Result<Parsed, Protoc
     if length_len == 2 && payload_len < 126 || length_len == 8 && payload_len <= u64::from(u16::MAX) {
         return Err(ProtocolError::LongLength);
     }
-    if !opcode.is_control() && payload_len > limits.message_bytes_max as u64 {
+    // Another message within a fragmented one is refused for that, whatever its length.
+    let before = if opcode == Opcode::Continuation { assembled } else { 0 };
+    let rest = limits.message_bytes_max.saturating_sub(before);
+    if !opcode.is_control() && payload_len > rest as u64 {
         return Err(ProtocolError::TooBig);
     }
     let payload_len = payload_len as usize;
@@ -240,14 +248,31 @@ mod tests {
             (&[0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x86, 0xA1], ProtocolError::TooBig),
             (&[0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], ProtocolError::TooBig),
         ] {
-            assert_eq!(parse_header(bytes, &LIMITS), Err(error), "{bytes:02x?}");
+            assert_eq!(parse_header(bytes, &LIMITS, 0), Err(error), "{bytes:02x?}");
             for cut in 1..bytes.len() {
-                let Ok(Parsed::NeedMore { at_least }) = parse_header(&bytes[..cut], &LIMITS) else {
+                let Ok(Parsed::NeedMore { at_least }) = parse_header(&bytes[..cut], &LIMITS, 0) else {
                     panic!("{cut} of {bytes:02x?}");
                 };
                 assert!(at_least <= bytes.len(), "waits for {at_least} bytes: {bytes:02x?}");
             }
         }
+    }
+
+    #[test]
+    fn a_frame_and_the_fragments_before_it_have_one_bound() {
+        let continued = |length: u16| {
+            let [high, low] = length.to_be_bytes();
+            [0x80, 0xFE, high, low]
+        };
+        let limits = FrameLimits { message_bytes_max: 1000, ..LIMITS };
+        let parse = |length: u16, assembled| parse_header(&continued(length), &limits, assembled);
+        assert_eq!(parse(1000, 0), Ok(Parsed::NeedMore { at_least: 1008 }));
+        assert_eq!(parse(600, 400), Ok(Parsed::NeedMore { at_least: 608 }));
+        for (length, assembled) in [(1001, 0), (601, 400), (1000, 1), (126, 1000)] {
+            assert_eq!(parse(length, assembled), Err(ProtocolError::TooBig), "{length} after {assembled}");
+        }
+        let ping = parse_header(&[0x89, 0xFD], &limits, 1000);
+        assert_eq!(ping, Ok(Parsed::NeedMore { at_least: 131 }), "control frames are of no message");
     }
 
     #[test]
@@ -270,12 +295,12 @@ mod tests {
             (0xF1, false),
         ] {
             let frame = [first, 0x80, 0, 0, 0, 0];
-            match parse_header(&frame, &limits) {
+            match parse_header(&frame, &limits, 0) {
                 Ok(Parsed::Frame { header }) => assert!(allowed && header.compressed, "{first:02x}"),
                 Err(error) => assert!(!allowed && error == ProtocolError::ReservedBits, "{first:02x}"),
                 other => panic!("{other:?}"),
             }
-            assert_eq!(parse_header(&frame, &LIMITS), Err(ProtocolError::ReservedBits));
+            assert_eq!(parse_header(&frame, &LIMITS, 0), Err(ProtocolError::ReservedBits));
         }
     }
 
@@ -298,7 +323,7 @@ mod tests {
             frame.resize(frame.len() + len, 7);
             let mut have = 0;
             loop {
-                match parse_header(&frame[..have], &LIMITS).unwrap() {
+                match parse_header(&frame[..have], &LIMITS, 0).unwrap() {
                     Parsed::NeedMore { at_least } => {
                         assert!(at_least > have && at_least <= frame.len());
                         have = at_least;

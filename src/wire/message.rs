@@ -95,6 +95,16 @@ pub fn finish(assembler: &mut Option<Box<Assembler>>) {
 }
 
 impl Assembler {
+    /// Bytes of the message that have come.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether no byte of it has come.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Memory held for the message, in bytes.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()

@@ -7,6 +7,7 @@ mod accounts;
 mod accounts_outboxes;
 mod fairness;
 mod fairness_arrivals;
+mod inputs;
 mod limits;
 mod memory;
 mod outboxes;

@@ -69,6 +69,10 @@ pub struct Client {
     pub consumed: u64,
     /// Where the last message that the server has read whole ends.
     pub whole: u64,
+    /// When the first byte of the message came that the server has not read whole, at the earliest, and at the latest
+    /// (as control frames may have been read since), if there is one.
+    pub began_us: u64,
+    pub began_late_us: u64,
     pub reader: Reader,
     /// Does not read at present.
     pub stalled: bool,
@@ -94,6 +98,8 @@ impl Client {
             sent: 0,
             consumed: 0,
             whole: 0,
+            began_us: 0,
+            began_late_us: 0,
             reader: Reader::default(),
             stalled: false,
             mute,
@@ -237,9 +243,10 @@ impl Client {
         self.silent = wrong != Wrong::Bounded;
     }
 
-    /// The server has read that many bytes more. Returns what they mean.
-    pub fn consume(&mut self, bytes: usize) -> Vec<Intent> {
+    /// The server has read that many bytes more; `idle`: it held none before. Returns what they mean.
+    pub fn consume(&mut self, bytes: usize, now_us: u64, idle: bool) -> Vec<Intent> {
         self.consumed += bytes as u64;
+        let whole = self.whole;
         let mut means = Vec::new();
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.end <= self.consumed) {
             if !matches!(mark.intent, Intent::Ping(_) | Intent::Pong) {
@@ -248,7 +255,23 @@ impl Client {
             self.deafened |= matches!(mark.intent, Intent::Wrong(_, Wrong::Boundless));
             means.push(mark.intent);
         }
+        if idle || self.whole != whole {
+            self.began_us = now_us;
+        }
+        if idle || !means.is_empty() {
+            self.began_late_us = now_us;
+        }
         means
+    }
+
+    /// Whether the server has read the beginning of a message and not its end, as far as can be known.
+    pub fn has_begun(&self) -> bool {
+        self.begun_bytes() > 0
+    }
+
+    /// Bytes that the server may hold of a message.
+    pub fn begun_bytes(&self) -> usize {
+        (self.consumed - self.whole) as usize
     }
 
     /// A wrong frame that the server has read a part of: it may have noticed already.

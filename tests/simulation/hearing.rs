@@ -32,7 +32,8 @@ impl World {
             len = len.min(self.clients[index].to_next_mark());
         }
         let mut bytes: Vec<u8> = self.pipes[index].up.drain(..len).collect();
-        let intents = self.clients[index].consume(len);
+        let idle = self.seen[index].is_none_or(|seen| seen.input_charge == 0);
+        let intents = self.clients[index].consume(len, self.now_us, idle);
         self.note("shard {} reads {} bytes of connection {}", &[site, len, index]);
         let published = self.sites[site].metrics.publications.get();
         self.model.peers[index].waiting = self.outstanding_now(index);

@@ -29,6 +29,9 @@ const NOTICE_BYTES: usize = 700;
 /// What the outbox of an echo may hold beside its bound: a message of 16 MiB.
 const ECHO_BYTES: usize = (16 << 20) + 100;
 
+/// What an unfinished message costs beside twice its bytes.
+const INPUT_BYTES: usize = 256 + 64;
+
 /// How late a timer may be, in us: a tick of the wheel, and a tenth of a second of rounding on each side.
 const LATE_US: u64 = 300_000;
 /// How early, by rounding.
@@ -141,6 +144,16 @@ impl World {
                 let pong = pings && since(peer.received_us, times.pong_wait);
                 cause == Cause::Advance && (pong || since(peer.message_us, times.idle_timeout))
             }
+            CloseReason::InputsFull => {
+                let evicts = matches!(cause, Cause::Receive | Cause::EvictLargest);
+                evicts && self.most_input() > config.limits.inputs_bytes_max
+            }
+            CloseReason::MessageTimeout => {
+                let client = &self.clients[index];
+                let awake_us = self.sites[peer.site].awake_us;
+                let began_us = client.began_us.max(awake_us);
+                cause == Cause::Advance && client.has_begun() && since(began_us, times.message_timeout)
+            }
             CloseReason::SlowConsumer => {
                 let timeout = cause == Cause::Advance
                     && self.now_us + 1000 >= self.stuck_us(index, self.pipes[index].before);
@@ -148,6 +161,13 @@ impl World {
             }
             _ => false,
         }
+    }
+
+    /// What all unfinished messages may hold at the most, by what has come of them.
+    fn most_input(&self) -> usize {
+        let live = self.sites.iter().flat_map(|site| &site.live);
+        let begun = live.map(|index| &self.clients[*index]).filter(|client| client.has_begun());
+        begun.map(|client| 2 * client.begun_bytes() + INPUT_BYTES).sum()
     }
 
     /// When a connection of which nothing is taken must be closed.
@@ -199,8 +219,7 @@ impl World {
         for &index in &here.live {
             let (peer, seen) = (&self.model.peers[index], self.seen[index].expect("live"));
             assert_eq!(seen.rooms, peer.rooms.len(), "rooms of connection {index}");
-            let client = &self.clients[index];
-            let came = (client.consumed - client.whole) as usize;
+            let came = self.clients[index].begun_bytes();
             assert!(
                 seen.input_bytes <= 2 * came + 64,
                 "connection {index} holds {} bytes for {came} that came of a message",
@@ -238,12 +257,24 @@ impl World {
         assert_eq!(here.metrics.blocked_connections.get(), blocked, "gauge of blocked connections");
         let node: usize = self.seen.iter().flatten().map(|seen| seen.backlog_bytes).sum();
         assert_eq!(self.hub.outboxes.bytes(), node, "bytes of all outboxes");
+        self.check_inputs(site);
         let live = self.sites.iter().flat_map(|site| site.live.iter().copied());
         self.tenants.check(live, &self.seen);
         let ends = self.seen.iter().flatten().filter(|seen| seen.closing.is_some());
         let closing: usize = closing.max(ends.map(|seen| seen.backlog_bytes).sum());
         let told = if self.plan.streams { NOTICE_BYTES * self.model.admitted().count() } else { 0 };
         assert!(node - closing <= limits.outboxes_bytes_max + told, "the outboxes hold {node} bytes");
+    }
+
+    /// What unfinished messages hold, and that the bound on it is passed by no more than what was read meanwhile.
+    fn check_inputs(&self, site: usize) {
+        let charged = |index: &usize| self.seen[*index].map_or(0, |seen| seen.input_charge);
+        let here: usize = self.sites[site].live.iter().map(charged).sum();
+        assert_eq!(self.sites[site].metrics.input_bytes.get(), here as u64, "gauge of unfinished messages");
+        let node: usize = self.sites.iter().flat_map(|site| &site.live).map(charged).sum();
+        assert_eq!(self.hub.inputs.bytes(), node, "bytes of all unfinished messages");
+        let bound = self.sites[site].config.limits.inputs_bytes_max;
+        assert!(node <= bound + bound / 8, "unfinished messages hold {node} bytes");
     }
 
     fn largest_frame(&self) -> usize {
@@ -328,6 +359,11 @@ impl World {
                     let pong = pings && late(peer.received_us, times.pong_wait);
                     assert!(!pong, "connection {index} gives no sign of life and is not closed");
                     assert!(!late(peer.message_us, times.idle_timeout), "connection {index} idles on");
+                    // Where rooms are walked it may not be read for a while, and then its time begins again.
+                    let unfinished = self.seen[*index].is_some_and(|seen| seen.input_charge > 0);
+                    let began_us = self.clients[*index].began_late_us;
+                    let overdue = unfinished && self.plan.wide.is_none() && late(began_us, times.message_timeout);
+                    assert!(!overdue, "connection {index} takes too long for a message");
                     // A blocked connection is owed its ping, or is about to be evicted. Others may still be owed it
                     // by a shard that has more to write.
                     let pipe = &self.pipes[*index];
@@ -371,6 +407,7 @@ impl World {
         assert_eq!(self.model.admitted().count(), 0, "connections that do not end");
         assert_eq!(self.hub.admission.connections(), 0, "admission");
         assert_eq!(self.hub.outboxes.bytes(), 0, "outboxes");
+        assert_eq!(self.hub.inputs.bytes(), 0, "unfinished messages");
         assert!(self.hub.directory.is_empty(), "rooms are left in the directory");
         assert_eq!(self.hub.waiting.load(Ordering::Relaxed), 0, "bytes for members of wide rooms");
         for (index, site) in self.sites.iter().enumerate() {

@@ -97,6 +97,7 @@ impl Plan {
         limits.outbox_bytes_max = random.pick(&[4096, 16 * 1024, 1024 * 1024]);
         limits.outbox_messages_max = random.pick(&[1, 16, 8192, 8192]);
         limits.outboxes_bytes_max = random.pick(&[20 * 1024, 64 * 1024, 256 * 1024 * 1024]);
+        limits.inputs_bytes_max = random.pick(&[1500, 20_000, 128 << 20, 128 << 20]);
         limits.mailbox_bytes_max = random.pick(&[2000, 64 * 1024 * 1024]);
         let times = &mut config.times;
         times.ping_interval = random.pick(&[Duration::ZERO, Duration::from_secs(1), Duration::from_secs(54)]);
@@ -105,6 +106,8 @@ impl Plan {
             interval => interval + Duration::from_millis(random.between(300, 3000) as u64),
         };
         times.idle_timeout = random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(3)]);
+        times.message_timeout =
+            random.pick(&[Duration::ZERO, Duration::from_secs(2), Duration::from_secs(60)]);
         times.write_wait = Duration::from_millis(random.pick(&[1000, 10_000]));
         times.close_wait = Duration::from_millis(random.pick(&[1000, 5000]));
         let has_rules = random.percent(45);

@@ -156,7 +156,14 @@ impl World {
 
     /// Mails what was posted in a call.
     fn post(&mut self) {
-        let (posts, numbered) = (std::mem::take(&mut *self.posts.lock().unwrap()), &mut self.model.posted);
+        let is_eviction = |mail: &Mail| matches!(mail, Mail::Request(Request::EvictLargestInput));
+        let (evictions, posts): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *self.posts.lock().unwrap()).into_iter().partition(|(_, mail)| is_eviction(mail));
+        for (to, mail) in evictions {
+            let parcel = Parcel { mail, told: Told::EvictLargest, bytes: 0 };
+            self.sites[to].inbox.push(self.plan.shards + 1, parcel);
+        }
+        let numbered = &mut self.model.posted;
         assert_eq!(posts.len(), numbered.len(), "publications posted");
         for ((to, mail), (expected, numbered)) in posts.into_iter().zip(numbered.drain(..)) {
             assert_eq!(to, expected, "a publication is posted to the wrong shard");

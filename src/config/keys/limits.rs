@@ -154,6 +154,12 @@ pub(super) const LIMITS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "inputs_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.inputs_bytes_max, min: 1024 * KIB, max: 1024 * GIB },
+        "Bytes of all messages that have not come whole; over it the connection with the largest is closed",
+    )
+    .reloaded(),
+    key(
         "mailbox_bytes_max",
         Kind::Size { at: |c| &mut c.limits.mailbox_bytes_max, min: 1024 * KIB, max: 64 * GIB },
         "Bytes on their way to one shard over which the others stop to read",

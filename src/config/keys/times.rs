@@ -35,6 +35,12 @@ pub(super) const TIMES: &[Key] = &[
     .variable("WEBSOCKET_CONNECTION_TIMEOUT")
     .reloaded(),
     key(
+        "message_timeout",
+        Kind::TimeOrOff { at: |c| &mut c.times.message_timeout, min: SECOND, max: DAY },
+        "Time from a message's first byte to its last, after which its connection is closed; 0: no limit",
+    )
+    .reloaded(),
+    key(
         "cleanup_interval",
         Kind::IgnoredTime { default: "300s", min: SECOND, max: DAY },
         "Accepted and without effect: an idle connection is closed when idle_timeout is over, without a sweep",

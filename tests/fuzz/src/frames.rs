@@ -63,8 +63,9 @@ pub(crate) fn read(bytes: &[u8], limits: &FrameLimits) -> (Vec<Seen>, End) {
     let mut assembler = None;
     let mut seen = Vec::new();
     loop {
-        prefixes_agree(rest, limits);
-        let header = match wire::parse_header(rest, limits) {
+        let assembled = assembler.as_ref().map_or(0, |under_way: &Box<wire::Assembler>| under_way.len());
+        prefixes_agree(rest, limits, assembled);
+        let header = match wire::parse_header(rest, limits, assembled) {
             Ok(Parsed::Frame { header }) => header,
             Ok(Parsed::NeedMore { .. }) => return (seen, End::NeedMore),
             Err(error) => return (seen, End::Header(error)),
@@ -97,11 +98,11 @@ pub(crate) fn read(bytes: &[u8], limits: &FrameLimits) -> (Vec<Seen>, End) {
 }
 
 /// What is found at the start of `bytes` does not depend on how many of them have come.
-fn prefixes_agree(bytes: &[u8], limits: &FrameLimits) {
-    let whole = wire::parse_header(bytes, limits);
+fn prefixes_agree(bytes: &[u8], limits: &FrameLimits, assembled: usize) {
+    let whole = wire::parse_header(bytes, limits, assembled);
     let mut asked = 0;
     for cut in (0..bytes.len().min(HEADER_BYTES_MAX + 1)).chain([bytes.len().saturating_sub(1)]) {
-        match (wire::parse_header(&bytes[..cut], limits), whole) {
+        match (wire::parse_header(&bytes[..cut], limits, assembled), whole) {
             (Ok(Parsed::NeedMore { at_least }), _) => {
                 assert!(at_least > cut, "asks for what it has");
                 assert!(at_least >= asked || cut < HEADER_BYTES_MAX, "asks for less than before");

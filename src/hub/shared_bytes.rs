@@ -1,15 +1,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes in all outboxes of the node, against one bound. Touched only when a socket is blocked, never on the
-/// path of a delivery to a reader that keeps up.
+/// The bytes of one kind that all connections of the node hold together, against one bound: in outboxes, touched only
+/// when a socket is blocked, never on the path of a delivery to a reader that keeps up; and of unfinished messages.
 #[derive(Debug)]
-pub struct Outboxes {
+pub struct SharedBytes {
     bytes: AtomicUsize,
-    /// Per shard, the bytes of its largest outbox, so that the node's largest is found without asking.
+    /// Per shard, the bytes of the largest holder, so that the node's largest is found without asking.
     largest: Box<[AtomicUsize]>,
 }
 
-impl Outboxes {
+impl SharedBytes {
     pub(super) fn new(shards: usize) -> Self {
         Self { bytes: AtomicUsize::new(0), largest: (0..shards).map(|_| AtomicUsize::new(0)).collect() }
     }
@@ -38,12 +38,12 @@ impl Outboxes {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// States the largest outbox of a shard.
+    /// States what the largest holder of a shard has.
     pub fn set_largest(&self, shard: usize, bytes: usize) {
         self.largest[shard].store(bytes, Ordering::Relaxed);
     }
 
-    /// The shard with the largest outbox.
+    /// The shard with the largest holder.
     pub fn largest_shard(&self) -> usize {
         let by_bytes = |shard: &usize| self.largest[*shard].load(Ordering::Relaxed);
         (0..self.largest.len()).max_by_key(by_bytes).unwrap_or(0)
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_bound_is_checked_before_the_bytes_are_added() {
-        let outboxes = Outboxes::new(2);
+        let outboxes = SharedBytes::new(2);
         assert!(outboxes.take(60, 100));
         assert!(!outboxes.take(41, 100));
         assert_eq!(outboxes.bytes(), 60);

@@ -1,0 +1,98 @@
+//! Messages that do not come whole: what one may be, how long it may take, and what all of them may hold.
+
+use crate::common::opcode::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
+use crate::common::{Client, Server, eventually, frame};
+
+/// The start of a frame: all but its last byte.
+fn begun(head: u8, length: usize) -> Vec<u8> {
+    let mut bytes = frame(head, &vec![b' '; length]);
+    bytes.pop();
+    bytes
+}
+
+fn finish(client: &mut Client) {
+    // The mask's last byte falls on the payload's last one where its length is a multiple of four.
+    client.send_bytes(&[b'}' ^ 0x3d]);
+}
+
+#[test]
+fn a_frame_and_the_fragments_before_it_have_one_bound() {
+    let server = Server::start(&["--message-bytes-max=1000"]);
+    let mut client = server.connect();
+    client.send_frame(TEXT, &[b' '; 600]);
+    client.send_frame(FIN | CONTINUATION, &[b' '; 400]);
+    client.expect_json(|answer| assert_eq!(answer["type"], "error", "it is no message, but not too long"));
+    // Of this one only the header comes: no memory is given to a payload that would be too much.
+    let mut other = server.connect();
+    other.send_frame(TEXT, &[b' '; 600]);
+    other.send_bytes(&begun(FIN | CONTINUATION, 401)[..4]);
+    let text = other.expect_close(1009);
+    assert_eq!(text, "message too big: send smaller messages");
+}
+
+#[test]
+fn a_message_that_takes_too_long_ends_its_connection() {
+    let server = Server::start(&["--shards=1", "--message-timeout=1s"]);
+    let (mut slow, mut fragments, mut quick, mut quiet) =
+        (server.connect(), server.connect(), server.connect(), server.connect());
+    slow.send_bytes(&begun(FIN | TEXT, 2000));
+    fragments.send_frame(TEXT, b"{");
+    // One that begins a message as soon as the last has ended, and so always has one under way.
+    let message = br#"{"type":"ping"}"#;
+    quick.send_frame(TEXT, &message[..3]);
+    let mut answers = 0;
+    let closed = || server.metric(r#"fanwire_closes_total{shard="0",reason="message_timeout"}"#);
+    eventually("the two that do not go on are closed", || {
+        // What is no part of the message does not help.
+        fragments.try_send_bytes(&frame(FIN | PING, b""));
+        quick.send_frame(FIN | CONTINUATION, &message[3..]);
+        quick.send_frame(TEXT, &message[..3]);
+        quick.expect_json(|answer| assert_eq!(answer["type"], "pong"));
+        answers += 1;
+        closed() == Some(2.0)
+    });
+    assert!(answers > 0);
+    let text = "a message took too long: send it to its end before you pause";
+    assert_eq!(slow.expect_close(4408), text);
+    let last = loop {
+        let frame = fragments.read_frame().expect("a close frame comes");
+        if frame.head != FIN | PONG {
+            break frame;
+        }
+    };
+    assert_eq!((last.head, &last.payload[..2]), (FIN | CLOSE, &4408_u16.to_be_bytes()[..]));
+    quiet.subscribe("quiet");
+}
+
+#[test]
+fn the_largest_unfinished_message_of_the_node_goes_first() {
+    // Two shards: connections lie on both, and a bound of the node is of no shard.
+    let server = Server::start(&["--shards=2", "--inputs-bytes-max=1MiB", "--message-bytes-max=512000"]);
+    let mut large = server.connect();
+    large.send_bytes(&begun(FIN | TEXT, 500_000));
+    let held = || server.metric_sum("fanwire_input_bytes");
+    eventually("the large one is there", || held() >= 500_000.0);
+    let mut small: Vec<Client> = (0..8).map(|_| server.connect()).collect();
+    for client in &mut small {
+        let before = held();
+        client.send_bytes(&begun(FIN | TEXT, 100_000));
+        eventually("it has come", || held() >= before + 100_000.0 || held() < 0.8 * before);
+    }
+    let text = large.expect_close(1013);
+    assert_eq!(text, "the server holds too many unfinished messages: send smaller ones, try again later");
+    for client in &mut small {
+        finish(client);
+        client.expect_json(|answer| assert_eq!(answer["type"], "error", "it is whole, though no message"));
+    }
+    drop(small);
+    eventually("all is given back", || held() == 0.0);
+    let closed = server.metric_sum("fanwire_closes_total");
+    assert!(closed >= 1.0, "{closed}");
+}
+
+#[test]
+fn a_message_larger_than_all_may_hold_is_a_contradiction() {
+    let flags = ["--message-bytes-max=2MiB", "--inputs-bytes-max=1MiB"];
+    let (status, output) = Server::run(&flags, &[]);
+    assert!(!status.success() && output.contains("at most inputs_bytes_max"), "{output}");
+}
