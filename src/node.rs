@@ -123,7 +123,9 @@ impl Server {
             wrong_keys: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
         });
-        shared.hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
+        let limits = &config.limits;
+        let directory = &shared.hub.directory;
+        directory.set_history_bytes_max(limits.history_bytes_max, limits.history_bytes_per_tenant_max);
         if let Some(url) = &config.tokens.jwks_url {
             io::start_fetching(url, tokens, shared.stop.subscribe())?;
         }

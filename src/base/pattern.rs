@@ -125,6 +125,13 @@ impl Pattern {
         others.next().is_none()
     }
 
+    /// What stands for a capture in a name that fits; `None` if the pattern has no such capture or nothing stands there.
+    pub fn captured<'n>(&self, capture: &str, name: &'n str) -> Option<&'n str> {
+        let is_it = |segment: &Segment| matches!(segment, Segment::Capture(known) if *known == capture);
+        let index = self.segments.iter().position(is_it)?;
+        name.split(SEPARATOR).nth(index).filter(|part| !part.is_empty())
+    }
+
     /// Whether a name fits. One pass, no allocation.
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = name.split(SEPARATOR);
@@ -168,6 +175,16 @@ impl fmt::Debug for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn captures_tell_their_segment() {
+        let pattern = Pattern::parse_capturing("tenant:{tenant}:**", &["tenant"]).unwrap();
+        for (name, tenant) in [("tenant:a:x", Some("a")), ("tenant:b:x:y", Some("b")), ("tenant::x", None)] {
+            assert_eq!((pattern.matches(name), pattern.captured("tenant", name)), (true, tenant), "{name}");
+        }
+        assert_eq!(pattern.captured("user", "tenant:a:x"), None);
+        assert_eq!(Pattern::parse("tenant:*").unwrap().captured("tenant", "tenant:a"), None);
+    }
 
     #[test]
     fn names_are_matched_by_whole_segments() {

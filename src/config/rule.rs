@@ -25,10 +25,16 @@ const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_s
 /// What holds for the rooms whose names match a pattern. The first rule that matches counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomRule {
-    /// Which rooms.
+    /// Which rooms. Where it has the capture [`RoomRule::TENANT`], the segment that stands for it in a room's name is
+    /// the tenant that the room's history is charged to.
     pub pattern: Pattern,
     /// What holds for them.
     pub policy: RoomPolicy,
+}
+
+impl RoomRule {
+    /// Name of the capture that a pattern may have.
+    pub const TENANT: &'static str = "tenant";
 }
 
 /// What holds for a room. The default is a room that remembers nothing.
@@ -138,7 +144,9 @@ pub(super) fn show_rules(rules: &[RoomRule]) -> String {
 
 impl Written {
     fn check(self) -> Result<RoomRule, String> {
-        let pattern = Pattern::parse(&self.pattern).map_err(|error| error.to_string())?;
+        let captures = [RoomRule::TENANT];
+        let pattern =
+            Pattern::parse_capturing(&self.pattern, &captures).map_err(|error| error.to_string())?;
         let within = |name: &str, fine: bool, range: &str| {
             if fine { Ok(()) } else { Err(format!("{name} must be {range}")) }
         };

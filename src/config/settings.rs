@@ -178,6 +178,8 @@ pub struct Limits {
     pub mailbox_bytes_max: usize,
     /// Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten.
     pub history_bytes_max: usize,
+    /// Bytes of these that one tenant may have; 0: a quarter of them. Over it the tenant's own go.
+    pub history_bytes_per_tenant_max: usize,
 }
 
 /// Deadlines. Zero is no deadline, where the field says so.
@@ -310,6 +312,7 @@ impl Default for Limits {
             inputs_bytes_max: 128 * MIB,
             mailbox_bytes_max: 64 * MIB,
             history_bytes_max: 256 * MIB,
+            history_bytes_per_tenant_max: 0,
         }
     }
 }

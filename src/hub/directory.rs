@@ -80,7 +80,9 @@ impl Directory {
         let mut stripe = self.stripe(name);
         if let Some(held) = stripe.get_mut(name) {
             if held.shards == 0 {
-                self.ledger.give(KEPT_BYTES);
+                if let Some(log) = &held.room.log {
+                    log.hold().set_kept(0);
+                }
                 self.rooms.fetch_add(1, Ordering::Relaxed);
             }
             held.shards += 1;
@@ -96,17 +98,22 @@ impl Directory {
         if let Some(held) = stripe.get(name) {
             return held.room.clone();
         }
-        self.ledger.force(KEPT_BYTES);
-        self.insert(&mut stripe, name, 0)
+        let room = self.insert(&mut stripe, name, 0);
+        if let Some(log) = &room.log {
+            log.hold().set_kept(KEPT_BYTES);
+        }
+        room
     }
 
     fn insert(&self, stripe: &mut Stripe, name: &str, shards: u32) -> Arc<RoomShared> {
         let name: RoomName = RoomName::known(name);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let policy = self.policy(name.as_str());
+        let rule = self.rule(name.as_str());
+        let policy = rule.map_or(&self.no_rule, |(_, policy)| policy).clone();
+        let tenant = rule.and_then(|(pattern, _)| pattern.captured(RoomRule::TENANT, name.as_str()));
         let room = Arc::new(RoomShared {
             id,
-            log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), &self.ledger),
+            log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), tenant, &self.ledger),
             presence: policy.presence.then(|| Presence::new(self.shards)),
             policy,
             name: name.clone(),
@@ -120,11 +127,12 @@ impl Directory {
 
     /// What holds for the rooms of a name: the first rule that matches. None does for those of audiences.
     pub fn policy(&self, name: &str) -> Arc<RoomPolicy> {
-        if Audience::is_name(name) {
-            return self.no_rule.clone();
-        }
-        let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(name));
-        rule.map_or(&self.no_rule, |(_, policy)| policy).clone()
+        self.rule(name).map_or(&self.no_rule, |(_, policy)| policy).clone()
+    }
+
+    fn rule(&self, name: &str) -> Option<&(Pattern, Arc<RoomPolicy>)> {
+        let mut rules = self.rules.iter().filter(|_| !Audience::is_name(name));
+        rules.find(|(pattern, _)| pattern.matches(name))
     }
 
     /// Gives a hold back; the last one forgets the room, unless it has something to remember.
@@ -141,8 +149,8 @@ impl Directory {
             return;
         };
         log.touch();
-        self.ledger.force(KEPT_BYTES);
         let mut guard = log.hold();
+        guard.set_kept(KEPT_BYTES);
         // Even an empty history is worth keeping where clients know its epoch: they may have missed nothing.
         if !log.has_offsets() && guard.is_empty() {
             self.drop_kept(&mut stripe, room, &mut guard);
@@ -160,7 +168,7 @@ impl Directory {
     pub(super) fn drop_kept(&self, stripe: &mut Stripe, room: &RoomShared, guard: &mut LogGuard<'_>) {
         guard.forget();
         if stripe.remove(room.name.as_str()).is_some() {
-            self.ledger.give(KEPT_BYTES);
+            guard.set_kept(0);
         }
     }
 

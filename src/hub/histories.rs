@@ -6,7 +6,8 @@
 //! Locks are taken in this order: a stripe of the directory, then a room's log. The list's lock is taken alone.
 
 use super::directory::{Directory, RoomShared};
-use super::room_log::{LogGuard, RoomLog};
+use super::room_log::{LogGuard, RoomLog, Spent};
+use super::shares::{Owner, Share};
 use crate::model::Publication;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
@@ -40,8 +41,8 @@ pub(super) struct Histories(Mutex<List>);
 #[derive(Debug, Default)]
 struct List {
     rooms: HashMap<u64, Entry>,
-    /// By [`RoomLog::use_key`], then id.
-    by_use: BTreeSet<(u64, u64)>,
+    /// By the id of the share that they are charged to, then by [`RoomLog::use_key`], then id.
+    by_use: BTreeSet<(u64, u64, u64)>,
     /// By the time of the next look, then id. Not here is who has nothing that can become too old.
     by_due: BTreeSet<(u64, u64)>,
 }
@@ -49,6 +50,8 @@ struct List {
 #[derive(Debug)]
 struct Entry {
     room: Arc<RoomShared>,
+    /// Id of the share.
+    share: u64,
     use_key: u64,
     due_ms: Option<u64>,
 }
@@ -61,10 +64,12 @@ impl Histories {
 }
 
 impl List {
-    fn add(&mut self, room: Arc<RoomShared>, use_key: u64, due_ms: Option<u64>) {
+    fn add(&mut self, room: Arc<RoomShared>, share: u64, use_key: u64, due_ms: Option<u64>) {
         let id = room.id;
-        self.by_use.insert((use_key, id));
-        self.rooms.insert(id, Entry { room, use_key, due_ms: None });
+        // It may be listed under the share of a former owner.
+        self.remove(id);
+        self.by_use.insert((share, use_key, id));
+        self.rooms.insert(id, Entry { room, share, use_key, due_ms: None });
         self.set_due(id, due_ms);
     }
 
@@ -78,26 +83,32 @@ impl List {
 
     fn remove(&mut self, id: u64) -> Option<Arc<RoomShared>> {
         let entry = self.rooms.remove(&id)?;
-        self.by_use.remove(&(entry.use_key, id));
+        self.by_use.remove(&(entry.share, entry.use_key, id));
         if let Some(due_ms) = entry.due_ms {
             self.by_due.remove(&(due_ms, id));
         }
         Some(entry.room)
     }
 
-    /// Takes out the room that goes first when the bound is spent.
-    fn pop_oldest(&mut self) -> Option<Arc<RoomShared>> {
+    /// Takes out the room of a share that goes first when the bound is spent.
+    fn pop_oldest(&mut self, share: u64) -> Option<Arc<RoomShared>> {
         loop {
-            let (use_key, id) = *self.by_use.first()?;
+            let (_, use_key, id) = *self.by_use.range((share, 0, 0)..(share + 1, 0, 0)).next()?;
             let entry = self.rooms.get_mut(&id)?;
             let now_key = entry.room.log.as_ref().map_or(0, |log| log.use_key());
             if now_key <= use_key {
                 return self.remove(id);
             }
             entry.use_key = now_key;
-            self.by_use.pop_first();
-            self.by_use.insert((now_key, id));
+            self.by_use.remove(&(share, use_key, id));
+            self.by_use.insert((share, now_key, id));
         }
+    }
+
+    /// Takes out some room.
+    fn pop_any(&mut self) -> Option<Arc<RoomShared>> {
+        let (.., id) = *self.by_use.first()?;
+        self.remove(id)
     }
 
     /// Up to `limit` rooms whose look is due.
@@ -128,9 +139,15 @@ impl Directory {
         self.ledger.evictions()
     }
 
-    /// Sets the bound on the bytes of all histories.
-    pub fn set_history_bytes_max(&self, bytes_max: usize) {
-        self.ledger.set_bytes_max(bytes_max);
+    /// Histories emptied or forgotten because the share of their tenant was spent.
+    pub fn history_share_evictions(&self) -> u64 {
+        self.ledger.share_evictions()
+    }
+
+    /// Sets the bounds on the bytes of all histories, and on those that are charged to one tenant; 0 for the latter is
+    /// a quarter of the former.
+    pub fn set_history_bytes_max(&self, bytes_max: usize, tenant_bytes_max: usize) {
+        self.ledger.set_bytes_max(bytes_max, tenant_bytes_max);
         self.make_room();
     }
 
@@ -148,23 +165,32 @@ impl Directory {
         Some(room)
     }
 
-    /// Gives a publication to a room that remembers the next offset of its order, and keeps it, at the cost of the
-    /// rooms used longest ago if the bound is spent; without keeping it if it is too large for that. The order stands
+    /// Gives a publication to a room that remembers the next offset of its order, and keeps it, at the cost of others
+    /// if a bound is spent (see `shares`), those used longest ago first; without keeping it if it is too large for
+    /// that. `tenant` tells that of the publisher; it is asked only if the room may be charged to it. The order stands
     /// still for as long as the guard is held. `None` if the directory has forgotten the room: ask it again. Not to be
     /// called with a log locked.
-    pub fn append<'l>(
+    pub fn append<'l, 't>(
         &self,
         log: &'l RoomLog,
         publication: &Publication<'_>,
+        tenant: impl Fn() -> Option<&'t str>,
         now_ms: u64,
     ) -> Option<(LogGuard<'l>, u64)> {
         loop {
             let mut guard = log.lock(now_ms)?;
-            if let Some(offset) = guard.try_append(publication, now_ms) {
-                return Some((guard, offset));
-            }
+            guard.charge_to(|| match (publication.sender, tenant()) {
+                (Some(_), Some(tenant)) => Owner::Tenant(tenant.into()),
+                (Some(_), None) => Owner::Clients,
+                (None, _) => Owner::Server,
+            });
+            let spent = match guard.try_append(publication, now_ms) {
+                Ok(offset) => return Some((guard, offset)),
+                Err(spent) => spent,
+            };
+            let share = guard.share().clone();
             drop(guard);
-            if !self.evict_oldest() {
+            if !self.evict_for(&share, spent) {
                 let mut guard = log.lock(now_ms)?;
                 let offset = guard.pass();
                 return Some((guard, offset));
@@ -179,7 +205,8 @@ impl Directory {
             return;
         }
         let (use_key, due_ms) = (log.use_key(), self.next_look_ms(log, self.ledger.now_ms()));
-        self.histories.lock().add(room.clone(), use_key, due_ms);
+        let share = log.hold().share().id;
+        self.histories.lock().add(room.clone(), share, use_key, due_ms);
         // Whoever forgot it meanwhile may have found nothing to take off the list.
         if log.hold().is_forgotten() {
             self.unlist(room);
@@ -225,20 +252,43 @@ impl Directory {
 
     /// Forgets the rooms used longest ago until the bound holds.
     pub(super) fn make_room(&self) {
-        while self.ledger.is_over() && self.evict_oldest() {}
+        while self.ledger.is_over() && self.evict_largest() {}
     }
 
-    /// Empties the history of the room used longest ago; `false` if there is none.
-    fn evict_oldest(&self) -> bool {
-        let Some(oldest) = self.histories.lock().pop_oldest() else { return false };
-        self.evict(&oldest);
+    /// Makes place for a history of an owner that found a bound spent; `false` if nobody has anything to give.
+    fn evict_for(&self, share: &Share, spent: Spent) -> bool {
+        let is_over = || share.bytes() > self.ledger.shares.fair_part(self.ledger.bytes_max());
+        match spent {
+            Spent::Share => self.evict_oldest_of(share, spent),
+            Spent::Node => (is_over() && self.evict_oldest_of(share, spent)) || self.evict_largest(),
+        }
+    }
+
+    /// Empties a history of the owner that has most; `false` if none is listed.
+    fn evict_largest(&self) -> bool {
+        let largest = self.ledger.shares.largest();
+        if largest.is_some_and(|share| self.evict_oldest_of(&share, Spent::Node)) {
+            return true;
+        }
+        // What the largest has is being changed by others.
+        let any = self.histories.lock().pop_any();
+        any.is_some_and(|room| {
+            self.evict(&room, Spent::Node);
+            true
+        })
+    }
+
+    /// Empties the history of an owner that was used longest ago; `false` if there is none.
+    fn evict_oldest_of(&self, share: &Share, spent: Spent) -> bool {
+        let Some(oldest) = self.histories.lock().pop_oldest(share.id) else { return false };
+        self.evict(&oldest, spent);
         true
     }
 
     /// Empties the history of a room that has just been taken off the list; forgets the room if it has no members.
-    fn evict(&self, room: &RoomShared) {
+    fn evict(&self, room: &RoomShared, spent: Spent) {
         let Some(log) = &room.log else { return };
-        self.ledger.count_eviction();
+        self.ledger.count_eviction(spent);
         let mut stripe = self.stripe(room.name.as_str());
         let mut guard = log.hold();
         // Before it is emptied: whoever publishes to it after that, under the same lock, lists it anew.

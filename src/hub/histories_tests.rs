@@ -2,9 +2,12 @@ use super::*;
 use crate::base::Pattern;
 use crate::config::{HistoryLimits, RoomPolicy, RoomRule};
 use crate::hub::{ENTRY_BYTES, Interest};
+use crate::model::{ConnectionId, Sender};
 use std::time::Duration;
 
 const AGE_MS: u64 = 10_000;
+
+const ID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 
 /// A directory where rooms `h:*` have a history and `v:*` a last value.
 fn directory(bytes_max: usize) -> Directory {
@@ -20,25 +23,41 @@ fn directory(bytes_max: usize) -> Directory {
         &[
             rule("h:*", RoomPolicy { history: Some(limits), ..RoomPolicy::default() }),
             rule("v:*", RoomPolicy { last_value: true, ..RoomPolicy::default() }),
+            RoomRule {
+                pattern: Pattern::parse_capturing("t:{tenant}:*", &[RoomRule::TENANT]).expect("a pattern"),
+                policy: RoomPolicy { history: Some(limits), ..RoomPolicy::default() },
+            },
         ],
     );
-    directory.set_history_bytes_max(bytes_max);
+    directory.set_history_bytes_max(bytes_max, 0);
     directory
 }
 
-/// Publishes as a shard does.
+/// Publishes as a shard does for the backend.
 fn publish(directory: &Directory, name: &str, data: &str, now_ms: u64) -> Option<u64> {
+    publish_as(directory, None, name, data, now_ms)
+}
+
+/// Publishes as a shard does for a client of that tenant or of none, or for the backend.
+fn publish_as(
+    directory: &Directory,
+    client: Option<Option<&str>>,
+    name: &str,
+    data: &str,
+    now_ms: u64,
+) -> Option<u64> {
     let room = directory.get_or_remember(name)?;
     let publication = Publication {
         event: "",
         room: Some(name),
         data: Some(data),
         whole: None,
-        sender: None,
+        sender: client.map(|_| Sender { id: ConnectionId::parse(ID).expect("an id"), user: None }),
         unix_ms: 0,
         offset: None,
     };
-    let (history, offset) = directory.append(room.log.as_ref()?, &publication, now_ms)?;
+    let log = room.log.as_ref()?;
+    let (history, offset) = directory.append(log, &publication, || client.flatten(), now_ms)?;
     drop(history);
     directory.look_after(&room);
     Some(offset)
@@ -153,6 +172,69 @@ fn the_room_used_longest_ago_goes_first() {
 }
 
 #[test]
+fn who_floods_takes_nothing_from_who_has_less() {
+    const ROOM_BYTES: usize = KEPT_BYTES + ENTRY_BYTES + 100;
+    let data = "x".repeat(100);
+    let directory = directory(40 * ROOM_BYTES);
+    let publish = |client, name: &str, now_ms| publish_as(&directory, client, name, &data, now_ms);
+    // Each has two of forty: a tenant by its client, one by the names of its rooms, strangers, and the backend.
+    for number in 0..2 {
+        publish(Some(Some("client's")), &format!("h:client-{number}"), 0);
+        publish(None, &format!("t:named:{number}"), 0);
+        publish(Some(None), &format!("h:stranger-{number}"), 0);
+        publish(None, &format!("h:backend-{number}"), 0);
+    }
+    let all = |directory: &Directory| {
+        let names = ["h:client-", "t:named:", "h:stranger-", "h:backend-"];
+        names.map(|name| (0..2).filter_map(|number| kept(directory, &format!("{name}{number}"))).sum())
+    };
+    assert_eq!(all(&directory), [2, 2, 2, 2]);
+    // A tenant has a quarter, then its own go.
+    for number in 0..1000 {
+        publish(Some(Some("flood")), &format!("h:flood-{number}"), 1 + number);
+    }
+    let of_flood = |directory: &Directory| {
+        (0..1000).filter_map(|number| kept(directory, &format!("h:flood-{number}"))).sum::<usize>()
+    };
+    assert_eq!((all(&directory), of_flood(&directory)), ([2, 2, 2, 2], 10));
+    assert_eq!(kept(&directory, "h:flood-999"), Some(1), "the last is kept");
+    assert_eq!((directory.history_share_evictions(), directory.history_evictions()), (990, 0));
+    // Strangers have no bound of their own, but pay with their own as soon as all is spent.
+    for number in 0..1000 {
+        publish(Some(None), &format!("h:anybody-{number}"), 2000 + number);
+    }
+    assert_eq!((all(&directory), of_flood(&directory)), ([2, 2, 0, 2], 10));
+    assert!(directory.history_bytes() <= 40 * ROOM_BYTES);
+    // A tenant with less than its part gets place from who has most, those used longest ago first.
+    assert!(kept(&directory, "h:anybody-999").is_some());
+    for number in 0..4 {
+        publish(None, &format!("t:late:{number}"), 4000 + number);
+    }
+    assert_eq!((all(&directory), of_flood(&directory)), ([2, 2, 0, 2], 10));
+    assert_eq!((0..4).filter_map(|number| kept(&directory, &format!("t:late:{number}"))).sum::<usize>(), 4);
+    // All is given back.
+    directory.set_history_bytes_max(0, 0);
+    assert_eq!((directory.history_bytes(), directory.history_rooms()), (0, 0));
+}
+
+#[test]
+fn a_room_that_was_emptied_is_charged_to_who_fills_it_next() {
+    let directory = directory(1 << 20);
+    let bytes_of = |tenant: &str| directory.ledger.shares.of(Owner::Tenant(tenant.into())).bytes();
+    let member = directory.attach("h:1");
+    publish_as(&directory, Some(Some("a")), "h:1", "1", 0);
+    publish_as(&directory, Some(Some("b")), "h:1", "2", 0);
+    assert_eq!((bytes_of("a"), bytes_of("b")), (2 * (ENTRY_BYTES + 1), 0));
+    directory.empty("h:1");
+    publish_as(&directory, Some(Some("b")), "h:1", "3", 1);
+    assert_eq!((bytes_of("a"), bytes_of("b")), (0, ENTRY_BYTES + 1));
+    directory.detach(&member);
+    assert_eq!((bytes_of("a"), bytes_of("b")), (0, KEPT_BYTES + ENTRY_BYTES + 1));
+    directory.set_history_bytes_max(0, 0);
+    assert_eq!((bytes_of("b"), directory.history_bytes()), (0, 0), "it is listed under its new owner");
+}
+
+#[test]
 fn rooms_that_keep_nothing_go_before_those_that_do() {
     let directory = directory(10 * KEPT_BYTES);
     publish(&directory, "h:real", "1", 0);
@@ -190,7 +272,7 @@ fn a_room_that_fills_the_bound_alone_drops_its_own_oldest() {
     }
     // What the rule does not allow to be kept costs nobody else anything.
     let other = directory.attach("h:2");
-    directory.set_history_bytes_max(11 * (ENTRY_BYTES + 1));
+    directory.set_history_bytes_max(11 * (ENTRY_BYTES + 1), 0);
     publish(&directory, "h:2", "1", 1);
     assert_eq!(publish(&directory, "h:2", &"x".repeat(64 * ENTRY_BYTES), 2), Some(2));
     assert_eq!((kept(&directory, "h:1"), kept(&directory, "h:2")), (Some(10), Some(0)));
@@ -247,7 +329,7 @@ fn all_bytes_are_given_back_whatever_threads_do() {
     });
     assert!(directory.is_empty());
     assert!(directory.history_bytes() <= bound, "{}", directory.history_bytes());
-    directory.set_history_bytes_max(0);
+    directory.set_history_bytes_max(0, 0);
     assert_eq!((directory.history_bytes(), directory.history_rooms()), (0, 0));
     assert!(directory.histories.lock().by_due.is_empty() && directory.histories.lock().by_use.is_empty());
 }

@@ -17,6 +17,7 @@ mod registry;
 mod room_log;
 mod rooms;
 mod shared_bytes;
+mod shares;
 
 pub use account::{Account, Party};
 pub use accounts::{Accounts, Holding};

@@ -1,17 +1,34 @@
 use super::history::{History, Stored};
+use super::shares::{Owner, Share, Shares};
 use crate::config::RoomPolicy;
 use crate::model::{Epoch, Publication};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What a tenant may have of the bound of all unless it is configured: one part in so many.
+const TENANT_SHARE: usize = 4;
+
+/// Which bound is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spent {
+    /// That of the owner of a history.
+    Share,
+    /// That of all histories.
+    Node,
+}
+
 /// Bytes of all histories of the node against their bound, and how many rooms have one.
 #[derive(Debug)]
 pub(super) struct Ledger {
     bytes: AtomicUsize,
     bytes_max: AtomicUsize,
+    /// What a tenant may have of them; 0: a quarter.
+    tenant_bytes_max: AtomicUsize,
+    pub shares: Shares,
     rooms: AtomicUsize,
     evictions: AtomicU64,
+    share_evictions: AtomicU64,
     /// The latest time that anybody told, in ms of the node's clock: what is not given the time goes by this.
     now_ms: AtomicU64,
 }
@@ -21,8 +38,11 @@ impl Ledger {
         Self {
             bytes: AtomicUsize::new(0),
             bytes_max: AtomicUsize::new(bytes_max),
+            tenant_bytes_max: AtomicUsize::new(0),
+            shares: Shares::default(),
             rooms: AtomicUsize::new(0),
             evictions: AtomicU64::new(0),
+            share_evictions: AtomicU64::new(0),
             now_ms: AtomicU64::new(0),
         }
     }
@@ -39,34 +59,64 @@ impl Ledger {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    pub fn count_eviction(&self) {
-        self.evictions.fetch_add(1, Ordering::Relaxed);
+    pub fn share_evictions(&self) -> u64 {
+        self.share_evictions.load(Ordering::Relaxed)
     }
 
-    pub fn set_bytes_max(&self, bytes_max: usize) {
+    /// A history was emptied, because of the bound of its owner or of all.
+    pub fn count_eviction(&self, spent: Spent) {
+        let count = match spent {
+            Spent::Share => &self.share_evictions,
+            Spent::Node => &self.evictions,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets the bounds on all and on what a tenant has of them; 0 for the latter is a quarter.
+    pub fn set_bytes_max(&self, bytes_max: usize, tenant_bytes_max: usize) {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.tenant_bytes_max.store(tenant_bytes_max, Ordering::Relaxed);
+    }
+
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max.load(Ordering::Relaxed)
     }
 
     pub fn is_over(&self) -> bool {
-        self.bytes() > self.bytes_max.load(Ordering::Relaxed)
+        self.bytes() > self.bytes_max()
     }
 
-    /// Takes `bytes` unless that would pass the bound.
-    pub fn take(&self, bytes: usize) -> bool {
-        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
-        self.bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                held.checked_add(bytes).filter(|sum| *sum <= bytes_max)
-            })
-            .is_ok()
+    /// What an owner may have, whatever others have.
+    fn share_max(&self, owner: &Owner) -> usize {
+        match (owner, self.tenant_bytes_max.load(Ordering::Relaxed)) {
+            (Owner::Clients | Owner::Server, _) => usize::MAX,
+            (Owner::Tenant(_), 0) => self.bytes_max() / TENANT_SHARE,
+            (Owner::Tenant(_), max) => max,
+        }
+    }
+
+    /// Takes `bytes` unless that would pass the bound of the owner or of all.
+    fn take(&self, share: &Share, bytes: usize) -> Result<(), Spent> {
+        if !share.take(bytes, self.share_max(&share.owner)) {
+            return Err(Spent::Share);
+        }
+        let bytes_max = self.bytes_max();
+        let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= bytes_max);
+        let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map(drop).map_err(|_| {
+            share.give(bytes);
+            Spent::Node
+        })
     }
 
     /// Takes `bytes` whatever the bound; the caller then makes room.
-    pub fn force(&self, bytes: usize) {
+    fn force(&self, share: &Share, bytes: usize) {
+        share.force(bytes);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub fn give(&self, bytes: usize) {
+    fn give(&self, share: &Share, bytes: usize) {
+        share.give(bytes);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -98,18 +148,36 @@ pub struct RoomLog {
 #[derive(Debug)]
 struct State {
     history: History,
+    /// To whose share it is charged.
+    share: Arc<Share>,
+    /// Whether that is the room's own by its name, and no publisher's.
+    is_named: bool,
+    /// What is charged because the room is kept without members, in bytes.
+    kept_bytes: usize,
     /// The directory does not have the room any more: what is published here, nobody would ever see.
     is_forgotten: bool,
 }
 
 impl RoomLog {
-    /// The log that a policy asks for, if it does.
-    pub(super) fn new(policy: &RoomPolicy, epoch: Epoch, ledger: &Arc<Ledger>) -> Option<Box<Self>> {
+    /// The log that a policy asks for, if it does, of a room whose name tells a tenant, if it does.
+    pub(super) fn new(
+        policy: &RoomPolicy,
+        epoch: Epoch,
+        tenant: Option<&str>,
+        ledger: &Arc<Ledger>,
+    ) -> Option<Box<Self>> {
         if policy.history.is_none() && !policy.last_value {
             return None;
         }
         ledger.rooms.fetch_add(1, Ordering::Relaxed);
-        let state = State { history: History::new(policy, epoch), is_forgotten: false };
+        let owner = tenant.map_or(Owner::Clients, |tenant| Owner::Tenant(tenant.into()));
+        let state = State {
+            history: History::new(policy, epoch),
+            share: ledger.shares.of(owner),
+            is_named: tenant.is_some(),
+            kept_bytes: 0,
+            is_forgotten: false,
+        };
         Some(Box::new(Self {
             state: Mutex::new(state),
             has_offsets: policy.history.is_some(),
@@ -166,7 +234,7 @@ impl Drop for RoomLog {
     fn drop(&mut self) {
         self.ledger.rooms.fetch_sub(1, Ordering::Relaxed);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.ledger.give(state.history.bytes());
+        self.ledger.give(&state.share, state.history.bytes() + state.kept_bytes);
     }
 }
 
@@ -180,25 +248,57 @@ pub struct LogGuard<'a> {
 }
 
 impl LogGuard<'_> {
-    /// Gives a publication the next offset and keeps it, if it may be kept. `None` if the node's bound is spent, even
-    /// after this history has dropped all that must go for it.
-    pub(super) fn try_append(&mut self, publication: &Publication<'_>, now_ms: u64) -> Option<u64> {
+    /// Gives a publication the next offset and keeps it, if it may be kept.
+    ///
+    /// # Errors
+    /// Which bound is spent, even after this history has dropped all that must go for it.
+    pub(super) fn try_append(&mut self, publication: &Publication<'_>, now_ms: u64) -> Result<u64, Spent> {
         let charge = Stored::charge_of(publication);
         if self.state.history.keeps(charge) {
             self.state.history.make_way(charge, now_ms);
             self.give_back();
-            if !self.log.ledger.take(charge) {
-                return None;
-            }
+            self.log.ledger.take(&self.state.share, charge)?;
             self.taken += charge;
         }
-        Some(self.state.history.append(publication, now_ms))
+        Ok(self.state.history.append(publication, now_ms))
+    }
+
+    /// Has what this history will keep charged to the owner of a publication, if it keeps nothing and the room's name
+    /// tells no owner.
+    pub(super) fn charge_to(&mut self, owner: impl FnOnce() -> Owner) {
+        if self.state.is_named || !self.state.history.is_empty() {
+            return;
+        }
+        let owner = owner();
+        if self.state.share.owner == owner {
+            return;
+        }
+        self.give_back();
+        let (ledger, kept_bytes) = (&self.log.ledger, self.state.kept_bytes);
+        let share = ledger.shares.of(owner);
+        ledger.force(&share, kept_bytes);
+        let before = std::mem::replace(&mut self.state.share, share);
+        ledger.give(&before, kept_bytes);
+        // It is looked after among what its former owner has.
+        self.log.is_listed.store(false, Ordering::Relaxed);
+    }
+
+    /// To whose share it is charged.
+    pub(super) fn share(&self) -> &Arc<Share> {
+        &self.state.share
+    }
+
+    /// Charges `bytes` for the room because it is kept without members, or gives that back.
+    pub(super) fn set_kept(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.state.kept_bytes, bytes);
+        self.log.ledger.force(&self.state.share, bytes);
+        self.log.ledger.give(&self.state.share, before);
     }
 
     /// Gives back to the node's bound what the history no longer holds.
     fn give_back(&mut self) {
         let held = self.state.history.bytes();
-        self.log.ledger.give(self.taken - held);
+        self.log.ledger.give(&self.state.share, self.taken - held);
         self.taken = held;
     }
 

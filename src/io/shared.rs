@@ -263,6 +263,7 @@ impl NodeShared {
             rooms: u64::from(self.hub.directory.len()),
             history_bytes: self.hub.directory.history_bytes() as u64,
             history_evictions: self.hub.directory.history_evictions(),
+            history_share_evictions: self.hub.directory.history_share_evictions(),
             idempotency_evictions: self
                 .idempotency
                 .lock()

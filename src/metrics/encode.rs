@@ -248,6 +248,11 @@ impl Scraped {
                 self.scrape.history_evictions,
             ),
             (
+                "fanwire_history_share_evictions",
+                "Histories emptied because their tenant's share was spent",
+                self.scrape.history_share_evictions,
+            ),
+            (
                 "fanwire_log_lines_lost",
                 "Lines of the log that could not be written",
                 self.scrape.log_lines_lost,

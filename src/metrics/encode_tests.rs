@@ -37,6 +37,7 @@ fn sample() -> String {
             history_bytes: 4096,
             history_rooms: 2,
             history_evictions: 3,
+            history_share_evictions: 2,
             log_lines_lost: 5,
             idempotency_evictions: 6,
             jwks_fetches: 7,
@@ -58,6 +59,7 @@ fn the_documents_four_are_there() {
         "fanwire_history_bytes 4096.0",
         "fanwire_history_rooms 2.0",
         "fanwire_history_evictions_total 3",
+        "fanwire_history_share_evictions_total 2",
         "fanwire_log_lines_lost_total 5",
         "fanwire_idempotency_evictions_total 6",
     ] {

@@ -22,6 +22,8 @@ pub struct Scrape {
     pub history_rooms: u64,
     /// Histories emptied because the node's bound was spent.
     pub history_evictions: u64,
+    /// Histories emptied because the share of their tenant was spent.
+    pub history_share_evictions: u64,
     /// Users with a connection, where users or tenants have limits.
     pub users: u64,
     /// Tenants with a connection, likewise.

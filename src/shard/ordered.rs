@@ -26,7 +26,11 @@ impl Shard {
     ) -> Option<Published> {
         // The key of conflation is looked for before the lock: `data` may be long.
         let loss = self.hub.loss(&room.policy, publication.data);
-        let (history, offset) = self.hub.directory.append(log, publication, now.ms())?;
+        let tenant = || {
+            let slot = self.find(publication.sender?.id)?;
+            self.conns.at(slot)?.identity.as_ref()?.tenant.as_deref()
+        };
+        let (history, offset) = self.hub.directory.append(log, publication, tenant, now.ms())?;
         let position = log.has_offsets().then(|| history.position());
         let publication = Publication { offset: position.map(|position| position.offset), ..*publication };
         let shards = 0..self.outgoing.len();

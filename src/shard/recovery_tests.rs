@@ -251,7 +251,7 @@ impl World {
                 self.now.us += ms * 1000;
                 self.hub.directory.sweep(self.now.ms());
             }
-            Step::Bound { bytes } => self.hub.directory.set_history_bytes_max(bytes),
+            Step::Bound { bytes } => self.hub.directory.set_history_bytes_max(bytes, 0),
             _ => {}
         }
     }
@@ -373,7 +373,7 @@ proptest! {
             world.step(&Step::Lose { client });
         }
         // Nothing is left of a room that nobody uses any more.
-        world.hub.directory.set_history_bytes_max(AMPLE_BYTES);
+        world.hub.directory.set_history_bytes_max(AMPLE_BYTES, 0);
         for _ in 0..4 {
             world.step(&Step::Wait { ms: AGE.as_millis() as u64 });
         }

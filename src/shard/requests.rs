@@ -105,7 +105,9 @@ impl Shard {
             Request::Reconfigure(config) => {
                 let old = std::mem::replace(&mut self.config, config);
                 self.change_access(&old);
-                self.hub.directory.set_history_bytes_max(self.config.limits.history_bytes_max);
+                let limits = &self.config.limits;
+                let (all, tenant) = (limits.history_bytes_max, limits.history_bytes_per_tenant_max);
+                self.hub.directory.set_history_bytes_max(all, tenant);
                 let has_accounts = self.config.limits.has_accounts();
                 let changes_accounts = has_accounts != old.limits.has_accounts();
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();

@@ -48,6 +48,7 @@ fn every_series_stands_for_every_shard() {
         "history_bytes",
         "history_rooms",
         "history_evictions",
+        "history_share_evictions",
         "log_lines_lost",
         "idempotency_evictions",
         "jwks_fetches",
@@ -85,6 +86,7 @@ fn every_series_stands_for_every_shard() {
         "history_bytes",
         "history_rooms",
         "history_evictions",
+        "history_share_evictions",
     ] {
         assert!(families.contains(&family), "{family}");
     }

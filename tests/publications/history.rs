@@ -1,6 +1,7 @@
 //! Rooms that remember: one order for all, bounds, ages, reads over HTTP.
 
 use crate::common::remembering::{RULES, Seen, join, kept, next, publish, recover, server};
+use crate::common::token::{SECRET_VARIABLE, path_of};
 use crate::common::{Client, SILENCE, Server, conversation, eventually, request, rss_kib};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -364,6 +365,41 @@ fn all_histories_together_are_bounded() {
     let seen = Seen { epoch: "0000000000000001".to_owned(), offset: 1 };
     let (now, recovered) = recover(&mut server.connect(), "h:0", &seen);
     assert_eq!((now.offset, recovered), (0, false), "forgotten: another epoch");
+}
+
+#[test]
+fn a_member_who_floods_empties_no_other_tenants_history() {
+    let server = Server::start_with(
+        &[
+            "--preset=tenants",
+            "--history-bytes-max=4MiB",
+            r#"--room-rules=[{"pattern":"tenant:{tenant}:**","history_messages":100,"history_bytes":"512KiB"}]"#,
+        ],
+        &[SECRET_VARIABLE],
+    );
+    let say = |tenant: &str, room: &str, count: usize, bytes: usize| {
+        let mut client = Client::ungreeted(server.addr(), &path_of("/ws", "u", tenant), &[]);
+        client.expect_text();
+        client.send_text(&json!({"type": "join_channel", "data": {"channel": room}}).to_string());
+        client.expect_text();
+        let message = json!({"channel": room, "message": "x".repeat(bytes)});
+        for _ in 0..count {
+            client.send_text(&json!({"type": "send_message", "data": message}).to_string());
+        }
+        // Its own messages do not come back: an answer says that they have been taken.
+        client.send_text(&json!({"type": "join_channel", "data": {"channel": room}}).to_string());
+        client.expect_text();
+    };
+    say("victim", "tenant:victim:x", 2, 10);
+    for number in 0..40 {
+        say("mallory", &format!("tenant:mallory:{number}"), 2, 200_000);
+    }
+    let messages = |room: &str| server.get(&format!("/v1/rooms/{room}/messages"));
+    assert_eq!(messages("tenant:victim:x").json()["messages"].as_array().unwrap().len(), 2);
+    assert_eq!(messages("tenant:mallory:0").status, 404, "its own go");
+    assert!(messages("tenant:mallory:39").status == 200);
+    assert!(server.metric_sum("fanwire_history_bytes") <= 1024.0 * 1024.0 + 2000.0, "a quarter for each");
+    assert!(server.metric_sum("fanwire_history_share_evictions_total") > 0.0);
 }
 
 #[test]

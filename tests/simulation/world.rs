@@ -173,7 +173,7 @@ impl World {
         accounts::limit(&mut plan);
         let config = Arc::new(plan.config.clone());
         let hub = Arc::new(Hub::new(plan.shards, random.next().into(), &rules::rules(&plan.policies)));
-        hub.directory.set_history_bytes_max(config.limits.history_bytes_max);
+        hub.directory.set_history_bytes_max(config.limits.history_bytes_max, 0);
         let posts = Posts::default();
         let responses = Responses::default();
         let mut handlers = Handlers::default();

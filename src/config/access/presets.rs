@@ -2,7 +2,8 @@
 
 use super::{AccessDefault, AccessRule, AccessTable, parse_rules};
 
-/// What is somebody's own by its name.
+/// What is a tenant's, a user's or the administrators' own by its name; and what is kept of reports and shown to others
+/// without a sender, which only the server says.
 const PROTECTED: &str = r#"[
     {"room": "tenant:{tenant}"},
     {"room": "tenant:{tenant}:**"},
@@ -10,7 +11,9 @@ const PROTECTED: &str = r#"[
     {"room": "user:{user}:**"},
     {"room": "notifications:{tenant}:{user}"},
     {"room": "notifications:{tenant}:{user}:**"},
-    {"room": "admin:**", "who": "role:admin"}
+    {"room": "admin:**", "who": "role:admin"},
+    {"room": "reports:progress:**", "who": "any", "deny": "publish"},
+    {"room": "reports:data:**", "who": "any", "deny": "publish"}
 ]"#;
 
 /// With the words of the `topics` document. Its greeting offers `user:alerts` to all, so that is no user's own room;
@@ -70,7 +73,7 @@ mod tests {
     fn every_preset_has_rules_that_can_be_written_in_a_file() {
         for (table, count) in [
             (AccessTable::open(), 0),
-            (AccessTable::protected(), 7),
+            (AccessTable::protected(), 9),
             (AccessTable::topics(), 6),
             (AccessTable::tenants(), 4),
         ] {

@@ -168,7 +168,13 @@ pub(super) const LIMITS: &[Key] = &[
     key(
         "history_bytes_max",
         Kind::Size { at: |c| &mut c.limits.history_bytes_max, min: 64 * KIB, max: 1024 * GIB },
-        "Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten",
+        "Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten, of the tenant with most",
+    )
+    .reloaded(),
+    key(
+        "history_bytes_per_tenant_max",
+        Kind::Size { at: |c| &mut c.limits.history_bytes_per_tenant_max, min: 0, max: 1024 * GIB },
+        "Bytes of the histories of one tenant; over it its own rooms used longest ago are forgotten; 0: a quarter of all",
     )
     .reloaded(),
 ];
