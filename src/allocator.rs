@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
 use mimalloc::MiMalloc;
 
 #[global_allocator]
@@ -24,6 +24,13 @@ pub fn set_up() {
     // 2 MiB at a time. The allocator's own setting for it is read before `main`. A kernel without it has no such pages.
     // SAFETY: sets a flag of this process; the unused arguments must be zero (PR_SET_THP_DISABLE(2const)).
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// Gives free memory of the calling thread back to the system. Without it the pages of small blocks stay with the thread,
+/// and those of large ones until something is freed again.
+pub fn give_back() {
+    // SAFETY: frees what nothing points to; any thread may call it at any time.
+    unsafe { mi_collect(true) }
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ fn serve(
         let _inside = runtime.enter();
         Signals::listen()?
     };
-    let server = Server::builder().config(config).log(log.clone()).start()?;
+    let server = Server::builder().config(config).log(log.clone()).give_back(allocator::give_back).start()?;
     let exposure = server.exposure();
     if exposure.is_wide {
         tracing::warn!("{}", exposure.text);

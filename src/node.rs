@@ -3,7 +3,7 @@ use crate::config::{Config, ConfigError, Exposure, Reload};
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::io::{
-    self, Clock, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker, SocketFile,
+    self, Clock, GiveBack, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker, SocketFile,
 };
 use crate::metrics::NodeMetrics;
 use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
@@ -24,6 +24,7 @@ pub struct Builder {
     config: Config,
     handlers: Handlers,
     log: Option<LogWriter>,
+    give_back: Option<GiveBack>,
 }
 
 impl Builder {
@@ -52,13 +53,22 @@ impl Builder {
         self
     }
 
+    /// Says how the process's allocator gives free memory of the calling thread back to the system. It is called on a
+    /// shard's own thread, between turns, after clients have given back megabytes (of unfinished messages or names of
+    /// rooms), twice a second at the most. Without it that memory stays with the process until it is used again.
+    #[must_use]
+    pub fn give_back(mut self, give_back: impl Fn() + Send + Sync + 'static) -> Self {
+        self.give_back = Some(GiveBack::new(give_back));
+        self
+    }
+
     /// Binds the sockets and starts the shards. When this returns, clients can connect.
     ///
     /// # Errors
     /// If the configuration is not valid, an address cannot be bound, or a thread not started.
     pub fn start(self) -> std::io::Result<Server> {
         self.config.validate().map_err(invalid)?;
-        Server::start(self.config, self.handlers, self.log)
+        Server::start(self)
     }
 }
 
@@ -79,7 +89,8 @@ impl Server {
         Builder::default()
     }
 
-    fn start(config: Config, mut handlers: Handlers, log: Option<LogWriter>) -> std::io::Result<Self> {
+    fn start(builder: Builder) -> std::io::Result<Self> {
+        let Builder { config, mut handlers, log, give_back } = builder;
         if let Err(error) = io::raise_open_files() {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
@@ -114,6 +125,7 @@ impl Server {
             hub: Arc::new(Hub::new(shards, random.random(), &config.room_rules)),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
             hook,
+            give_back,
             metrics,
             rate: Default::default(),
             clock: Clock::start(),
@@ -125,6 +137,7 @@ impl Server {
         });
         let limits = &config.limits;
         let directory = &shared.hub.directory;
+        directory.set_membership_bytes_max(limits.memberships_bytes_max);
         directory.set_history_bytes_max(limits.history_bytes_max, limits.history_bytes_per_tenant_max);
         if let Some(url) = &config.tokens.jwks_url {
             io::start_fetching(url, tokens, shared.stop.subscribe())?;

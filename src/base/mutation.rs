@@ -80,11 +80,13 @@ pub enum Mutation {
     ForgetFinished,
     /// A message may take for ever.
     ForgetMessageTimeout,
+    /// What a room held of the node's bound on memberships is not given back.
+    KeepPlace,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
@@ -123,6 +125,7 @@ impl Mutation {
         Self::KeepInput,
         Self::ForgetFinished,
         Self::ForgetMessageTimeout,
+        Self::KeepPlace,
     ];
 }
 

@@ -174,6 +174,8 @@ pub struct Limits {
     /// Bytes that all unfinished messages of the node may hold together; over it the largest is dropped with its
     /// connection.
     pub inputs_bytes_max: usize,
+    /// Bytes that the memberships of the node may be charged, for names of rooms above all; over it nobody joins.
+    pub memberships_bytes_max: usize,
     /// Bytes in a shard's mailbox over which the shards that feed it stop to read.
     pub mailbox_bytes_max: usize,
     /// Bytes of the histories of all rooms; over it the rooms used longest ago are forgotten.
@@ -310,6 +312,8 @@ impl Default for Limits {
             // 262 messages of the default's largest size at once: more uploads than a node has under way unless it is
             // made to.
             inputs_bytes_max: 128 * MIB,
+            // A million connections with a room of their own, or 30 million memberships in rooms that others are in.
+            memberships_bytes_max: 1024 * MIB,
             mailbox_bytes_max: 64 * MIB,
             history_bytes_max: 256 * MIB,
             history_bytes_per_tenant_max: 0,

@@ -216,6 +216,7 @@ pub(super) const fn words(refusal: Refusal) -> Option<&'static str> {
         Refusal::Unauthenticated => "Authentication required",
         Refusal::TooManyRoomsOfUser => "Too many channels for one user",
         Refusal::TooManyRoomsOfTenant => "Too many channels for one tenant",
+        Refusal::MembershipsFull => "The server holds too many channels: try again later",
         Refusal::RateLimited => "Rate limit exceeded",
         Refusal::UserRateLimited => "Rate limit of this user exceeded",
         Refusal::TenantRateLimited => "Rate limit of this tenant exceeded",

@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Locks of the directory: enough that joins on many cores seldom meet, few enough to list them all cheaply.
 const STRIPES: usize = 64;
 
+/// Entries that a table may have beyond those that it needs.
+pub(super) const SPARE_ENTRIES: usize = 64;
+
 /// Bound on the bytes of all histories unless the configuration says otherwise.
 const HISTORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -36,6 +39,9 @@ pub struct Directory {
     pub(super) histories: Histories,
     next_id: AtomicU64,
     rooms: AtomicU32,
+    /// What memberships are charged, and the most that they may be, in bytes.
+    membership_bytes: AtomicUsize,
+    membership_bytes_max: AtomicUsize,
 }
 
 pub(super) type Stripe = HashMap<RoomName, Held, RandomState>;
@@ -61,7 +67,32 @@ impl Directory {
             histories: Histories::default(),
             next_id: AtomicU64::new(1),
             rooms: AtomicU32::new(0),
+            membership_bytes: AtomicUsize::new(0),
+            membership_bytes_max: AtomicUsize::new(usize::MAX),
         }
+    }
+
+    /// Bytes that the memberships of the node are charged.
+    pub fn membership_bytes(&self) -> usize {
+        self.membership_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets the bound on them. What there is stays.
+    pub fn set_membership_bytes_max(&self, bytes_max: usize) {
+        self.membership_bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// Charges `bytes` for a membership, unless that would pass the bound; whatever the bound with `anyway`.
+    pub(super) fn charge_membership(&self, bytes: usize, anyway: bool) -> Result<(), NoPlace> {
+        let bytes_max = if anyway { usize::MAX } else { self.membership_bytes_max.load(Ordering::Relaxed) };
+        let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= bytes_max);
+        let charged = self.membership_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        charged.map(drop).map_err(|_| NoPlace::Node)
+    }
+
+    /// Gives back what was charged for a membership.
+    pub(super) fn give_membership(&self, bytes: usize) {
+        self.membership_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Number of rooms with members on the node, those of audiences left out.
@@ -146,6 +177,7 @@ impl Directory {
         self.rooms.fetch_sub(u32::from(!Audience::is_name(room.name.as_str())), Ordering::Relaxed);
         let Some(log) = &room.log else {
             stripe.remove(room.name.as_str());
+            shrink(&mut stripe);
             return;
         };
         log.touch();
@@ -169,6 +201,7 @@ impl Directory {
         guard.forget();
         if stripe.remove(room.name.as_str()).is_some() {
             guard.set_kept(0);
+            shrink(stripe);
         }
     }
 
@@ -216,6 +249,13 @@ impl Directory {
     }
 }
 
+/// Gives back the memory of a table that was four times as large.
+fn shrink(stripe: &mut Stripe) {
+    if stripe.capacity() > SPARE_ENTRIES && stripe.len() * 4 < stripe.capacity() {
+        stripe.shrink_to(stripe.len() * 2);
+    }
+}
+
 /// A shard that panics ends the process, so a poisoned lock is never read on.
 fn lock(stripe: &Mutex<Stripe>) -> MutexGuard<'_, Stripe> {
     stripe.lock().unwrap_or_else(PoisonError::into_inner)
@@ -258,9 +298,14 @@ impl Interest {
     }
 }
 
-/// The room has as many members as its limit allows.
+/// Why nobody can become a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RoomFull;
+pub enum NoPlace {
+    /// The room has as many members as its limit allows.
+    Room,
+    /// The memberships of the node hold as much memory as they may.
+    Node,
+}
 
 impl RoomShared {
     /// Members on this node.
@@ -270,13 +315,13 @@ impl RoomShared {
 
     /// Counts one more member unless `limit` (0 = none) is reached; returns the new number. Exact under
     /// concurrent joins of all shards.
-    pub fn join(&self, limit: u32) -> Result<u32, RoomFull> {
+    pub fn join(&self, limit: u32) -> Result<u32, NoPlace> {
         self.members
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
                 (limit == 0 || n < limit).then_some(n + 1)
             })
             .map(|before| before + 1)
-            .map_err(|_| RoomFull)
+            .map_err(|_| NoPlace::Room)
     }
 
     /// Counts one member less.

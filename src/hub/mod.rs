@@ -22,7 +22,7 @@ mod shares;
 pub use account::{Account, Party};
 pub use accounts::{Accounts, Holding};
 pub use admission::{Admission, Refused};
-pub use directory::{Directory, Interest, RoomFull, RoomShared};
+pub use directory::{Directory, Interest, NoPlace, RoomShared};
 pub use encodings::Encodings;
 pub use filters::{DataHash, FIELDS_MAX, FilterId, Filters, NoFilter, Verdict};
 pub use history::{ENTRY_BYTES, History, Stored};

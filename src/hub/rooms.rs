@@ -1,10 +1,23 @@
-use super::directory::{Directory, Interest, RoomFull, RoomShared};
+use super::directory::{Directory, Interest, NoPlace, RoomShared, SPARE_ENTRIES};
 use crate::base::{Mutation, mutated};
 use crate::model::{Audience, Encoding, RoomName};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::sync::Arc;
+
+/// What a room is charged on each shard that has a member of it, beside twice its name, in bytes: its part that all
+/// shards share, entries in three tables that grow by doubling, lists of members. Measured, see tuning.md.
+const ROOM_BYTES: usize = 768;
+
+/// What each membership is charged, in bytes: its entry with the connection, its entry with the room and the way back,
+/// in lists that grow by doubling.
+const MEMBER_BYTES: usize = 32;
+
+/// What a room of that name is charged on one shard.
+const fn room_charge(name: &str) -> usize {
+    ROOM_BYTES + 2 * name.len()
+}
 
 /// The rooms that have members on one shard.
 #[derive(Debug)]
@@ -15,6 +28,8 @@ pub struct Rooms {
     free: Vec<u32>,
     /// How many of them are those of audiences.
     audiences: usize,
+    /// Bytes given back since [`Rooms::take_freed`].
+    freed_bytes: usize,
 }
 
 /// One room's members on one shard, grouped by encoding so that a publication walks one plain list per encoding.
@@ -73,7 +88,14 @@ pub struct Moved {
 impl Rooms {
     /// No rooms yet, on the shard of that index.
     pub fn new(shard: usize) -> Self {
-        Self { shard, by_name: HashMap::default(), slots: Vec::new(), free: Vec::new(), audiences: 0 }
+        Self {
+            shard,
+            by_name: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            audiences: 0,
+            freed_bytes: 0,
+        }
     }
 
     /// Rooms with members here, those of audiences left out.
@@ -101,7 +123,16 @@ impl Rooms {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
+    /// How many bytes of memberships were given back since this was last asked, as they are charged.
+    pub fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed_bytes)
+    }
+
     /// Adds a connection as the member of a room. Returns its membership and the room's members on the node.
+    ///
+    /// # Errors
+    /// If the room has `limit` members, or the node's bound on what memberships hold would be passed; rooms of
+    /// audiences do not know the latter, as their connections were admitted.
     pub fn join(
         &mut self,
         directory: &Directory,
@@ -110,8 +141,11 @@ impl Rooms {
         encoding: Encoding,
         connection: u32,
         back: u32,
-    ) -> Result<(Membership, u32), RoomFull> {
-        let slot = match self.find(name) {
+    ) -> Result<(Membership, u32), NoPlace> {
+        let found = self.find(name);
+        let charge = MEMBER_BYTES + if found.is_none() { room_charge(name) } else { 0 };
+        directory.charge_membership(charge, Audience::is_name(name))?;
+        let slot = match found {
             Some(slot) => slot,
             None => self.hold(directory.attach(name)),
         };
@@ -119,6 +153,7 @@ impl Rooms {
         let count = match room.shared.join(limit) {
             Ok(count) => count,
             Err(full) => {
+                directory.give_membership(MEMBER_BYTES);
                 self.release_if_empty(directory, slot);
                 return Err(full);
             }
@@ -173,6 +208,8 @@ impl Rooms {
             }
         }
         room.shared.leave();
+        directory.give_membership(MEMBER_BYTES);
+        self.freed_bytes += MEMBER_BYTES;
         self.release_if_empty(directory, slot);
         moved
     }
@@ -228,7 +265,10 @@ impl Rooms {
         let order = shared.log.is_some().then(Box::default);
         self.audiences += usize::from(Audience::is_name(name.as_str()));
         let room = Some(Room { shared, note: 0, groups: SmallVec::new(), order });
-        let slot = match self.free.pop() {
+        // Slots behind the end were given back.
+        let end = self.slots.len() as u32;
+        let free = std::iter::from_fn(|| self.free.pop()).find(|slot| *slot < end);
+        let slot = match free {
             Some(slot) => {
                 self.slots[slot as usize] = room;
                 slot
@@ -245,10 +285,32 @@ impl Rooms {
     fn release_if_empty(&mut self, directory: &Directory, slot: u32) {
         let entry = &mut self.slots[slot as usize];
         if let Some(room) = entry.take_if(|room| room.groups.is_empty()) {
-            self.audiences -= usize::from(Audience::is_name(room.shared.name.as_str()));
-            self.by_name.remove(room.shared.name.as_str());
+            let name = room.shared.name.as_str();
+            self.audiences -= usize::from(Audience::is_name(name));
+            self.by_name.remove(name);
+            let charge = room_charge(name);
+            directory.give_membership(if mutated(Mutation::KeepPlace) { 0 } else { charge });
+            self.freed_bytes += charge;
             self.free.push(slot);
             directory.detach(&room.shared);
+            self.shrink();
+        }
+    }
+
+    /// Gives back the memory of tables that were four times as large.
+    fn shrink(&mut self) {
+        let len = self.by_name.len();
+        if self.by_name.capacity() > SPARE_ENTRIES && len * 4 < self.by_name.capacity() {
+            self.by_name.shrink_to(len * 2);
+        }
+        while self.slots.pop_if(|slot| slot.is_none()).is_some() {}
+        let end = self.slots.len();
+        if self.slots.capacity() > SPARE_ENTRIES && end * 4 < self.slots.capacity() {
+            self.slots.shrink_to(end * 2);
+        }
+        if self.free.len() > SPARE_ENTRIES + 2 * end {
+            self.free.retain(|slot| (*slot as usize) < end);
+            self.free.shrink_to(2 * end);
         }
     }
 }
@@ -323,10 +385,62 @@ mod tests {
         let hub = Hub::new(2, 0, &[]);
         let (mut here, mut there) = (Rooms::new(0), Rooms::new(1));
         here.join(&hub.directory, "r", 1, ROOMS, 1, 0).unwrap();
-        assert_eq!(there.join(&hub.directory, "r", 1, ROOMS, 1, 0), Err(RoomFull));
+        assert_eq!(there.join(&hub.directory, "r", 1, ROOMS, 1, 0), Err(NoPlace::Room));
         assert!(there.is_empty());
         let room = hub.directory.get("r").unwrap();
         assert_eq!((room.members(), room.interest(1)), (1, None));
+    }
+
+    #[test]
+    fn memberships_are_charged_and_bounded() {
+        let hub = Hub::new(1, 0, &[]);
+        let directory = &hub.directory;
+        let mut rooms = Rooms::new(0);
+        let one = room_charge("room-0") + MEMBER_BYTES;
+        directory.set_membership_bytes_max(10 * one);
+        let join = |rooms: &mut Rooms, name: &str| rooms.join(directory, name, 0, ROOMS, 7, 0);
+        let mut joined: Vec<Membership> =
+            (0..10).map(|number| join(&mut rooms, &format!("room-{number}")).unwrap().0).collect();
+        assert_eq!(directory.membership_bytes(), 10 * one);
+        assert_eq!(join(&mut rooms, "room-x"), Err(NoPlace::Node));
+        assert_eq!(
+            join(&mut rooms, "room-0"),
+            Err(NoPlace::Node),
+            "a room that is there costs less, not nothing"
+        );
+        assert_eq!((directory.membership_bytes(), rooms.len(), directory.len()), (10 * one, 10, 10));
+        let audience = join(&mut rooms, &Audience::Tenant.room("t")).expect("audiences know no bound").0;
+        rooms.leave(directory, ROOMS, audience);
+        joined.drain(1..).for_each(|membership| drop(rooms.leave(directory, ROOMS, membership)));
+        assert_eq!((directory.membership_bytes(), rooms.take_freed() >= 9 * one), (one, true));
+        assert!(join(&mut rooms, "room-0").is_ok() && join(&mut rooms, "room-x").is_ok());
+    }
+
+    #[test]
+    fn tables_shrink_when_rooms_go() {
+        let hub = Hub::new(1, 0, &[]);
+        let mut rooms = Rooms::new(0);
+        let mut join = |rooms: &mut Rooms, number: u32| {
+            rooms.join(&hub.directory, &number.to_string(), 0, ROOMS, number, 0).unwrap().0
+        };
+        let memberships: Vec<Membership> = (0..10_000).map(|number| join(&mut rooms, number)).collect();
+        for membership in &memberships[3..] {
+            rooms.leave(&hub.directory, ROOMS, *membership);
+        }
+        assert!(
+            rooms.slots.capacity() < 200 && rooms.by_name.capacity() < 200 && rooms.free.capacity() < 500
+        );
+        // Slots are given out again, each once.
+        let again: Vec<Membership> = (100..200).map(|number| join(&mut rooms, number)).collect();
+        let mut slots: Vec<u32> = again.iter().chain(&memberships[..3]).map(|it| it.room).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!((slots.len(), rooms.len()), (103, 103));
+        for membership in again.into_iter().chain(memberships[..3].iter().copied()) {
+            rooms.leave(&hub.directory, ROOMS, membership);
+        }
+        assert!(rooms.is_empty() && hub.directory.is_empty());
+        assert_eq!(hub.directory.membership_bytes(), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ends with one write per connection that is owed something and one batch of frames per other shard.
 
 mod between;
+mod give_back;
 
 use super::clock::Clock;
 use super::door::{Door, Handed, Inside};
@@ -16,6 +17,8 @@ use super::sys;
 use crate::base::Key;
 use crate::metrics::ShardMetrics;
 use crate::shard::{Mail, Now, Reading, Request, Shard};
+use give_back::Freed;
+pub use give_back::GiveBack;
 use mio::{Events, Poll};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read};
@@ -77,6 +80,7 @@ pub struct Driver {
     last_turn: Option<Now>,
     notify: Rc<Notify>,
     handed_notify: Rc<Notify>,
+    freed: Freed,
 }
 
 impl Driver {
@@ -92,6 +96,7 @@ impl Driver {
         let together = shard.config().io_uring;
         let sockets = SocketTable::new(poll.registry().try_clone()?, clock.epoch, together);
         let mailboxes = node.mailboxes.clone();
+        let freed = Freed::new(node.give_back.clone());
         let door = Door::new(poll.registry().try_clone()?, node, metrics.clone(), index);
         Ok(Self {
             shard,
@@ -111,6 +116,7 @@ impl Driver {
             last_turn: None,
             notify: Rc::default(),
             handed_notify: Rc::default(),
+            freed,
         })
     }
 
@@ -324,6 +330,11 @@ impl Driver {
         }
     }
 
+    /// Has the allocator give to the system what clients have given back, if that is much.
+    fn give_back(&mut self) {
+        self.freed.add(self.shard.take_freed());
+    }
+
     /// When the next turn is due if nothing happens.
     fn deadline(&self) -> Option<Instant> {
         let timers = self.shard.deadline_ms().map(|ms| self.clock.epoch + Duration::from_millis(ms));
@@ -334,7 +345,7 @@ impl Driver {
             self.clock.epoch + Duration::from_millis((last.ms() / HEARTBEAT_MS + 1) * HEARTBEAT_MS)
         });
         let door = self.door.deadline_us().map(|us| self.clock.instant(us));
-        [timers, hold, heartbeat, door].into_iter().flatten().min()
+        [timers, hold, heartbeat, door, self.freed.due()].into_iter().flatten().min()
     }
 }
 
@@ -370,5 +381,6 @@ pub async fn run(driver: Rc<RefCell<Driver>>, poll: &PollWatch) -> io::Result<()
             // HTTP and the listeners have their turn too.
             tokio::task::yield_now().await;
         }
+        driver.borrow_mut().give_back();
     }
 }

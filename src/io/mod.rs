@@ -38,6 +38,7 @@ mod upgrade;
 pub use admin::handle_admins;
 pub use clock::Clock;
 pub use cores::cores_to_pin;
+pub use driver::GiveBack;
 pub use hook::Hook;
 pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};
 pub use keys::{KeysError, start_fetching, token_policy};

@@ -1,4 +1,5 @@
 use super::clock::Clock;
+use super::driver::GiveBack;
 use super::hook::Hook;
 use super::key_check::WrongKeys;
 use super::log::LogWriter;
@@ -32,6 +33,8 @@ pub struct NodeShared {
     pub mailboxes: Arc<[ShardMailbox]>,
     /// The backend hook, where one is configured.
     pub hook: Option<Arc<Hook>>,
+    /// How the allocator gives memory back, where the program has said.
+    pub give_back: Option<GiveBack>,
     /// Every shard's counters.
     pub metrics: NodeMetrics,
     /// The time all agree on.
@@ -261,6 +264,7 @@ impl NodeShared {
             users: u64::from(users),
             tenants: u64::from(tenants),
             rooms: u64::from(self.hub.directory.len()),
+            membership_bytes: self.hub.directory.membership_bytes() as u64,
             history_bytes: self.hub.directory.history_bytes() as u64,
             history_evictions: self.hub.directory.history_evictions(),
             history_share_evictions: self.hub.directory.history_share_evictions(),

@@ -234,6 +234,8 @@ impl Scraped {
         gauge("websocket_rooms_total", "Rooms with a member", self.scrape.rooms as f64)?;
         let rate = self.scrape.messages_per_second;
         gauge("websocket_messages_per_second", "Messages sent to clients per second", rate)?;
+        let membership_bytes = self.scrape.membership_bytes as f64;
+        gauge("fanwire_membership_bytes", "Bytes that memberships are charged", membership_bytes)?;
         let Scrape { history_bytes, history_rooms, .. } = self.scrape;
         gauge("fanwire_history_bytes", "Bytes of the histories of all rooms", history_bytes as f64)?;
         let Scrape { users, tenants, .. } = self.scrape;

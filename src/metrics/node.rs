@@ -16,6 +16,8 @@ pub struct NodeMetrics {
 pub struct Scrape {
     /// Rooms with a member on the node, each counted once (a room may live on several shards).
     pub rooms: u64,
+    /// Bytes that memberships are charged.
+    pub membership_bytes: u64,
     /// Bytes of the histories of all rooms.
     pub history_bytes: u64,
     /// Rooms with a history, those without members included.

@@ -133,7 +133,9 @@ impl CloseReason {
             Self::Disconnected => "disconnected by the backend",
             Self::Unauthenticated => "authentication token expired: connect again with a new one",
             Self::Forbidden => "forbidden: this user may not connect here",
-            Self::InputsFull => "the server holds too many unfinished messages: send smaller ones, try again later",
+            Self::InputsFull => {
+                "the server holds too many unfinished messages: send smaller ones, try again later"
+            }
             Self::MessageTimeout => "a message took too long: send it to its end before you pause",
         }
     }

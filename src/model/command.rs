@@ -149,11 +149,13 @@ pub enum Refusal {
     UserRateLimited,
     /// A rate limit of the tenant.
     TenantRateLimited,
+    /// The node's bound on what memberships hold.
+    MembershipsFull,
 }
 
 impl Refusal {
     /// All of them, each at its index.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidJson,
         Self::TooDeep,
         Self::UnknownType,
@@ -179,10 +181,11 @@ impl Refusal {
         Self::TooManyRoomsOfTenant,
         Self::UserRateLimited,
         Self::TenantRateLimited,
+        Self::MembershipsFull,
     ];
 
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 25] = [
+    pub const LABELS: [&'static str; 26] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -208,6 +211,7 @@ impl Refusal {
         "too_many_rooms_of_tenant",
         "user_rate_limited",
         "tenant_rate_limited",
+        "memberships_full",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -243,6 +247,7 @@ impl Refusal {
             Self::TooManyRoomsOfTenant => "too many rooms for one tenant",
             Self::UserRateLimited => "rate limit of this user exceeded",
             Self::TenantRateLimited => "rate limit of this tenant exceeded",
+            Self::MembershipsFull => "the server holds too many rooms: try again later",
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::config::Action;
 use crate::dialect::{DecodeLimits, Rejected, dialect};
+use crate::hub::NoPlace;
 use crate::model::{
     Answer, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId, Sender,
 };
@@ -166,7 +167,10 @@ impl Shard {
         let joined = self
             .rooms
             .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
-            .map_err(|_| Refusal::RoomFull);
+            .map_err(|full| match full {
+                NoPlace::Room => Refusal::RoomFull,
+                NoPlace::Node => Refusal::MembershipsFull,
+            });
         let (membership, client_count) = joined.inspect_err(|_| self.leave_accounts(slot, 1))?;
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.note_join(slot, membership);

@@ -211,7 +211,8 @@ impl Shard {
             return None;
         }
         let timeout = self.config.times.message_timeout;
-        let since_ds = self.inputs.since_ds(slot).filter(|_| !timeout.is_zero() && conn.reading == Reading::On)?;
+        let since_ds =
+            self.inputs.since_ds(slot).filter(|_| !timeout.is_zero() && conn.reading == Reading::On)?;
         Some(since_ds.max(self.sleep.end_ds()).saturating_add(super::closing::deciseconds(timeout)))
     }
 }

@@ -87,10 +87,10 @@ use accounts::Holdings;
 use agents::Agents;
 use conn::Conn;
 use encode::Encoder;
-use inputs::Inputs;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use hook::{AskBackend, Backend, Decided};
 pub use identity::TurnedAway;
+use inputs::Inputs;
 #[doc(hidden)]
 pub use inspect::Inspection;
 pub use life::Newcomer;
@@ -315,7 +315,7 @@ impl Shard {
 
     /// How many bytes clients have given back since this was last asked: of unfinished messages and of names of rooms.
     pub fn take_freed(&mut self) -> usize {
-        std::mem::take(&mut self.freed_bytes)
+        std::mem::take(&mut self.freed_bytes) + self.rooms.take_freed()
     }
 
     /// The live key of a slot, to tell a stale event.

@@ -78,7 +78,11 @@ impl Shard {
                 conn.assembler = assembler;
                 return (at, 0);
             }
-            let header = match wire::parse_header(rest, limits, assembler.as_ref().map_or(0, |under_way| under_way.len())) {
+            let header = match wire::parse_header(
+                rest,
+                limits,
+                assembler.as_ref().map_or(0, |under_way| under_way.len()),
+            ) {
                 Ok(Parsed::Frame { header }) => header,
                 Ok(Parsed::NeedMore { at_least }) => {
                     conn.assembler = assembler;

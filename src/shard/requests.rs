@@ -108,6 +108,7 @@ impl Shard {
                 let limits = &self.config.limits;
                 let (all, tenant) = (limits.history_bytes_max, limits.history_bytes_per_tenant_max);
                 self.hub.directory.set_history_bytes_max(all, tenant);
+                self.hub.directory.set_membership_bytes_max(limits.memberships_bytes_max);
                 let has_accounts = self.config.limits.has_accounts();
                 let changes_accounts = has_accounts != old.limits.has_accounts();
                 let slots: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();

@@ -154,11 +154,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// # Errors
 /// If the header breaks RFC 6455 or announces too much.
 #[inline]
-pub fn parse_header(
-    bytes: &[u8],
-    limits: &FrameLimits,
-    assembled: usize,
-) -> Result<Parsed, ProtocolError> {
+pub fn parse_header(bytes: &[u8], limits: &FrameLimits, assembled: usize) -> Result<Parsed, ProtocolError> {
     let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 1 }) };
     let compressed = first & RESERVED != 0;
     if compressed && !(limits.compression && first & RESERVED == COMPRESSED && starts_message(first)) {

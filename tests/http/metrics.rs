@@ -45,6 +45,7 @@ fn every_series_stands_for_every_shard() {
     // Of the whole node, not of a shard.
     let node = [
         "uptime_seconds",
+        "membership_bytes",
         "history_bytes",
         "history_rooms",
         "history_evictions",
@@ -83,6 +84,7 @@ fn every_series_stands_for_every_shard() {
         "handshake_failures",
         "token_failures",
         "recoveries",
+        "membership_bytes",
         "history_bytes",
         "history_rooms",
         "history_evictions",

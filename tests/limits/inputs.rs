@@ -1,7 +1,7 @@
 //! Messages that do not come whole: what one may be, how long it may take, and what all of them may hold.
 
 use crate::common::opcode::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
-use crate::common::{Client, Server, eventually, frame};
+use crate::common::{Client, Server, eventually, frame, rss_kib};
 
 /// The start of a frame: all but its last byte.
 fn begun(head: u8, length: usize) -> Vec<u8> {
@@ -88,6 +88,89 @@ fn the_largest_unfinished_message_of_the_node_goes_first() {
     eventually("all is given back", || held() == 0.0);
     let closed = server.metric_sum("fanwire_closes_total");
     assert!(closed >= 1.0, "{closed}");
+}
+
+#[test]
+fn memberships_of_all_are_bounded() {
+    let server = Server::start(&["--shards=2", "--memberships-bytes-max=1MiB"]);
+    let mut greedy = server.connect();
+    let padding = "x".repeat(200);
+    let (mut joined, mut refused) = (0, 0);
+    while refused < 3 {
+        greedy.send_text(&format!(r#"{{"type":"subscribe","room":"{joined}-{padding}"}}"#));
+        let is_refused = greedy.expect_json(|answer| match answer["type"].as_str() {
+            Some("subscribed") => false,
+            _ => {
+                assert_eq!(answer["error"], "the server holds too many rooms: try again later");
+                true
+            }
+        });
+        joined += usize::from(!is_refused);
+        refused += usize::from(is_refused);
+    }
+    let held = server.metric_sum("fanwire_membership_bytes");
+    assert!((900_000.0..=1_048_576.0).contains(&held) && joined > 500, "{held} bytes of {joined} rooms");
+    let mut other = server.connect();
+    other.send_text(&format!(r#"{{"type":"subscribe","room":"{}"}}"#, "x".repeat(255)));
+    other.expect(
+        r#"{"type":"error","error":"the server holds too many rooms: try again later","timestamp":"*ms"}"#,
+    );
+    let refusals = server.metric(r#"fanwire_refusals_total{shard="0",refusal="memberships_full"}"#).unwrap()
+        + server.metric(r#"fanwire_refusals_total{shard="1",refusal="memberships_full"}"#).unwrap();
+    assert_eq!(refusals, 4.0);
+    drop(greedy);
+    eventually("its rooms are gone", || server.metric_sum("fanwire_membership_bytes") == 0.0);
+    other.subscribe("another room");
+}
+
+#[test]
+fn what_strangers_held_is_bounded_and_given_back_to_the_system() {
+    const BOUND_KIB: u64 = 32 * 1024;
+    const NAMES: usize = 40_000;
+    let server = Server::start(&[
+        "--shards=2",
+        &format!("--inputs-bytes-max={BOUND_KIB}KiB"),
+        "--connections-per-ip-max=0",
+        "--rooms-per-connection-max=2000",
+        "--log-level=warn",
+    ]);
+    let warm = server.connect();
+    let before = rss_kib(&server);
+    // Unfinished messages of more than three times the bound: fragments, and a frame that does not end.
+    let mut strangers: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    for stranger in &mut strangers {
+        let fragment = frame(TEXT, &vec![b' '; 250_000]);
+        stranger.try_send_bytes(&fragment);
+        stranger.try_send_bytes(&begun(FIN | CONTINUATION, 250_000));
+    }
+    let closed = || server.metric_sum("fanwire_closes_total");
+    eventually("the largest have gone", || closed() >= 100.0);
+    let held = rss_kib(&server) - before;
+    // What the allocator rounds up, an eighth that is asked for elsewhere, one read of each shard, and connections.
+    let allowed = BOUND_KIB * 5 / 4 * 9 / 8 + 2 * 1024 + 10 * 1024;
+    assert!(held <= allowed, "{held} KiB for unfinished messages, {allowed} KiB allowed");
+    // And names of rooms.
+    let mut members: Vec<Client> = (0..40).map(|_| server.connect()).collect();
+    for (number, member) in members.iter_mut().enumerate() {
+        for room in 0..NAMES / 40 {
+            let name = format!("{number}-{room}-{}", "x".repeat(230));
+            member.send_text(&format!(r#"{{"type":"subscribe","room":"{name}"}}"#));
+        }
+        member.send_text(r#"{"type":"ping"}"#);
+        while !member.expect_text().contains("pong") {}
+    }
+    let most = rss_kib(&server) - before;
+    assert!(most > held.max(20 * 1024), "{most} KiB");
+    drop((strangers, members));
+    let mut left = most;
+    eventually("a quarter is left at the most", || {
+        left = rss_kib(&server).saturating_sub(before);
+        left <= most / 4
+    });
+    println!(
+        "{held} KiB of unfinished messages, {most} KiB with names of rooms, {left} KiB after all have left"
+    );
+    drop(warm);
 }
 
 #[test]

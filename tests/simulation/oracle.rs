@@ -362,7 +362,8 @@ impl World {
                     // Where rooms are walked it may not be read for a while, and then its time begins again.
                     let unfinished = self.seen[*index].is_some_and(|seen| seen.input_charge > 0);
                     let began_us = self.clients[*index].began_late_us;
-                    let overdue = unfinished && self.plan.wide.is_none() && late(began_us, times.message_timeout);
+                    let overdue =
+                        unfinished && self.plan.wide.is_none() && late(began_us, times.message_timeout);
                     assert!(!overdue, "connection {index} takes too long for a message");
                     // A blocked connection is owed its ping, or is about to be evicted. Others may still be owed it
                     // by a shard that has more to write.
@@ -409,6 +410,7 @@ impl World {
         assert_eq!(self.hub.outboxes.bytes(), 0, "outboxes");
         assert_eq!(self.hub.inputs.bytes(), 0, "unfinished messages");
         assert!(self.hub.directory.is_empty(), "rooms are left in the directory");
+        assert_eq!(self.hub.directory.membership_bytes(), 0, "charged for memberships");
         assert_eq!(self.hub.waiting.load(Ordering::Relaxed), 0, "bytes for members of wide rooms");
         for (index, site) in self.sites.iter().enumerate() {
             assert_eq!(site.shard.connections(), 0, "connections");

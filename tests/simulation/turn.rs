@@ -157,8 +157,9 @@ impl World {
     /// Mails what was posted in a call.
     fn post(&mut self) {
         let is_eviction = |mail: &Mail| matches!(mail, Mail::Request(Request::EvictLargestInput));
-        let (evictions, posts): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *self.posts.lock().unwrap()).into_iter().partition(|(_, mail)| is_eviction(mail));
+        let (evictions, posts): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.posts.lock().unwrap())
+            .into_iter()
+            .partition(|(_, mail)| is_eviction(mail));
         for (to, mail) in evictions {
             let parcel = Parcel { mail, told: Told::EvictLargest, bytes: 0 };
             self.sites[to].inbox.push(self.plan.shards + 1, parcel);

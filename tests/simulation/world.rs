@@ -324,7 +324,8 @@ impl World {
         }
         ends.shown = ends.closed.iter().filter_map(|(_, reason)| *reason).collect();
         for (index, reason) in &ends.closed {
-            let by_itself = !matches!(reason, None | Some(CloseReason::SlowConsumer | CloseReason::InputsFull));
+            let by_itself =
+                !matches!(reason, None | Some(CloseReason::SlowConsumer | CloseReason::InputsFull));
             self.model.peers[*index].limbo = !by_itself;
         }
         (result, ends)

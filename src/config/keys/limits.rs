@@ -160,6 +160,12 @@ pub(super) const LIMITS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "memberships_bytes_max",
+        Kind::Size { at: |c| &mut c.limits.memberships_bytes_max, min: 1024 * KIB, max: 1024 * GIB },
+        "Bytes of memberships and the rooms that they make, some 800 and twice the name for each room; over it nobody joins",
+    )
+    .reloaded(),
+    key(
         "mailbox_bytes_max",
         Kind::Size { at: |c| &mut c.limits.mailbox_bytes_max, min: 1024 * KIB, max: 64 * GIB },
         "Bytes on their way to one shard over which the others stop to read",

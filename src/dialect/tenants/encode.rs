@@ -129,7 +129,8 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         Refusal::RoomFull
         | Refusal::TooManyRooms
         | Refusal::TooManyRoomsOfUser
-        | Refusal::TooManyRoomsOfTenant => "Failed to join channel",
+        | Refusal::TooManyRoomsOfTenant
+        | Refusal::MembershipsFull => "Failed to join channel",
         Refusal::PresenceDisabled => "Presence is not enabled for this channel",
         Refusal::Unauthenticated => "Authentication required",
         Refusal::RateLimited => "Rate limit exceeded",
