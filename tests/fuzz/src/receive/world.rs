@@ -146,6 +146,7 @@ impl World {
             (0, _) => publish(Selector::all()),
             (1, _) => publish(Selector::room("a")),
             (2, _) => publish(Selector::room("b")),
+            (3, _) if event & 8 != 0 => Request::EvictLargestInput,
             (3, _) => Request::EvictLargest,
             (4, _) if event & 0x38 == 0 => Request::Drain(Duration::from_secs(1)),
             (5, Some((to, _))) if event & 0x38 == 0 => {
@@ -176,6 +177,7 @@ impl World {
     pub fn assert_bounds(&self, stream_len: usize) {
         let held = self.hub.outboxes.bytes();
         assert_eq!(self.metrics.backlog_bytes.get(), held as u64);
+        assert_eq!(self.metrics.input_bytes.get(), self.hub.inputs.bytes() as u64);
         // Of a frame that has begun the rest must go out, whatever the bound.
         let frame = stream_len + ENVELOPE_BYTES + 0xFF * 8;
         assert!(held <= self.outbox_bytes_max + RESERVE_BYTES + frame, "{held} bytes wait");
@@ -196,6 +198,8 @@ impl World {
         assert!(self.outside.closed);
         self.end_tick();
         assert_eq!(self.hub.outboxes.bytes(), 0, "bytes of the node's budget are lost");
+        assert_eq!(self.hub.inputs.bytes(), 0, "bytes of unfinished messages are lost");
+        assert_eq!(self.hub.directory.membership_bytes(), 0, "bytes of memberships are lost");
         assert_eq!(self.hub.admission.connections(), 0, "a place is lost");
         assert_eq!(self.hub.echoes.load(std::sync::atomic::Ordering::Relaxed), 0);
         assert!(self.hub.directory.is_empty(), "rooms without members");
