@@ -65,6 +65,8 @@
 //!
 //! Who comes is let in by the same turns (`io/door.rs`): accepted, read, and opened where the first bytes are a plain
 //! request for WebSocket that is granted; all other HTTP goes to hyper. Both ways ask `io/upgrade.rs` who may come in.
+//! Until a connection is a WebSocket it holds one of the shard's places (`io/places.rs`), of which each address has a
+//! share. Operators have a listener of their own (`io/admin_listener.rs`).
 //!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
 //! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. A room with
@@ -95,6 +97,8 @@
 //! - What a filter of clients says of a publication is found out once for the node, while it is remembered.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added. What all
 //!   unfinished messages of the node hold is bounded after each read: the largest of the node goes.
+//! - While a place is held by a connection whose request is not whole, a newcomer is not refused: of the address with the
+//!   most places, the oldest such connection gives way.
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.

@@ -3,7 +3,9 @@
 mod allocator;
 
 use fanwire::Server;
-use fanwire::config::{self, Auth, Command, Config, ConfigError, Endpoint, LogFormat, Sources};
+use fanwire::config::{
+    self, Auth, Command, Config, ConfigError, Endpoint, ListenAddress, LogFormat, Sources,
+};
 use fanwire::io::LogWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -92,6 +94,7 @@ fn serve(
     log: &LogWriter,
     level: &LevelHandle,
 ) -> std::io::Result<()> {
+    let admin = config.admin_listen.clone();
     let (host, prefix, format) = (config.host, config.path_prefix.clone(), config.log_format);
     let endpoint = config.endpoints.first().cloned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -108,7 +111,9 @@ fn serve(
         tracing::info!("{}", exposure.text);
     }
     match format {
-        LogFormat::Text => greet(greeting(&server, host, &prefix, endpoint.as_ref()))?,
+        LogFormat::Text => {
+            greet(greeting(&server, host, &prefix, endpoint.as_ref()) + &admin_greeting(&server, &admin))?
+        }
         // Streams that are collected together stay readable by machines.
         LogFormat::Json => tell_start(&server),
     }
@@ -173,6 +178,18 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
         (None, None) => {}
     }
     lines.join("\n") + "\n"
+}
+
+/// Where the admin listeners are.
+fn admin_greeting(server: &Server, listen: &[ListenAddress]) -> String {
+    let mut addresses = server.admin_addrs().iter();
+    let line = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(_) => {
+            addresses.next().map_or_else(String::new, |at| format!("admin on http://{at}\n"))
+        }
+        ListenAddress::Unix(_) => format!("admin on {address}\n"),
+    };
+    listen.iter().map(line).collect()
 }
 
 /// Says it on standard output: on a thread of its own, because a pipe that nobody empties may take it never, and signals

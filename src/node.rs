@@ -1,9 +1,10 @@
 use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Exposure, Reload};
 use crate::handle::Handle;
-use crate::hub::Hub;
+use crate::hub::{Admission, Hub, Prefixes};
 use crate::io::{
-    self, Clock, GiveBack, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker, SocketFile,
+    self, Clock, Descriptors, GiveBack, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker,
+    SocketFile,
 };
 use crate::metrics::NodeMetrics;
 use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
@@ -79,8 +80,9 @@ pub struct Server {
     config: Arc<Config>,
     handle: Handle,
     address: Option<SocketAddr>,
+    admin_addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    unix_socket: Option<SocketFile>,
+    unix_sockets: Vec<SocketFile>,
 }
 
 impl Server {
@@ -91,9 +93,11 @@ impl Server {
 
     fn start(builder: Builder) -> std::io::Result<Self> {
         let Builder { config, mut handlers, log, give_back } = builder;
-        if let Err(error) = io::raise_open_files() {
+        let open_files = io::raise_open_files();
+        if let Err(error) = &open_files {
             tracing::warn!(%error, "cannot raise the limit of open files");
         }
+        let descriptors = Descriptors::new(open_files.ok());
         let shards = match config.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
@@ -102,6 +106,10 @@ impl Server {
         let address = listeners.first().map(|listener| listener.local_addr()).transpose()?;
         let mut listeners = listeners.into_iter();
         let (mut unix, unix_socket) = io::bind_unix(&config)?.unzip();
+        let (mut admin, mut unix_sockets) = io::bind_admin(&config)?;
+        unix_sockets.extend(unix_socket);
+        let admin_addresses =
+            admin.iter().filter_map(|listener| listener.address().transpose()).collect::<Result<_, _>>()?;
         let (polls, wakers): (Vec<_>, Vec<ShardWaker>) = (0..shards)
             .map(|_| io::poll_and_waker())
             .collect::<std::io::Result<Vec<_>>>()?
@@ -121,8 +129,13 @@ impl Server {
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
         let tokens = Arc::new(TokenDesk::new(policy));
         let mut random = StdRng::try_from_rng(&mut SysRng).map_err(std::io::Error::other)?;
+        let mut hub = Hub::new(shards, random.random(), &config.room_rules);
+        hub.admission = Admission::new(Prefixes {
+            v4_bits: config.limits.client_ipv4_prefix_length,
+            v6_bits: config.limits.client_ipv6_prefix_length,
+        });
         let shared = Arc::new(NodeShared {
-            hub: Arc::new(Hub::new(shards, random.random(), &config.room_rules)),
+            hub: Arc::new(hub),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
             hook,
             give_back,
@@ -133,6 +146,7 @@ impl Server {
             log,
             idempotency: Default::default(),
             wrong_keys: Default::default(),
+            descriptors,
             stop: tokio::sync::watch::Sender::new(false),
         });
         let limits = &config.limits;
@@ -165,6 +179,8 @@ impl Server {
             };
             let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
             let (node, unix, ready) = (shared.clone(), unix.take(), ready.clone());
+            // All of them go to the first shard.
+            let admin = std::mem::take(&mut admin);
             let run = move || {
                 if let Some(core) = core
                     && !core_affinity::set_for_current(core)
@@ -173,7 +189,7 @@ impl Server {
                 }
                 let of_shard = node.clone();
                 run_shard(index, &node, || {
-                    ShardThread { parts, poll, node: of_shard, metrics, tcp, unix, ready }.run()
+                    ShardThread { parts, poll, node: of_shard, metrics, tcp, unix, admin, ready }.run()
                 })
             };
             threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
@@ -181,8 +197,9 @@ impl Server {
         // A shard that were still to start when connections come could find that they have taken what it needs. One
         // that cannot start ends the process.
         let _ = (0..shards).try_for_each(|_| readiness.recv());
+        descriptors.tell(config.limits.connections_max);
         let handle = Handle::new(shared.clone());
-        Ok(Self { shared, config, handle, address, threads, unix_socket })
+        Ok(Self { shared, config, handle, address, admin_addresses, threads, unix_sockets })
     }
 
     /// The TCP address listened on; none where `tcp` is off.
@@ -198,6 +215,11 @@ impl Server {
     /// The path of the Unix socket listened on, if there is one.
     pub fn unix_socket(&self) -> Option<&Path> {
         self.config.unix_socket.as_deref()
+    }
+
+    /// The TCP addresses of the admin listeners, in the order of `admin_listen`.
+    pub fn admin_addrs(&self) -> &[SocketAddr] {
+        &self.admin_addresses
     }
 
     /// Number of shards.
@@ -240,7 +262,7 @@ impl Server {
         if let Some(hook) = &self.shared.hook {
             hook.finish();
         }
-        if let Some(file) = self.unix_socket {
+        for file in self.unix_sockets {
             file.remove();
         }
         result

@@ -35,6 +35,10 @@ impl Config {
         };
         let api = match () {
             () if !self.api_keys.is_empty() => "the API needs its key",
+            () if self.is_behind_proxy() && !self.admin_listen.is_empty() => {
+                "the API answers the server's own user and root without a key, at admin_listen alone, as proxies are \
+                 trusted: set api_keys (FANWIRE_API_KEY)"
+            }
             () if self.is_behind_proxy() => {
                 "the API answers nobody, as proxies are trusted and there is no key: set api_keys (FANWIRE_API_KEY)"
             }

@@ -3,6 +3,7 @@
 use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
 use super::hook::{self, HookEvent, HookEvents, OnFailure};
+use super::listen::ListenAddress;
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
 use super::settings::{Config, FlowAffinity, LogFormat, PinThreads};
@@ -58,6 +59,7 @@ pub(super) enum Kind {
     /// A group of the machine, by name or number.
     Group(Place<Option<String>>),
     Pin(Place<PinThreads>),
+    Listen(Place<Vec<ListenAddress>>),
     Prefix(Place<String>),
     Networks(Place<Vec<IpNet>>),
     Origins(Place<Vec<String>>),
@@ -144,6 +146,7 @@ impl Kind {
                 put(at(config), none.or_else(|| parse_group(text).map(Some)))
             }
             Self::Pin(at) => put(at(config), by_name(&PINS, text)),
+            Self::Listen(at) => put(at(config), list(text, ListenAddress::parse)),
             Self::Prefix(at) => put(at(config), parse_prefix(text)),
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
@@ -202,6 +205,7 @@ impl Kind {
             Self::Mode(at) => value::show_mode(*at(config)),
             Self::Group(at) => at(config).clone().unwrap_or_default(),
             Self::Pin(at) => name_of(&PINS, at(config)),
+            Self::Listen(at) => at(config).iter().map(ListenAddress::to_string).collect::<Vec<_>>().join(","),
             Self::Prefix(at) | Self::Level(at) | Self::HookUrl(at) => at(config).clone(),
             Self::Networks(at) => at(config).iter().map(IpNet::to_string).collect::<Vec<_>>().join(","),
             Self::Secret(at) => at(config).reveal().to_owned(),
@@ -259,6 +263,10 @@ impl Kind {
             Self::Mode(_) => "0000 to 0777 (octal, such as 0660)".to_owned(),
             Self::Group(_) => "the name or number of a group of this machine".to_owned(),
             Self::Pin(_) => PINS.map(|(name, _)| name).join(", "),
+            Self::Listen(_) => {
+                "addresses such as 127.0.0.1:8082, localhost:8082 or unix:/run/fanwire/admin.sock, separated by commas"
+                    .to_owned()
+            }
             Self::Prefix(_) => "empty, or a path such as /realtime, of letters, digits and -._~/".to_owned(),
             Self::Networks(_) => "networks such as 10.0.0.0/8 or addresses, separated by commas".to_owned(),
             Self::Origins(_) => {

@@ -197,6 +197,9 @@ impl Config {
         if !self.hook.url.is_empty() {
             self.hook_contradictions(&mut wrong);
         }
+        if self.admin_only && self.admin_listen.is_empty() {
+            wrong.push("admin_only: it needs admin_listen, or nothing serves /metrics and /v1/".to_owned());
+        }
         if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
             wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
         }

@@ -2,6 +2,7 @@ use super::access::AccessTable;
 use super::account::AccountLimits;
 use super::endpoint::Endpoint;
 use super::hook::HookSettings;
+use super::listen::ListenAddress;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
 use super::tokens::Tokens;
@@ -37,6 +38,10 @@ pub struct Config {
     pub unix_socket_mode: u32,
     /// Group of the Unix socket's file, by name or number; none: that of the process.
     pub unix_socket_group: Option<String>,
+    /// Where health, metrics and the API are served for operators, apart from clients; none: with the clients only.
+    pub admin_listen: Vec<ListenAddress>,
+    /// Whether metrics and the API are served there alone.
+    pub admin_only: bool,
     /// What stands before every path, such as `/realtime`; empty or with a leading and no trailing slash.
     pub path_prefix: String,
     /// Number of shards; 0 is one per core.
@@ -143,8 +148,12 @@ pub struct Limits {
     pub connections_max: u32,
     /// Members of one room; 0: no limit.
     pub connections_per_room_max: u32,
-    /// WebSocket connections from one IP address; 0: no limit.
+    /// Connections from one IP address, from their acceptance on; HTTP requests apart; 0: no limit.
     pub connections_per_ip_max: u32,
+    /// Leading bits that make IPv4 addresses one address.
+    pub client_ipv4_prefix_length: u32,
+    /// Leading bits that make IPv6 addresses one address.
+    pub client_ipv6_prefix_length: u32,
     /// What the connections of one user may have together. Users are per tenant.
     pub per_user: AccountLimits,
     /// What the connections of one tenant may have together.
@@ -220,7 +229,7 @@ pub struct HttpLimits {
     pub headers_max: u32,
     /// Time for a request to be read and answered.
     pub request_timeout: Duration,
-    /// Connections of a shard that are not (yet) WebSocket.
+    /// Places of a shard for connections that are no WebSocket, or not yet.
     pub connections_max: u32,
 }
 
@@ -251,6 +260,8 @@ impl Default for Config {
             // The server's user and group: without a key the API trusts requests that come by it.
             unix_socket_mode: 0o660,
             unix_socket_group: None,
+            admin_listen: Vec::new(),
+            admin_only: false,
             path_prefix: String::new(),
             shards: 0,
             pin_threads: PinThreads::Auto,
@@ -296,6 +307,9 @@ impl Default for Limits {
             connections_max: 0,
             connections_per_room_max: 0,
             connections_per_ip_max: 0,
+            client_ipv4_prefix_length: 32,
+            // What a provider gives one customer at the least (RFC 6177 section 2).
+            client_ipv6_prefix_length: 64,
             per_user: AccountLimits::default(),
             per_tenant: AccountLimits::default(),
             rooms_per_connection_max: 1000,

@@ -126,6 +126,11 @@ impl Admission {
             .map(drop)
     }
 
+    /// Gives back what [`Admission::admit_arrived`] gave: the connection counts as arrived still.
+    pub fn release_to_arrived(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Gives back what [`Admission::admit`] gave.
     pub fn release(&self, ip: Option<IpAddr>) {
         self.connections.fetch_sub(1, Ordering::Relaxed);

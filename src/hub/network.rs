@@ -62,8 +62,7 @@ mod tests {
 
     #[test]
     fn the_lengths_are_free() {
-        let network =
-            |v4_bits, v6_bits, ip: &str| Prefixes { v4_bits, v6_bits }.network(ip.parse().unwrap());
+        let network = |v4_bits, v6_bits, ip: &str| Prefixes { v4_bits, v6_bits }.network(ip.parse().unwrap());
         assert_eq!(network(24, 56, "192.0.2.1"), network(24, 56, "192.0.2.200"));
         assert_ne!(network(24, 56, "192.0.2.1"), network(24, 56, "192.0.3.1"));
         assert_eq!(network(24, 56, "2001:db8:1:2::1"), network(24, 56, "2001:db8:1:3::1"));

@@ -4,13 +4,17 @@
 //! All of it is part of the shard's turns and bounded in each, by number and by time, so that a storm of connections
 //! does not hold up those that are there.
 
+use super::descriptors::Left;
 use super::listening::Listening;
+use super::outage::Outage;
 use super::parcel::{Content, send};
-use super::reply::HTTP_FULL;
+use super::places::{Evicted, NoPlace, Places, Stage, Terms};
+use super::reply;
+use super::seat::{self, Holder, Seat, SharedPlaces, Silent};
 use super::shared::NodeShared;
 use super::socket_table::SocketTable;
 use super::upgrade::{self, Admitted, Applicant, Asked, For};
-use crate::base::{Key, Slab};
+use crate::base::Key;
 use crate::config::Config;
 use crate::metrics::{HandshakeFailure, ShardMetrics};
 use crate::shard::{Now, Shard};
@@ -19,10 +23,10 @@ use hyper::{Method, Version};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::Socket;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,14 +41,12 @@ const HANDED_MAX: usize = 16;
 /// Time that a turn always has for those who come.
 const TIME_MIN: Duration = Duration::from_millis(1);
 
-/// Connections that have said nothing yet, at the most; `http_connections_max` is below it.
-const ARRIVALS_MAX: u32 = 1 << 20;
-
-/// Deadlines are looked at that often, in microseconds.
-const LOOK_US: u64 = 100_000;
-
-/// Longest PROXY header taken here, in bytes: what is read of one for hyper, too.
+/// Longest PROXY header taken here, in bytes; hyper gets connections with longer ones.
 const PROXY_BYTES_MAX: usize = 600;
+
+/// Silent connections that give way to one newcomer at the most, when file descriptors run out: as many as may have one of
+/// those that are kept for requests.
+const GIVEN_WAY_MAX: usize = 32;
 
 /// What is in the low half of the door's tokens: no connection's slot.
 const MARK: usize = u32::MAX as usize;
@@ -53,12 +55,24 @@ const MARK: usize = u32::MAX as usize;
 const TCP_TOKEN: Token = Token((u32::MAX as usize - 1) << 32 | MARK);
 const UNIX_TOKEN: Token = Token((u32::MAX as usize - 2) << 32 | MARK);
 
-/// A connection that has said nothing yet.
+/// A connection from its acceptance until it is opened or handed on.
 struct Arrival {
     socket: Socket,
     /// `None`: of the Unix socket.
     peer: Option<SocketAddr>,
-    deadline_us: u64,
+    /// Its place, if it has had to wait.
+    place: Option<Key>,
+    /// Whether [`crate::hub::Admission::arrive`] has counted it.
+    counted: bool,
+    /// Whether the poll watches its socket.
+    watched: bool,
+}
+
+impl Arrival {
+    /// The address for which it counts as arrived.
+    fn arrived(&self) -> Option<IpAddr> {
+        self.peer.filter(|_| self.counted).map(|peer| peer.ip())
+    }
 }
 
 /// A connection for hyper.
@@ -70,6 +84,7 @@ pub(super) struct Handed {
     pub read: Vec<u8>,
     /// When its first request has to be there, in microseconds of the node's clock.
     pub deadline_us: u64,
+    pub seat: Seat,
 }
 
 /// What the door changes beside itself.
@@ -85,16 +100,15 @@ pub(super) struct Door {
     unix: Option<Listening<mio::net::UnixListener>>,
     /// The shard that gets the next connection of the Unix socket.
     next_shard: usize,
-    arrivals: Slab<Arrival>,
-    /// Slots of arrivals that may have something to read.
+    /// The connections that are no WebSocket, or not yet: those that wait here, and those that hyper serves.
+    places: SharedPlaces,
+    /// Slots of places whose connections may have something to read.
     knocking: VecDeque<u32>,
     /// Sockets accepted by another shard.
     accepted: VecDeque<Socket>,
     handed: Vec<Handed>,
-    /// When the deadlines of the arrivals are looked at next, in microseconds of the node's clock.
-    look_us: u64,
-    /// Connections that hyper serves.
-    open: Rc<Cell<u32>>,
+    /// Connections come that only descriptors kept for requests are left for.
+    scarcity: Outage,
     registry: Registry,
     node: Arc<NodeShared>,
     metrics: Arc<ShardMetrics>,
@@ -103,27 +117,29 @@ pub(super) struct Door {
 
 impl Door {
     /// A door without listeners, for the shard number `index`.
-    pub fn new(registry: Registry, node: Arc<NodeShared>, metrics: Arc<ShardMetrics>, index: usize) -> Self {
+    pub fn new(
+        config: &Config,
+        registry: Registry,
+        node: Arc<NodeShared>,
+        metrics: Arc<ShardMetrics>,
+        index: usize,
+    ) -> Self {
+        let patience_us = config.times.handshake_timeout.as_micros() as u64;
+        let places = Places::new(Terms { max: config.http.connections_max, patience_us });
         Self {
             tcp: None,
             unix: None,
             next_shard: index,
-            arrivals: Slab::new(ARRIVALS_MAX),
+            places: Rc::new(RefCell::new(places)),
             knocking: VecDeque::new(),
             accepted: VecDeque::new(),
             handed: Vec::new(),
-            look_us: u64::MAX,
-            open: Rc::default(),
+            scarcity: Outage::default(),
             registry,
             node,
             metrics,
             index,
         }
-    }
-
-    /// Counts the connections that hyper serves; whoever serves one keeps it right.
-    pub fn open(&self) -> Rc<Cell<u32>> {
-        self.open.clone()
     }
 
     /// Begins to accept.
@@ -188,23 +204,26 @@ impl Door {
             self.tcp.as_ref().and_then(Listening::paused_until_us),
             self.unix.as_ref().and_then(Listening::paused_until_us),
         ];
-        let look = (self.look_us != u64::MAX).then_some(self.look_us);
-        pauses.into_iter().flatten().chain(look).min()
+        pauses.into_iter().flatten().chain(self.places.borrow().look_us()).min()
     }
 
     /// Lets in who is at the door, for `time` at the most, but not less than [`TIME_MIN`]. Returns whether somebody is
     /// left.
     pub fn serve(&mut self, now: Now, time: Duration, mut inside: Inside<'_>) -> bool {
-        if now.us >= self.look_us {
-            self.look(now);
-        }
+        self.look(now);
+        let more = self.take_steps(now, time, &mut inside);
+        self.metrics.places.set(self.places.borrow().len() as u64);
+        more
+    }
+
+    fn take_steps(&mut self, now: Now, time: Duration, inside: &mut Inside<'_>) -> bool {
         let began = Instant::now();
         let time = time.max(TIME_MIN);
         for _ in 0..STEPS_MAX {
             if self.handed.len() >= HANDED_MAX {
                 return true;
             }
-            if !self.step(now, &mut inside) {
+            if !self.step(now, inside) {
                 return false;
             }
             if began.elapsed() > time {
@@ -217,7 +236,8 @@ impl Door {
     /// Does one thing, if there is one to do. Those who were let wait go before those who come.
     fn step(&mut self, now: Now, inside: &mut Inside<'_>) -> bool {
         if let Some(slot) = self.knocking.pop_front() {
-            if let Some(key) = self.arrivals.key(slot) {
+            let key = self.places.borrow().key(slot);
+            if let Some(key) = key {
                 self.knock(now, key, inside);
             }
         } else if let Some(socket) = self.accepted.pop_front() {
@@ -247,77 +267,218 @@ impl Door {
         self.metrics.handshake_failures.inc(failure.index());
     }
 
-    /// A new connection. What it asks is often there already.
+    /// A new connection. What it asks is often there already; then it needs no place here.
     fn arrive(&mut self, now: Now, socket: Socket, peer: Option<SocketAddr>, inside: &mut Inside<'_>) {
         let config = inside.shard.config().clone();
-        let open = self.arrivals.len() + self.handed.len() + self.open.get() as usize;
-        if open >= config.http.connections_max as usize {
-            self.failed(HandshakeFailure::HttpFull);
-            // So little fits the buffer of any new socket; a peer that has gone needs no answer.
-            let _ = socket.send_with_flags(HTTP_FULL, libc::MSG_NOSIGNAL);
-            return;
+        let mut arrival = Arrival { socket, peer, place: None, counted: false, watched: false };
+        if !self.has_descriptors(&mut arrival) {
+            return self.refuse(&arrival.socket, HandshakeFailure::Descriptors, reply::NO_DESCRIPTORS);
         }
-        let deadline_us = now.us + config.times.handshake_timeout.as_micros() as u64;
-        let arrival = Arrival { socket, peer, deadline_us };
         match read_first(&arrival.socket, inside.scratch) {
-            Some(len) => self.asks(now, arrival, &config, len, false, inside),
-            None => self.wait(arrival),
+            Some(len) => self.asks(now, arrival, &config, len, inside),
+            None => self.wait(now, arrival, &config),
         }
     }
 
-    /// Lets a connection wait until it says something, which costs no more than its socket.
-    fn wait(&mut self, arrival: Arrival) {
-        let deadline_us = arrival.deadline_us;
-        let fd = arrival.socket.as_raw_fd();
-        let Ok(key) = self.arrivals.insert(arrival) else { return };
+    /// Whether there is a file descriptor for a connection. When only those are left that are kept for requests, a
+    /// connection gives way that waits for no answer.
+    fn has_descriptors(&mut self, arrival: &mut Arrival) -> bool {
+        let descriptors = &self.node.descriptors;
+        if descriptors.left(&arrival.socket) == Left::Plenty {
+            if let Some(failures) = self.scarcity.is_over() {
+                tracing::info!(shard = self.index, failures, "connections are accepted again");
+            }
+            return true;
+        }
+        self.metrics.accept_errors.add(1);
+        if self.scarcity.fails() {
+            tracing::error!(
+                shard = self.index,
+                open_files = descriptors.limit(),
+                "cannot accept connections: too many open files; requests are still answered; still trying; raise \
+                 LimitNOFILE or `ulimit -n`, or lower connections_max"
+            );
+        }
+        for _ in 0..GIVEN_WAY_MAX {
+            let idle = self.places.borrow_mut().evict_idle();
+            let Some(idle) = idle else { break };
+            // A task closes its socket later; and a socket that is closed now may have had a descriptor that is kept.
+            let is_closed = idle.stage == Stage::Silent;
+            self.end_evicted(idle);
+            self.take_lower(arrival);
+            if !is_closed || self.node.descriptors.left(&arrival.socket) == Left::Plenty {
+                break;
+            }
+        }
+        self.node.descriptors.left(&arrival.socket) != Left::Last
+    }
+
+    /// Gives a connection with one of the last descriptors a lower one, if there is one by now.
+    fn take_lower(&self, arrival: &mut Arrival) {
+        if let Ok(lower) = arrival.socket.try_clone()
+            && self.node.descriptors.left(&lower) == Left::Plenty
+        {
+            if std::mem::take(&mut arrival.watched) {
+                // Fails never, since it is watched. Without it the poll would go on to watch it through the new one.
+                let _ = self.registry.deregister(&mut SourceFd(&arrival.socket.as_raw_fd()));
+            }
+            arrival.socket = lower;
+        }
+    }
+
+    /// Lets a connection wait until it says something, which costs no more than its socket and a place.
+    fn wait(&mut self, now: Now, Arrival { socket, peer, .. }: Arrival, config: &Config) {
+        let fd = socket.as_raw_fd();
+        let Some(counted) = self.count(&socket, peer, config) else { return };
+        let silent = Silent { socket, peer, counted };
+        let key = match self.take_place(now, Stage::Silent, peer, Holder::Silent(silent), config) {
+            Ok(key) => key,
+            Err((why, holder)) => {
+                if let Holder::Silent(Silent { socket, .. }) = &holder {
+                    self.refuse_place(socket, why);
+                }
+                return seat::end(&self.node, holder);
+            }
+        };
         let token = Token((key.slot as usize) << 32 | MARK);
         if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
             tracing::error!(%error, "cannot watch a new socket");
-            self.arrivals.remove(key);
-            return;
+            self.lose(key);
         }
-        self.look_us = self.look_us.min(deadline_us.next_multiple_of(LOOK_US));
     }
 
-    /// An arrival may have said something.
+    /// Counts a connection as arrived, if its address counts. `None`: the address has too many, and it was told so.
+    fn count(&self, socket: &Socket, peer: Option<SocketAddr>, config: &Config) -> Option<bool> {
+        let Some(peer) = peer.filter(|peer| !seat::is_trusted(config, *peer)) else { return Some(false) };
+        if !self.node.hub.admission.arrive(peer.ip(), config.limits.connections_per_ip_max) {
+            self.refuse(socket, HandshakeFailure::IpFull, reply::ADDRESS_FULL);
+            return None;
+        }
+        Some(true)
+    }
+
+    /// Gives a connection a place, which may cost another one its own.
+    fn take_place(
+        &self,
+        now: Now,
+        stage: Stage,
+        peer: Option<SocketAddr>,
+        holder: Holder,
+        config: &Config,
+    ) -> Result<Key, (NoPlace, Holder)> {
+        let caller = seat::caller_of(config, &self.node.hub.admission, peer);
+        let (key, evicted) = self.places.borrow_mut().take(now.us, caller, stage, holder)?;
+        if let Some(evicted) = evicted {
+            self.end_evicted(evicted);
+        }
+        Ok(key)
+    }
+
+    fn end_evicted(&self, evicted: Evicted<Holder>) {
+        seat::end_evicted(&self.node, &self.metrics, evicted);
+    }
+
+    fn refuse_place(&self, socket: &Socket, why: NoPlace) {
+        match why {
+            NoPlace::Full => self.refuse(socket, HandshakeFailure::HttpFull, reply::HTTP_FULL),
+            NoPlace::Share => self.refuse(socket, HandshakeFailure::AddressShare, reply::ADDRESS_FULL),
+        }
+    }
+
+    /// Counts a refusal and tells it. So little fits the buffer of any new socket; a peer that has gone needs no
+    /// answer.
+    fn refuse(&self, socket: &Socket, failure: HandshakeFailure, answer: &[u8]) {
+        self.failed(failure);
+        let _ = socket.send_with_flags(answer, libc::MSG_NOSIGNAL);
+    }
+
+    /// Takes a connection its place and ends it.
+    fn lose(&self, key: Key) {
+        let holder = self.places.borrow_mut().give(key);
+        if let Some(holder) = holder {
+            seat::end(&self.node, holder);
+        }
+    }
+
+    /// A connection that waits may have said something.
     fn knock(&mut self, now: Now, key: Key, inside: &mut Inside<'_>) {
-        let Some(arrival) = self.arrivals.get(key) else { return };
-        let Some(len) = read_first(&arrival.socket, inside.scratch) else { return };
-        let Some(arrival) = self.arrivals.remove(key) else { return };
+        let mut places = self.places.borrow_mut();
+        let Some(holder) = places.holder_mut(key) else { return };
+        let Holder::Silent(Silent { socket, .. }) = holder else { return };
+        let Some(len) = read_first(socket, inside.scratch) else { return };
+        let Holder::Silent(silent) = std::mem::replace(holder, Holder::Handed) else { return };
+        drop(places);
+        let Silent { socket, peer, counted } = silent;
         let config = inside.shard.config().clone();
-        self.asks(now, arrival, &config, len, true, inside);
+        self.asks(
+            now,
+            Arrival { socket, peer, place: Some(key), counted, watched: true },
+            &config,
+            len,
+            inside,
+        );
     }
 
     /// A connection has said the first `len` bytes of the scratch buffer, or is at its end without any.
-    fn asks(
-        &mut self,
-        now: Now,
-        arrival: Arrival,
-        config: &Config,
-        len: usize,
-        watched: bool,
-        inside: &mut Inside<'_>,
-    ) {
-        if let Some((admitted, used)) = self.may_upgrade(config, arrival.peer, &inside.scratch[..len]) {
-            return self.open_one(now, arrival.socket, admitted, watched, used..len, inside);
+    fn asks(&mut self, now: Now, mut arrival: Arrival, config: &Config, len: usize, inside: &mut Inside<'_>) {
+        let mut is_scarce = self.node.descriptors.left(&arrival.socket) != Left::Plenty;
+        if is_scarce {
+            self.take_lower(&mut arrival);
+            is_scarce = self.node.descriptors.left(&arrival.socket) != Left::Plenty;
         }
-        let Arrival { socket, peer, deadline_us } = arrival;
+        let may_open = len > 0 && !is_scarce;
+        let opens = may_open.then(|| self.may_upgrade(config, &arrival, &inside.scratch[..len])).flatten();
+        if let Some((admitted, used)) = opens {
+            if let Some(key) = arrival.place {
+                self.places.borrow_mut().give(key);
+            }
+            return self.open_one(now, arrival.socket, admitted, arrival.watched, used..len, inside);
+        }
+        if len > 0 {
+            return self.hand(now, arrival, config, inside.scratch[..len].to_vec());
+        }
+        if let Some(key) = arrival.place {
+            self.places.borrow_mut().give(key);
+        }
+        if let Some(ip) = arrival.arrived() {
+            self.node.hub.admission.depart(ip);
+        }
+    }
+
+    /// Hands a connection to hyper, with what was read of it.
+    fn hand(&mut self, now: Now, arrival: Arrival, config: &Config, read: Vec<u8>) {
+        let Arrival { socket, peer, place, mut counted, watched } = arrival;
         if watched {
             // Fails never, since it is watched.
             let _ = self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         }
-        self.handed.push(Handed { socket, peer, read: inside.scratch[..len].to_vec(), deadline_us });
+        let key = if let Some(key) = place {
+            self.places.borrow_mut().set_stage(now.us, key, Stage::Head);
+            key
+        } else {
+            let Some(counts) = self.count(&socket, peer, config) else { return };
+            counted = counts;
+            match self.take_place(now, Stage::Head, peer, Holder::Handed, config) {
+                Ok(key) => key,
+                Err((why, _)) => {
+                    self.refuse_place(&socket, why);
+                    return seat::end(&self.node, Holder::Silent(Silent { socket, peer, counted }));
+                }
+            }
+        };
+        let caller = seat::caller_of(config, &self.node.hub.admission, peer);
+        let counted = peer.filter(|_| counted).map(|peer| peer.ip());
+        let is_scarce = self.node.descriptors.left(&socket) != Left::Plenty;
+        let (places, node) = (self.places.clone(), self.node.clone());
+        let seat = Seat::new(places, key, node, self.index, counted, caller, is_scarce);
+        let deadline_us = now.us + config.times.handshake_timeout.as_micros() as u64;
+        self.handed.push(Handed { socket, peer, read, deadline_us, seat });
     }
 
     /// Whether these bytes begin with a whole and plain request that is granted, and how many of them it is. Anything
     /// else is for hyper, refusals too.
-    fn may_upgrade(
-        &self,
-        config: &Config,
-        mut peer: Option<SocketAddr>,
-        bytes: &[u8],
-    ) -> Option<(Admitted, usize)> {
-        let mut start = 0;
+    fn may_upgrade(&self, config: &Config, arrival: &Arrival, bytes: &[u8]) -> Option<(Admitted, usize)> {
+        let (mut start, mut peer) = (0, arrival.peer);
         if upgrade::has_proxy_header(config, peer) {
             let Ok(ProxyParsed::Done { len, source }) = wire::parse_proxy_header(bytes) else { return None };
             if len > PROXY_BYTES_MAX {
@@ -336,11 +497,12 @@ impl Door {
         if upgrade::asks_backend(&self.node, &entrance) {
             return None;
         }
-        let applicant = Applicant { asked: &asked, host, peer, entrance: &entrance };
+        let arrived = arrival.arrived();
+        let applicant = Applicant { asked: &asked, host, peer, arrived, entrance: &entrance };
         let admitted = upgrade::decide(&self.node, config, &applicant).ok()?;
         // Who is let in to be told why not is hyper's as well.
         if admitted.newcomer.turned_away.is_some() {
-            self.node.hub.admission.release(admitted.newcomer.peer.map(|peer| peer.ip()));
+            admitted.give_back(&self.node, arrived);
             return None;
         }
         Some((admitted, start + head.len))
@@ -373,21 +535,15 @@ impl Door {
         }
     }
 
-    /// Ends the arrivals that have said nothing in time.
-    fn look(&mut self, now: Now) {
-        let mut next_us = u64::MAX;
-        let mut late = Vec::new();
-        for (key, arrival) in self.arrivals.iter() {
-            if arrival.deadline_us <= now.us {
-                late.push(key);
-            } else {
-                next_us = next_us.min(arrival.deadline_us.next_multiple_of(LOOK_US));
-            }
+    /// Ends the connections whose requests have not come in time.
+    fn look(&self, now: Now) {
+        if self.places.borrow().look_us().is_none_or(|look_us| now.us < look_us) {
+            return;
         }
-        self.look_us = next_us;
+        let late = self.places.borrow_mut().late(now.us);
         for key in late {
             self.failed(HandshakeFailure::Timeout);
-            self.arrivals.remove(key);
+            self.lose(key);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::shard::{Mail, Now, Reading, Request, Shard};
 use give_back::Freed;
 pub use give_back::GiveBack;
 use mio::{Events, Poll};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,7 +97,8 @@ impl Driver {
         let sockets = SocketTable::new(poll.registry().try_clone()?, clock.epoch, together);
         let mailboxes = node.mailboxes.clone();
         let freed = Freed::new(node.give_back.clone());
-        let door = Door::new(poll.registry().try_clone()?, node, metrics.clone(), index);
+        let registry = poll.registry().try_clone()?;
+        let door = Door::new(shard.config(), registry, node, metrics.clone(), index);
         Ok(Self {
             shard,
             sockets,
@@ -140,11 +141,6 @@ impl Driver {
     /// Accepts no more connections.
     pub fn close_door(&mut self) {
         self.door.close();
-    }
-
-    /// Counts the connections that are served by hyper.
-    pub fn open_http(&self) -> Rc<Cell<u32>> {
-        self.door.open()
     }
 
     /// Told when there are connections for hyper; see [`Driver::take_handed`].

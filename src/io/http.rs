@@ -5,7 +5,8 @@ use super::cors::Cors;
 use super::driver::Driver;
 use super::hook::connect;
 use super::key_check::Origin;
-use super::reply::{Reply, error_reply, json, not_ready, reply};
+use super::reply::{Reply, error_reply, full_reply, json, not_ready, reply};
+use super::seat::Seat;
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::{Rewound, ShardStream};
@@ -42,17 +43,19 @@ pub(super) struct Http {
     pub driver: Rc<RefCell<Driver>>,
     pub node: Arc<NodeShared>,
     pub shard: usize,
-    /// Connections that are not upgraded (yet).
-    pub open: Rc<Cell<u32>>,
+    /// By which door it comes.
+    pub via: Via,
+    /// The place of the connection that is served.
+    pub seat: Option<Rc<Seat>>,
 }
 
-/// Counts an HTTP connection for as long as it is served here.
-struct OpenGuard(Rc<Cell<u32>>);
-
-impl Drop for OpenGuard {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
+/// By which door a request comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via {
+    /// That of the clients.
+    Public,
+    /// That of the operators.
+    Admin,
 }
 
 /// What a connection's requests have in common, and come to beside their answers.
@@ -62,6 +65,8 @@ struct Exchange {
     asked: Cell<bool>,
     /// Who was admitted by the 101 that is being sent.
     newcomer: Cell<Option<Newcomer>>,
+    /// There is one.
+    is_admitted: Cell<bool>,
 }
 
 impl Http {
@@ -87,8 +92,6 @@ impl Http {
         deadline: Instant,
     ) {
         let config = self.config();
-        self.open.set(self.open.get() + 1);
-        let _guard = OpenGuard(self.open.clone());
         // tokio does not know yet that a new stream takes bytes, and hyper does not wait to tell that it has read what
         // is no request.
         match tokio::time::timeout_at(deadline, stream.has_room()).await {
@@ -98,10 +101,13 @@ impl Http {
         }
         let far_end = stream.far_end();
         let mut stream = Rewound::new(stream, read);
-        if upgrade::has_proxy_header(&config, peer) {
+        if self.via == Via::Public && upgrade::has_proxy_header(&config, peer) {
             let header = super::proxy::read_header(&mut stream);
             match tokio::time::timeout_at(deadline, header).await {
-                Ok(Ok(source)) => peer = source.or(peer),
+                Ok(Ok(source)) => {
+                    peer = source.or(peer);
+                    self.at_seat(|seat| seat.speaks_for(&config, peer));
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "bad PROXY header");
                     return self.failed(HandshakeFailure::ProxyHeader);
@@ -114,6 +120,7 @@ impl Http {
             origin: Origin::new(peer, far_end),
             asked: Cell::default(),
             newcomer: Cell::default(),
+            is_admitted: Cell::default(),
         });
         let of_service = exchange.clone();
         let service = service_fn(move |request| {
@@ -169,6 +176,9 @@ impl Http {
 
     async fn respond(self, request: Request<Incoming>, exchange: &Exchange) -> Reply {
         let config = self.config();
+        let has_body = !request.body().is_end_stream();
+        let client = exchange.origin.peer.filter(|_| self.via == Via::Public);
+        self.at_seat(|seat| seat.asks(&config, client, request.headers(), has_body));
         let is_upgrade = wire::is_upgrade(request.headers());
         let cors = Cors::of(request.method(), request.headers(), &config.allowed_origins);
         let answer = self.route(request, &config, exchange);
@@ -190,7 +200,16 @@ impl Http {
         if !is_upgrade {
             cors.mark(&mut reply);
         }
+        if !exchange.is_admitted.get() {
+            self.at_seat(Seat::is_answered);
+        }
         reply
+    }
+
+    fn at_seat(&self, act: impl FnOnce(&Seat)) {
+        if let Some(seat) = &self.seat {
+            act(seat);
+        }
     }
 
     async fn route(
@@ -205,13 +224,17 @@ impl Http {
             target: request.uri(),
             headers: request.headers(),
         };
-        let (route, host) = upgrade::route(config, &asked)?;
+        let (route, host) = match self.via {
+            Via::Public => upgrade::route(config, &asked)?,
+            Via::Admin => upgrade::route_admin(config, &asked)?,
+        };
         let host = host.map(str::to_owned);
         let host = host.as_deref();
         let route = match route {
             For::Entrance(entrance) => {
-                let applicant =
-                    Applicant { asked: &asked, host, peer: exchange.origin.peer, entrance: &entrance };
+                let arrived = self.seat.as_ref().and_then(|seat| seat.counted());
+                let peer = exchange.origin.peer;
+                let applicant = Applicant { asked: &asked, host, peer, arrived, entrance: &entrance };
                 return Ok(self.upgrade(&applicant, config, exchange).await);
             }
             For::Api(route) => route,
@@ -302,7 +325,10 @@ impl Http {
             return Err(ApiError::too_large(bytes_max));
         }
         match Limited::new(request.into_body(), bytes_max).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
+            Ok(body) => {
+                self.at_seat(Seat::has_asked);
+                Ok(body.to_bytes())
+            }
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(ApiError::too_large(bytes_max))
             }
@@ -332,6 +358,12 @@ impl Http {
     /// Admits a newcomer and answers with 101, or says why not.
     async fn upgrade(&self, applicant: &Applicant<'_>, config: &Config, exchange: &Exchange) -> Reply {
         let &Applicant { asked, entrance, .. } = applicant;
+        if self.seat.as_ref().is_some_and(|seat| seat.is_scarce()) {
+            self.failed(HandshakeFailure::Descriptors);
+            let mut reply = full_reply("the server has no file descriptors for more connections");
+            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return reply;
+        }
         let mut checked = upgrade::check(&self.node, config, applicant);
         if let (Some(hook), Ok(candidate)) = (self.node.hook.as_deref(), &mut checked)
             && upgrade::asks_backend(&self.node, entrance)
@@ -342,7 +374,7 @@ impl Http {
                 checked = Err(refusal);
             }
         }
-        let admitted = checked.and_then(|candidate| upgrade::admit(&self.node, config, entrance, candidate));
+        let admitted = checked.and_then(|candidate| upgrade::admit(&self.node, config, applicant, candidate));
         match admitted {
             Ok(admitted) => {
                 let reply = admitted.reply();
@@ -352,6 +384,8 @@ impl Http {
                     }
                     self.failed(upgrade::turned_away_failure(why));
                 }
+                self.at_seat(Seat::is_admitted);
+                exchange.is_admitted.set(true);
                 exchange.newcomer.set(Some(admitted.newcomer));
                 reply
             }

@@ -2,7 +2,7 @@
 
 use super::cors;
 use super::far_end::FarEnd;
-use super::http::Http;
+use super::http::{Http, Via};
 use crate::api::ApiError;
 use crate::auth::{self, Denied};
 use crate::base::{Gcra, Rate};
@@ -84,7 +84,8 @@ impl Http {
             ip: origin.peer.map(|peer| peer.ip()),
             host,
             same_user: keyless && *origin.same_user.get_or_init(|| origin.far_end.is_of_same_user()),
-            behind_proxy: config.is_behind_proxy(),
+            // No proxy stands before the admin listener.
+            behind_proxy: self.via == Via::Public && config.is_behind_proxy(),
             forwarded: headers.keys().any(|name| auth::is_forwarding_header(name.as_str())),
             foreign_page: cors::is_foreign_page(headers, host, &config.allowed_origins),
         };

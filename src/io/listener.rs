@@ -59,6 +59,28 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
 }
 
+/// Connections that wait in the kernel to be accepted by a listener for few.
+const SMALL_BACKLOG: i32 = 128;
+
+/// Binds a listener that shares its address with no other.
+///
+/// # Errors
+/// Of the system calls; the address is in the text of the error.
+pub(super) fn bind_alone(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let bind = || -> io::Result<_> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(SMALL_BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address} (admin_listen): {error}"))
+    })
+}
+
 fn bind_one(config: &Config, address: SocketAddr, shard: usize, exclusive: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier server that are in TIME_WAIT do not keep the port.

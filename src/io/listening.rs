@@ -1,14 +1,12 @@
 //! A listener of a shard and its troubles.
 
+use super::outage::Outage;
 use crate::metrics::ShardMetrics;
 use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Pause after an accept failed for want of something (file descriptors, memory), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Time between two outages that are told in the log.
-const OUTAGE_TOLD: Duration = Duration::from_secs(60);
 
 /// What accepts without blocking.
 pub(super) trait Accept {
@@ -41,18 +39,13 @@ pub(super) struct Listening<L> {
     ready: bool,
     /// When to try again after a failure, in microseconds of the node's clock.
     paused_until_us: Option<u64>,
-    /// Failures since the last connection.
-    failures: u64,
-    /// When an outage was logged last.
-    told: Option<Instant>,
-    /// The one under way was.
-    tell_end: bool,
+    outage: Outage,
 }
 
 impl<L: Accept> Listening<L> {
     /// A listener that is watched.
     pub fn new(listener: L) -> Self {
-        Self { listener, ready: true, paused_until_us: None, failures: 0, told: None, tell_end: false }
+        Self { listener, ready: true, paused_until_us: None, outage: Outage::default() }
     }
 
     /// There may be connections.
@@ -101,18 +94,15 @@ impl<L: Accept> Listening<L> {
     /// Pauses. Not each failure is logged: at its limit, a server may fail and go on many times a second, for hours.
     fn failed(&mut self, now_us: u64, shard: usize, error: &io::Error) {
         self.paused_until_us = Some(now_us + ACCEPT_PAUSE.as_micros() as u64);
-        self.failures += 1;
-        if self.failures == 1 && self.told.is_none_or(|told| told.elapsed() >= OUTAGE_TOLD) {
-            (self.told, self.tell_end) = (Some(Instant::now()), true);
-            tracing::error!(shard, %error, "cannot accept connections; trying on");
+        if self.outage.fails() {
+            tracing::error!(shard, "cannot accept connections: {error}; still trying");
         }
     }
 
     /// A connection came.
     fn over(&mut self, shard: usize) {
-        if std::mem::take(&mut self.tell_end) {
-            tracing::info!(shard, failures = self.failures, "connections are accepted again");
+        if let Some(failures) = self.outage.is_over() {
+            tracing::info!(shard, failures, "connections are accepted again");
         }
-        self.failures = 0;
     }
 }

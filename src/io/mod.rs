@@ -1,10 +1,12 @@
 //! Everything that makes a system call: sockets, the event loop, mailboxes, the clock, HTTP.
 
 mod admin;
+mod admin_listener;
 mod clock;
 mod connections;
 mod cores;
 mod cors;
+mod descriptors;
 mod door;
 mod driver;
 mod endpoint;
@@ -19,12 +21,15 @@ mod listener;
 mod listening;
 mod log;
 pub mod mailbox;
+mod outage;
 mod parcel;
+mod places;
 mod proxy;
 mod publish;
 mod read_queue;
 mod reply;
 mod ring;
+mod seat;
 mod serve;
 mod shared;
 mod socket_table;
@@ -36,8 +41,10 @@ mod unix_listener;
 mod upgrade;
 
 pub use admin::handle_admins;
+pub use admin_listener::{AdminListener, bind_admin};
 pub use clock::Clock;
 pub use cores::cores_to_pin;
+pub use descriptors::Descriptors;
 pub use driver::GiveBack;
 pub use hook::Hook;
 pub use http_client::{ClientAnswer, ClientError, ClientLimits, ClientUrlError, HttpClient};

@@ -35,9 +35,7 @@ pub(super) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Re
         header[14..16].copy_from_slice(&(kept as u16).to_be_bytes());
         skipped = rest - kept;
     } else {
-        while header.last() != Some(&b'\n')
-            && header.len() < KEPT_BYTES_MAX
-            && header.starts_with(b"PROXY ")
+        while header.last() != Some(&b'\n') && header.len() < KEPT_BYTES_MAX && header.starts_with(b"PROXY ")
         {
             header.push(stream.read_u8().await?);
         }

@@ -18,6 +18,16 @@ const RETRY_AFTER_S: &str = "5";
 pub(super) const HTTP_FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// What a connection is told for which only the last file descriptors are left, likewise.
+pub(super) const NO_DESCRIPTORS: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+      content-length: 57\r\n\r\nthe server has no file descriptors for more connections\r\n";
+
+/// What a connection is told whose address has all its places, or `connections_per_ip_max` connections, likewise.
+pub(super) const ADDRESS_FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-type: text/plain\r\n\
+      content-length: 40\r\n\r\ntoo many connections from this address\r\n";
+
 pub(super) fn json<T: serde::Serialize>(body: &T) -> Reply {
     reply(StatusCode::OK, api::CONTENT_TYPE, api::to_json(body).into())
 }

@@ -1,8 +1,10 @@
 //! The life of a shard's thread: its runtime, its listeners, its drain.
 
+use super::admin_listener::{AdminDoor, AdminListener};
 use super::door::Handed;
 use super::driver::{self, Driver};
-use super::http::Http;
+use super::http::{Http, Via};
+use super::seat::Seat;
 use super::shared::NodeShared;
 use crate::metrics::ShardMetrics;
 use crate::shard::{Parts, Request, Shard};
@@ -32,6 +34,8 @@ pub struct ShardThread {
     pub tcp: Option<std::net::TcpListener>,
     /// Told when the shard has all that it needs to serve.
     pub ready: mpsc::Sender<()>,
+    /// The admin listeners, of the shard that serves them.
+    pub admin: Vec<AdminListener>,
     /// The node's Unix listener: one shard accepts for all and hands the sockets round.
     pub unix: Option<std::os::unix::net::UnixListener>,
 }
@@ -48,19 +52,22 @@ impl ShardThread {
     }
 
     async fn serve(self) -> io::Result<()> {
-        let Self { parts, poll, node, metrics, tcp, unix, ready } = self;
+        let Self { parts, poll, node, metrics, tcp, unix, admin, ready } = self;
         let shard = parts.index;
         let mut machine = Shard::new(parts);
         machine.set_tokens(node.tokens.clone());
         let mut driver = Driver::new(machine, shard, poll, node.clone(), metrics)?;
         let poll = driver::watch(&driver)?;
         driver.listen(tcp, unix)?;
-        let open = driver.open_http();
         let driver = Rc::new(RefCell::new(driver));
-        let http = Http { driver: driver.clone(), node: node.clone(), shard, open };
+        let http = Http { driver: driver.clone(), node: node.clone(), shard, via: Via::Public, seat: None };
+        let admin = (!admin.is_empty()).then(|| AdminDoor::new(admin, http.clone())).transpose()?;
         let mut stop = node.stop.subscribe();
         let panicked = Rc::new(Notify::new());
         spawn_watched(serve_handed(http), &panicked);
+        if let Some(admin) = admin {
+            spawn_watched(admin.serve(), &panicked);
+        }
         // Nobody waits any more if another shard has failed.
         let _ = ready.send(());
         tokio::select! {
@@ -117,17 +124,19 @@ async fn serve_handed(http: Http) {
     loop {
         notify.notified().await;
         let handed = http.driver.borrow_mut().take_handed();
-        for Handed { socket, peer, read, deadline_us } in handed {
+        for Handed { socket, peer, read, deadline_us, seat } in handed {
             let deadline = http.node.clock.instant(deadline_us).into();
-            let http = http.clone();
+            let (places, key) = seat.place();
+            let http = Http { seat: Some(Rc::new(seat)), ..http.clone() };
             let spawned = match peer {
                 Some(_) => TcpStream::from_std(socket.into())
                     .map(|stream| tokio::task::spawn_local(http.serve(stream, read, peer, deadline))),
                 None => UnixStream::from_std(socket.into())
                     .map(|stream| tokio::task::spawn_local(http.serve(stream, read, peer, deadline))),
             };
-            if let Err(error) = spawned {
-                tracing::error!(%error, "cannot serve a connection");
+            match spawned {
+                Ok(task) => Seat::held_by(&places, key, task.abort_handle()),
+                Err(error) => tracing::error!(%error, "cannot serve a connection"),
             }
         }
     }

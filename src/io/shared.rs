@@ -1,4 +1,5 @@
 use super::clock::Clock;
+use super::descriptors::Descriptors;
 use super::driver::GiveBack;
 use super::hook::Hook;
 use super::key_check::WrongKeys;
@@ -49,6 +50,8 @@ pub struct NodeShared {
     pub idempotency: Mutex<Idempotency>,
     /// Wrong keys of the API. Locked for each of these alone.
     pub wrong_keys: Mutex<WrongKeys>,
+    /// The file descriptors that the process may have.
+    pub descriptors: Descriptors,
     /// Set to `true` to begin the drain.
     pub stop: watch::Sender<bool>,
 }

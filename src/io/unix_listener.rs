@@ -57,7 +57,14 @@ impl SocketFile {
 /// # Errors
 /// Of the system calls; if the path is taken or the group is unknown. The text has the path and what to do.
 pub fn bind_unix(config: &Config) -> io::Result<Option<(UnixListener, SocketFile)>> {
-    let Some(path) = &config.unix_socket else { return Ok(None) };
+    config.unix_socket.as_ref().map(|path| bind_at(path, config)).transpose()
+}
+
+/// Binds a Unix socket at `path`, with the rights that the configuration has for Unix sockets.
+///
+/// # Errors
+/// As [`bind_unix`].
+pub(super) fn bind_at(path: &Path, config: &Config) -> io::Result<(UnixListener, SocketFile)> {
     let explain = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()))
     };
@@ -83,7 +90,7 @@ pub fn bind_unix(config: &Config) -> io::Result<Option<(UnixListener, SocketFile
         }
         Ok((socket.into(), file))
     };
-    bind().map(Some).map_err(explain)
+    bind().map_err(explain)
 }
 
 /// The number of a group that is given by its name or number.

@@ -9,6 +9,7 @@
 use super::endpoint::{self, Entrance};
 use super::identity;
 use super::reply::{Reply, full_reply, text_reply, token_reply, too_many_reply};
+use super::seat;
 use super::shared::NodeShared;
 use crate::api::{self, ApiError, Route};
 use crate::auth::{self, token::TokenError};
@@ -21,7 +22,7 @@ use crate::wire;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri, Version};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) struct Applicant<'r> {
     pub host: Option<&'r str>,
     /// Where its connection comes from; `None` for a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// The address for which its connection counts as arrived ([`crate::hub::Admission::arrive`]).
+    pub arrived: Option<IpAddr>,
     pub entrance: &'r Entrance<'r>,
 }
 
@@ -74,11 +77,11 @@ pub(super) struct Refused101 {
 
 /// Whether a connection of `peer` (`None`: a Unix socket) begins with a PROXY header.
 pub(super) fn has_proxy_header(config: &Config, peer: Option<SocketAddr>) -> bool {
-    let trusted = |peer: SocketAddr| {
-        config.trusted_proxies.iter().any(|network| network.contains(&peer.ip().to_canonical()))
-    };
-    config.proxy_protocol && peer.is_none_or(trusted)
+    config.proxy_protocol && peer.is_none_or(|peer| seat::is_trusted(config, peer))
 }
+
+/// Paths that stay open to clients with `admin_only`, beside the endpoints.
+const OPEN_PATHS: [&str; 3] = ["/health", "/ready", "/echo"];
 
 /// What a request is for.
 pub(super) enum For<'r> {
@@ -96,11 +99,9 @@ pub(super) fn route<'r>(
     config: &'r Config,
     asked: &Asked<'r>,
 ) -> Result<(For<'r>, Option<&'r str>), ApiError> {
-    let host = wire::check_request(asked.version, asked.target, asked.headers)
-        .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))?;
-    let path = match asked.target.path().strip_prefix(config.path_prefix.as_str()) {
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => return Err(ApiError::not_found("no such path")),
+    let host = check_head(asked)?;
+    let Some(path) = below_prefix(config, asked.target.path()) else {
+        return Err(ApiError::not_found("no such path"));
     };
     if let Some(entrance) = endpoint::find(&config.endpoints, path)? {
         if asked.method != Method::GET {
@@ -108,11 +109,44 @@ pub(super) fn route<'r>(
         }
         return Ok((For::Entrance(entrance), host));
     }
+    // Whatever the method: what is withdrawn here is not told of.
+    if config.admin_only && !OPEN_PATHS.contains(&path) {
+        return Err(ApiError::not_found("no such path"));
+    }
     match api::route(asked.method.as_str(), path, asked.target.query())? {
         Route::Echo if !config.echo => Err(ApiError::not_found("no such path")),
         Route::Echo => Ok((For::Entrance(Entrance::Echo), host)),
         route => Ok((For::Api(route), host)),
     }
+}
+
+/// What a request to the admin listener is for, which has no endpoints. No proxy is before it: the path can be with the
+/// prefix or without it.
+///
+/// # Errors
+/// As [`route`].
+pub(super) fn route_admin<'r>(
+    config: &Config,
+    asked: &Asked<'r>,
+) -> Result<(For<'r>, Option<&'r str>), ApiError> {
+    let host = check_head(asked)?;
+    let path = asked.target.path();
+    let path = below_prefix(config, path).unwrap_or(path);
+    match api::route(asked.method.as_str(), path, asked.target.query())? {
+        Route::Echo => Err(ApiError::not_found("no such path")),
+        route => Ok((For::Api(route), host)),
+    }
+}
+
+/// The host that a request addresses.
+fn check_head<'r>(asked: &Asked<'r>) -> Result<Option<&'r str>, ApiError> {
+    wire::check_request(asked.version, asked.target, asked.headers)
+        .map_err(|error| ApiError::new(error.status().as_u16(), "bad_request", error.to_string()))
+}
+
+/// The path without the configured prefix, if it has that.
+fn below_prefix<'p>(config: &Config, path: &'p str) -> Option<&'p str> {
+    path.strip_prefix(config.path_prefix.as_str()).filter(|rest| rest.starts_with('/'))
 }
 
 /// Whether the backend has a say in who comes in here, so that a decision has to be waited for.
@@ -133,7 +167,7 @@ pub(super) fn decide(
     applicant: &Applicant<'_>,
 ) -> Result<Admitted, Box<Refused101>> {
     let candidate = check(node, config, applicant)?;
-    admit(node, config, applicant.entrance, candidate)
+    admit(node, config, applicant, candidate)
 }
 
 fn refused<T>(failure: HandshakeFailure, reply: Reply) -> Result<T, Box<Refused101>> {
@@ -149,7 +183,7 @@ pub(super) fn check(
     config: &Config,
     applicant: &Applicant<'_>,
 ) -> Result<Candidate, Box<Refused101>> {
-    let Applicant { asked, host, peer, entrance } = *applicant;
+    let Applicant { asked, host, peer, entrance, .. } = *applicant;
     let bad = |text| refused(HandshakeFailure::BadRequest, text_reply(StatusCode::BAD_REQUEST, text));
     let headers = asked.headers;
     let handshake = match wire::check_handshake(asked.method, asked.version, headers) {
@@ -240,7 +274,7 @@ fn turn_away(entrance: &Entrance<'_>, error: TokenError) -> Result<Option<Turned
 pub(super) fn admit(
     node: &NodeShared,
     config: &Config,
-    entrance: &Entrance<'_>,
+    &Applicant { entrance, arrived, .. }: &Applicant<'_>,
     candidate: Candidate,
 ) -> Result<Admitted, Box<Refused101>> {
     let Candidate { mut newcomer, accept_key, protocol, extensions, .. } = candidate;
@@ -249,7 +283,13 @@ pub(super) fn admit(
     }
     let limits = &config.limits;
     let ip = newcomer.peer.map(|peer| peer.ip());
-    match node.hub.admission.admit(ip, limits.connections_max, limits.connections_per_ip_max) {
+    let (node_max, ip_max) = (limits.connections_max, limits.connections_per_ip_max);
+    let admission = &node.hub.admission;
+    let admitted = match arrived {
+        Some(ip) => admission.admit_arrived(ip, node_max, ip_max),
+        None => admission.admit(ip, node_max, ip_max),
+    };
+    match admitted {
         Ok(()) => {}
         Err(Refused::Node) => {
             return refused(HandshakeFailure::Full, full_reply(Refusal::ServerFull.text()));
@@ -260,7 +300,7 @@ pub(super) fn admit(
     }
     if let Err(party) = hold(node, config, &mut newcomer) {
         if !entrance.tells_by_closing() {
-            node.hub.admission.release(ip);
+            give_back(node, ip, arrived);
             return refused(party_failure(party), too_many_reply(party.too_many().text()));
         }
         (newcomer.identity, newcomer.turned_away) = (None, Some(TurnedAway::TooMany(party)));
@@ -280,6 +320,14 @@ fn hold(node: &NodeShared, config: &Config, newcomer: &mut Newcomer) -> Result<(
         newcomer.holding = node.hub.accounts.enter(identity, &config.limits)?;
     }
     Ok(())
+}
+
+/// Gives an admission back. A connection that had arrived before counts as arrived again.
+fn give_back(node: &NodeShared, ip: Option<IpAddr>, arrived: Option<IpAddr>) {
+    match arrived {
+        Some(_) => node.hub.admission.release_to_arrived(),
+        None => node.hub.admission.release(ip),
+    }
 }
 
 const fn party_failure(party: Party) -> HandshakeFailure {
@@ -314,6 +362,11 @@ fn who(
 }
 
 impl Admitted {
+    /// Gives its admission back; `arrived` as its applicant was.
+    pub fn give_back(&self, node: &NodeShared, arrived: Option<IpAddr>) {
+        give_back(node, self.newcomer.peer.map(|peer| peer.ip()), arrived);
+    }
+
     /// The header fields of the 101 (RFC 6455 section 4.2.2).
     fn fields(&self) -> impl Iterator<Item = (HeaderName, &[u8])> {
         let always: [(HeaderName, &[u8]); 3] = [

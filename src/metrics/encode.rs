@@ -18,7 +18,7 @@ type Of<T> = fn(&ShardMetrics) -> T;
 type OfRef<T> = fn(&ShardMetrics) -> &T;
 
 /// Gauges with a value for each shard: name, help, value.
-const GAUGES: [(&str, &str, Of<u64>); 9] = [
+const GAUGES: [(&str, &str, Of<u64>); 10] = [
     ("fanwire_connections", "Open connections", |s| s.connections.get()),
     ("fanwire_rooms", "Rooms with a member on the shard", |s| s.rooms.get()),
     ("fanwire_members", "Memberships of connections in rooms", |s| s.members.get()),
@@ -27,6 +27,7 @@ const GAUGES: [(&str, &str, Of<u64>); 9] = [
     ("fanwire_blocked_connections", "Connections whose socket takes nothing at the moment", |s| {
         s.blocked_connections.get()
     }),
+    ("fanwire_places", "Connections that are no WebSocket, or not yet", |s| s.places.get()),
     ("fanwire_mailbox_bytes", "Bytes waiting in the mailbox", |s| s.mailbox_bytes.get()),
     ("fanwire_mailbox_items", "Items waiting in the mailbox", |s| s.mailbox_items.get()),
     ("fanwire_mailbox_age_microseconds", "Wait of the oldest item taken last from the mailbox", |s| {
@@ -81,13 +82,14 @@ const COUNTERS: [(&str, &str, Of<u64>); 18] = [
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.
-const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 7] = [
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 8] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
     ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
         &s.handshake_failures
     }),
+    ("fanwire_evictions", "Connections that gave their place to another one", "stage", |s| &s.evictions),
     ("fanwire_token_failures", "Tokens of clients refused", "reason", |s| &s.token_failures),
     ("fanwire_recoveries", "Requests to recover what was missed", "result", |s| &s.recoveries),
     ("fanwire_http_errors", "HTTP requests answered with an error, upgrades apart", "status", |s| {

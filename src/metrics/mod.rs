@@ -17,4 +17,6 @@ pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
 pub use hook::{HookMetrics, HookOutcome};
 pub use node::{NodeMetrics, Scrape};
 pub use rate::{RATE_WINDOW_MS, RateWindow};
-pub use shard::{HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics, http_error_index};
+pub use shard::{
+    EVICTED_STAGES, HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics, http_error_index,
+};

@@ -18,7 +18,7 @@ pub enum HandshakeFailure {
     Full,
     /// The address has as many connections as it may.
     IpFull,
-    /// The shard serves as many HTTP connections as it may.
+    /// All places for connections that are no WebSocket are taken by requests under way.
     HttpFull,
     /// The node drains.
     Draining,
@@ -46,10 +46,16 @@ pub enum HandshakeFailure {
     UserFull,
     /// The tenant has as many connections as it may.
     TenantFull,
+    /// The address has its share of the places, all of them for requests under way.
+    AddressShare,
+    /// It gave way to another connection before its request was whole.
+    Evicted,
+    /// Only file descriptors that are kept for requests are left.
+    Descriptors,
 }
 
 /// Label of each [`HandshakeFailure`], by its index.
-pub const HANDSHAKE_FAILURES: [&str; 21] = [
+pub const HANDSHAKE_FAILURES: [&str; 24] = [
     "bad_request",
     "version",
     "path_or_method",
@@ -71,7 +77,13 @@ pub const HANDSHAKE_FAILURES: [&str; 21] = [
     "forbidden",
     "user_full",
     "tenant_full",
+    "address_share",
+    "evicted",
+    "descriptors",
 ];
+
+/// What a connection did that gave its place to another one.
+pub const EVICTED_STAGES: [&str; 4] = ["silent", "head", "answered", "body"];
 
 impl HandshakeFailure {
     /// Position in [`HANDSHAKE_FAILURES`].
@@ -149,7 +161,7 @@ pub struct ShardMetrics {
     pub inflated_bytes_after: Counter,
     /// Sockets accepted.
     pub accepts: Counter,
-    /// Accept calls that failed.
+    /// Accept calls that failed, or gave one of the last file descriptors.
     pub accept_errors: Counter,
     /// Times the thread did not run for seconds although it was to.
     pub pauses: Counter,
@@ -171,6 +183,10 @@ pub struct ShardMetrics {
     pub drops: LabelledCounters,
     /// Requests refused, by the index of the refusal.
     pub refusals: LabelledCounters,
+    /// Connections that are no WebSocket, or not yet.
+    pub places: Gauge,
+    /// Those of them that gave their place to another one, by the index in [`EVICTED_STAGES`].
+    pub evictions: LabelledCounters,
     /// Failed handshakes, by [`HandshakeFailure::index`].
     pub handshake_failures: LabelledCounters,
     /// Tokens refused, by the index of the reason.
@@ -220,6 +236,8 @@ impl ShardMetrics {
             closes: LabelledCounters::new(labels.close_reasons),
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),
+            places: Gauge::default(),
+            evictions: LabelledCounters::new(&EVICTED_STAGES),
             handshake_failures: LabelledCounters::new(&HANDSHAKE_FAILURES),
             token_failures: LabelledCounters::new(labels.token_failures),
             recoveries: LabelledCounters::new(&RECOVERIES),
@@ -268,7 +286,7 @@ mod tests {
 
     #[test]
     fn handshake_labels_stand_at_their_index() {
-        assert_eq!(HandshakeFailure::TenantFull.index(), HANDSHAKE_FAILURES.len() - 1);
+        assert_eq!(HandshakeFailure::Descriptors.index(), HANDSHAKE_FAILURES.len() - 1);
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::BadRequest.index()], "bad_request");
         assert_eq!(HANDSHAKE_FAILURES[HandshakeFailure::Origin.index()], "origin");
     }

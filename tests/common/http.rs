@@ -79,7 +79,11 @@ pub fn request(
 
 /// Sends `bytes` on a new connection and reads one response.
 pub fn exchange(addr: SocketAddr, bytes: &[u8]) -> Response {
-    let mut stream = TcpStream::connect(addr).expect("the server accepts");
+    exchange_on(TcpStream::connect(addr).expect("the server accepts"), bytes)
+}
+
+/// The same on a connection that is there.
+pub fn exchange_on(mut stream: TcpStream, bytes: &[u8]) -> Response {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
     // A server may answer and close before it has read all: then writing fails and there is still an answer.
@@ -97,6 +101,15 @@ pub fn exchange(addr: SocketAddr, bytes: &[u8]) -> Response {
         }
     }
     Response::parse(&answer)
+}
+
+/// A connection whose own address is 127.0.0.`last`.
+pub fn stream_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let own = SocketAddr::from((std::net::Ipv4Addr::new(127, 0, 0, last), 0));
+    socket.bind(&own.into()).expect("all of 127/8 is this machine");
+    socket.connect(&to.into()).expect("the server accepts");
+    TcpStream::from(socket)
 }
 
 /// Whether all bytes that `Content-Length` tells are there: a refusal may leave the connection open. Without the

@@ -28,7 +28,9 @@ pub use client::{Client, Frame, KEY, frame, opcode};
 pub use conversation::{conversation, conversations};
 pub use crowd::{Crowd, Reading, crowd_alone, crowd_size, round_trips};
 pub use document::{Document, at_port, in_the_browser, run_javascript};
-pub use http::{BODY, CHUNKED, Response, exchange, head, post, request, to_the_end};
+pub use http::{
+    BODY, CHUNKED, Response, exchange, exchange_on, head, post, request, stream_from, to_the_end,
+};
 pub use json::Json;
 pub use program::Program;
 pub use server::Server;

@@ -117,6 +117,18 @@ impl Server {
         self.addr
     }
 
+    /// Where its first admin listener is.
+    pub fn admin(&self) -> SocketAddr {
+        let mut addr = None;
+        super::eventually("it says where its admin listener is", || {
+            let said = self.output();
+            let line = said.lines().find_map(|line| line.strip_prefix("admin on http://"));
+            addr = line.and_then(|addr| addr.parse().ok());
+            addr.is_some()
+        });
+        addr.expect("it was found")
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -1,6 +1,8 @@
 //! HTTP that is wrong, doubled, endless or never comes: each has its status and its counter, and harms nobody.
 
-use crate::common::{BODY, CHUNKED, KEY, PATIENCE, Response, Siege, exchange, head, post, says, to_the_end};
+use crate::common::{
+    BODY, CHUNKED, KEY, PATIENCE, Response, Siege, exchange, exchange_on, head, post, says, to_the_end,
+};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -269,24 +271,21 @@ fn a_mass_of_sockets_that_say_nothing_ends_by_the_handshake_timeout() {
 }
 
 #[test]
-fn more_http_connections_than_the_bound_are_told_so() {
+fn more_http_connections_than_the_bound_cost_the_oldest_that_asks_nothing() {
     let mut siege = Siege::start(&["--shards=1", "--http-connections-max=4"]);
-    siege.counts("one too many", &[("handshake_failures http_full", 1)], |server| {
-        let kept: Vec<_> = (0..4)
-            .map(|_| {
-                let mut stream = TcpStream::connect(server.addr()).unwrap();
-                stream.write_all(head("GET /health HTTP/1.1", "").as_bytes()).unwrap();
-                // It is served, so it counts.
-                stream.read_exact(&mut [0; 12]).unwrap();
-                stream
-            })
-            .collect();
-        let refusal = exchange(server.addr(), b"");
-        assert_eq!((refusal.status, refusal.header("retry-after")), (503, Some("5")));
-        // The counts are asked for over HTTP, so the places must be free again.
-        for mut stream in kept {
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            stream.read_to_end(&mut Vec::new()).unwrap();
+    siege.counts("one too many", &[], |server| {
+        let ask = |mut stream: TcpStream| {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(head("GET /health HTTP/1.1", "").as_bytes()).unwrap();
+            let answer = exchange_on(stream.try_clone().unwrap(), b"");
+            assert_eq!(answer.status, 200);
+            stream
+        };
+        let mut kept: Vec<_> = (0..4).map(|_| ask(TcpStream::connect(server.addr()).unwrap())).collect();
+        kept.push(ask(TcpStream::connect(server.addr()).unwrap()));
+        assert_eq!(kept[0].read(&mut [0; 1]).unwrap(), 0, "the oldest is ended");
+        for stream in kept.split_off(1) {
+            ask(stream);
         }
     });
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod admin;
+mod admin_listener;
 mod connections;
 mod cors;
 mod hostile_bodies;

@@ -1,20 +1,12 @@
 //! Behind real proxies, with the sample configurations of tests/deploy/ as they are but for ports and paths.
 
 use crate::common::{
-    Client, PATIENCE, Program, Server, exchange, find_program, free_port, left_out, tests_path,
+    Client, PATIENCE, Program, Server, exchange, find_program, free_port, left_out, stream_from, tests_path,
 };
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-
-/// A client whose address is 127.0.0.`last`.
-fn stream_from(last: u8, to: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    TcpStream::from(socket)
-}
 
 fn client_from(last: u8, to: SocketAddr) -> Client {
     Client::on(stream_from(last, to), "localhost", "/ws", &[])
@@ -82,8 +74,12 @@ fn has_www_data() -> bool {
     Command::new("id").args(["-u", "www-data"]).output().is_ok_and(|id| id.status.success())
 }
 
-/// HAProxy with the sample configuration, changed by `change`.
-fn haproxy(server: SocketAddr, folder: &std::path::Path, send_proxy: &str) -> Option<(Program, SocketAddr)> {
+/// An admin listener for the proxy's checks.
+const ADMIN: &str = "--admin-listen=127.0.0.1:0";
+
+/// HAProxy with the sample configuration, but that it sends PROXY headers by `send_proxy`.
+fn haproxy(server: &Server, folder: &std::path::Path, send_proxy: &str) -> Option<(Program, SocketAddr)> {
+    let (server, admin) = (server.addr(), server.admin());
     let program = find_program("haproxy")?;
     let port = free_port();
     let sample = std::fs::read_to_string(tests_path("deploy/haproxy.cfg")).unwrap();
@@ -91,8 +87,11 @@ fn haproxy(server: SocketAddr, folder: &std::path::Path, send_proxy: &str) -> Op
     let sample = sample.replace("maxconn 20000\n", "maxconn 1000\n");
     let text = sample.replace("bind :80\n", &format!("bind 127.0.0.1:{port}\n"));
     let text = text.replace("127.0.0.1:8081", &server.to_string());
+    let text = text.replace(" port 8082 ", &format!(" port {} ", admin.port()));
     let text = text.replace(" send-proxy-v2\n", &format!(" {send_proxy}\n"));
-    assert!(text.contains(&server.to_string()) && text.contains(&port.to_string()), "{text}");
+    for part in [server.to_string(), port.to_string(), admin.port().to_string()] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
     let path = folder.join("haproxy.cfg");
     std::fs::write(&path, text).unwrap();
     let haproxy = Program::start(Command::new(program).arg("-db").arg("-f").arg(&path));
@@ -174,6 +173,7 @@ fn nginx_passes_a_path_prefix_on() {
 fn haproxy_tells_addresses_by_the_proxy_protocol() {
     for send_proxy in ["send-proxy", "send-proxy-v2"] {
         let server = Server::start(&[
+            ADMIN,
             "--proxy-protocol=true",
             "--trusted-proxies",
             "127.0.0.1",
@@ -181,10 +181,13 @@ fn haproxy_tells_addresses_by_the_proxy_protocol() {
             "1",
         ]);
         let folder = tempfile::tempdir().unwrap();
-        let Some((_haproxy, proxy)) = haproxy(server.addr(), folder.path(), send_proxy) else {
+        let Some((_haproxy, proxy)) = haproxy(&server, folder.path(), send_proxy) else {
             return left_out("proxies::haproxy", "haproxy");
         };
         clients_are_told_apart(proxy);
+        // Operators on the same machine need no PROXY header.
+        let page = exchange(server.admin(), b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        assert!(page.status == 200 && page.body.contains("fanwire_connections{"), "{page:?}");
     }
 }
 
@@ -205,11 +208,14 @@ fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
 #[test]
 fn the_proxy_header_is_read_from_trusted_proxies_only() {
     let version_1 = |last: u8| format!("PROXY TCP4 192.0.2.{last} 127.0.0.1 5000 80\r\n").into_bytes();
-    let version_2 = |last: u8| {
+    let long = |last: u8, fields: u16| {
         let signature = b"\r\n\r\n\0\r\nQUIT\n";
         let addresses = [192, 0, 2, last, 127, 0, 0, 1, 0x13, 0x88, 0, 80];
-        [&signature[..], &[0x21, 0x11, 0, 12], &addresses].concat()
+        let length = (12 + fields).to_be_bytes();
+        let fields = vec![0xE0; usize::from(fields)];
+        [&signature[..], &[0x21, 0x11], &length, &addresses, &fields].concat()
     };
+    let version_2 = |last: u8| long(last, 0);
     let limits = ["--proxy-protocol=true", "--connections-per-ip-max", "1"];
     let server = Server::start(&[&limits[..], &["--trusted-proxies", "127.0.0.1"]].concat());
     let addr = server.addr();
@@ -219,6 +225,11 @@ fn the_proxy_header_is_read_from_trusted_proxies_only() {
     assert_eq!(upgrade_status(stream_from(1, addr), &version_1(1), &[]), "503");
     assert_eq!(upgrade_status(stream_from(1, addr), &version_2(1), &[]), "503");
     assert_eq!(upgrade_status(stream_from(1, addr), &version_2(2), &[]), "101");
+    // What a proxy adds of its own (a certificate, say) is skipped, up to the longest header there is.
+    for (last, fields) in [(3, 580), (4, 1_000), (5, 8_000), (6, u16::MAX - 12)] {
+        let status = upgrade_status(stream_from(1, addr), &long(last, fields), &[]);
+        assert_eq!(status, "101", "{fields} bytes of fields");
+    }
     assert_ne!(upgrade_status(stream_from(1, addr), b"PROXY TCP4 nonsense\r\n", &[]), "101");
     // From elsewhere the header is no HTTP.
     assert_ne!(upgrade_status(stream_from(9, addr), &version_1(3), &[]), "101");

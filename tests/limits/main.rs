@@ -5,6 +5,7 @@ mod common;
 
 mod accounts;
 mod accounts_outboxes;
+mod door;
 mod fairness;
 mod fairness_arrivals;
 mod inputs;

@@ -22,9 +22,19 @@ pub(super) const LIMITS: &[Key] = &[
     key(
         "connections_per_ip_max",
         Kind::Count { at: |c| &mut c.limits.connections_per_ip_max, min: 0, max: 10_000_000 },
-        "Connections from one address; 0: no limit",
+        "Connections from one address, those included whose request has not come yet; 0: no limit",
     )
     .reloaded(),
+    key(
+        "client_ipv4_prefix_length",
+        Kind::Count { at: |c| &mut c.limits.client_ipv4_prefix_length, min: 8, max: 32 },
+        "Leading bits that make IPv4 addresses one address",
+    ),
+    key(
+        "client_ipv6_prefix_length",
+        Kind::Count { at: |c| &mut c.limits.client_ipv6_prefix_length, min: 16, max: 128 },
+        "Leading bits that make IPv6 addresses one address: a customer has a /64 at least",
+    ),
     key(
         "connections_per_user_max",
         Kind::Count { at: |c| &mut c.limits.per_user.connections_max, min: 0, max: 10_000_000 },

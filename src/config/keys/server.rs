@@ -26,6 +26,16 @@ pub(super) const SERVER: &[Key] = &[
         Kind::Group(|c| &mut c.unix_socket_group),
         "Group of the Unix socket's file, such as that of a proxy; none: that of the process",
     ),
+    key(
+        "admin_listen",
+        Kind::Listen(|c| &mut c.admin_listen),
+        "Where /health, /ready, /metrics and /v1/ are served for operators, whatever clients do at the other listeners",
+    ),
+    key(
+        "admin_only",
+        Kind::Bool(|c| &mut c.admin_only),
+        "Whether admin_listen alone serves /metrics, /openapi.json and /v1/; /health and /ready stay everywhere",
+    ),
     key("path_prefix", Kind::Prefix(|c| &mut c.path_prefix), "What a proxy leaves before every path"),
     key("shards", Kind::Shards(|c| &mut c.shards), "Threads; 0: one per core"),
     key(

@@ -29,7 +29,7 @@ pub(super) const TRANSPORT: &[Key] = &[
     key(
         "http_connections_max",
         Kind::Count { at: |c| &mut c.http.connections_max, min: 1, max: 1_000_000 },
-        "Connections of a shard that are not WebSocket, or not yet",
+        "Places of a shard for connections that are no WebSocket, or not yet; when all are taken, the oldest silent one goes",
     ),
     key(
         "tcp_notsent_lowat",
