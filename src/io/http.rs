@@ -2,6 +2,7 @@
 //! what a request is; this carries it out.
 
 use super::cors::Cors;
+use super::counted::{Counted, InputsFull};
 use super::driver::Driver;
 use super::hook::connect;
 use super::key_check::Origin;
@@ -324,7 +325,9 @@ impl Http {
         if request.body().size_hint().lower() > bytes_max as u64 {
             return Err(ApiError::too_large(bytes_max));
         }
-        match Limited::new(request.into_body(), bytes_max).collect().await {
+        let inputs = &self.node.hub.inputs;
+        let body = Limited::new(request.into_body(), bytes_max);
+        match Counted::new(body, inputs, config.limits.inputs_bytes_max).collect().await {
             Ok(body) => {
                 self.at_seat(Seat::has_asked);
                 Ok(body.to_bytes())
@@ -332,6 +335,7 @@ impl Http {
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(ApiError::too_large(bytes_max))
             }
+            Err(error) if error.is::<InputsFull>() => Err(ApiError::unavailable(InputsFull.to_string())),
             Err(error) => Err(ApiError::bad_request(format!("the body cannot be read: {error}"))),
         }
     }

@@ -6,6 +6,7 @@ mod clock;
 mod connections;
 mod cores;
 mod cors;
+mod counted;
 mod descriptors;
 mod door;
 mod driver;

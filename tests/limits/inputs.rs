@@ -1,7 +1,9 @@
 //! Messages that do not come whole: what one may be, how long it may take, and what all of them may hold.
 
 use crate::common::opcode::{CLOSE, CONTINUATION, FIN, PING, PONG, TEXT};
-use crate::common::{Client, Server, eventually, frame, rss_kib};
+use crate::common::{Client, PATIENCE, Response, SILENCE, Server, eventually, frame, head, rss_kib};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 /// The start of a frame: all but its last byte.
 fn begun(head: u8, length: usize) -> Vec<u8> {
@@ -172,6 +174,43 @@ fn what_strangers_held_is_bounded_and_given_back_to_the_system() {
         "{held} KiB with unfinished messages, {most} KiB with names of rooms (charged {charged}), {left} KiB at the end"
     );
     drop(warm);
+}
+
+#[test]
+fn bodies_of_requests_count_as_well() {
+    const LENGTH: usize = 500_000;
+    let server = Server::start(&["--shards=2", "--inputs-bytes-max=1MiB"]);
+    let body = format!(r#"{{"room":"a","data":"{}"}}"#, "x".repeat(LENGTH - 22));
+    assert_eq!(body.len(), LENGTH);
+    let begin = || {
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head =
+            head("POST /v1/publish HTTP/1.1", &format!("Content-Length: {LENGTH}\r\nConnection: close\r\n"));
+        stream.write_all(head.as_bytes()).unwrap();
+        // All but the last byte; what is refused may be cut off before.
+        stream.write_all(&body.as_bytes()[..LENGTH - 1]).ok();
+        stream
+    };
+    let answer = |stream: &mut TcpStream| {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok();
+        Response::parse(&answer)
+    };
+    let mut kept = [begin(), begin()];
+    // The two hold most of the bound, once they have come: then there is no place for another.
+    eventually("a third is refused", || {
+        let mut stream = begin();
+        stream.set_read_timeout(Some(SILENCE)).unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).is_ok() && first.ends_with(b"503")
+    });
+    for stream in &mut kept {
+        stream.write_all(&body.as_bytes()[LENGTH - 1..]).unwrap();
+        assert_eq!(answer(stream).status, 200);
+    }
+    let whole = server.post("/v1/publish", &body);
+    assert_eq!(whole.status, 200, "all is given back: {}", whole.body);
 }
 
 #[test]
