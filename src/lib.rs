@@ -121,6 +121,7 @@
 //! FANWIRE_SIMULATION_SEEDS=100000 cargo test --test simulation every_seed
 //! FANWIRE_SIMULATION_SECONDS=28800 cargo test --test simulation every_seed   # a night of seeds never run before
 //! cargo test --features mutations --test simulation   # each of base::Mutation's mistakes must be found
+//! tests/mistakes                                      # and those in features by the tests of the documents' rows
 //! ```
 
 pub mod api;

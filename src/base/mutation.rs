@@ -1,5 +1,6 @@
-//! Mistakes made on purpose, each of them plausible, to show that the simulation in `tests/` finds them. They are in
-//! the code only with the feature `mutations`, and never in a release build; otherwise [`mutated`] is a constant.
+//! Mistakes made on purpose, each of them plausible, to show that the tests find them: those in the machinery by the
+//! simulation in `tests/simulation`, those in a feature by the tests of the documents' rows (`tests/mistakes`). They are
+//! in the code only with the feature `mutations`, and never in a release build; otherwise [`mutated`] is a constant.
 
 /// A mistake, named by what goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +83,52 @@ pub enum Mutation {
     ForgetMessageTimeout,
     /// What a room held of the node's bound on memberships is not given back.
     KeepPlace,
+    /// A room that all have left stays.
+    KeepEmptyRooms,
+    /// What only the backend knows does not go there.
+    ForgetForward,
+    /// A cleanup closes those who were active, too.
+    CleanupAll,
+    /// Nothing is compressed, though it was agreed on.
+    NeverCompress,
+    /// A server that goes down closes with 1000, as if all were said.
+    CloseAsNormal,
+    /// The number of members is one too many.
+    MiscountMembers,
+    /// A filter is confirmed and holds nothing back.
+    IgnoreFilter,
+    /// An interval is confirmed and holds nothing back.
+    IgnorePace,
+    /// The past that an endpoint sends is empty.
+    EmptySnapshot,
+    /// A token is taken after its end.
+    TakeExpired,
+    /// The list of tenants is not looked at.
+    AnyTenant,
+    /// The role that an endpoint asks for is not looked at.
+    AnyRole,
+    /// A page of any origin comes in.
+    AnyOrigin,
+    /// A client publishes to rooms that it is not in, whatever its dialect.
+    PublishUnjoined,
+    /// An error does not show the message that it is about.
+    HideOriginal,
+    /// A health check is answered and not closed.
+    KeepHealthOpen,
+    /// Messages of clients are not logged.
+    ForgetReceived,
+    /// Everybody gets everything twice.
+    DeliverTwice,
+    /// Silence ends no connection.
+    IgnoreIdle,
+    /// No message comes too fast.
+    IgnoreRate,
+    /// The rooms document's timestamps are in seconds.
+    SecondsForMillis,
 }
 
 impl Mutation {
-    /// Every mistake.
+    /// Every mistake that the simulation finds.
     pub const ALL: [Self; 39] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
@@ -127,7 +170,36 @@ impl Mutation {
         Self::ForgetMessageTimeout,
         Self::KeepPlace,
     ];
+
+    /// Every mistake that a test of a row of `tests/documents/checklist.md` finds, see `tests/documents/mistakes.md`.
+    pub const FEATURES: [Self; 21] = [
+        Self::KeepEmptyRooms,
+        Self::ForgetForward,
+        Self::CleanupAll,
+        Self::NeverCompress,
+        Self::CloseAsNormal,
+        Self::MiscountMembers,
+        Self::IgnoreFilter,
+        Self::IgnorePace,
+        Self::EmptySnapshot,
+        Self::TakeExpired,
+        Self::AnyTenant,
+        Self::AnyRole,
+        Self::AnyOrigin,
+        Self::PublishUnjoined,
+        Self::HideOriginal,
+        Self::KeepHealthOpen,
+        Self::ForgetReceived,
+        Self::DeliverTwice,
+        Self::IgnoreIdle,
+        Self::IgnoreRate,
+        Self::SecondsForMillis,
+    ];
 }
+
+/// The variable that names the mistake of a whole process.
+#[cfg(all(feature = "mutations", debug_assertions))]
+pub const MUTATION_VARIABLE: &str = "FANWIRE_MUTATION";
 
 #[cfg(all(feature = "mutations", debug_assertions))]
 thread_local! {
@@ -144,7 +216,18 @@ pub fn mutate(mutation: Option<Mutation>) {
 /// Whether to make that mistake here.
 #[cfg(all(feature = "mutations", debug_assertions))]
 pub fn mutated(mutation: Mutation) -> bool {
-    MADE.get() == Some(mutation)
+    MADE.get().or_else(of_process) == Some(mutation)
+}
+
+/// The mistake that [`MUTATION_VARIABLE`] names.
+#[cfg(all(feature = "mutations", debug_assertions))]
+fn of_process() -> Option<Mutation> {
+    static NAMED: std::sync::OnceLock<Option<Mutation>> = std::sync::OnceLock::new();
+    *NAMED.get_or_init(|| {
+        let name = std::env::var(MUTATION_VARIABLE).ok()?;
+        let mut all = Mutation::ALL.into_iter().chain(Mutation::FEATURES);
+        Some(all.find(|it| format!("{it:?}") == name).unwrap_or_else(|| panic!("there is no mistake {name}")))
+    })
 }
 
 /// Whether to make that mistake here: never.

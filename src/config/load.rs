@@ -243,7 +243,11 @@ fn unknown_key(name: &str, origin: String) -> ConfigError {
 fn unknown_variables(env: &[(String, String)]) -> Vec<ConfigError> {
     let known: Vec<String> = keys::all().flat_map(Key::variables).collect();
     let ours = |name: &&str| VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let fine = |name: &&str| OTHER_VARIABLES.contains(name) || known.iter().any(|known| known == name);
+    let fine = |name: &&str| {
+        // See base::mutation.
+        let mutation = cfg!(feature = "mutations") && *name == "FANWIRE_MUTATION";
+        mutation || OTHER_VARIABLES.contains(name) || known.iter().any(|known| known == name)
+    };
     let names = env.iter().map(|(name, _)| name.as_str()).filter(ours).filter(|name| !fine(name));
     let error = |name: &str| {
         let hint = nearest(name, known.iter().map(String::as_str));

@@ -5,6 +5,7 @@ use super::object::{Object, unknown_type};
 use super::request::{self, Fields};
 use super::whole::{Missing, push_whole};
 use super::{DecodeLimits, Rejected};
+use crate::base::{Mutation, mutated};
 use crate::model::{Answer, Publication, Refusal, RequestId};
 use std::borrow::Cow;
 
@@ -157,7 +158,7 @@ impl Manner {
                 };
                 self.message(self.error, Some(channel), id, unix_ms, out, |data| {
                     data.text("message", &text);
-                    if let Some(original) = original {
+                    if let Some(original) = original.filter(|_| !mutated(Mutation::HideOriginal)) {
                         data.original("originalMessage", original);
                     }
                 });

@@ -210,7 +210,9 @@ impl Rooms {
         room.shared.leave();
         directory.give_membership(MEMBER_BYTES);
         self.freed_bytes += MEMBER_BYTES;
-        self.release_if_empty(directory, slot);
+        if !mutated(Mutation::KeepEmptyRooms) {
+            self.release_if_empty(directory, slot);
+        }
         moved
     }
 

@@ -64,7 +64,7 @@ impl Shard {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let within = conn.messages.check_since(&messages, 1, now_ns, since_ns)
             && conn.bytes.check_since(&volume, bytes, now_ns, since_ns);
-        if within { Ok(()) } else { Err(Refusal::RateLimited) }
+        if within || mutated(Mutation::IgnoreRate) { Ok(()) } else { Err(Refusal::RateLimited) }
     }
 
     fn strike(&mut self, now: Now, slot: u32, text: &str, refusal: Refusal, sockets: &mut impl Sockets) {
@@ -172,6 +172,7 @@ impl Shard {
                 NoPlace::Node => Refusal::MembershipsFull,
             });
         let (membership, client_count) = joined.inspect_err(|_| self.leave_accounts(slot, 1))?;
+        let client_count = client_count + u32::from(mutated(Mutation::MiscountMembers));
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.note_join(slot, membership);
         self.metrics.members.add(1);
@@ -228,7 +229,9 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let shared = match member_of {
             Some(local) => self.rooms.get(local).map(|room| Arc::clone(&room.shared)),
-            None if dialect(conn.dialect).publishes_unjoined() => self.hub.directory.get_or_remember(room),
+            None if dialect(conn.dialect).publishes_unjoined() || mutated(Mutation::PublishUnjoined) => {
+                self.hub.directory.get_or_remember(room)
+            }
             None => return self.refuse(now, asked, Refusal::NotSubscribed),
         };
         let identity = conn.identity.clone();

@@ -2,6 +2,7 @@
 //! publication, or a notice to all members of a room.
 
 use super::{Now, Shard};
+use crate::base::{Mutation, mutated};
 use crate::model::{Compression, DialectId, Encoding};
 use crate::wire::{self, Deflater};
 use smallvec::SmallVec;
@@ -44,7 +45,7 @@ impl Shard {
         write(text);
         let mut frames = Frames::new();
         let mut uncompressed = wanted;
-        if text.len() >= config.deflate.min_bytes {
+        if text.len() >= config.deflate.min_bytes && !mutated(Mutation::NeverCompress) {
             for (window, encodings) in by_window(dialect, wanted, text.len()) {
                 let Some(compressed) = deflater.compress(window, config.deflate.level, text) else {
                     continue;

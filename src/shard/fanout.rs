@@ -144,6 +144,9 @@ impl Shard {
             return self.put_wide(entry, delivery);
         }
         self.fan_out(entry, encodings, target, except, offset);
+        if mutated(Mutation::DeliverTwice) {
+            self.fan_out(entry, encodings, target, except, offset);
+        }
         self.turn.delivered(members, self.palette.frame(entry).len());
         if !self.met.is_empty() {
             self.owe_blocked(entry, target, loss);

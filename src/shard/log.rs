@@ -1,6 +1,7 @@
 //! What is logged of connections at the level debug: the events of the topics document, and never what a message holds.
 
 use super::Shard;
+use crate::base::{Mutation, mutated};
 use crate::model::{Command, ConnectionId, Identity};
 use std::net::SocketAddr;
 
@@ -24,7 +25,7 @@ impl Shard {
     #[cold]
     #[inline(never)]
     pub(super) fn log_command(&self, slot: u32, command: &Command<'_>) {
-        let Some(conn) = self.conns.at(slot) else { return };
+        let Some(conn) = self.conns.at(slot).filter(|_| !mutated(Mutation::ForgetReceived)) else { return };
         let (kind, room) = kind_and_room(command);
         let kind = &kind[..kind.floor_char_boundary(TYPE_BYTES_MAX)];
         tracing::debug!(connection = %conn.id, r#type = kind, room, "message received");

@@ -5,7 +5,7 @@ use super::commands::{Asked, user_of};
 use super::palette::Kind;
 use super::recovery::Space;
 use super::{BLOCKED, Now, Shard};
-use crate::base::{fill_template, iso8601, json_field, json_text};
+use crate::base::{Mutation, fill_template, iso8601, json_field, json_text, mutated};
 use crate::config::{Act, Action, Config, Past, Snapshot};
 use crate::model::{Answer, CloseReason, Command, Refusal, RequestId, RoomName, RoomNameError};
 use crate::wire::{self, Opcode};
@@ -35,6 +35,7 @@ impl Shard {
             },
             Act::Pace => self.set_pace(now, asked, event),
             Act::Filter => self.set_filter(now, asked, event),
+            Act::Forward if mutated(Mutation::ForgetForward) => Ok(()),
             Act::Forward => {
                 self.forward_from(now, asked, event, &config);
                 Ok(())
@@ -61,6 +62,9 @@ impl Shard {
             wire::frame_in_place(out, Opcode::Text, |out| out.extend_from_slice(text.as_bytes()));
         });
         self.owe(slot, entry);
+        if mutated(Mutation::KeepHealthOpen) {
+            return;
+        }
         self.close_at_once(now, slot, CloseReason::Done);
     }
 
@@ -131,7 +135,7 @@ impl Shard {
                 for (_, stored) in newest.into_iter().rev() {
                     let data = stored.publication(name, None).data;
                     let passes = |filter| self.filters.lets_pass(filter, data);
-                    if !filter.is_none_or(passes) {
+                    if !filter.is_none_or(passes) || mutated(Mutation::EmptySnapshot) {
                         continue;
                     }
                     if values.len() > 1 {
@@ -200,7 +204,9 @@ impl Shard {
                 "interval must be a number of milliseconds: {least} to {most}, or 0 for all updates"
             ))
         })?;
-        if let Some(terms) = self.conns.at_mut(asked.slot).and_then(|conn| conn.terms.as_mut()) {
+        if let Some(terms) = self.conns.at_mut(asked.slot).and_then(|conn| conn.terms.as_mut())
+            && !mutated(Mutation::IgnorePace)
+        {
             terms.interval_ms = interval as u32;
         }
         self.change_hold(now, asked.slot);
@@ -216,6 +222,7 @@ impl Shard {
                 crate::hub::FIELDS_MAX
             ))
         })?;
+        let filter = filter.filter(|_| !mutated(Mutation::IgnoreFilter));
         let terms = self.conns.at_mut(asked.slot).and_then(|conn| conn.terms.as_mut());
         let before = terms.and_then(|terms| std::mem::replace(&mut terms.filter, filter));
         self.filters.give(before);

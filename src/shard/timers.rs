@@ -149,7 +149,7 @@ impl Shard {
                     Due::Close(CloseReason::SlowConsumer)
                 } else if !ping_interval.is_zero() && silent(conn.received_ds, times.pong_wait) {
                     Due::Close(CloseReason::Idle)
-                } else if silent(conn.message_ds, times.idle_timeout) {
+                } else if silent(conn.message_ds, times.idle_timeout) && !mutated(Mutation::IgnoreIdle) {
                     Due::CloseIdle
                 } else if self.input_due_ds(slot, conn).is_some_and(|due_ds| now.ds() >= due_ds) {
                     Due::CutInput
@@ -240,7 +240,7 @@ impl Shard {
             // Clients that all come back at the same moment would fell the next node.
             let hint_ms = 500 + self.random.random_range(0..spread_ms);
             let text = format!("{}: reconnect in {hint_ms} ms", CloseReason::ShuttingDown.text());
-            let code = CloseReason::ShuttingDown.code();
+            let code = if mutated(Mutation::CloseAsNormal) { 1000 } else { CloseReason::ShuttingDown.code() };
             self.close_with(now, slot, CloseReason::ShuttingDown, code, &text, sockets);
         }
     }

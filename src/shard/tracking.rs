@@ -4,6 +4,7 @@
 
 use super::{Now, Shard, Sockets};
 use crate::api::{ConnectionInfo, MembersCursor, ROOMS_SHOWN_MAX, Which};
+use crate::base::{Mutation, mutated};
 use crate::model::{CloseReason, ConnectionId, RoomName};
 
 /// Slots that one request looks at.
@@ -109,7 +110,7 @@ impl Shard {
         let idle_ms = now.ms_since_ds(conn.message_ds);
         is(&which.user, identity.and_then(|own| own.user.as_deref()))
             && is(&which.tenant, identity.and_then(|own| own.tenant.as_deref()))
-            && which.idle_ms.is_none_or(|least| idle_ms >= least)
+            && which.idle_ms.is_none_or(|least| idle_ms >= least || mutated(Mutation::CleanupAll))
             && which.room.as_deref().is_none_or(|room| self.membership(slot, room).is_some())
     }
 

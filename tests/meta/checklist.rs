@@ -3,6 +3,7 @@
 
 use crate::common::tests_path;
 use crate::source::is_word;
+use fanwire::base::Mutation;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,8 +22,8 @@ fn rows(text: &str) -> Vec<Row> {
     let row = |line: &str| {
         // The other cells may hold the sign between cells, but the test is one word.
         let cells: Vec<_> = line.split(" | ").collect();
-        let is_test = |cell: &&str| cell.contains(".rs::") && !cell.contains([' ', '`']);
-        let at = cells.iter().position(|cell| is_test(&cell)).unwrap_or(cells.len() - 1);
+        let is_test = |cell: &str| cell.contains(".rs::") && !cell.contains([' ', '`']);
+        let at = cells.iter().position(|cell| is_test(cell)).unwrap_or(cells.len() - 1);
         let [what, asserted] = [&cells[..at], &cells[at + 1..]].map(|cells| cells.join(" | "));
         Row { what, test: cells[at].to_owned(), asserted }
     };
@@ -209,5 +210,30 @@ fn every_document_has_rows() {
     let text = read("checklist.md");
     for document in DOCUMENTS {
         assert!(rows_of(&text, document).len() > 10, "{document}");
+    }
+}
+
+/// The rows of mistakes.md: a mistake, and the test that finds it.
+fn mistakes(text: &str) -> Vec<(&str, &str)> {
+    let cells =
+        text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+    cells.filter(|row| *row != ("mistake", "test")).collect()
+}
+
+#[test]
+fn every_broken_feature_has_a_row_that_turns_red() {
+    let (text, checklist) = (read("mistakes.md"), read("checklist.md"));
+    let named = mistakes(&text);
+    let known: Vec<_> =
+        Mutation::ALL.into_iter().chain(Mutation::FEATURES).map(|it| format!("{it:?}")).collect();
+    for (mistake, test) in &named {
+        assert!(known.iter().any(|it| it == mistake), "there is no mistake {mistake}");
+        let row = Row { what: (*mistake).to_owned(), test: (*test).to_owned(), asserted: String::new() };
+        assert_eq!(complaint(&row), None);
+        assert!(!test.starts_with("src/"), "{test} runs no server");
+        assert!(rows(&checklist).iter().any(|row| row.test == *test), "{test} is no test of the checklist");
+    }
+    for mistake in Mutation::FEATURES.map(|it| format!("{it:?}")) {
+        assert!(named.iter().any(|(name, _)| *name == mistake), "no test finds {mistake}");
     }
 }

@@ -1,5 +1,6 @@
 use super::super::json::{begin, data_field, offset_field};
 use super::super::json::{push_id, push_ids, push_number, push_string, push_strings};
+use crate::base::{Mutation, mutated};
 use crate::model::{Answer, Publication, RequestId, RoomName};
 
 /// The greeting that the document shows.
@@ -18,7 +19,8 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
         push_id(sender.id, out);
     }
     offset_field(publication.offset, out);
-    end(publication.unix_ms, out);
+    let second = if mutated(Mutation::SecondsForMillis) { 1000 } else { 1 };
+    end(publication.unix_ms / second, out);
 }
 
 /// Appends an answer. Its `id`, where there is one, stands before the timestamp.
