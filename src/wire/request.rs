@@ -10,6 +10,10 @@ pub enum RequestError {
     /// RFC 9112 section 3.2: one valid Host, where HTTP/1.0 may do without.
     #[error("the request must have one Host header, a host with or without a port")]
     Host,
+    /// RFC 9112 section 6.1: chunked is applied once. Another server in between might take the second line for the
+    /// only one, and so find another end of the body.
+    #[error("there are two Transfer-Encoding headers: send one")]
+    CodedTwice,
     /// RFC 9112 section 6.1: codings other than chunked are not known here.
     #[error("the only transfer coding known here is chunked")]
     Coding,
@@ -19,7 +23,7 @@ impl RequestError {
     /// The HTTP status that tells the client.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Host => StatusCode::BAD_REQUEST,
+            Self::Host | Self::CodedTwice => StatusCode::BAD_REQUEST,
             Self::Coding => StatusCode::NOT_IMPLEMENTED,
         }
     }
@@ -43,8 +47,11 @@ pub fn check<'r>(
         (None, _) if version < Version::HTTP_11 => None,
         _ => return Err(RequestError::Host),
     };
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if !codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+    let codings = headers.get_all(TRANSFER_ENCODING);
+    if codings.iter().nth(1).is_some() {
+        return Err(RequestError::CodedTwice);
+    }
+    if !codings.iter().all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         return Err(RequestError::Coding);
     }
     Ok(target.authority().map(Authority::as_str).or(host))
@@ -58,7 +65,7 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use RequestError::{Coding, Host};
+    use RequestError::{CodedTwice, Coding, Host};
 
     fn of(
         version: Version,
@@ -102,5 +109,7 @@ mod tests {
         for coding in ["gzip, chunked", "chunked, chunked", "identity"] {
             assert_eq!(coded(coding), Err(Coding), "{coding}");
         }
+        let twice = [("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
+        assert_eq!(of(Version::HTTP_11, "/x", &twice), Err(CodedTwice));
     }
 }
