@@ -2,7 +2,7 @@
 
 use hyper::header::{FORWARDED, HeaderMap};
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddrV4};
 
 /// Hops looked at: chains of proxies are short, header lines need not be.
 const HOPS_MAX: usize = 64;
@@ -32,7 +32,9 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
     };
     let elements = |lines: Vec<String>, read: fn(&str) -> Option<IpAddr>| {
-        lines.iter().flat_map(|line| line.split(',')).map(|element| read(element.trim())).collect()
+        let elements = lines.iter().flat_map(|line| split(line, ',')).map(str::trim);
+        // An empty element counts for nothing (RFC 9110 section 5.6.1.2): a proxy may have left a comma behind.
+        elements.filter(|element| !element.is_empty()).map(read).collect()
     };
     match lines("x-forwarded-for") {
         none if none.is_empty() => elements(lines(FORWARDED.as_str()), forwarded_for),
@@ -40,19 +42,45 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     }
 }
 
-/// The `for` of one element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let node = element.split(';').find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("for").then_some(value)
-    })?;
-    address(node.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(node))
+/// The parts of a text between separators that stand in no quoted string (RFC 9110 section 5.6.4). A string that does not
+/// end reaches to the end.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut in_string, mut is_escaped) = (false, false);
+    text.split(move |c: char| {
+        let is_quote = c == '"' && !is_escaped;
+        is_escaped = in_string && c == '\\' && !is_escaped;
+        in_string ^= is_quote;
+        c == separator && !in_string
+    })
 }
 
-/// An address, with or without a port, IPv6 with or without brackets.
+/// The `for` of one element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let node = split(element, ';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.trim_end().eq_ignore_ascii_case("for").then_some(value.trim_start())
+    })?;
+    address(node)
+}
+
+/// An address, with or without quotes, a port, and a zone (RFC 4007 section 11), which has no meaning elsewhere; IPv6
+/// with or without brackets.
 fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let text = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let is_port = |port: &str| port.parse::<u16>().is_ok();
+        let ends_well = rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+        return without_zone(host).parse().ok().filter(|_| ends_well).map(IpAddr::V6);
+    }
+    let bare = without_zone(text).parse().ok();
+    bare.or_else(|| text.parse::<SocketAddrV4>().ok().map(|address| (*address.ip()).into()))
+}
+
+fn without_zone(text: &str) -> &str {
+    match text.split_once('%') {
+        Some((address, zone)) if !zone.is_empty() && address.contains(':') => address,
+        _ => text,
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +110,41 @@ mod tests {
         check("x-forwarded-for", &[], "10.0.0.1");
         check("forwarded", &["for=6.6.6.6, For=\"[2001:db8::1]:4711\";proto=http"], "2001:db8::1");
         check("forwarded", &["for=_hidden"], "10.0.0.1");
+    }
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them() {
+        for line in ["1.2.3.4,", "1.2.3.4, ,", ",1.2.3.4", "\"1.2.3.4\"", "\"1.2.3.4:80\"", " 1.2.3.4\t"] {
+            check("x-forwarded-for", &[line], "1.2.3.4");
+        }
+        for line in ["fe80::1%eth0", "[fe80::1%25eth0]:80", "[fe80::1]", "\"[fe80::1]:4711\"", "fe80::1"] {
+            check("x-forwarded-for", &[line], "fe80::1");
+        }
+        for line in [
+            "1.2.3.4%eth0",
+            "fe80::1%",
+            "[fe80::1",
+            "[fe80::1]x",
+            "[fe80::1]:99999",
+            "[1.2.3.4]",
+            "\"1.2.3.4",
+        ] {
+            check("x-forwarded-for", &[line], "10.0.0.1");
+        }
+    }
+
+    #[test]
+    fn quoted_strings_hide_separators() {
+        for line in [
+            "for=1.2.3.4;host=\"a,b;for=6.6.6.6\"",
+            "host=\"a;for=6.6.6.6,for=7.7.7.7\"; for=1.2.3.4",
+            "for=6.6.6.6, host=\"a\\\",for=6.6.6.6;\";for = \"1.2.3.4:80\"",
+            "for=1.2.3.4,",
+        ] {
+            check("forwarded", &[line], "1.2.3.4");
+        }
+        check("forwarded", &["for=\"1.2.3.4", "10.2.2.2"], "10.0.0.1");
+        check("forwarded", &["for=6.6.6.6, host=\"never ends, for=1.2.3.4"], "10.0.0.1");
     }
 
     #[test]
