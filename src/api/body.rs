@@ -66,7 +66,7 @@ struct PublishBody<'a> {
     #[serde(borrow, default)]
     connection: Option<Text<'a>>,
     #[serde(default)]
-    all: bool,
+    all: Option<bool>,
     #[serde(borrow, default)]
     except: Option<Vec<Text<'a>>>,
     #[serde(borrow, default)]
@@ -252,7 +252,7 @@ impl<'a> From<PublishBody<'a>> for Fields<'a> {
             user: text(body.user),
             tenant: text(body.tenant),
             connection: text(body.connection),
-            all: Some(body.all),
+            all: body.all,
             except: body.except.map(|ids| ids.into_iter().map(|text| text.0).collect()),
             event: text(body.event),
             data: body.data.map(RawValue::get),
@@ -320,7 +320,7 @@ fn publish(fields: Fields<'_>) -> Result<PublishRequest<'_>, ApiError> {
         }
         _ => to.check().map_err(ApiError::bad_request)?,
     }
-    let Some(message) = message else {
+    let Some(message) = message.filter(|message| *message != "null") else {
         return Ok(PublishRequest { to, event: event(kind)?, data: Some(data(given)?), whole: None });
     };
     if kind.is_some() || given.is_some() {

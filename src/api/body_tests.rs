@@ -22,6 +22,11 @@ fn publications_are_read() {
     assert_eq!(read, Ok(request(Selector::room("chat"), "note", r#"{ "a" : 1.0 }"#)));
     let read = publish(" {\"data\":null,\"room\":\"ch\\u0061t\",\"all\":false,\"event\":null}\n");
     assert_eq!(read, Ok(request(Selector::room("chat"), "message", "null")));
+    // What is null, but for data, is not given.
+    let read = publish(r#"{"room":"chat","all":null,"except":null,"event":null,"data":1,"message":null}"#);
+    assert_eq!(read, Ok(request(Selector::room("chat"), "message", "1")));
+    let read = publish(r#"{"room":"chat","message": null ,"data":1}"#);
+    assert_eq!(read, Ok(request(Selector::room("chat"), "message", "1")));
 }
 
 #[test]
@@ -92,7 +97,7 @@ fn a_broadcast_is_this_servers_or_the_documents() {
 }
 
 /// Bodies that are refused, and a word of why.
-const REFUSED: [(&str, &str); 37] = [
+const REFUSED: [(&str, &str); 38] = [
     (r#"{"room":"r","data":1,"excep":[]}"#, "`excep`"),
     (r#"{"room":"r"}"#, "data"),
     (r#"{"data":1}"#, "room"),
@@ -126,7 +131,8 @@ const REFUSED: [(&str, &str); 37] = [
     (r#"{"room":"r","message":{"type":7}}"#, "string"),
     (r#"{"room":"r","message":{"type":"x","type":"y"}}"#, "duplicate"),
     (r#"{"room":"r","message":["x"]}"#, "object"),
-    (r#"{"room":"r","message":null}"#, "object"),
+    (r#"{"room":"r","message":null}"#, "data is required"),
+    (r#"{"all":null,"data":1}"#, "room is required"),
     (r#"{"room":"r","data":1"#, "EOF"),
     (r#"{"room":"r","data":1}}"#, "trailing"),
     (r#"["r",false,"e",1]"#, "object"),
