@@ -83,6 +83,8 @@ pub enum Mutation {
     ForgetMessageTimeout,
     /// What a room held of the node's bound on memberships is not given back.
     KeepPlace,
+    /// A drain closes all connections in its first step.
+    DrainAtOnce,
     /// A room that all have left stays.
     KeepEmptyRooms,
     /// What only the backend knows does not go there.
@@ -129,7 +131,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mistake that the simulation finds.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
@@ -169,6 +171,7 @@ impl Mutation {
         Self::ForgetFinished,
         Self::ForgetMessageTimeout,
         Self::KeepPlace,
+        Self::DrainAtOnce,
     ];
 
     /// Every mistake that a test of a row of `tests/documents/checklist.md` finds, see `tests/documents/mistakes.md`.

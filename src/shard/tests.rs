@@ -323,3 +323,45 @@ fn an_orderly_end_keeps_its_close_frame_within_the_bounds() {
     assert_eq!(world.close_code(member), Some(1001));
     assert_eq!(world.metrics.drops.total(), 1);
 }
+
+#[test]
+fn a_drain_closes_connections_evenly_over_its_time() {
+    // How many are closed when, of so many, over so long.
+    let closed = |members: u32, over: Duration| {
+        let mut world = World::new(|_| {});
+        (0..members).for_each(|_| _ = world.connect());
+        world.mail(Request::Drain(over));
+        let mut now = NOW;
+        let mut closed = Vec::new();
+        while let Some(due_ms) = world.shard.deadline_ms().filter(|_| closed.last() != Some(&members)) {
+            now.us = now.us.max(due_ms * 1000);
+            world.shard.advance(now, &mut world.wires);
+            closed.push((0..members).filter(|slot| world.closing(*slot).is_some()).count() as u32);
+        }
+        assert_eq!(closed.last(), Some(&members));
+        (closed, Duration::from_micros(now.us - NOW.us))
+    };
+    let (steps, took) = closed(600, Duration::from_secs(4));
+    let evenly: Vec<u32> = (1..=60).map(|step| step * 10).collect();
+    assert_eq!((steps, took), (evenly, Duration::from_millis(2950)), "three quarters of the time");
+    let (steps, took) = closed(90, Duration::from_secs(4));
+    assert_eq!((steps[..4].to_vec(), took), (vec![1, 3, 4, 6], Duration::from_millis(2950)));
+    // So few that one in each step is no herd.
+    assert_eq!(closed(3, Duration::from_secs(60)), (vec![1, 2, 3], Duration::from_millis(100)));
+    assert_eq!(closed(100, Duration::ZERO), (vec![100], Duration::ZERO));
+}
+
+#[test]
+fn one_turn_of_a_drain_is_bounded() {
+    let mut world = World::new(|_| {});
+    (0..10_000).for_each(|_| _ = world.connect());
+    world.mail(Request::Drain(Duration::ZERO));
+    let mut turns = 0;
+    while world.shard.deadline_ms().is_some_and(|due_ms| due_ms <= NOW.ms()) {
+        world.shard.advance(NOW, &mut world.wires);
+        turns += 1;
+        let closing = (0..10_000).filter(|slot| world.closing(*slot).is_some()).count();
+        assert_eq!(closing, (turns * 4096).min(10_000));
+    }
+    assert_eq!(turns, 3);
+}

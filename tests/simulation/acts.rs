@@ -360,7 +360,7 @@ impl World {
             let over = Duration::from_millis(self.random.pick(&[0, 200, 3000]));
             for site in 0..self.sites.len() {
                 let parcel =
-                    Parcel { mail: Mail::Request(Request::Drain(over)), told: Told::Drain, bytes: 0 };
+                    Parcel { mail: Mail::Request(Request::Drain(over)), told: Told::Drain(over), bytes: 0 };
                 self.sites[site].inbox.push(self.plan.shards, parcel);
             }
             for _ in 0..20 {

@@ -8,6 +8,7 @@ use fanwire::shard::{Mail, Reply};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// One item of mail, and what the model is told of it.
 pub struct Parcel {
@@ -28,7 +29,7 @@ pub enum Told {
     Canary,
     EvictLargest,
     Reconfigure(Arc<Config>),
-    Drain,
+    Drain(Duration),
 }
 
 /// A shard's mailbox.

@@ -124,6 +124,15 @@ impl World {
         assert!(excused || missing.is_none(), "connection {index} ends before {missing:?}");
     }
 
+    /// A drain closes no more connections than are due.
+    pub fn check_drain(&mut self, site: usize, closed: usize) {
+        let now_us = self.now_us;
+        let Some(drain) = &mut self.sites[site].drain else { return };
+        drain.closed += closed;
+        let (closed, due, all) = (drain.closed, drain.due(now_us), drain.all);
+        assert!(closed <= due, "the drain of shard {site} has closed {closed} of {all}, where {due} are due");
+    }
+
     /// Whether a connection may be closed for a reason that is not its own doing.
     pub fn is_just(&self, index: usize, reason: CloseReason, cause: Cause, blocked: bool) -> bool {
         let peer = &self.model.peers[index];

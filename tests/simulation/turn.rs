@@ -5,7 +5,7 @@ use super::model;
 use super::peer;
 use super::runner::Undecided;
 use super::speech;
-use super::world::{Cause, Ends, World};
+use super::world::{Cause, Drain, Ends, World};
 use fanwire::model::CloseReason;
 use fanwire::shard::{Mail, Request};
 
@@ -78,6 +78,7 @@ impl World {
             CloseReason::SlowConsumer => !doomed.contains(&index) && !self.is_long_stuck(index),
             _ => false,
         });
+        self.check_drain(site, later.count(CloseReason::ShuttingDown));
         ends.beside = later.count(CloseReason::SlowConsumer);
         let ended = ends.closed.len();
         self.settle(site, ends, Cause::Advance);
@@ -247,8 +248,11 @@ impl World {
                 self.sites[site].configured_us = at.now_us;
                 Vec::new()
             }
-            Told::Drain => {
-                self.sites[site].draining = true;
+            Told::Drain(over) => {
+                let here = &mut self.sites[site];
+                here.draining = true;
+                let all = here.shard.connections();
+                here.drain = Some(Drain { began_us: at.now_us, over: *over, all, closed: 0 });
                 Vec::new()
             }
             Told::Canary | Told::EvictLargest => Vec::new(),

@@ -19,12 +19,31 @@ use fanwire::shard::{Handlers, Inspection, LABELS, Mail, Message, Newcomer, Now,
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Wall clock at the start, in Unix ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
 /// How long after a sleep what is read may have come during it.
 const UNSEEN_US: u64 = 10_000_000;
+
+/// A drain under way.
+pub struct Drain {
+    pub began_us: u64,
+    pub over: Duration,
+    /// Connections to close, newcomers among them.
+    pub all: usize,
+    pub closed: usize,
+}
+
+impl Drain {
+    /// How many may be closed by a time: as much of all as of three quarters of the time is over, and one for each 50 ms.
+    pub fn due(&self, now_us: u64) -> usize {
+        let step = (now_us / 1000 - self.began_us / 1000) / 50 + 1;
+        let steps = self.over.as_millis() as u64 * 3 / 4 / 50;
+        if step >= steps { self.all } else { (self.all * step as usize / steps as usize).max(step as usize) }
+    }
+}
 
 /// One shard with what its thread has.
 pub struct Site {
@@ -34,6 +53,8 @@ pub struct Site {
     pub inbox: Inbox,
     pub config: Arc<Config>,
     pub draining: bool,
+    /// How far the drain is.
+    pub drain: Option<Drain>,
     /// When the configuration was last changed.
     pub configured_us: u64,
     /// Until when its thread does not run, and since when.
@@ -207,6 +228,7 @@ impl World {
                     inbox: Inbox::new(plan.shards),
                     config: config.clone(),
                     draining: false,
+                    drain: None,
                     configured_us: 0,
                     asleep_until: None,
                     asleep_since: 0,
@@ -360,6 +382,7 @@ impl World {
         let holding = self.tenants.holding(&self.hub, self.clients.len());
         let newcomer = Newcomer { peer, compression, echo, hears_itself, holding, ..Newcomer::default() };
         let key = here.shard.open(now, newcomer.clone()).expect("the shard has room");
+        here.drain.iter_mut().for_each(|drain| drain.all += 1);
         let index = self.clients.len();
         let slot = key.slot as usize;
         here.table.resize(here.table.len().max(slot + 1), None);
