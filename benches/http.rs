@@ -10,6 +10,10 @@
 //! for one publication, user and kernel, so that a machine that does other things besides does not matter much; and how
 //! many of those a second of one core holds. The room has one member, which
 //! reads what it can.
+//!
+//! After that, what HTTP costs others: the round trip of a WebSocket ping on the same shard, alone, and while
+//! [`PIPELINES`] connections send one request after the other without waiting for answers. Told are medians and the
+//! 99th percentile, and how many times those without is that; both are taken in turns.
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,6 +22,9 @@ use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Says to the child that it is the echo.
@@ -25,6 +32,12 @@ const ECHO_VARIABLE: &str = "FANWIRE_BENCH_ECHO";
 
 /// Connections of the client.
 const CONNECTIONS: usize = 32;
+
+/// Connections that send requests without waiting for the answers.
+const PIPELINES: usize = 64;
+
+/// Pings of one measurement.
+const PINGS: usize = 500;
 
 /// Publications in a batch.
 const BATCH: usize = 1000;
@@ -64,6 +77,54 @@ fn main() {
         let per_second = 1.0 / cost;
         println!("{name:<26} {:>12.2} {per_second:>16.0} {:>13.0}%", cost * 1e6, medians[0] / cost * 100.0);
     }
+    pipelined(fanwire.addr);
+}
+
+/// Tells of round trips beside pipelined requests.
+fn pipelined(addr: SocketAddr) {
+    println!(
+        "\n{:<26} {:>12} {:>12} {:>18}",
+        "ping beside 64 x", "median, ms", "p99, ms", "p99 without, times"
+    );
+    let mut member = member_stream(addr);
+    for path in ["/health", "/metrics", "/openapi.json", "/v1/rooms"] {
+        let (_, alone) = round_trips(&mut member);
+        let requests = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(64);
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..PIPELINES).flat_map(|_| pipeline(addr, requests.clone(), &stop)).collect();
+        let (median, p99) = round_trips(&mut member);
+        stop.store(true, Ordering::Relaxed);
+        threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
+        println!("{path:<26} {:>12.2} {:>12.2} {:>18.1}", median * 1e3, p99 * 1e3, p99 / alone);
+    }
+}
+
+/// Sends requests and reads answers on one connection, on two threads, until it is told to stop.
+fn pipeline(addr: SocketAddr, requests: String, stop: &Arc<AtomicBool>) -> [JoinHandle<()>; 2] {
+    let mut stream = TcpStream::connect(addr).expect("it accepts");
+    let mut reader = stream.try_clone().expect("a descriptor");
+    let stop = stop.clone();
+    let writes = std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) && stream.write_all(requests.as_bytes()).is_ok() {}
+        stream.shutdown(std::net::Shutdown::Both).ok();
+    });
+    let mut buffer = vec![0; 1 << 20];
+    [writes, std::thread::spawn(move || while reader.read(&mut buffer).is_ok_and(|read| read > 0) {})]
+}
+
+/// The median and the 99th percentile of the round trips of pings, in seconds.
+fn round_trips(stream: &mut TcpStream) -> (f64, f64) {
+    let ping = [0x89, 0x80, 0, 0, 0, 0];
+    let mut taken: Vec<f64> = (0..PINGS)
+        .map(|_| {
+            let start = Instant::now();
+            stream.write_all(&ping).expect("it reads");
+            stream.read_exact(&mut [0; 2]).expect("it answers");
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    taken.sort_by(f64::total_cmp);
+    (taken[PINGS / 2], taken[PINGS * 99 / 100])
 }
 
 fn median(costs: &mut [f64]) -> f64 {
@@ -153,6 +214,12 @@ impl Stream {
 
 /// A member of the room that reads all it is sent.
 fn member(addr: SocketAddr) {
+    let (mut stream, mut buffer) = (member_stream(addr), vec![0; 1 << 20]);
+    std::thread::spawn(move || while stream.read(&mut buffer).is_ok_and(|read| read > 0) {});
+}
+
+/// A member of the room that has read its answer.
+fn member_stream(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).expect("it accepts");
     let upgrade = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -172,7 +239,7 @@ fn member(addr: SocketAddr) {
             stream.write_all(&frame).expect("it reads");
         }
     }
-    std::thread::spawn(move || while stream.read(&mut buffer).is_ok_and(|read| read > 0) {});
+    stream
 }
 
 /// hyper and nothing else.

@@ -286,10 +286,9 @@ impl Handle {
         self.shared.slow(limit).await
     }
 
-    /// Begins to drain: the node is not ready any more, listeners stop, connections close over `drain_timeout`.
-    /// Returns at once; [`crate::Server::wait`] returns when it is done.
+    /// Begins to stop: the node is not ready any more; after `drain_delay` it lets nobody in, and its connections are
+    /// closed over `drain_timeout`. Returns at once; [`crate::Server::wait`] returns when it is done.
     pub fn shutdown(&self) {
-        self.shared.hub.set_draining();
-        self.shared.stop.send_replace(true);
+        self.shared.begin_to_stop();
     }
 }

@@ -7,12 +7,14 @@ use crate::io::{
     SocketFile,
 };
 use crate::metrics::NodeMetrics;
+use crate::model::CloseReason;
 use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 use std::any::Any;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -147,7 +149,10 @@ impl Server {
             idempotency: Default::default(),
             wrong_keys: Default::default(),
             descriptors,
+            pages: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
+            stopped_us: Default::default(),
+            drained: Default::default(),
         });
         let limits = &config.limits;
         let directory = &shared.hub.directory;
@@ -248,16 +253,28 @@ impl Server {
         reload
     }
 
+    /// Says in the log how the drain ended.
+    fn tell_drain(&self) {
+        let metrics = &self.shared.metrics;
+        let began: u64 =
+            metrics.shards.iter().map(|shard| shard.closes.get(CloseReason::ShuttingDown.index())).sum();
+        // Those that had not answered the close frame when the time was over.
+        let cut = metrics.connections();
+        let ms = (self.shared.clock.now().us - self.shared.stopped_us.load(Ordering::Relaxed)) / 1000;
+        tracing::info!(closed = began.saturating_sub(cut), cut, ms, "drained");
+    }
+
     /// Waits until the server has ended after [`Handle::shutdown`].
     ///
     /// # Errors
     /// If a shard's event loop failed.
-    pub fn wait(self) -> std::io::Result<()> {
+    pub fn wait(mut self) -> std::io::Result<()> {
         let mut result = Ok(());
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             // A shard that panics has ended the process, so that every join is of a thread that returned.
             result = result.and(thread.join().unwrap_or(Ok(())));
         }
+        self.tell_drain();
         // The last connections' ends are told too.
         if let Some(hook) = &self.shared.hook {
             hook.finish();

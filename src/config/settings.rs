@@ -210,6 +210,8 @@ pub struct Times {
     pub handshake_timeout: Duration,
     /// Time for the peer to answer a close frame and take what is left.
     pub close_wait: Duration,
+    /// Time from the signal to stop until connections are closed: `/ready` says no, and all else goes on.
+    pub drain_delay: Duration,
     /// Time over which a shutdown closes all connections.
     pub drain_timeout: Duration,
     /// Time over which joins and leaves of a room with presence are told together.
@@ -354,6 +356,7 @@ impl Default for Times {
             message_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(30),
             close_wait: Duration::from_secs(5),
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             presence_interval: Duration::from_secs(1),
             ready_timeout: Duration::from_secs(1),

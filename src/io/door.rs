@@ -169,6 +169,15 @@ impl Door {
         (self.tcp, self.unix) = (None, None);
     }
 
+    /// Whether nobody is at the door, but for those that have said nothing.
+    pub fn is_quiet(&self) -> bool {
+        self.handed.is_empty()
+            && self.knocking.is_empty()
+            && self.accepted.is_empty()
+            && !self.tcp.as_ref().is_some_and(Listening::has_more)
+            && !self.unix.as_ref().is_some_and(Listening::has_more)
+    }
+
     /// Takes a readiness event in, if it is one of the door's.
     pub fn event(&mut self, token: Token) -> bool {
         if token.0 & MARK != MARK {

@@ -143,6 +143,11 @@ impl Driver {
         self.door.close();
     }
 
+    /// Whether nobody is at the door, but for those that have said nothing.
+    pub fn is_door_quiet(&self) -> bool {
+        self.door.is_quiet()
+    }
+
     /// Told when there are connections for hyper; see [`Driver::take_handed`].
     pub fn handed_notify(&self) -> Rc<Notify> {
         self.handed_notify.clone()

@@ -6,11 +6,13 @@ use super::counted::{Counted, InputsFull};
 use super::driver::Driver;
 use super::hook::connect;
 use super::key_check::Origin;
+use super::linger::linger;
 use super::reply::{Reply, error_reply, full_reply, json, not_ready, reply};
 use super::seat::Seat;
 use super::shared::NodeShared;
 use super::stalled::{Stalled, is_stall};
 use super::stream::{Rewound, ShardStream};
+use super::turns::HttpTurns;
 use super::upgrade::{self, Applicant, Asked, For};
 use crate::api::{self, ApiError, Route};
 use crate::auth::token::TokenError;
@@ -31,12 +33,18 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// hyper's own lower bound of its read buffer, in bytes.
 const HYPER_BUFFER_MIN: usize = 8192;
+
+/// Frames of a body that are discarded, or waited for, so that the connection can go on after an early answer.
+const FRAMES_DISCARDED_MAX: usize = 4;
 
 /// What the tasks that serve HTTP on one shard share.
 #[derive(Clone)]
@@ -48,6 +56,20 @@ pub(super) struct Http {
     pub via: Via,
     /// The place of the connection that is served.
     pub seat: Option<Rc<Seat>>,
+    /// Connections that are served by hyper.
+    pub open: Rc<Cell<u32>>,
+    pub turns: Rc<HttpTurns>,
+    /// Becomes `true` when each connection has to end after the request that is under way.
+    pub ending: Rc<watch::Sender<bool>>,
+}
+
+/// Counts a connection for as long as it is served here.
+struct OpenGuard(Rc<Cell<u32>>);
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// By which door a request comes.
@@ -62,8 +84,10 @@ pub(super) enum Via {
 /// What a connection's requests have in common, and come to beside their answers.
 struct Exchange {
     origin: Origin,
-    /// A request has come whole.
+    /// The head of a request has come whole.
     asked: Cell<bool>,
+    /// An answer went out before all of its request had come.
+    unread: Cell<bool>,
     /// Who was admitted by the 101 that is being sent.
     newcomer: Cell<Option<Newcomer>>,
     /// There is one.
@@ -93,6 +117,8 @@ impl Http {
         deadline: Instant,
     ) {
         let config = self.config();
+        self.open.set(self.open.get() + 1);
+        let _guard = OpenGuard(self.open.clone());
         // tokio does not know yet that a new stream takes bytes, and hyper does not wait to tell that it has read what
         // is no request.
         match tokio::time::timeout_at(deadline, stream.has_room()).await {
@@ -120,6 +146,7 @@ impl Http {
         let exchange = Rc::new(Exchange {
             origin: Origin::new(peer, far_end),
             asked: Cell::default(),
+            unread: Cell::default(),
             newcomer: Cell::default(),
             is_admitted: Cell::default(),
         });
@@ -137,15 +164,22 @@ impl Http {
             .max_buf_size(config.http.header_bytes_max.max(HYPER_BUFFER_MIN))
             .max_headers(config.http.headers_max as usize)
             .serve_connection(TokioIo::new(Stalled::new(stream, config.times.write_wait)), service);
-        let mut serving = poll_fn(|context| connection.poll_without_shutdown(context));
-        let served = tokio::select! {
-            biased;
-            served = &mut serving => served,
-            () = tokio::time::sleep_until(deadline) => {
-                if !exchange.asked.get() {
-                    return self.failed(HandshakeFailure::Timeout);
+        let mut ending = self.ending.subscribe();
+        let (mut is_late, mut is_told) = (false, false);
+        let served = loop {
+            tokio::select! {
+                biased;
+                served = poll_fn(|context| connection.poll_without_shutdown(context)) => break served,
+                () = tokio::time::sleep_until(deadline), if !is_late => {
+                    is_late = true;
+                    if !exchange.asked.get() {
+                        return self.failed(HandshakeFailure::Timeout);
+                    }
                 }
-                serving.await
+                _ = ending.wait_for(|ending| *ending), if !is_told => {
+                    is_told = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
         };
         // Taken over by the same task and at once, so that HTTP's buffers live no longer than the handshake.
@@ -157,12 +191,12 @@ impl Http {
             read.extend(unread);
             return self.take_over(socket.and_then(Result::ok), newcomer, &mut read);
         }
-        if let Err(error) = served {
+        if let Err(error) = &served {
             if error.is_parse_too_large() {
                 self.failed(HandshakeFailure::TooLarge);
             } else if error.is_parse() {
                 self.failed(HandshakeFailure::BadRequest);
-            } else if is_stall(&error) {
+            } else if is_stall(error) {
                 self.failed(HandshakeFailure::Unread);
             } else if exchange.asked.get() {
                 // Kept alive and used no more, or its request was answered and counted.
@@ -173,16 +207,24 @@ impl Http {
             }
             tracing::debug!(%error, peer = peer.map(tracing::field::display), "HTTP connection failed");
         }
+        // Otherwise the connection is broken, or its time is over.
+        let is_refused = served.as_ref().is_err_and(hyper::Error::is_parse);
+        if served.is_ok() || is_refused {
+            let parts = connection.into_parts();
+            let must_wait = is_refused || exchange.unread.get() || !parts.read_buf.is_empty();
+            linger(parts.io.into_inner(), must_wait).await;
+        }
     }
 
-    async fn respond(self, request: Request<Incoming>, exchange: &Exchange) -> Reply {
+    async fn respond(self, mut request: Request<Incoming>, exchange: &Exchange) -> Reply {
+        self.turns.wait().await;
         let config = self.config();
         let has_body = !request.body().is_end_stream();
         let client = exchange.origin.peer.filter(|_| self.via == Via::Public);
         self.at_seat(|seat| seat.asks(&config, client, request.headers(), has_body));
         let is_upgrade = wire::is_upgrade(request.headers());
         let cors = Cors::of(request.method(), request.headers(), &config.allowed_origins);
-        let answer = self.route(request, &config, exchange);
+        let answer = self.route(&mut request, &config, exchange);
         let answer = match tokio::time::timeout(config.http.request_timeout, answer).await {
             Ok(answer) => answer.or_else(|error| cors.preflight(error)),
             Err(_) => Err(ApiError::new(408, "timeout", "the request took too long")),
@@ -201,6 +243,10 @@ impl Http {
         if !is_upgrade {
             cors.mark(&mut reply);
         }
+        if reply.status() != StatusCode::SWITCHING_PROTOCOLS && !is_whole(&mut request).await {
+            exchange.unread.set(true);
+            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if !exchange.is_admitted.get() {
             self.at_seat(Seat::is_answered);
         }
@@ -215,7 +261,7 @@ impl Http {
 
     async fn route(
         &self,
-        request: Request<Incoming>,
+        request: &mut Request<Incoming>,
         config: &Arc<Config>,
         exchange: &Exchange,
     ) -> Result<Reply, ApiError> {
@@ -252,8 +298,10 @@ impl Http {
                 Ok(json(&api::Health::new(clients, u64::from(hub.directory.len()))))
             }
             Route::Ready => Ok(self.ready(config).await),
-            Route::Metrics => Ok(self.metrics_page()),
-            Route::OpenApi => Ok(reply(StatusCode::OK, api::CONTENT_TYPE, api::openapi(&config.path_prefix))),
+            Route::Metrics => Ok(self.node.metrics_page(request.headers())),
+            Route::OpenApi => {
+                Ok(reply(StatusCode::OK, api::CONTENT_TYPE, self.node.openapi_page(&config.path_prefix)))
+            }
             Route::Publish | Route::PublishBatch | Route::Broadcast => {
                 self.publish(request, route, config).await
             }
@@ -315,7 +363,11 @@ impl Http {
         }
     }
 
-    pub(super) async fn body(&self, request: Request<Incoming>, config: &Config) -> Result<Bytes, ApiError> {
+    pub(super) async fn body(
+        &self,
+        request: &mut Request<Incoming>,
+        config: &Config,
+    ) -> Result<Bytes, ApiError> {
         let is_coded = |coding: &HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
         if request.headers().get_all(header::CONTENT_ENCODING).iter().any(is_coded) {
             return Err(ApiError::coded());
@@ -326,7 +378,7 @@ impl Http {
             return Err(ApiError::too_large(bytes_max));
         }
         let inputs = &self.node.hub.inputs;
-        let body = Limited::new(request.into_body(), bytes_max);
+        let body = Limited::new(request.body_mut(), bytes_max);
         match Counted::new(body, inputs, config.limits.inputs_bytes_max).collect().await {
             Ok(body) => {
                 self.at_seat(Seat::has_asked);
@@ -341,7 +393,7 @@ impl Http {
     }
 
     async fn ready(&self, config: &Config) -> Reply {
-        if self.node.hub.is_draining() {
+        if *self.node.stop.borrow() {
             return not_ready("draining");
         }
         if self.node.waits_for_keys(config) {
@@ -351,12 +403,6 @@ impl Http {
             Ok(Ok(())) => json(&api::Ready::yes()),
             _ => not_ready("a canary did not come through every shard in time"),
         }
-    }
-
-    fn metrics_page(&self) -> Reply {
-        let mut page = String::new();
-        self.node.encode_metrics(&mut page);
-        reply(StatusCode::OK, metrics::CONTENT_TYPE, page.into())
     }
 
     /// Admits a newcomer and answers with 101, or says why not.
@@ -417,4 +463,30 @@ impl Http {
             self.failed(HandshakeFailure::Disconnected);
         }
     }
+}
+
+/// Whether a request's body has come whole. What is there of it already is discarded; no more is asked for.
+async fn is_whole(request: &mut Request<Incoming>) -> bool {
+    if request.body().is_end_stream() {
+        return true;
+    }
+    // To read on would send the client a `100 Continue`.
+    if request.headers().contains_key(header::EXPECT) {
+        return false;
+    }
+    let body = request.body_mut();
+    // hyper hands a frame over when it is polled after it has been asked for one.
+    for _ in 0..FRAMES_DISCARDED_MAX {
+        let frame = poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match frame.await {
+            Some(None) => return true,
+            Some(Some(Err(_))) => return false,
+            Some(Some(Ok(_))) => {}
+            None => tokio::task::yield_now().await,
+        }
+    }
+    false
 }

@@ -53,6 +53,11 @@ impl<L: Accept> Listening<L> {
         self.ready = true;
     }
 
+    /// Whether there may be connections that can be accepted now.
+    pub fn has_more(&self) -> bool {
+        self.ready && self.paused_until_us.is_none()
+    }
+
     /// When to try again after a failure.
     pub fn paused_until_us(&self) -> Option<u64> {
         self.paused_until_us

@@ -46,7 +46,7 @@ impl Http {
     /// Carries out one of the routes that publish.
     pub(super) async fn publish(
         &self,
-        request: Request<Incoming>,
+        request: &mut Request<Incoming>,
         route: Route,
         config: &Arc<Config>,
     ) -> Result<Reply, ApiError> {

@@ -6,16 +6,19 @@ use super::driver::{self, Driver};
 use super::http::{Http, Via};
 use super::seat::Seat;
 use super::shared::NodeShared;
+use super::turns::HttpTurns;
+use crate::config::Times;
 use crate::metrics::ShardMetrics;
 use crate::shard::{Parts, Request, Shard};
 use mio::Poll;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// How often a draining shard looks whether its connections are gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -60,7 +63,18 @@ impl ShardThread {
         let poll = driver::watch(&driver)?;
         driver.listen(tcp, unix)?;
         let driver = Rc::new(RefCell::new(driver));
-        let http = Http { driver: driver.clone(), node: node.clone(), shard, via: Via::Public, seat: None };
+        let ending = Rc::new(watch::Sender::new(false));
+        let open = Rc::new(Cell::new(0));
+        let http = Http {
+            driver: driver.clone(),
+            node: node.clone(),
+            shard,
+            via: Via::Public,
+            seat: None,
+            open: open.clone(),
+            turns: Rc::new(HttpTurns::new()),
+            ending: ending.clone(),
+        };
         let admin = (!admin.is_empty()).then(|| AdminDoor::new(admin, http.clone())).transpose()?;
         let mut stop = node.stop.subscribe();
         let panicked = Rc::new(Notify::new());
@@ -72,15 +86,24 @@ impl ShardThread {
         let _ = ready.send(());
         tokio::select! {
             looped = driver::run(driver.clone(), &poll) => return looped,
-            () = panicked.notified() => return Err(io::Error::other("the task that serves HTTP panicked")),
+            () = panicked.notified() => return Err(http_panicked()),
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        driver.borrow_mut().close_door();
-        let drain_timeout = driver.borrow().shard().config().times.drain_timeout;
+        let Times { drain_delay, drain_timeout, .. } = driver.borrow().shard().config().times;
+        if !drain_delay.is_zero() {
+            tokio::select! {
+                looped = driver::run(driver.clone(), &poll) => return looped,
+                () = panicked.notified() => return Err(http_panicked()),
+                () = tokio::time::sleep(drain_delay) => {}
+            }
+        }
+        node.hub.set_draining();
+        ending.send_replace(true);
         node.post(shard, Request::Drain(drain_timeout));
         let ended = tokio::select! {
             looped = driver::run(driver.clone(), &poll) => looped,
-            () = drained(&driver, drain_timeout) => Ok(()),
+            () = panicked.notified() => Err(http_panicked()),
+            () = drained(&driver, &open, &node, drain_timeout) => Ok(()),
         };
         driver.borrow().shard().tell_ends();
         ended
@@ -108,13 +131,38 @@ impl Drop for PanicWatch {
     }
 }
 
-/// Waits until every connection is gone, at most `within`.
-async fn drained(driver: &RefCell<Driver>, within: Duration) {
+fn http_panicked() -> io::Error {
+    io::Error::other("the task that serves HTTP panicked")
+}
+
+/// Waits until every WebSocket connection is gone and every request that had begun is answered, on all shards; at most
+/// `within`.
+///
+/// The listeners stay open as long as there are WebSocket connections: a client that comes meanwhile is told by a 503 to
+/// try elsewhere, and a probe that the node is not ready. They close when all are gone, and what the kernel has accepted
+/// by then is still answered.
+async fn drained(driver: &RefCell<Driver>, open_http: &Cell<u32>, node: &NodeShared, within: Duration) {
     let deadline = Instant::now() + within;
-    // A turn for the answers to requests that came just before.
-    tokio::time::sleep(DRAIN_LOOK).await;
-    while driver.borrow().shard().connections() > 0 && Instant::now() < deadline {
+    let (mut is_closed, mut is_drained) = (false, false);
+    loop {
+        // A turn first, for the answers to requests that came just before.
         tokio::time::sleep(DRAIN_LOOK).await;
+        if Instant::now() >= deadline {
+            return;
+        }
+        let mut driver = driver.borrow_mut();
+        let is_quiet = driver.shard().connections() == 0 && driver.is_door_quiet();
+        if is_quiet && !is_closed {
+            driver.close_door();
+            is_closed = true;
+        }
+        if is_quiet && open_http.get() == 0 && !is_drained {
+            is_drained = true;
+            node.drained.fetch_add(1, Ordering::Relaxed);
+        }
+        if node.drained.load(Ordering::Relaxed) >= node.mailboxes.len() {
+            return;
+        }
     }
 }
 

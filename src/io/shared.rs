@@ -4,6 +4,7 @@ use super::driver::GiveBack;
 use super::hook::Hook;
 use super::key_check::WrongKeys;
 use super::log::LogWriter;
+use super::pages::Pages;
 use super::parcel::{Content, ShardMailbox, send};
 use crate::api::{
     HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::sync::{oneshot, watch};
@@ -52,8 +54,14 @@ pub struct NodeShared {
     pub wrong_keys: Mutex<WrongKeys>,
     /// The file descriptors that the process may have.
     pub descriptors: Descriptors,
-    /// Set to `true` to begin the drain.
+    /// Pages that are kept for a moment.
+    pub pages: Pages,
+    /// Set to `true` to begin to stop: the node is not ready any more, and drains after `drain_delay`.
     pub stop: watch::Sender<bool>,
+    /// When that was, in microseconds of the clock.
+    pub stopped_us: AtomicU64,
+    /// Shards that have nothing left to serve. Each serves the others until all have.
+    pub drained: AtomicUsize,
 }
 
 /// The server ended before it answered.
@@ -114,6 +122,12 @@ impl NodeShared {
     pub fn shard_of(&self, id: ConnectionId) -> usize {
         let locator = id.locator(&self.hub.connection_key);
         locator.map_or(0, |locator| usize::from(locator.shard) % self.mailboxes.len())
+    }
+
+    /// Begins to stop.
+    pub fn begin_to_stop(&self) {
+        self.stopped_us.store(self.clock.now().us, Ordering::Relaxed);
+        self.stop.send_replace(true);
     }
 
     fn ask_all<T: Send + 'static>(&self, request: impl Fn(Reply<T>) -> Request) -> Vec<Answer<T>> {

@@ -85,6 +85,11 @@ impl LabelledCounters {
         self.add(index, 1);
     }
 
+    /// The count at an index of the list; 0 if there is none.
+    pub fn get(&self, index: usize) -> u64 {
+        self.counters.get(index).map_or(0, Counter::get)
+    }
+
     /// Labels and counts, in the order of the list.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.labels.iter().copied().zip(self.counters.iter().map(Counter::get))

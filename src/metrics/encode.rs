@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 
 /// Media type of the text: OpenMetrics 1.0.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How something is read from a shard.
 type Of<T> = fn(&ShardMetrics) -> T;

@@ -10,9 +10,10 @@ mod hook;
 mod node;
 mod rate;
 mod shard;
+mod text;
 
 pub use cell::{Counter, Gauge, LabelledCounters};
-pub use encode::CONTENT_TYPE;
+pub use encode::OPEN_METRICS;
 pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
 pub use hook::{HookMetrics, HookOutcome};
 pub use node::{NodeMetrics, Scrape};
@@ -20,3 +21,4 @@ pub use rate::{RATE_WINDOW_MS, RateWindow};
 pub use shard::{
     EVICTED_STAGES, HANDSHAKE_FAILURES, HandshakeFailure, ShardLabels, ShardMetrics, http_error_index,
 };
+pub use text::{TEXT, as_text};

@@ -33,10 +33,13 @@ fn preflight(server: &Server, path: &str, origin: &str) -> Response {
     request(server.addr(), "OPTIONS", path, &asked, b"")
 }
 
-/// The names of its CORS headers, and of `Vary`.
+/// The names of its CORS headers, and of `Vary: Origin`.
 fn told(response: &Response) -> Vec<&str> {
-    let is_told = |name: &&str| name.starts_with("access-control-") || *name == "vary";
-    response.headers.iter().map(|(name, _)| name.as_str()).filter(is_told).collect()
+    let is_told = |name: &str, value: &str| {
+        name.starts_with("access-control-") || (name == "vary" && value == "Origin")
+    };
+    let headers = response.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    headers.filter(|(name, value)| is_told(name, value)).map(|(name, _)| name).collect()
 }
 
 fn with_key(flags: &[&str]) -> Server {
@@ -65,7 +68,7 @@ fn pages_of_a_listed_origin_may_read_all_answers() {
         for origin in [ORIGIN, "null"] {
             let answer = get(&server, path, origin);
             assert_eq!(answer.header("access-control-allow-origin"), Some(origin), "{path}: {answer:?}");
-            assert_eq!(answer.header("vary"), Some("Origin"));
+            assert!(told(&answer).contains(&"vary"), "{path}: {answer:?}");
             assert_eq!(answer.header("access-control-allow-credentials"), None);
         }
         for origin in [

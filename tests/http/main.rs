@@ -5,6 +5,7 @@ mod common;
 
 mod admin;
 mod admin_listener;
+mod answers;
 mod connections;
 mod cors;
 mod hostile_bodies;

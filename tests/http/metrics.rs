@@ -1,7 +1,8 @@
 //! `/metrics` counts what happened, by shard and by reason, and no more.
 
-use crate::common::{Client, Server, conversation, eventually, exchange, request};
-use std::collections::BTreeMap;
+use crate::common::{Client, Response, Server, conversation, eventually, exchange, request};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
 
 /// The samples of a labelled counter that are not zero: label value to the sum over all shards.
 fn counted(server: &Server, name: &str) -> BTreeMap<String, u64> {
@@ -22,6 +23,77 @@ fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
     expected.into_iter().map(|(label, count)| (label.to_owned(), count)).collect()
 }
 
+/// `/metrics` as it is given to a client with these headers.
+fn in_form(server: &Server, headers: &[(&str, &str)]) -> Response {
+    request(server.addr(), "GET", "/metrics", headers, b"")
+}
+
+#[test]
+fn the_page_has_the_form_that_is_asked_for() {
+    let server = Server::start(&[]);
+    let open = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    let page = in_form(&server, &[("Accept", open)]);
+    assert!(page.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    assert!(page.body.contains("# TYPE fanwire_publications counter\n") && page.body.ends_with("# EOF\n"));
+    for headers in [&[("Accept", "text/plain;version=0.0.4")][..], &[("Accept", "*/*")], &[]] {
+        let page = in_form(&server, headers);
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/plain; version=0.0.4; charset=utf-8"),
+            "{headers:?}"
+        );
+        assert_eq!(page.header("vary"), Some("Accept, Accept-Encoding"));
+        assert!(page.body.contains("# TYPE fanwire_publications_total counter\n"), "{}", page.body);
+        assert!(!page.body.contains("# EOF"), "{}", page.body);
+    }
+}
+
+#[test]
+fn every_sample_of_the_text_form_has_help_and_a_type() {
+    let page = in_form(&Server::start(&[]), &[]).body;
+    let named = |mark| -> BTreeSet<_> {
+        let lines = page.lines().filter_map(|line| line.strip_prefix(mark));
+        lines.filter_map(|line| line.split(' ').next()).collect()
+    };
+    let (helps, types) = (named("# HELP "), named("# TYPE "));
+    let mut samples = 0;
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let family = family.filter(|family| types.contains(family)).unwrap_or(name);
+        assert!(helps.contains(family) && types.contains(family), "{line}");
+        samples += 1;
+    }
+    assert!(samples > 100, "{page}");
+}
+
+#[test]
+fn the_page_is_compressed_for_those_that_ask_for_it() {
+    let server = Server::start(&[]);
+    let bytes =
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
+    let mut stream = std::net::TcpStream::connect(server.addr()).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    let (head, body) = answer.split_at(body);
+    assert!(String::from_utf8_lossy(head).contains("content-encoding: gzip\r\n"));
+    let mut page = String::new();
+    flate2::read::GzDecoder::new(body).read_to_string(&mut page).unwrap();
+    assert!(page.contains("\nwebsocket_clients_total 0") && page.len() > 4 * body.len(), "{page}");
+}
+
+#[test]
+fn a_page_that_is_asked_for_again_and_again_is_still_the_newest() {
+    let server = Server::start(&["--shards=1"]);
+    for _ in 0..300 {
+        assert_eq!(in_form(&server, &[]).status, 200);
+    }
+    let _client = server.connect();
+    eventually("it is counted", || server.metric("websocket_clients_total") == Some(1.0));
+}
+
 #[test]
 fn the_documents_four_names_are_there() {
     let server = Server::start(&[]);
@@ -39,7 +111,7 @@ fn the_documents_four_names_are_there() {
 #[test]
 fn every_series_stands_for_every_shard() {
     let server = Server::start(&["--shards=3"]);
-    let text = server.get("/metrics").body;
+    let text = in_form(&server, &[("Accept", "application/openmetrics-text; version=1.0.0")]).body;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE fanwire_"));
     let families: Vec<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
     // Of the whole node, not of a shard.

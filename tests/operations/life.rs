@@ -1,7 +1,8 @@
 //! How the server starts, reloads and ends.
 
-use crate::common::{Client, PATIENCE, Program, Server, eventually, exchange};
+use crate::common::{Client, PATIENCE, Program, Response, Server, eventually, exchange, request};
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +23,108 @@ fn a_drain_closes_every_connection_and_ends_in_time() {
     }
     let status = server.wait(PATIENCE).expect("ends");
     assert_eq!(status.code(), Some(0), "{}", server.output());
+}
+
+#[test]
+fn the_log_says_how_a_drain_ended() {
+    let mut server = Server::start(&["--drain-timeout", "20s"]);
+    let members: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    server.signal("TERM");
+    for mut member in members {
+        member.read_until_close(1001, |_| {});
+    }
+    server.wait(PATIENCE).expect("ends");
+    let output = server.output();
+    let line = output.lines().find(|line| line.contains("drained")).unwrap_or_else(|| panic!("{output}"));
+    assert!(line.contains("closed=5 cut=0 ms="), "{line}");
+}
+
+/// A connection that a drain waits for: it does not answer its close frame.
+fn holds_up(server: &Server) -> Client {
+    let mut member = server.connect();
+    server.signal("TERM");
+    let close = member.read_frame().expect("a close frame");
+    let text = String::from_utf8_lossy(&close.payload[2..]);
+    assert!(text.starts_with("server shutting down: reconnect in "), "{text}");
+    member
+}
+
+#[test]
+fn a_node_that_drains_says_so_to_those_who_come() {
+    let server = Server::start(&["--drain-timeout", "60s", "--shards", "1", "--close-wait", "60s"]);
+    let _member = holds_up(&server);
+    let upgrade = Client::handshake(&server.addr().to_string(), "/ws", &[]);
+    let refused = exchange(server.addr(), &upgrade);
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{}", refused.body);
+    server.get("/ready").expect(503, r#"{"ready":false,"reason":"draining"}"#);
+    let health = request(server.addr(), "GET", "/health", &[], b"");
+    assert_eq!((health.status, health.header("connection")), (200, Some("close")));
+    server.post("/v1/publish", r#"{"room":"a","data":1}"#).expect(200, r#"{"delivered":0}"#);
+}
+
+#[test]
+fn a_request_that_has_begun_is_answered_in_a_drain() {
+    let mut server = Server::start(&["--drain-timeout", "60s"]);
+    let body = r#"{"room":"a","data":1}"#;
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}",
+        body.len(),
+        &body[..10]
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    // Idle connections do not hold it up.
+    let mut idle = TcpStream::connect(server.addr()).unwrap();
+    idle.set_read_timeout(Some(PATIENCE)).unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    assert!(idle.read(&mut [0; 1000]).unwrap() > 0);
+    server.signal("TERM");
+    assert_eq!(idle.read(&mut [0; 1000]).unwrap(), 0, "the idle connection is closed");
+    eventually("no more are accepted", || TcpStream::connect(server.addr()).is_err());
+    assert_eq!(server.wait(Duration::ZERO), None, "it waits for the rest of the request");
+    stream.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = Response::parse(&answer);
+    answer.expect(200, r#"{"delivered":0}"#);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(server.wait(PATIENCE).expect("ends").code(), Some(0), "{}", server.output());
+}
+
+#[test]
+fn a_drain_ends_when_its_time_is_over() {
+    let mut server = Server::start(&["--drain-timeout", "1s", "--close-wait", "60s"]);
+    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    stream.write_all(b"POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n").unwrap();
+    let _member = holds_up(&server);
+    assert_eq!(server.wait(PATIENCE).expect("ends").code(), Some(0));
+    assert!(server.output().contains("closed=0 cut=1 ms="), "{}", server.output());
+}
+
+#[test]
+fn before_it_drains_the_node_can_be_taken_out_of_balance() {
+    let mut server = Server::start(&["--drain-delay", "60s"]);
+    let mut member = server.connect();
+    member.subscribe("a");
+    server.signal("TERM");
+    eventually("it is not ready", || server.get("/ready").status == 503);
+    // All else goes on.
+    let _newcomer = server.connect();
+    assert_eq!(server.post("/v1/publish", r#"{"room":"a","data":1}"#).json()["delivered"], 1);
+    member.expect(r#"{"type":"message","room":"a","data":1,"timestamp":"*ms"}"#);
+    assert_eq!(server.wait(Duration::ZERO), None);
+    server.signal("TERM");
+    server.wait(PATIENCE).expect("a second signal ends it at once");
+}
+
+#[test]
+fn the_drain_begins_after_the_delay() {
+    let mut server = Server::start(&["--drain-delay", "100ms"]);
+    let mut member = server.connect();
+    server.signal("TERM");
+    member.read_until_close(1001, |_| {});
+    assert_eq!(server.wait(PATIENCE).expect("ends").code(), Some(0));
 }
 
 #[test]
@@ -64,7 +167,7 @@ fn a_hangup_reads_the_file_again() {
     // A file with a mistake changes nothing.
     std::fs::write(&path, "connections_max: many\n").unwrap();
     server.signal("HUP");
-    crate::common::eventually("the mistake is named", || server.output().contains("connections_max"));
+    eventually("the mistake is named", || server.output().contains("connections_max"));
     assert!(refused());
 
     std::fs::write(&path, "connections_max: 1000000\n").unwrap();

@@ -58,6 +58,12 @@ pub(super) const TIMES: &[Key] = &[
         "Time for a peer to answer a close",
     ),
     key(
+        "drain_delay",
+        Kind::Time { at: |c| &mut c.times.drain_delay, min: Duration::ZERO, max: DAY },
+        "Time from SIGTERM until connections are closed: /ready says no and all else goes on, so that balancers turn away",
+    )
+    .reloaded(),
+    key(
         "drain_timeout",
         Kind::Time { at: |c| &mut c.times.drain_timeout, min: Duration::ZERO, max: DAY },
         "Time over which a shutdown closes all connections",
