@@ -18,7 +18,7 @@ type Of<T> = fn(&ShardMetrics) -> T;
 type OfRef<T> = fn(&ShardMetrics) -> &T;
 
 /// Gauges with a value for each shard: name, help, value.
-const GAUGES: [(&str, &str, Of<u64>); 10] = [
+const GAUGES: [(&str, &str, Of<u64>); 9] = [
     ("fanwire_connections", "Open connections", |s| s.connections.get()),
     ("fanwire_rooms", "Rooms with a member on the shard", |s| s.rooms.get()),
     ("fanwire_members", "Memberships of connections in rooms", |s| s.members.get()),
@@ -30,15 +30,14 @@ const GAUGES: [(&str, &str, Of<u64>); 10] = [
     ("fanwire_places", "Connections that are no WebSocket, or not yet", |s| s.places.get()),
     ("fanwire_mailbox_bytes", "Bytes waiting in the mailbox", |s| s.mailbox_bytes.get()),
     ("fanwire_mailbox_items", "Items waiting in the mailbox", |s| s.mailbox_items.get()),
-    ("fanwire_mailbox_age_microseconds", "Wait of the oldest item taken last from the mailbox", |s| {
-        s.mailbox_age_us.get()
-    }),
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
 const COUNTERS: [(&str, &str, Of<u64>); 18] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
-    ("fanwire_deliveries", "Frames handed to connections", |s| s.deliveries.get()),
+    ("fanwire_deliveries", "Frames handed to connections: publications, answers and notices", |s| {
+        s.deliveries.get()
+    }),
     ("fanwire_encoded_texts", "Publications and notices put into words, once per dialect", |s| {
         s.encoded_texts.get()
     }),
@@ -85,7 +84,7 @@ const COUNTERS: [(&str, &str, Of<u64>); 18] = [
 const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 8] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
-    ("fanwire_refusals", "Requests refused", "refusal", |s| &s.refusals),
+    ("fanwire_refusals", "Requests refused", "reason", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {
         &s.handshake_failures
     }),
@@ -129,6 +128,13 @@ impl Collector for Scraped {
             for (index, shard) in self.indexed() {
                 family.encode_family(&[("shard", index)])?.encode_gauge(&read(shard))?;
             }
+        }
+        let (name, help) =
+            ("fanwire_mailbox_age_seconds", "Wait of the oldest item taken last from the mailbox");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (index, shard) in self.indexed() {
+            let seconds = shard.mailbox_age_us.get() as f64 / 1e6;
+            family.encode_family(&[("shard", index)])?.encode_gauge(&seconds)?;
         }
         for (name, help, read) in COUNTERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -79,7 +79,7 @@ fn shards_and_reasons_are_labels() {
         "fanwire_deliveries_total{shard=\"1\"} 500",
         "fanwire_closes_total{shard=\"1\",reason=\"slow_consumer\"} 9",
         "fanwire_closes_total{shard=\"0\",reason=\"idle\"} 0",
-        "fanwire_refusals_total{shard=\"1\",refusal=\"room_full\"} 1",
+        "fanwire_refusals_total{shard=\"1\",reason=\"room_full\"} 1",
         "fanwire_handshake_failures_total{shard=\"0\",reason=\"origin\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

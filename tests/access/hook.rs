@@ -171,7 +171,7 @@ fn joins_and_publications_are_asked_about_and_refused_with_a_reason() {
         let of_label = lines.lines().filter(|line| line.contains(label));
         of_label.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
     };
-    assert_eq!(refused(r#"refusal="backend""#), 3.0);
+    assert_eq!(refused(r#"reason="backend""#), 3.0);
     assert_eq!(refused(r#"fanwire_hook_total{event="publish",outcome="refused"}"#), 2.0);
     assert_eq!(refused(r#"fanwire_hook_total{event="join",outcome="ok"}"#), 4.0);
     assert_eq!(server.metric(r#"fanwire_hook_breaker_state{of="decisions"}"#), Some(0.0));

@@ -147,7 +147,7 @@ fn every_series_stands_for_every_shard() {
         "bytes_out",
         "mailbox_items",
         "mailbox_bytes",
-        "mailbox_age_microseconds",
+        "mailbox_age_seconds",
         "tick_seconds",
         "publish_to_write_seconds",
         "closes",

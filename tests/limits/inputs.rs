@@ -117,8 +117,8 @@ fn memberships_of_all_are_bounded() {
     other.expect(
         r#"{"type":"error","error":"the server holds too many rooms: try again later","timestamp":"*ms"}"#,
     );
-    let refusals = server.metric(r#"fanwire_refusals_total{shard="0",refusal="memberships_full"}"#).unwrap()
-        + server.metric(r#"fanwire_refusals_total{shard="1",refusal="memberships_full"}"#).unwrap();
+    let refusals = server.metric(r#"fanwire_refusals_total{shard="0",reason="memberships_full"}"#).unwrap()
+        + server.metric(r#"fanwire_refusals_total{shard="1",reason="memberships_full"}"#).unwrap();
     assert_eq!(refusals, 4.0);
     drop(greedy);
     eventually("its rooms are gone", || server.metric_sum("fanwire_membership_bytes") == 0.0);

@@ -166,9 +166,8 @@ fn what_is_no_request_for_presence_is_refused() {
         "#,
     );
     let refused = |reason| {
-        let of_shard = |shard| {
-            server.metric(&format!(r#"fanwire_refusals_total{{shard="{shard}",refusal="{reason}"}}"#))
-        };
+        let of_shard =
+            |shard| server.metric(&format!(r#"fanwire_refusals_total{{shard="{shard}",reason="{reason}"}}"#));
         of_shard(0).unwrap_or(0.0) + of_shard(1).unwrap_or(0.0)
     };
     assert_eq!((refused("presence_disabled"), refused("not_subscribed")), (1.0, 3.0));
