@@ -1,4 +1,5 @@
 use super::host::Authority;
+use crate::config::Secret;
 use std::net::IpAddr;
 use subtle::{Choice, ConstantTimeEq};
 
@@ -55,7 +56,7 @@ pub enum Denied {
 /// no proxies are configured; to a loopback `Host` (so that no web page reaches the API by a name of its own that it
 /// lets point here); that no proxy has forwarded; and that no page of another site has made: a browser sends those for
 /// it, and only does not let it read the answer.
-pub fn authorize(keys: &[String], authorization: Option<&str>, peer: PeerFacts<'_>) -> Result<(), Denied> {
+pub fn authorize(keys: &[Secret], authorization: Option<&str>, peer: PeerFacts<'_>) -> Result<(), Denied> {
     if keys.is_empty() {
         return match () {
             () if peer.behind_proxy => Err(Denied::BehindProxy),
@@ -68,7 +69,7 @@ pub fn authorize(keys: &[String], authorization: Option<&str>, peer: PeerFacts<'
     let token = bearer(authorization.ok_or(Denied::KeyMissing)?).ok_or(Denied::KeyWrong)?;
     // All keys are compared, so that the time does not tell which one matched.
     let mut matched = Choice::from(0);
-    for key in keys {
+    for key in keys.iter().map(Secret::reveal) {
         // An empty key can only be a mistake in the configuration; it must not open the API to all.
         matched |= same(key.as_bytes(), token.as_bytes()) & Choice::from(u8::from(!key.is_empty()));
     }
@@ -102,7 +103,7 @@ pub fn is_forwarding_header(name: &str) -> bool {
 
 /// Who holds the key of a request that may use the API: the key, however its header is written, or nothing where none is
 /// asked for.
-pub fn key_of<'a>(keys: &[String], authorization: Option<&'a str>) -> &'a str {
+pub fn key_of<'a>(keys: &[Secret], authorization: Option<&'a str>) -> &'a str {
     authorization.filter(|_| !keys.is_empty()).and_then(bearer).unwrap_or_default()
 }
 
@@ -136,7 +137,7 @@ mod tests {
         foreign_page: true,
     };
 
-    fn keys() -> Vec<String> {
+    fn keys() -> Vec<Secret> {
         vec!["first-key".into(), "second".into()]
     }
 
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_empty_key_opens_nothing() {
-        let keys = [String::new()];
+        let keys = [Secret::default()];
         for text in ["Bearer ", "Bearer", "", "Bearer x"] {
             assert_eq!(authorize(&keys, Some(text), local("::1", "localhost")), Err(Denied::KeyWrong));
         }

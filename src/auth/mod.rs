@@ -8,4 +8,4 @@ pub mod token;
 
 pub use access::{Access, Found, Refused};
 pub use api_key::{Denied, PeerFacts, authorize, bearer, is_forwarding_header, key_of};
-pub use origin::allowed;
+pub use origin::{allowed, host_allowed};

@@ -1,3 +1,4 @@
+use super::tokens::Secret;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ pub struct HookSettings {
     /// Where to POST: `http://` or `https://`, host, port and path; empty: no hook.
     pub url: String,
     /// Keys that requests are signed with: the first and, while keys are exchanged, another.
-    pub secrets: Vec<String>,
+    pub secrets: Vec<Secret>,
     /// Which events it is asked or told about.
     pub events: HookEvents,
     /// Fields of an upgrade request's head that the backend sees of it; lower case.

@@ -63,8 +63,11 @@ pub(super) enum Kind {
     Prefix(Place<String>),
     Networks(Place<Vec<IpNet>>),
     Origins(Place<Vec<String>>),
+    Hosts(Place<Vec<String>>),
+    /// Of parameters and cookies.
+    Names(Place<Vec<String>>),
     /// Never shown.
-    Secrets(Place<Vec<String>>),
+    Secrets(Place<Vec<Secret>>),
     /// Never shown: its query may be a secret.
     HookUrl(Place<String>),
     Headers(Place<Vec<String>>),
@@ -150,6 +153,10 @@ impl Kind {
             Self::Prefix(at) => put(at(config), parse_prefix(text)),
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
+            Self::Hosts(at) => put(at(config), list(text, parse_host)),
+            Self::Names(at) => {
+                put(at(config), list(text, parse_name).filter(|names| names.len() <= NAMES_MAX))
+            }
             Self::Secrets(at) => put(at(config), list(text, parse_secret)),
             Self::HookUrl(at) => {
                 let fine = text.is_empty() || hook::is_url(text);
@@ -211,8 +218,10 @@ impl Kind {
             Self::Secret(at) => at(config).reveal().to_owned(),
             Self::Algorithms(at) => at(config).iter().map(|one| one.name()).collect::<Vec<_>>().join(","),
             Self::Url(at) => at(config).clone().unwrap_or_default(),
+            Self::Secrets(at) => at(config).iter().map(Secret::reveal).collect::<Vec<_>>().join(","),
             Self::Origins(at)
-            | Self::Secrets(at)
+            | Self::Hosts(at)
+            | Self::Names(at)
             | Self::Headers(at)
             | Self::Texts(at)
             | Self::Words { at, .. } => at(config).join(","),
@@ -270,7 +279,16 @@ impl Kind {
             Self::Prefix(_) => "empty, or a path such as /realtime, of letters, digits and -._~/".to_owned(),
             Self::Networks(_) => "networks such as 10.0.0.0/8 or addresses, separated by commas".to_owned(),
             Self::Origins(_) => {
-                "origins such as https://example.com, null, or *, separated by commas".to_owned()
+                "origins such as https://example.com, https://*.example.com:*, file://, null, or *, \
+                 separated by commas"
+                    .to_owned()
+            }
+            Self::Hosts(_) => {
+                "host names without port, such as fanwire.example or *.fanwire.example, separated by commas"
+                    .to_owned()
+            }
+            Self::Names(_) => {
+                format!("1 to {NAMES_MAX} names of 1 to 64 letters, digits and -._~, separated by commas")
             }
             Self::Secrets(_) => {
                 "keys of 1 to 1024 letters, digits and other visible ASCII characters, separated by commas"
@@ -310,6 +328,9 @@ impl Kind {
         }
     }
 }
+
+/// Parameters, or cookies, in which a token may stand.
+const NAMES_MAX: usize = 8;
 
 /// Most shards of a node, a bound that no machine comes near: ids of connections have ten bits for the shard.
 pub const SHARDS_MAX: usize = 1024;
@@ -357,21 +378,50 @@ fn parse_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
+/// An origin, with a pattern of whole labels for its host perhaps, or a star for its port; a scheme alone, which stands
+/// for itself (`file://`); `null`; or a star for all.
 fn parse_origin(text: &str) -> Option<String> {
     let fine = match text.split_once("://") {
-        Some((scheme, host)) => !scheme.is_empty() && !host.is_empty() && !host.contains(['/', '*', '@']),
+        Some(("http" | "https" | "ws" | "wss", "")) => false,
+        Some((scheme, host)) => {
+            let host = host.strip_suffix(":*").unwrap_or(host);
+            let letter = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+            !scheme.is_empty()
+                && scheme.bytes().all(letter)
+                && (host.is_empty() || is_host_or_pattern(host, b"/@?#,"))
+                && !(host.is_empty() && text.ends_with('*'))
+        }
         None => text == "null" || text == "*",
     };
     (fine && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+/// A host without a port, or a pattern of whole labels.
+fn parse_host(text: &str) -> Option<String> {
+    let has_port = !text.starts_with('[') && text.contains(':') || text.contains("]:");
+    let fine = !has_port && is_host_or_pattern(text, b"/@?#,") && text.bytes().all(|b| b.is_ascii_graphic());
+    fine.then(|| text.to_owned())
+}
+
+/// Whether text is a host, or `*.` and one.
+fn is_host_or_pattern(text: &str, without: &[u8]) -> bool {
+    let host = text.strip_prefix("*.").unwrap_or(text);
+    !host.is_empty() && !host.starts_with('.') && !host.bytes().any(|b| b == b'*' || without.contains(&b))
+}
+
+/// A name that needs no quoting in a query or as a cookie.
+fn parse_name(text: &str) -> Option<String> {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    ((1..=64).contains(&text.len()) && text.bytes().all(letter)).then(|| text.to_owned())
 }
 
 fn parse_text(text: &str) -> Option<String> {
     ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
-fn parse_secret(text: &str) -> Option<String> {
+fn parse_secret(text: &str) -> Option<Secret> {
     let fine = (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    fine.then(|| text.to_owned())
+    fine.then(|| Secret::new(text))
 }
 
 fn parse_one_secret(text: &str) -> Option<Secret> {

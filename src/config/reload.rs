@@ -35,7 +35,7 @@ mod tests {
     #[test]
     fn limits_and_keys_change_and_ports_do_not() {
         let old = Config::default();
-        let mut new = Config { port: 9, api_keys: vec!["secret".to_owned()], ..Config::default() };
+        let mut new = Config { port: 9, api_keys: vec!["secret".into()], ..Config::default() };
         new.limits.connections_max = 7;
         let (config, reload) = old.reloaded(&new);
         assert_eq!(reload.changed, ["api_keys", "connections_max"]);

@@ -5,7 +5,7 @@ use super::hook::HookSettings;
 use super::listen::ListenAddress;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
-use super::tokens::Tokens;
+use super::tokens::{Secret, Tokens};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -60,8 +60,10 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that browsers may connect from; none: the host name that was addressed.
     pub allowed_origins: Vec<String>,
+    /// Host names that web pages may address where no origins are listed; none: all, and on this machine its own.
+    pub allowed_hosts: Vec<String>,
     /// Keys of the HTTP API; none: only the server's own user and root, on this machine, and nobody behind proxies.
-    pub api_keys: Vec<String>,
+    pub api_keys: Vec<Secret>,
     /// How clients say who they are.
     pub tokens: Tokens,
     /// Where clients connect.
@@ -273,6 +275,7 @@ impl Default for Config {
             proxy_protocol: false,
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             api_keys: Vec::new(),
             tokens: Tokens::default(),
             endpoints: preset::endpoints(Preset::None),

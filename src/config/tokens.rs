@@ -19,6 +19,10 @@ pub struct Tokens {
     pub jwks_url: Option<String>,
     /// Algorithms that are accepted; none: those of the keys.
     pub algorithms: Vec<TokenAlgorithm>,
+    /// Parameters of a query in which a token may stand.
+    pub query_parameters: Vec<String>,
+    /// Cookies in which a token may stand.
+    pub cookies: Vec<String>,
     /// One of these must be in `aud`; none: `aud` is not looked at.
     pub audience: Vec<String>,
     /// One of these must be `iss`; none: `iss` is not looked at.
@@ -47,6 +51,8 @@ impl Default for Tokens {
             jwks_file: None,
             jwks_url: None,
             algorithms: Vec::new(),
+            query_parameters: names(&["token"]),
+            cookies: names(&["token"]),
             audience: Vec::new(),
             issuer: Vec::new(),
             leeway: Duration::from_secs(1),
@@ -83,6 +89,18 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_empty() { "none" } else { "(secret)" })
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 

@@ -1,5 +1,6 @@
 //! By which path a client comes, and as what.
 
+use super::subprotocol::PREFIX as SUBPROTOCOL_PREFIX;
 use crate::api::{self, ApiError};
 use crate::base::fill_template;
 use crate::config::{Auth, AuthFailure, Config, Endpoint};
@@ -9,9 +10,6 @@ use crate::shard::{Newcomer, Route};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-
-/// What stands before a dialect's name in `Sec-WebSocket-Protocol`.
-const SUBPROTOCOL_PREFIX: &str = "fanwire.";
 
 /// Times over which messages may be put together, in ms: longer ones are what no client would call real time.
 const BATCHES_MS: RangeInclusive<u64> = 1..=1000;

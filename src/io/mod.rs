@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_listener;
+mod browser;
 mod clock;
 mod connections;
 mod cores;
@@ -38,6 +39,7 @@ mod shared;
 mod socket_table;
 mod stalled;
 mod stream;
+mod subprotocol;
 mod sync;
 mod sys;
 mod turns;

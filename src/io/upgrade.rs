@@ -6,14 +6,15 @@
 //! the answer is yes. A decision that has to be waited for belongs into the task that serves the request by hyper,
 //! before it calls [`decide`], and must make the loop leave such requests to it.
 
+use super::browser;
 use super::endpoint::{self, Entrance};
-use super::identity;
+use super::identity::{self, Brought};
 use super::reply::{Reply, full_reply, text_reply, token_reply, too_many_reply};
 use super::seat;
 use super::shared::NodeShared;
+use super::subprotocol::Offer;
 use crate::api::{self, ApiError, Route};
-use crate::auth::{self, token::TokenError};
-use crate::base::{Mutation, mutated};
+use crate::auth::token::TokenError;
 use crate::config::{Config, HookEvent};
 use crate::hub::{Party, Refused};
 use crate::metrics::HandshakeFailure;
@@ -199,29 +200,36 @@ pub(super) fn check(
             return refused(HandshakeFailure::Version, reply);
         }
     };
-    let origin = headers.get(header::ORIGIN);
-    // An Origin that is no text is no origin that was allowed.
-    let origin = origin.map(|origin| origin.to_str().unwrap_or(""));
-    if !auth::allowed(origin, host, &config.allowed_origins) && !mutated(Mutation::AnyOrigin) {
-        let text = "this Origin is not allowed: add it to allowed_origins (FANWIRE_ALLOWED_ORIGINS)";
-        return refused(HandshakeFailure::Origin, text_reply(StatusCode::FORBIDDEN, text.to_owned()));
+    if let Err((status, text)) = browser::check(config, headers, host, peer) {
+        let failure = if status == StatusCode::FORBIDDEN {
+            HandshakeFailure::Origin
+        } else {
+            HandshakeFailure::BadRequest
+        };
+        return refused(failure, text_reply(status, text.to_owned()));
     }
+    let subprotocol =
+        |text| refused(HandshakeFailure::Subprotocol, text_reply(StatusCode::BAD_REQUEST, text));
+    let offer = match Offer::of(handshake.protocols) {
+        Ok(offer) => offer,
+        // An echo speaks none.
+        Err(_) if entrance.endpoint().is_none() => Offer { names: Vec::new(), tokens: Vec::new() },
+        Err(text) => return subprotocol(text),
+    };
     let peer = peer.map(|peer| {
         let ip = wire::client_ip(headers, peer.ip(), &config.trusted_proxies);
         if ip == peer.ip() { peer } else { SocketAddr::new(ip, 0) }
     });
     // Without keys a token means nothing here, but perhaps to the backend.
     let has_no_token = |error| error == TokenError::Missing || !node.tokens.is_configured();
-    let (identity, turned_away, needs_name) = match who(node, asked, entrance) {
+    let (identity, turned_away, needs_name) = match who(node, config, asked, &offer.tokens, entrance) {
         Ok(identity) => (identity, None, false),
         Err(error) if has_no_token(error) && asks_backend(node, entrance) => (None, None, true),
         Err(error) => (None, turn_away(entrance, error)?, false),
     };
-    let (dialect, protocol) = match entrance.dialect(&handshake.protocols) {
+    let (dialect, protocol) = match entrance.dialect(&offer.names) {
         Ok(found) => found,
-        Err(text) => {
-            return refused(HandshakeFailure::Subprotocol, text_reply(StatusCode::BAD_REQUEST, text));
-        }
+        Err(text) => return subprotocol(text),
     };
     let (compression, extensions) = match negotiate_deflate(headers, config) {
         Ok(agreed) => agreed,
@@ -354,12 +362,21 @@ fn token_failure(error: TokenError) -> HandshakeFailure {
 /// Who wants to come in.
 fn who(
     node: &NodeShared,
+    config: &Config,
     asked: &Asked<'_>,
+    offered: &[String],
     entrance: &Entrance<'_>,
 ) -> Result<Option<Arc<Identity>>, TokenError> {
     let Some(endpoint) = entrance.endpoint() else { return Ok(None) };
+    let brought = Brought {
+        query: asked.target.query().unwrap_or_default(),
+        headers: asked.headers,
+        offered,
+        names: &config.tokens,
+        backend_names: asks_backend(node, entrance),
+    };
     let now_unix_s = node.clock.now().unix_ms / 1000;
-    identity::who(&node.tokens, endpoint, asked.target.query(), asked.headers, now_unix_s)
+    identity::who(&node.tokens, endpoint, &brought, now_unix_s)
 }
 
 impl Admitted {

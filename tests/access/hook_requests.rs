@@ -20,7 +20,7 @@ const SECRET: &str = "a-secret-of-the-tests";
 fn settings(url: String) -> HookSettings {
     HookSettings {
         url,
-        secrets: vec![SECRET.to_owned()],
+        secrets: vec![SECRET.into()],
         timeout: Duration::from_millis(500),
         breaker_failures: 0,
         ..HookSettings::default()

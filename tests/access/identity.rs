@@ -70,6 +70,63 @@ fn a_token_comes_by_query_header_or_cookie() {
 }
 
 #[test]
+fn a_token_comes_by_subprotocol_and_is_never_chosen() {
+    let server = server(&["--log-level=trace"], &[]);
+    let token = token_of("u1");
+    for offer in [format!("fanwire.topics, bearer.{token}"), format!("bearer.{token},fanwire.topics")] {
+        let (client, greeting) = connect(&server, "/must", &[("Sec-WebSocket-Protocol", &offer)]);
+        assert_eq!(greeting["userId"], "u1", "{greeting}");
+        drop(client);
+    }
+    let answer = |offer: &str| {
+        let answer = refused(&server, "/ws", &[("Sec-WebSocket-Protocol", offer)]);
+        (answer.status, answer.body)
+    };
+    let bad = (401, "Invalid authentication token\n".to_owned());
+    assert_eq!(answer("fanwire.topics, bearer.a.b.c"), bad);
+    assert_eq!(answer(&format!("fanwire.topics, bearer.{token}, bearer.{token}")), bad, "two");
+    let (status, body) = answer(&format!("bearer.{token}"));
+    assert!(status == 400 && body.contains("fanwire.rooms") && !body.contains(&token), "{status} {body}");
+    let signature = token.rsplit_once('.').unwrap().1;
+    assert!(!server.output().contains(signature), "no token is logged");
+}
+
+#[test]
+fn the_names_of_parameter_and_cookie_are_configured() {
+    let server = server(&["--jwt-query-parameters=access_token,jwt", "--jwt-cookies=__Host-jwt"], &[]);
+    let token = token_of("u1");
+    for name in ["access_token", "jwt"] {
+        assert_eq!(connect(&server, &format!("/must?{name}={token}"), &[]).1["userId"], "u1", "{name}");
+    }
+    let cookie = format!("token=abc123; __Host-jwt={token}");
+    assert_eq!(connect(&server, "/must", &[("Cookie", &cookie)]).1["userId"], "u1");
+    assert_eq!(connect(&server, &format!("/ws?token={token}"), &[]).1["userId"], Value::Null);
+    assert_eq!(connect(&server, "/ws", &[("Cookie", "token=abc123")]).1["userId"], Value::Null);
+}
+
+#[test]
+fn a_cookie_of_another_program_keeps_nobody_out() {
+    let server = server(&[], &[]);
+    let token = token_of("u1");
+    let cookie = [("Cookie", "token=abc123")];
+    assert_eq!(connect(&server, "/ws", &cookie).1["userId"], Value::Null);
+    let both = format!("token=abc123; token={token}");
+    assert_eq!(connect(&server, "/must", &[("Cookie", &both)]).1["userId"], "u1");
+    assert_eq!(refused(&server, "/must", &cookie).status, 401);
+    // What was put there for this server is a bad token, and so is one of ours that is over.
+    let expired = sign(&json!({"userId": "u1", "exp": now_unix_s() - 60}));
+    let over = format!("token={expired}");
+    for (path, headers) in [
+        ("/ws?token=abc123", ("X-Other", "x")),
+        ("/ws", ("Authorization", "Bearer abc123")),
+        ("/ws", ("Sec-WebSocket-Protocol", "fanwire.topics, bearer.abc123")),
+        ("/ws", ("Cookie", over.as_str())),
+    ] {
+        assert_eq!(refused(&server, path, &[headers]).status, 401, "{path} {headers:?}");
+    }
+}
+
+#[test]
 fn an_endpoint_puts_its_clients_into_their_own_rooms() {
     let server = server(&[], &[]);
     let (mut client, _) = connect(&server, &format!("/must?token={}", token_of("u1")), &[]);

@@ -1,6 +1,7 @@
 //! The HTTP side: health, metrics, the API and its key, and the upgrades that are refused.
 
 use crate::common::{Client, KEY, SILENCE, Server, exchange, request};
+use std::net::TcpStream;
 
 #[test]
 fn health_counts_clients_and_rooms() {
@@ -214,6 +215,43 @@ fn an_origin_must_be_ours_or_listed() {
     let server = Server::start(&["--allowed-origins", "https://app.example"]);
     Client::connect_with(server.addr(), "/ws", &[("Origin", "https://app.example")]);
     assert_eq!(try_origin(&server, "https://other.example").status, 403);
+
+    let server = Server::start(&["--allowed-origins", "https://*.app.example,file://"]);
+    for origin in ["https://a.b.app.example", "file://"] {
+        Client::connect_with(server.addr(), "/ws", &[("Origin", origin)]);
+    }
+    for origin in ["https://app.example", "https://evilapp.example", "file://a"] {
+        assert_eq!(try_origin(&server, origin).status, 403, "{origin}");
+    }
+    let twice = [("Origin", "file://"), ("Origin", "file://")];
+    let bytes = Client::handshake(&server.addr().to_string(), "/ws", &twice);
+    assert_eq!(exchange(server.addr(), &bytes).status, 400, "two lines");
+}
+
+#[test]
+fn a_name_that_leads_to_this_machine_lets_no_page_in() {
+    let page = [("Origin", "http://evil.example:8081")];
+    let try_host = |server: &Server, host: &str, headers: &[(&str, &str)]| {
+        exchange(server.addr(), &Client::handshake(host, "/ws", headers))
+    };
+    let upgrade = |server: &Server, host: &str, headers: &[(&str, &str)]| {
+        Client::upgrade(TcpStream::connect(server.addr()).unwrap(), host, "/ws", headers);
+    };
+    let server = Server::start(&[]);
+    let refused = try_host(&server, "evil.example:8081", &page);
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert!(refused.body.contains("allowed_hosts"), "{}", refused.body);
+    // What is no page, and what a proxy on this machine passes on, is none of that.
+    upgrade(&server, "evil.example:8081", &[]);
+    upgrade(&server, "evil.example:8081", &[page[0], ("X-Forwarded-For", "203.0.113.7")]);
+    upgrade(&server, "localhost", &[("Origin", "http://localhost:3000")]);
+
+    let server = Server::start(&["--allowed-hosts=*.example"]);
+    upgrade(&server, "evil.example:8081", &page);
+    upgrade(&server, "localhost", &[("Origin", "http://localhost:3000")]);
+    let forwarded = [("Origin", "http://other.test"), ("X-Forwarded-For", "203.0.113.7")];
+    assert_eq!(try_host(&server, "other.test", &forwarded).status, 403, "another host, from anywhere");
+    upgrade(&Server::start(&["--allowed-origins=http://evil.example:8081"]), "evil.example:8081", &page);
 }
 
 #[test]

@@ -159,6 +159,13 @@ fn the_subprotocol_chooses_the_dialect() {
         &Client::handshake("localhost", "/ws", &[("Sec-WebSocket-Protocol", "fanwire.chat")]),
     );
     assert_eq!(answer.status, 400, "{}", answer.body);
+    // Most clients would end a connection that chooses none of what they offer, without a word.
+    for foreign in ["graphql-ws", "chat, superchat"] {
+        let offer = [("Sec-WebSocket-Protocol", foreign)];
+        let answer = crate::common::exchange(server.addr(), &Client::handshake("localhost", "/ws", &offer));
+        assert_eq!(answer.status, 400, "{foreign}");
+        assert!(answer.body.contains("fanwire.rooms"), "{}", answer.body);
+    }
 }
 
 #[test]

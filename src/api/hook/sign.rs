@@ -1,3 +1,4 @@
+use crate::config::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt::Write;
@@ -11,11 +12,11 @@ pub const SIGNATURE_HEADER: &str = "fanwire-signature";
 ///
 /// The time is signed so that a request that somebody has overheard is of no use later: a backend refuses those that
 /// are older than some minutes.
-pub fn signature(secrets: &[String], unix_s: u64, body: &[u8]) -> String {
+pub fn signature(secrets: &[Secret], unix_s: u64, body: &[u8]) -> String {
     let mut value = format!("t={unix_s}");
     for secret in secrets {
         value.push_str(",v1=");
-        for byte in hmac(secret.as_bytes(), &[unix_s.to_string().as_bytes(), b".", body]) {
+        for byte in hmac(secret.reveal().as_bytes(), &[unix_s.to_string().as_bytes(), b".", body]) {
             // Writing to a String does not fail.
             let _ = write!(value, "{byte:02x}");
         }
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn time_body_and_secret_all_count() {
-        let secrets = ["one".to_owned(), "two".to_owned()];
+        let secrets = ["one".into(), "two".into()];
         let both = signature(&secrets, 1_700_000_000, b"{}");
         let first = signature(&secrets[..1], 1_700_000_000, b"{}");
         let hex = first.strip_prefix("t=1700000000,v1=").unwrap();

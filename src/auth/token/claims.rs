@@ -106,6 +106,12 @@ impl ClaimRules {
         Ok(Identity { user, tenant, roles, expires_unix_s, since_unix_s })
     }
 
+    /// Whether claims that nobody has checked name an issuer that is not configured, where some are.
+    pub fn is_of_another_issuer(&self, json: &str) -> bool {
+        let slots: Result<Slots<Value>, _> = object(json, &self.names);
+        !self.issuer.is_empty() && slots.is_ok_and(|slots| !is_one_of(slots[ISSUER].as_ref(), &self.issuer))
+    }
+
     /// Checks `exp` and `nbf`, and tells when the token ends with all leeway.
     fn in_time(&self, slots: &Slots<Value>, now_unix_s: u64) -> Result<Option<u64>, TokenError> {
         let expires = slots[EXPIRES].as_ref().map(seconds).transpose()?;

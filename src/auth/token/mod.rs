@@ -159,6 +159,37 @@ impl TokenPolicy {
         }
     }
 
+    /// Whether a token that is refused for `error` is not meant for this server: it has another form, names a key or an
+    /// algorithm that nobody here has, or another issuer than the configured ones. What it claims is not checked.
+    pub fn is_foreign(&self, token: &str, error: TokenError) -> bool {
+        match error {
+            TokenError::TooLong
+            | TokenError::Parts
+            | TokenError::Base64
+            | TokenError::Header
+            | TokenError::Critical
+            | TokenError::Unsigned
+            | TokenError::AlgorithmUnknown
+            | TokenError::AlgorithmRefused
+            | TokenError::KeyUnknown
+            | TokenError::Issuer => true,
+            TokenError::Signature => {
+                let claims = Compact::split(token).and_then(|compact| compact.claims());
+                claims.is_ok_and(|claims| self.rules.claims.is_of_another_issuer(&claims))
+            }
+            TokenError::Missing
+            | TokenError::NoKeys
+            | TokenError::Claims
+            | TokenError::Expired
+            | TokenError::NotYetValid
+            | TokenError::Audience
+            | TokenError::Name
+            | TokenError::TenantInactive
+            | TokenError::RoleMissing
+            | TokenError::IdentityChanged => false,
+        }
+    }
+
     /// Whether a tenant is active: all are where none are listed. None is active where some are.
     fn is_active(&self, tenant: Option<&str>) -> bool {
         self.rules.tenants.is_empty() || tenant.is_some_and(|tenant| self.rules.tenants.contains(tenant))

@@ -71,7 +71,13 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "allowed_origins",
         Kind::Origins(|c| &mut c.allowed_origins),
-        "Origins that browsers may connect from; none: the host name that was addressed",
+        "Origins that browsers may connect from, such as https://*.example.com; none: the host name that was addressed",
+    )
+    .reloaded(),
+    key(
+        "allowed_hosts",
+        Kind::Hosts(|c| &mut c.allowed_hosts),
+        "Host names that web pages may address, where no origins are listed; none: all, and on this machine localhost",
     )
     .reloaded(),
     key(

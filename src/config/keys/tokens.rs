@@ -36,6 +36,18 @@ pub(super) const TOKENS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "jwt_query_parameters",
+        Kind::Names(|c| &mut c.tokens.query_parameters),
+        "Parameters of the query in which a token may stand",
+    )
+    .reloaded(),
+    key(
+        "jwt_cookies",
+        Kind::Names(|c| &mut c.tokens.cookies),
+        "Cookies in which a token may stand",
+    )
+    .reloaded(),
+    key(
         "jwt_audience",
         Kind::Words { at: |c| &mut c.tokens.audience, max: 64 },
         "Audiences, one of which a token must be for; none: all",

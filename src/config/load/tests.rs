@@ -189,9 +189,9 @@ fn lists_may_be_lists_or_text() {
         "{errors:?}"
     );
     let both = from("api_keys: [one, two]\ntrusted_proxies: 10.0.0.0/8, ::1\n", &[], &[]).unwrap();
-    assert_eq!(both.api_keys, ["one", "two"]);
+    assert_eq!(both.api_keys, ["one", "two"].map(crate::config::Secret::from));
     assert_eq!(both.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-    assert_eq!(from("", &[("FANWIRE_API_KEY", "k")], &[]).unwrap().api_keys, ["k"]);
+    assert_eq!(from("", &[("FANWIRE_API_KEY", "k")], &[]).unwrap().api_keys, ["k".into()]);
 }
 
 #[test]
@@ -207,7 +207,21 @@ fn wrong_values_of_each_kind_are_refused() {
         "path_prefix: //a",
         "trusted_proxies: 10.0.0.0/33",
         "allowed_origins: example.com",
-        "allowed_origins: https://*.example.com",
+        "allowed_origins: https://*example.com",
+        "allowed_origins: https://a.*.example.com",
+        "allowed_origins: https://*",
+        "allowed_origins: https://*.",
+        "allowed_origins: https://",
+        "allowed_origins: https://a.example/",
+        "allowed_origins: app://:*",
+        "allowed_hosts: https://a.example",
+        "allowed_hosts: a.example:8081",
+        "allowed_hosts: '*'",
+        "allowed_hosts: a.*.example",
+        "jwt_cookies: 'a b'",
+        "jwt_cookies: a;b",
+        "jwt_query_parameters: a=b",
+        "jwt_query_parameters: a,b,c,d,e,f,g,h,i",
         "log_level: loud",
         "flow_affinity: on",
         "message_bytes_max: 64TiB",
