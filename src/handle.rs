@@ -81,7 +81,8 @@ impl Handle {
     /// that it is handed to. Publications of one thread to one selector arrive in the order of the calls.
     ///
     /// # Errors
-    /// If a name of the selector is none, `event` is none, or `data` cannot be written as JSON.
+    /// If a name of the selector is invalid, if it states a user without its tenant where tenants are configured, if
+    /// `event` is invalid, or if `data` cannot be written as JSON.
     pub fn publish_to(
         &self,
         to: Selector<'_>,
@@ -116,6 +117,9 @@ impl Handle {
         whole: Option<String>,
     ) -> Result<Answer<u32>, HandleError> {
         to.check().map_err(HandleError::Selector)?;
+        if to.is_ambiguous() && self.shared.tokens.has_tenants() {
+            return Err(HandleError::Selector(Selector::AMBIGUOUS.to_owned()));
+        }
         let shard = match (to.connection, to.is_all()) {
             (Some(id), _) => self.shared.shard_of(id),
             (None, true) => 0,

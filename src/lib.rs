@@ -89,9 +89,12 @@
 //!   a notice tells, from where the answer to their joining says. A recovery tells exactly what was missed, or says that
 //!   it cannot.
 //! - What a client does in a room is allowed by the rules for access at the time, and refused in the same words whether
-//!   the room exists or not. Memberships that they do not allow any more end.
+//!   the room exists or not. Memberships that they do not allow any more end. No right hangs on the dialect: a client that
+//!   publishes without joining might have joined, and no broadcast of a client crosses the border of a tenant.
 //! - What a history keeps is the end of the room's order. All histories and the rooms that only they keep are in one
 //!   sum, which is bounded before anything is added to a history; a room without members or use is forgotten in time.
+//! - Users of one name in two tenants are two users. No connection is known by a token that the configuration in force
+//!   would refuse for its key, its issuer or its tenant, but for the turns that a review after a change takes.
 //! - Locks are taken in one order: a stripe of the directory, a room's history, the filters of clients. Nothing blocks
 //!   under them. A stripe of the accounts of users and tenants is taken by itself.
 //! - What a filter of clients says of a publication is found out once for the node, while it is remembered.

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
                 complain(error);
                 return ExitCode::FAILURE;
             }
+            config.warnings().iter().for_each(|warning| complain(format_args!("warning: {warning}")));
             match writeln!(std::io::stdout(), "the configuration is valid") {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,

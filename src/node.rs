@@ -95,6 +95,7 @@ impl Server {
 
     fn start(builder: Builder) -> std::io::Result<Self> {
         let Builder { config, mut handlers, log, give_back } = builder;
+        warn(&config);
         let open_files = io::raise_open_files();
         if let Err(error) = &open_files {
             tracing::warn!(%error, "cannot raise the limit of open files");
@@ -245,6 +246,7 @@ impl Server {
             Ok(policy) => self.shared.tokens.replace(&policy),
             Err(error) => tracing::error!(%error, "the keys of tokens are not taken over"),
         }
+        warn(&config);
         let config = Arc::new(config);
         for shard in 0..self.threads.len() {
             self.shared.post(shard, Request::Reconfigure(config.clone()));
@@ -283,6 +285,13 @@ impl Server {
             file.remove();
         }
         result
+    }
+}
+
+/// Says in the log what is worth a look.
+fn warn(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
     }
 }
 

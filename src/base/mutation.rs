@@ -73,6 +73,8 @@ pub enum Mutation {
     LeaveWalkWhole,
     /// Broadcasts go to echoes too.
     TellEchoes,
+    /// Broadcasts of a client without a tenant go to the tenants' connections too.
+    TellTenants,
     /// Silence counts while the thread did not run.
     ForgetSleep,
     /// What an unfinished message held is not given back to the node.
@@ -131,7 +133,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mistake that the simulation finds.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
@@ -166,6 +168,7 @@ impl Mutation {
         Self::WalkWithoutAhead,
         Self::LeaveWalkWhole,
         Self::TellEchoes,
+        Self::TellTenants,
         Self::ForgetSleep,
         Self::KeepInput,
         Self::ForgetFinished,

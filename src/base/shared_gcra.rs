@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How far the clocks of two threads that ask may be apart, in ns: each takes the time once in a turn of its loop.
 const SKEW_NS: u64 = 1_000_000_000;
 
+/// Debts that are remembered, in ns: see [`SharedGcra::overdraw_since`].
+const DEBT_NS: u64 = 60_000_000_000;
+
 /// A [`Gcra`](super::Gcra) that many threads check, without a lock: all costs go into one bucket.
 ///
 /// Exact: what passes in any time is what one bucket of that rate lets pass, whatever the threads are and however their
@@ -19,6 +22,28 @@ impl SharedGcra {
     /// rate, the wait is at most what the burst takes to refill and a second.
     #[must_use]
     pub fn check_since(&self, rate: &Rate, cost: u32, now_ns: u64, since_ns: u64) -> bool {
+        self.check(rate, cost, now_ns, since_ns, SKEW_NS)
+    }
+
+    /// The same for a bucket that is [overdrawn](Self::overdraw_since) at times: nothing passes before that is made up for.
+    #[must_use]
+    pub fn check_overdrawn_since(&self, rate: &Rate, cost: u32, now_ns: u64, since_ns: u64) -> bool {
+        self.check(rate, cost, now_ns, since_ns, DEBT_NS)
+    }
+
+    /// Takes `cost` units that pass anyway, whatever is left. Of what is overdrawn no more is remembered than comes in
+    /// within a minute.
+    pub fn overdraw_since(&self, rate: &Rate, cost: u32, now_ns: u64, since_ns: u64) {
+        if rate.per_s == 0 {
+            return;
+        }
+        let most_ns = now_ns.saturating_add(rate.duration_ns(rate.burst)).saturating_add(DEBT_NS);
+        let cost_ns = rate.duration_ns(cost);
+        let next = |arrival_ns: u64| Some(arrival_ns.max(since_ns).saturating_add(cost_ns).min(most_ns));
+        let _before = self.arrival_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    fn check(&self, rate: &Rate, cost: u32, now_ns: u64, since_ns: u64, ahead_max_ns: u64) -> bool {
         if rate.per_s == 0 || cost == 0 {
             return true;
         }
@@ -30,7 +55,7 @@ impl SharedGcra {
         let mut passes = false;
         // One word that nothing else hangs on: no order with other memory is needed.
         let _unchanged = self.arrival_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |arrival_ns| {
-            let sensible_ns = arrival_ns.min(empty_ns.saturating_add(SKEW_NS));
+            let sensible_ns = arrival_ns.min(empty_ns.saturating_add(ahead_max_ns));
             let next_ns = sensible_ns.max(since_ns).saturating_add(cost_ns);
             passes = next_ns <= empty_ns;
             if passes { Some(next_ns) } else { (sensible_ns != arrival_ns).then_some(sensible_ns) }
@@ -83,6 +108,24 @@ mod tests {
         let later_ns = 2 * S + S / 10;
         assert!(!gcra.check_since(&rate, 1, later_ns - 1, later_ns - 1));
         assert!(gcra.check_since(&rate, 1, later_ns, later_ns));
+    }
+
+    #[test]
+    fn what_is_overdrawn_is_made_up_for() {
+        let (gcra, rate) = (SharedGcra::default(), Rate { per_s: 10, burst: 10 });
+        (0..40).for_each(|_| gcra.overdraw_since(&rate, 1, 5 * S, 5 * S));
+        // Thirty too many are three seconds.
+        for (now_ns, passes) in
+            [(5 * S, false), (8 * S, false), (8 * S + S / 10, true), (8 * S + S / 10, false)]
+        {
+            assert_eq!(gcra.check_overdrawn_since(&rate, 1, now_ns, now_ns), passes, "{now_ns}");
+        }
+        (0..100_000).for_each(|_| gcra.overdraw_since(&rate, 1, 10 * S, 10 * S));
+        assert!(!gcra.check_overdrawn_since(&rate, 1, 70 * S, 70 * S));
+        assert!(gcra.check_overdrawn_since(&rate, 10, 71 * S, 71 * S), "a minute is remembered");
+        let none = Rate { per_s: 0, burst: 0 };
+        gcra.overdraw_since(&none, 1, S, S);
+        assert!(gcra.check_overdrawn_since(&none, 1, S, S));
     }
 
     proptest! {

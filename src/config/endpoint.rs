@@ -24,6 +24,8 @@ pub struct Endpoint {
     pub path: PathTemplate,
     /// What is spoken where the client does not ask for a dialect by `Sec-WebSocket-Protocol`: one of [`DIALECTS`].
     pub dialect: String,
+    /// Dialects that a client can ask for beside that one, each of [`DIALECTS`].
+    pub dialects: Vec<String>,
     /// Whether clients say who they are.
     pub auth: Auth,
     /// What becomes of those who may not come in.
@@ -151,6 +153,7 @@ impl Endpoint {
         Self {
             path: PathTemplate::parse(path).expect("a path"),
             dialect: dialect.to_owned(),
+            dialects: Vec::new(),
             auth: Auth::Optional,
             auth_failure: AuthFailure::Refuse,
             role: None,
@@ -161,6 +164,16 @@ impl Endpoint {
             messages: Messages::new(),
             health: false,
         }
+    }
+
+    /// Whether a client that is known here must have a user and a tenant, as the document of `tenants` has it.
+    pub fn is_of_tenants(&self) -> bool {
+        self.dialect == "tenants"
+    }
+
+    /// Whether a client can have this dialect here.
+    pub fn speaks(&self, dialect: &str) -> bool {
+        self.dialect == dialect || self.dialects.iter().any(|other| other == dialect)
     }
 
     /// Whether it has more to it than its dialect and rooms.
@@ -175,6 +188,8 @@ impl Endpoint {
 struct Written {
     path: String,
     dialect: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dialects: Vec<String>,
     #[serde(default)]
     auth: Auth,
     #[serde(default)]
@@ -203,6 +218,15 @@ impl Written {
         if !DIALECTS.contains(&dialect.as_str()) {
             return Err(format!("dialect must be one of {}", DIALECTS.join(", ")));
         }
+        if let Some(unknown) = self.dialects.iter().find(|name| !DIALECTS.contains(&name.as_str())) {
+            return Err(format!("dialects: {unknown:.64?} must be one of {}", DIALECTS.join(", ")));
+        }
+        let mut dialects = Vec::new();
+        for name in self.dialects {
+            if name != dialect && !dialects.contains(&name) {
+                dialects.push(name);
+            }
+        }
         if role.is_some() && auth != Auth::Required {
             return Err("a role asks for auth: required".to_owned());
         }
@@ -228,6 +252,7 @@ impl Written {
         Ok(Endpoint {
             path,
             dialect,
+            dialects,
             auth,
             auth_failure,
             role,
@@ -265,10 +290,11 @@ pub(super) fn show_endpoints(endpoints: &[Endpoint]) -> String {
         let Endpoint { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } =
             endpoint;
         let (snapshot, messages, health) = (endpoint.snapshot, endpoint.messages, endpoint.health);
-        let path = path.to_string();
+        let (path, dialects) = (path.to_string(), endpoint.dialects);
         Written {
             path,
             dialect,
+            dialects,
             auth,
             auth_failure,
             role,
@@ -314,6 +340,7 @@ mod tests {
   dialect: topics
 - path: /api/{report}
   dialect: tenants
+  dialects: [tenants, rooms, topics, rooms]
   auth: required
   auth_failure: close
   role: admin
@@ -337,6 +364,10 @@ mod tests {
         assert_eq!((read[1].auth, read[1].auth_failure), (Auth::Required, AuthFailure::Close));
         assert!(read[1].admin && !read[0].admin);
         assert_eq!(parse_endpoints(&show_endpoints(&read)).unwrap(), read);
+        // Its own dialect need not be named among those that a client can ask for.
+        assert_eq!(read[1].dialects, ["rooms", "topics"]);
+        assert!(read[1].speaks("tenants") && read[1].speaks("topics") && !read[1].speaks("channels"));
+        assert!(read[0].speaks("topics") && !read[0].speaks("rooms"));
         let snapshot = read[1].snapshot.as_ref().unwrap();
         assert_eq!((snapshot.what, snapshot.kind.as_str()), (Past::History, "initial_data"));
         assert_eq!(read[1].messages["follow"], Act::Join("more:{tenant}:{field}".to_owned()));
@@ -349,6 +380,8 @@ mod tests {
         for (text, what) in [
             (r#"[{"path":"/ws","dialect":"Rooms"}]"#, "dialect must be one of"),
             (r#"[{"path":"/ws"}]"#, "dialect"),
+            (r#"[{"path":"/ws","dialect":"rooms","dialects":["chat"]}]"#, "\"chat\" must be one of rooms,"),
+            (r#"[{"path":"/ws","dialect":"rooms","dialects":"topics"}]"#, "dialects"),
             (r#"[{"path":"/ws","dialect":"rooms","x":1}]"#, "unknown field"),
             (r#"[{"path":"/ws","dialect":"rooms","role":"admin"}]"#, "auth: required"),
             (r#"[{"path":"/ws","dialect":"rooms","admin":true}]"#, "asks for a role"),

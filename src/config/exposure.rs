@@ -66,7 +66,7 @@ impl Config {
         }
         let may = |action| {
             let gives = |rule: &super::AccessRule| {
-                rule.who.contains(&Who::Any)
+                rule.who.iter().any(|who| matches!(who, Who::Any | Who::WithoutTenant))
                     && rule.allow.has(action)
                     && !rule.pattern.segments().iter().any(|part| matches!(part, Segment::Capture(_)))
             };
@@ -75,7 +75,7 @@ impl Config {
         [
             ("join", may(Action::Subscribe)),
             ("publish", may(Action::Publish)),
-            ("broadcast", self.client_broadcast),
+            ("broadcast", self.lets_clients_broadcast()),
         ]
         .into_iter()
         .filter_map(|(name, may)| may.then_some(name))
@@ -120,7 +120,7 @@ mod tests {
         check(&open, "[::]:8081", true, &["listening on [::]:8081: every client that reaches"]);
         let unix = Config { tcp: false, unix_socket: Some("/run/a".into()), ..open.clone() };
         check(&unix, "", false, &["listening on unix:/run/a: every client on this machine may join"]);
-        let quiet = Config { client_broadcast: false, api_keys: vec!["key".into()], ..open.clone() };
+        let quiet = Config { client_broadcast: Some(false), api_keys: vec!["key".into()], ..open.clone() };
         check(&quiet, "0.0.0.0:1", true, &["may join and publish without", "the API needs its key"]);
         let behind = Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..open };
         check(&behind, "0.0.0.0:1", true, &["the API answers nobody"]);
@@ -132,10 +132,11 @@ mod tests {
         endpoint.auth = Auth::Required;
         let closed = Config { endpoints: vec![endpoint], ..Config::default() };
         check(&closed, "0.0.0.0:1", false, &["clients need a token"]);
-        let denied = Config { access: AccessTable::tenants(), client_broadcast: false, ..Config::default() };
+        let denied =
+            Config { access: AccessTable::tenants(), client_broadcast: Some(false), ..Config::default() };
         check(&denied, "0.0.0.0:1", true, &["may join and publish without"]);
         let rules = AccessTable { rules: Vec::new(), default: AccessDefault::Deny };
-        let nothing = Config { access: rules, client_broadcast: false, ..Config::default() };
+        let nothing = Config { access: rules, client_broadcast: Some(false), ..Config::default() };
         check(&nothing, "0.0.0.0:1", false, &["clients need a token"]);
     }
 }

@@ -21,6 +21,8 @@ pub(super) type Place<T> = fn(&mut Config) -> &mut T;
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Bool(Place<bool>),
+    /// As `Bool`; `auto` where something else decides.
+    BoolOrAuto(Place<Option<bool>>),
     Port(Place<u16>),
     Count {
         at: Place<u32>,
@@ -117,6 +119,10 @@ impl Kind {
         let within = |value: Duration, min, max| (min..=max).contains(&value).then_some(value);
         match self {
             Self::Bool(at) => put(at(config), value::parse_bool(text)),
+            Self::BoolOrAuto(at) => {
+                let auto = (text == AUTO).then_some(None);
+                put(at(config), auto.or_else(|| value::parse_bool(text).map(Some)))
+            }
             Self::Port(at) => put(at(config), text.parse().ok()),
             Self::Count { at, min, max } => {
                 put(at(config), text.parse().ok().filter(|n| (min..=max).contains(n)))
@@ -201,6 +207,7 @@ impl Kind {
         }
         match self {
             Self::Bool(at) => at(config).to_string(),
+            Self::BoolOrAuto(at) => at(config).map_or_else(|| AUTO.to_owned(), |on| on.to_string()),
             Self::Port(at) => at(config).to_string(),
             Self::Count { at, .. } => at(config).to_string(),
             Self::Shards(at) => at(config).to_string(),
@@ -254,6 +261,7 @@ impl Kind {
         let size = value::show_size;
         match self {
             Self::Bool(_) => "true or false".to_owned(),
+            Self::BoolOrAuto(_) => format!("true, false or {AUTO}"),
             Self::Port(_) => "0 to 65535".to_owned(),
             Self::Count { min, max, .. } => format!("{min} to {max}"),
             Self::Shards(_) => format!("0 to {SHARDS_MAX}"),
@@ -334,6 +342,9 @@ const NAMES_MAX: usize = 8;
 
 /// Most shards of a node, a bound that no machine comes near: ids of connections have ten bits for the shard.
 pub const SHARDS_MAX: usize = 1024;
+
+/// Neither yes nor no: see [`Kind::BoolOrAuto`].
+const AUTO: &str = "auto";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

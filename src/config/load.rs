@@ -194,6 +194,13 @@ impl Config {
                 ));
             }
         }
+        if !self.tokens.tenants.is_empty() && self.tokens.tenant_claims.is_empty() && self.tokens.has_keys() {
+            wrong.push(
+                "tenants: no claim of a token names a tenant, as jwt_tenant_claims is empty, so that every token would \
+                 be refused: set jwt_tenant_claims (such as tenantId,organizationId), or give no tenants"
+                    .to_owned(),
+            );
+        }
         if !self.hook.url.is_empty() {
             self.hook_contradictions(&mut wrong);
         }

@@ -23,6 +23,7 @@ mod service;
 mod settings;
 mod tokens;
 mod value;
+mod warnings;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use account::AccountLimits;

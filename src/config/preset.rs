@@ -1,7 +1,7 @@
 //! Presets: the ports, paths and limits of the protocol documents.
 
 use super::access::AccessTable;
-use super::endpoint::{Auth, Endpoint};
+use super::endpoint::{Auth, DIALECTS, Endpoint};
 use super::rule::{HistoryLimits, RoomPolicy, RoomRule};
 use super::service::{Act, Past, Snapshot};
 use super::settings::Config;
@@ -54,6 +54,8 @@ impl Config {
             Preset::Topics => {
                 config.port = 3000;
                 config.access = AccessTable::topics();
+                // Its document has no tenants.
+                config.tokens.tenant_claims = Vec::new();
                 config.limits.message_bytes_max = MIB;
                 config.times.ping_interval = Duration::from_secs(30);
                 config.times.idle_timeout = Duration::from_secs(300);
@@ -61,8 +63,7 @@ impl Config {
             Preset::Tenants => {
                 config.port = 3000;
                 config.access = AccessTable::tenants();
-                // Its document has none, and no tenant is to reach another by the broadcast of another dialect.
-                config.client_broadcast = false;
+                config.tokens.of_tenants = true;
                 config.limits.message_bytes_max = MIB;
                 config.times.idle_timeout = Duration::from_secs(120);
             }
@@ -106,7 +107,13 @@ fn reports() -> [Endpoint; 4] {
             ..Endpoint::new("/api/v1/reports/stream/{templateId}", "topics")
         },
         Endpoint {
-            rooms: rooms(&["reports:system", "reports:maintenance", "reports:alerts", "user:{user}:reports"]),
+            rooms: rooms(&[
+                "reports:system",
+                "reports:maintenance",
+                "reports:alerts",
+                "user:{user}:reports",
+                "tenant:{tenant}:user:{user}:reports",
+            ]),
             ..Endpoint::new("/api/v1/reports/notifications", "topics")
         },
     ]
@@ -138,7 +145,8 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
     };
     match preset {
         Preset::None => {
-            let mut all = vec![Endpoint::new("/ws", "rooms"), admin()];
+            let dialects = DIALECTS.map(str::to_owned).into_iter().filter(|name| name != "rooms").collect();
+            let mut all = vec![Endpoint { dialects, ..Endpoint::new("/ws", "rooms") }, admin()];
             all.extend(reports());
             all
         }

@@ -1,7 +1,7 @@
 use super::access::AccessTable;
 use super::account::AccountLimits;
 use super::endpoint::Endpoint;
-use super::hook::HookSettings;
+use super::hook::{HookEvent, HookSettings};
 use super::listen::ListenAddress;
 use super::preset::{self, Preset};
 use super::rule::RoomRule;
@@ -74,8 +74,8 @@ pub struct Config {
     pub room_rules: Vec<RoomRule>,
     /// Who may do what in which rooms.
     pub access: AccessTable,
-    /// Whether clients may broadcast to all connections.
-    pub client_broadcast: bool,
+    /// Whether clients may broadcast; `None`: see [`Config::lets_clients_broadcast`].
+    pub client_broadcast: Option<bool>,
     /// Whether a client's own messages come back to it.
     pub deliver_to_sender: bool,
     /// Whether `/echo` sends every message back, for testing frames; open to all who can connect.
@@ -282,7 +282,7 @@ impl Default for Config {
             available_rooms: preset::available_rooms(),
             room_rules: preset::report_rules(),
             access: AccessTable::protected(),
-            client_broadcast: true,
+            client_broadcast: None,
             deliver_to_sender: true,
             echo: false,
             log_level: "info".to_owned(),
@@ -294,6 +294,24 @@ impl Default for Config {
             socket: SocketOptions::default(),
             hook: HookSettings::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether clients may broadcast: as configured, and else in the preset `rooms`, whose document has it, and without
+    /// a preset as long as no connection can be known, as a broadcast is then for all who may come in.
+    pub fn lets_clients_broadcast(&self) -> bool {
+        self.client_broadcast.unwrap_or_else(|| match self.preset {
+            Preset::Rooms => true,
+            Preset::None => !self.knows_identities(),
+            Preset::Channels | Preset::Topics | Preset::Tenants => false,
+        })
+    }
+
+    /// Whether a connection can be known: by a token, or by the backend when it connects.
+    pub fn knows_identities(&self) -> bool {
+        let by_backend = !self.hook.url.is_empty() && self.hook.events.has(HookEvent::Connect);
+        by_backend || self.tokens.has_keys() || !self.tokens.tenants.is_empty()
     }
 }
 

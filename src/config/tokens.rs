@@ -38,8 +38,14 @@ pub struct Tokens {
     pub roles_claims: Vec<String>,
     /// Tenants that are active; none: all are.
     pub tenants: Vec<String>,
+    /// Whether every connection that is known must have a user and a tenant: so it is in the preset `tenants`.
+    pub of_tenants: bool,
     /// How long before its token ends a client is warned; zero: it is not.
     pub expiry_warning: Duration,
+    /// Whether a token must say when it ends (`exp`).
+    pub require_exp: bool,
+    /// How long a connection goes on with one token at the most; zero: as long as the token.
+    pub session_max: Duration,
 }
 
 impl Default for Tokens {
@@ -60,8 +66,26 @@ impl Default for Tokens {
             tenant_claims: names(&["tenantId", "organizationId"]),
             roles_claims: names(&["roles"]),
             tenants: Vec::new(),
+            of_tenants: false,
             expiry_warning: Duration::from_secs(60),
+            require_exp: false,
+            session_max: Duration::ZERO,
         }
+    }
+}
+
+impl Tokens {
+    /// Whether a user alone names nobody, as its name may be that of users in several tenants.
+    pub fn has_tenants(&self) -> bool {
+        self.of_tenants || !self.tenants.is_empty()
+    }
+
+    /// Whether there are keys to check tokens by, or a place to fetch them from.
+    pub fn has_keys(&self) -> bool {
+        !self.secret.is_empty()
+            || self.public_key_file.is_some()
+            || self.jwks_file.is_some()
+            || self.jwks_url.is_some()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the connections of one user, or of one tenant, have together.
 
 use super::accounts::Stripes;
+use super::fair::{Fair, Share};
 use crate::base::{Rate, SharedGcra};
 use crate::config::AccountLimits;
 use crate::model::{DropReason, Refusal};
@@ -44,6 +45,14 @@ impl Party {
         }
     }
 
+    /// How its share of what waits refuses.
+    pub const fn outbox_full(self) -> Refusal {
+        match self {
+            Self::User => Refusal::UserOutboxFull,
+            Self::Tenant => Refusal::TenantOutboxFull,
+        }
+    }
+
     /// Why frames are lost when its share of what waits is spent.
     pub const fn share_spent(self) -> DropReason {
         match self {
@@ -73,6 +82,8 @@ pub struct Account {
     pub(super) connections: AtomicU32,
     memberships: AtomicU32,
     messages: SharedGcra,
+    /// Of a tenant: how its rate is divided.
+    fair: Option<Box<Fair>>,
     outbox_bytes: AtomicUsize,
     /// The largest backlog that was seen and not claimed since, and its shard: a hint.
     largest: AtomicU64,
@@ -90,6 +101,7 @@ impl Account {
             connections: AtomicU32::new(0),
             memberships: AtomicU32::new(0),
             messages: SharedGcra::default(),
+            fair: name.user.is_none().then(Box::default),
             outbox_bytes: AtomicUsize::new(0),
             largest: AtomicU64::new(0),
             giving_way: AtomicU32::new(0),
@@ -122,6 +134,12 @@ impl Account {
         self.memberships.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// Counts `count` memberships more, unless that would pass `max` (0: no limit).
+    pub(super) fn join_all(&self, count: u32, max: u32) -> bool {
+        let more = |held: u32| held.checked_add(count).filter(|sum| max == 0 || *sum <= max);
+        self.memberships.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
     /// Counts memberships that there are whatever the limit.
     pub(super) fn joined(&self, count: u32) {
         self.memberships.fetch_add(count, Ordering::Relaxed);
@@ -134,8 +152,23 @@ impl Account {
 
     /// Whether one message more may pass; see [`SharedGcra::check_since`] for the times.
     pub(super) fn may_send(&self, limits: &AccountLimits, now_ns: u64, since_ns: u64) -> bool {
-        let burst = if limits.messages_burst == 0 { limits.messages_per_s } else { limits.messages_burst };
-        self.messages.check_since(&Rate { per_s: limits.messages_per_s, burst }, 1, now_ns, since_ns)
+        self.messages.check_since(&rate(limits), 1, now_ns, since_ns)
+    }
+
+    /// The same of a tenant, one of whose connections has this share; see [`super::fair`].
+    pub(super) fn may_send_of(
+        &self,
+        share: &Share,
+        limits: &AccountLimits,
+        now_ns: u64,
+        since_ns: u64,
+    ) -> bool {
+        let rate = rate(limits);
+        if self.fair.as_ref().is_some_and(|fair| fair.has_share(share, rate.per_s, now_ns)) {
+            self.messages.overdraw_since(&rate, 1, now_ns, since_ns);
+            return true;
+        }
+        self.messages.check_overdrawn_since(&rate, 1, now_ns, since_ns)
     }
 
     /// Takes `bytes` unless that would pass `max` (0: no limit).
@@ -187,4 +220,10 @@ impl Account {
     pub fn gave_way(&self) {
         self.giving_way.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// The rate of messages of limits; a burst of 0 stands for one second's worth.
+fn rate(limits: &AccountLimits) -> Rate {
+    let burst = if limits.messages_burst == 0 { limits.messages_per_s } else { limits.messages_burst };
+    Rate { per_s: limits.messages_per_s, burst }
 }

@@ -1,6 +1,7 @@
 use super::account::{Account, AccountName, Party};
+use super::fair::Share;
 use crate::config::{AccountLimits, Limits};
-use crate::model::Identity;
+use crate::model::{Identity, Refusal};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -32,6 +33,8 @@ pub(super) struct Stripes {
 pub struct Holding {
     user: Option<Arc<Account>>,
     tenant: Option<Arc<Account>>,
+    /// Of the tenant's rate of messages.
+    share: Share,
 }
 
 impl Accounts {
@@ -55,7 +58,7 @@ impl Accounts {
 
     fn hold(&self, who: &Identity, user_max: u32, tenant_max: u32) -> Result<Option<Arc<Holding>>, Party> {
         let (tenant, user) = (who.tenant.as_deref(), who.user.as_deref());
-        let mut holding = Holding { user: None, tenant: None };
+        let mut holding = Holding { user: None, tenant: None, share: Share::default() };
         // The user first: who is refused for the tenant's sake took no place from another user meanwhile.
         if user.is_some() {
             let account = self.0.enter(AccountName { tenant, user }, user_max).ok_or(Party::User)?;
@@ -171,6 +174,26 @@ impl Holding {
         self.each().for_each(|account| account.left(count));
     }
 
+    /// Counts what a connection brings along: all of it, or nothing where that would pass a limit.
+    ///
+    /// # Errors
+    /// Which limit it is.
+    pub fn bring_within(&self, limits: &Limits, memberships: u32, bytes: usize) -> Result<(), Refusal> {
+        for (done, (party, account, own)) in self.accounts(limits).enumerate() {
+            let has_rooms = account.join_all(memberships, own.rooms_max);
+            if has_rooms && account.take(bytes, own.outbox_bytes_max) {
+                continue;
+            }
+            account.left(if has_rooms { memberships } else { 0 });
+            for account in self.each().take(done) {
+                account.left(memberships);
+                account.give(bytes);
+            }
+            return Err(if has_rooms { party.outbox_full() } else { party.too_many_rooms() });
+        }
+        Ok(())
+    }
+
     /// Counts what a connection brings along, whatever the limits.
     pub fn bring(&self, memberships: u32, bytes: usize) {
         for account in self.each() {
@@ -179,15 +202,20 @@ impl Holding {
         }
     }
 
-    /// Whether one message more may pass that came at `now_ns`, or unseen since `since_ns`. What the tenant's rate
-    /// refuses has been charged to the user.
+    /// Whether one message more may pass that came at `now_ns`, or unseen since `since_ns`. A tenant's rate refuses only
+    /// what is beyond the connection's share of it; see [`super::fair`]. What it refuses has been charged to the user.
     ///
     /// # Errors
     /// Whose rate it is.
     #[inline]
     pub fn may_send(&self, limits: &Limits, now_ns: u64, since_ns: u64) -> Result<(), Party> {
         for (party, account, limits) in self.accounts(limits) {
-            if limits.messages_per_s != 0 && !account.may_send(limits, now_ns, since_ns) {
+            let passes = match party {
+                _ if limits.messages_per_s == 0 => true,
+                Party::User => account.may_send(limits, now_ns, since_ns),
+                Party::Tenant => account.may_send_of(&self.share, limits, now_ns, since_ns),
+            };
+            if !passes {
                 return Err(party);
             }
         }

@@ -54,6 +54,25 @@ fn what_is_there_anyway_is_counted_over_the_limit() {
 }
 
 #[test]
+fn what_is_brought_along_is_within_the_limits_or_nothing_of_it_counts() {
+    let (accounts, mut limits) = (Accounts::default(), limits(5, 9));
+    limits.per_tenant.rooms_max = 7;
+    let enter = |user| accounts.enter(&who(Some("t"), Some(user)), &limits).unwrap().unwrap();
+    let (u, v) = (enter("u"), enter("v"));
+    let counts =
+        |held: &Holding| held.each().map(|it| (it.memberships(), it.outbox_bytes())).collect::<Vec<_>>();
+    assert_eq!(u.bring_within(&limits, 6, 0), Err(Refusal::TooManyRoomsOfUser));
+    assert_eq!(u.bring_within(&limits, 5, 501), Err(Refusal::UserOutboxFull));
+    assert_eq!(counts(&u), [(0, 0), (0, 0)]);
+    assert_eq!(u.bring_within(&limits, 5, 500), Ok(()));
+    assert_eq!(v.bring_within(&limits, 3, 0), Err(Refusal::TooManyRoomsOfTenant));
+    assert_eq!(v.bring_within(&limits, 2, 401), Err(Refusal::TenantOutboxFull));
+    assert_eq!((counts(&u), counts(&v)), (vec![(5, 500), (5, 500)], vec![(0, 0), (5, 500)]));
+    assert_eq!(v.bring_within(&limits, 2, 400), Ok(()));
+    assert_eq!(counts(&v), [(2, 400), (7, 900)]);
+}
+
+#[test]
 fn what_the_tenant_refuses_costs_the_user_nothing() {
     let (accounts, limits) = (Accounts::default(), limits(5, 1));
     let held = accounts.enter(&who(Some("t"), Some("u")), &limits).unwrap().unwrap();
@@ -98,7 +117,7 @@ fn a_note_of_a_large_backlog_is_had_once_and_by_others() {
 #[test]
 fn memory_is_as_tuning_md_says() {
     // Each in an Arc, with its two counts.
-    assert_eq!((size_of::<Account>() + 16, size_of::<Holding>() + 16), (104, 32));
+    assert_eq!((size_of::<Account>() + 16, size_of::<Holding>() + 16), (112, 40));
 }
 
 #[derive(Debug, Clone)]

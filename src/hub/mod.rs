@@ -8,6 +8,7 @@ mod accounts;
 mod admission;
 mod directory;
 mod encodings;
+mod fair;
 mod filters;
 mod histories;
 mod history;

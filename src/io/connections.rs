@@ -8,7 +8,7 @@ use crate::api::{
     UserInfo, Which,
 };
 use crate::base;
-use crate::model::{Audience, CloseReason, IDLE_TEXT};
+use crate::model::{Audience, CloseReason, IDLE_TEXT, Selector};
 use crate::shard::Request;
 use std::time::Duration;
 
@@ -52,6 +52,11 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
         Route::Leave { id, room } => {
             let asked = node.ask(node.shard_of(id), |reply| Request::Leave { to: id, room, reply });
             json(&Taken { was_member: asked.await.map_err(ended)?.ok_or_else(none)? })
+        }
+        Route::User { which, .. } | Route::DisconnectUser { which, .. }
+            if which.tenant.is_none() && node.tokens.has_tenants() =>
+        {
+            return Err(ApiError::bad_request(Selector::AMBIGUOUS));
         }
         Route::User { which, user } => {
             let limit = CONNECTIONS_LIMIT_DEFAULT as usize;

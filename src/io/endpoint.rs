@@ -5,7 +5,7 @@ use crate::api::{self, ApiError};
 use crate::base::fill_template;
 use crate::config::{Auth, AuthFailure, Config, Endpoint};
 use crate::dialect::{DIALECTS, dialect};
-use crate::model::{DialectId, RoomName};
+use crate::model::{DialectId, Identity, RoomName};
 use crate::shard::{Newcomer, Route};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -58,17 +58,25 @@ pub(super) fn find<'a>(endpoints: &'a [Endpoint], path: &'a str) -> Result<Optio
 
 impl Entrance<'_> {
     /// The dialect that is spoken, and the subprotocol that says so if the client asked for one: the first of those it
-    /// asked for that is a dialect, else the endpoint's own when it names none of ours.
+    /// asked for that the endpoint speaks, else the endpoint's own when it names none of ours.
+    ///
+    /// # Errors
+    /// The client names dialects, and the endpoint speaks none of them; in words.
     pub fn dialect(&self, asked: &[String]) -> Result<(DialectId, Option<String>), String> {
         // An echo speaks no protocol, so it chooses none.
         let Self::At { endpoint, .. } = self else { return Ok((DialectId::ROOMS, None)) };
         for name in asked {
-            if let Some(dialect) = name.strip_prefix(SUBPROTOCOL_PREFIX).and_then(DialectId::by_name) {
+            let dialect = name.strip_prefix(SUBPROTOCOL_PREFIX).filter(|dialect| endpoint.speaks(dialect));
+            if let Some(dialect) = dialect.and_then(DialectId::by_name) {
                 return Ok((dialect, Some(name.clone())));
             }
         }
-        if let Some(unknown) = asked.iter().find(|name| name.starts_with(SUBPROTOCOL_PREFIX)) {
-            return Err(format!("unknown subprotocol {unknown:.64?}"));
+        if let Some(refused) = asked.iter().find(|name| name.starts_with(SUBPROTOCOL_PREFIX)) {
+            let spoken = DIALECTS.iter().map(|dialect| dialect.id().name());
+            let spoken = spoken.filter(|name| endpoint.speaks(name));
+            let spoken: Vec<_> = spoken.map(|name| format!("{SUBPROTOCOL_PREFIX}{name}")).collect();
+            let spoken = spoken.join(", ");
+            return Err(format!("subprotocol {refused:.64?} is not spoken here, only {spoken} (dialects)"));
         }
         Ok((DialectId::by_name(&endpoint.dialect).unwrap_or(DIALECTS[0].id()), None))
     }
@@ -91,34 +99,34 @@ impl Entrance<'_> {
         let Self::At { endpoint, index, parameters } = self else {
             return Newcomer { echo: true, ..newcomer };
         };
-        let mut known: Vec<(&str, &str)> =
-            parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let identity = newcomer.identity.clone();
-        if let Some(identity) = &identity {
-            // No parameter of a path has these names.
-            known.extend(identity.user.as_deref().map(|user| ("user", user)));
-            known.extend(identity.tenant.as_deref().map(|tenant| ("tenant", tenant)));
-        }
         let owned = || parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         let route = || Route { endpoint: *index, parameters: owned().collect() };
         let by_dialect = || config.deliver_to_sender && dialect(newcomer.dialect).delivers_to_sender();
         Newcomer {
             hears_itself: endpoint.deliver_to_sender.unwrap_or_else(by_dialect),
-            rooms: endpoint.rooms.iter().filter_map(|template| room(template, &known)).collect(),
+            rooms: endpoint
+                .rooms
+                .iter()
+                .filter_map(|template| room(template, parameters, identity.as_deref()))
+                .collect(),
             route: endpoint.has_service().then(route),
             health: endpoint.health,
             admin: endpoint.admin,
             may_authenticate: endpoint.auth != Auth::Off,
+            of_tenants: endpoint.is_of_tenants(),
             ..newcomer
         }
     }
 }
 
 /// The room that a template names, if all its names are known.
-fn room(template: &str, parameters: &[(&str, &str)]) -> Option<RoomName> {
+fn room(template: &str, parameters: &Parameters<'_>, identity: Option<&Identity>) -> Option<RoomName> {
     let value = |name: &str| {
+        // No parameter of a path has the names that an identity fills.
         let known = parameters.iter().find(|(known, _)| *known == name);
-        known.map(|(_, value)| Cow::Borrowed(*value))
+        let known = known.map(|(_, value)| value.as_str());
+        known.or_else(|| identity?.fills(template, name)).map(Cow::Borrowed)
     };
     RoomName::new(&fill_template(template, value)?).ok()
 }
@@ -126,7 +134,6 @@ fn room(template: &str, parameters: &[(&str, &str)]) -> Option<RoomName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Identity;
     use std::sync::Arc;
 
     #[test]
@@ -163,8 +170,10 @@ mod tests {
         };
         let rooms = |path: &str| rooms_of(&Newcomer::default(), path);
         let identity = Identity { user: Some("u1".into()), ..Identity::default() };
-        let known = Newcomer { identity: Some(Arc::new(identity)), ..Newcomer::default() };
-        assert_eq!(rooms_of(&known, "/reports/x"), ["reports:x", "all", "user:u1", "xx"]);
+        let known = |identity| Newcomer { identity: Some(Arc::new(identity)), ..Newcomer::default() };
+        assert_eq!(rooms_of(&known(identity.clone()), "/reports/x"), ["reports:x", "all", "user:u1", "xx"]);
+        let of_tenant = Identity { tenant: Some("t".into()), ..identity };
+        assert_eq!(rooms_of(&known(of_tenant), "/reports/x"), ["reports:x", "all", "xx"]);
         assert_eq!(rooms("/reports/a%3Ab"), ["reports:a:b", "all", "a:ba:b"]);
         // What would be no name is left out.
         assert_eq!(rooms("/reports/%0A"), ["all"]);

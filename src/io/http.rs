@@ -420,7 +420,8 @@ impl Http {
         {
             // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
             let allowed = connect::ask(hook, &config.path_prefix, asked, candidate).await;
-            if let Err(refusal) = allowed.and_then(|()| upgrade::check_named(entrance, candidate)) {
+            if let Err(refusal) = allowed.and_then(|()| upgrade::check_named(&self.node, entrance, candidate))
+            {
                 checked = Err(refusal);
             }
         }

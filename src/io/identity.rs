@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::auth;
-use crate::auth::token::{TOKEN_BYTES_MAX, TokenDesk, TokenError};
+use crate::auth::token::{TOKEN_BYTES_MAX, TokenDesk, TokenError, of_tenant};
 use crate::base::{Mutation, mutated};
 use crate::config::{Auth, Endpoint, Tokens};
 use crate::model::Identity;
@@ -54,6 +54,9 @@ pub(super) fn who(
         Err(_) if brought.backend_names => return Err(TokenError::Missing),
         Err(error) => return Err(error),
     };
+    if endpoint.is_of_tenants() {
+        of_tenant(&identity)?;
+    }
     match &endpoint.role {
         Some(role) if !identity.has_role(role) && !mutated(Mutation::AnyRole) => Err(TokenError::RoleMissing),
         _ => Ok(Some(Arc::new(identity))),

@@ -5,6 +5,7 @@ use super::reply::{Reply, reply};
 use crate::api::{self, ApiError, Claim, PublishRequest, Route};
 use crate::auth;
 use crate::config::Config;
+use crate::model::Selector;
 use crate::shard::{Published, Tally};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -110,6 +111,7 @@ impl Http {
             Route::Broadcast => api::parse_broadcast(&body, depth_max)?,
             _ => api::parse_publish(&body, depth_max)?,
         };
+        self.check_tenants(std::slice::from_ref(&one), false)?;
         self.check_place(std::slice::from_ref(&one))?;
         let counted = self.publish_one(&one);
         Ok(api::to_json(&counted.told().await?).into())
@@ -121,6 +123,7 @@ impl Http {
         // Goes on to its end even if nobody waits for it any more.
         let carried_out = tokio::task::spawn_local(async move {
             let requests = api::parse_batch(&body, config.limits.json_depth_max)?;
+            http.check_tenants(&requests, true)?;
             http.check_place(&requests)?;
             let mut counted = Vec::with_capacity(requests.len());
             for request in &requests {
@@ -151,6 +154,14 @@ impl Http {
             return Err(ApiError::unavailable("the room is behind with its messages"));
         }
         Ok(())
+    }
+
+    /// Refuses what names a user without its tenant where there are tenants; of a batch tells which it is.
+    fn check_tenants(&self, requests: &[PublishRequest<'_>], is_batch: bool) -> Result<(), ApiError> {
+        let ambiguous = requests.iter().position(|request| request.to.is_ambiguous());
+        let Some(index) = ambiguous.filter(|_| self.node.tokens.has_tenants()) else { return Ok(()) };
+        let place = if is_batch { format!("[{index}]: ") } else { String::new() };
+        Err(ApiError::bad_request(format!("{place}{}", Selector::AMBIGUOUS)))
     }
 
     fn publish_one(&self, request: &PublishRequest<'_>) -> Counted {

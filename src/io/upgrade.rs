@@ -14,8 +14,8 @@ use super::seat;
 use super::shared::NodeShared;
 use super::subprotocol::Offer;
 use crate::api::{self, ApiError, Route};
-use crate::auth::token::TokenError;
-use crate::config::{Config, HookEvent};
+use crate::auth::token::{TokenError, of_tenant};
+use crate::config::{Config, Endpoint, HookEvent};
 use crate::hub::{Party, Refused};
 use crate::metrics::HandshakeFailure;
 use crate::model::{Compression, Identity, Refusal};
@@ -250,13 +250,22 @@ pub(super) fn check(
 ///
 /// # Errors
 /// It is nobody known, or has no role, where that is needed.
-pub(super) fn check_named(entrance: &Entrance<'_>, candidate: &mut Candidate) -> Result<(), Box<Refused101>> {
+pub(super) fn check_named(
+    node: &NodeShared,
+    entrance: &Entrance<'_>,
+    candidate: &mut Candidate,
+) -> Result<(), Box<Refused101>> {
     let newcomer = &mut candidate.newcomer;
-    let role = entrance.endpoint().and_then(|endpoint| endpoint.role.as_deref());
-    let error = match (&newcomer.identity, role) {
+    let endpoint = entrance.endpoint();
+    let role = endpoint.and_then(|endpoint| endpoint.role.as_deref());
+    let of_tenants = endpoint.is_some_and(Endpoint::is_of_tenants) || node.tokens.policy().is_of_tenants();
+    let identity = newcomer.identity.as_deref();
+    let missing = identity.filter(|_| of_tenants).and_then(|identity| of_tenant(identity).err());
+    let error = match (identity, missing, role) {
         _ if newcomer.turned_away.is_some() => return Ok(()),
-        (None, _) if candidate.needs_name => TokenError::Missing,
-        (Some(identity), Some(role)) if !identity.has_role(role) => TokenError::RoleMissing,
+        (None, ..) if candidate.needs_name => TokenError::Missing,
+        (_, Some(missing), _) => missing,
+        (Some(identity), _, Some(role)) if !identity.has_role(role) => TokenError::RoleMissing,
         _ => return Ok(()),
     };
     newcomer.turned_away = turn_away(entrance, error)?;

@@ -151,11 +151,15 @@ pub enum Refusal {
     TenantRateLimited,
     /// The node's bound on what memberships hold.
     MembershipsFull,
+    /// The bound of bytes that wait for one user.
+    UserOutboxFull,
+    /// The bound of bytes that wait for one tenant.
+    TenantOutboxFull,
 }
 
 impl Refusal {
     /// All of them, each at its index.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidJson,
         Self::TooDeep,
         Self::UnknownType,
@@ -182,10 +186,12 @@ impl Refusal {
         Self::UserRateLimited,
         Self::TenantRateLimited,
         Self::MembershipsFull,
+        Self::UserOutboxFull,
+        Self::TenantOutboxFull,
     ];
 
     /// Label values in metrics, by [`Refusal::index`].
-    pub const LABELS: [&'static str; 26] = [
+    pub const LABELS: [&'static str; 28] = [
         "invalid_json",
         "too_deep",
         "unknown_type",
@@ -212,6 +218,8 @@ impl Refusal {
         "user_rate_limited",
         "tenant_rate_limited",
         "memberships_full",
+        "user_outbox_full",
+        "tenant_outbox_full",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -248,6 +256,8 @@ impl Refusal {
             Self::UserRateLimited => "rate limit of this user exceeded",
             Self::TenantRateLimited => "rate limit of this tenant exceeded",
             Self::MembershipsFull => "the server holds too many rooms: try again later",
+            Self::UserOutboxFull => "too much waits for this user already: read faster",
+            Self::TenantOutboxFull => "too much waits for this tenant already: read faster",
         }
     }
 }

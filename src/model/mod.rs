@@ -15,7 +15,7 @@ pub use command::{
     RequestId,
 };
 pub use connection_id::{ConnectionId, ConnectionKey, Locator};
-pub use identity::Identity;
+pub use identity::{Identity, TokenMark};
 pub use position::{Epoch, Position};
 pub use publication::{
     Compression, DialectId, EVENT_BYTES_MAX, EVENT_DEFAULT, Encoding, Publication, Sender,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 pub struct Selector<'a> {
     /// Members of this room; valid by [`RoomName::check`].
     pub room: Option<Cow<'a, str>>,
-    /// Connections of this user, of whichever tenant; valid by [`Identity::is_name`].
+    /// Connections of this user, of whichever tenant unless that is stated; valid by [`Identity::is_name`].
     pub user: Option<Cow<'a, str>>,
     /// Connections of this tenant; valid by [`Identity::is_name`].
     pub tenant: Option<Cow<'a, str>>,
@@ -67,6 +67,14 @@ impl<'a> Selector<'a> {
             [&self.room, &self.user, &self.tenant].into_iter().flatten().map(|name| name.len()).sum();
         size_of::<Self>() + names + self.except.len() * size_of::<ConnectionId>()
     }
+
+    /// Whether it states a user without its tenant. Where there are tenants, that may be several users.
+    pub fn is_ambiguous(&self) -> bool {
+        self.user.is_some() && self.tenant.is_none()
+    }
+
+    /// What is said of one that is ambiguous where there are tenants.
+    pub const AMBIGUOUS: &'static str = "user needs tenant beside it: tenants are configured, and users of one name in two tenants are two users";
 
     /// What is wrong with its names or its number of ids.
     ///

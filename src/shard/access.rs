@@ -3,15 +3,18 @@
 //! The rules are asked at each act, with the identity that the connection has then. Where the rules or an identity
 //! change, memberships that could not be begun any more are ended: those of one connection at once, those of all
 //! connections in steps, so that a change of the rules stalls nobody. Until its step has come a member still hears the
-//! room, but can do nothing there.
+//! room, but can do nothing there. The same steps hold identities against a new configuration: a token that it would
+//! refuse ends its connection.
 
-use super::{Now, Shard};
+use super::{Now, Shard, Sockets};
 use crate::auth::{self, Access, Found};
+use crate::base::{Mutation, mutated};
 use crate::config::{Action, Config};
+use crate::dialect::dialect;
 use crate::model::{Answer, Identity, Refusal, RoomName};
 use std::sync::Arc;
 
-/// Memberships that one turn looks at after a change of the rules: about a millisecond.
+/// Connections and memberships that one turn looks at after a change: about a millisecond.
 const REVIEWED_MAX: usize = 4096;
 
 /// Why a client's request is refused.
@@ -48,16 +51,18 @@ pub(super) struct Gate {
     access: Access,
     /// Counts the changes of the rules, from 1 on: what a room's note says of older rules does not hold.
     generation: u32,
-    /// The next slot to look at after a change; `None`: all memberships are such as the rules allow.
+    /// The next slot to look at after a change; `None`: all connections are as the configuration has them.
     review: Option<u32>,
+    /// Whether the rules have changed, so that memberships are looked at as well.
+    rules_changed: bool,
 }
 
 impl Gate {
     pub fn new(config: &Config) -> Self {
-        Self { access: Access::new(&config.access), generation: 1, review: None }
+        Self { access: Access::new(&config.access), generation: 1, review: None, rules_changed: false }
     }
 
-    /// Whether memberships wait to be looked at.
+    /// Whether connections wait to be looked at.
     pub fn has_review(&self) -> bool {
         self.review.is_some()
     }
@@ -70,6 +75,21 @@ impl Shard {
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         let checked = self.gate.access.check(conn.identity.as_deref(), room, action);
         checked.map_err(|refused| Denial::new(refused, action))
+    }
+
+    /// Whether a connection may publish to a room that it is no member of: where its dialect has that, and only if it
+    /// might join as well. So nobody is heard where it is kept out, whatever the dialect.
+    pub(super) fn outsider_allowed(&self, slot: u32, room: &str) -> Result<(), Denial> {
+        let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
+        let (access, identity) = (&self.gate.access, conn.identity.as_deref());
+        let found = access.find(room);
+        let check = |action| access.check_found(found, identity, room, action);
+        // A client that may not publish is told that alone.
+        check(Action::Publish).map_err(|refused| Denial::new(refused, Action::Publish))?;
+        if !dialect(conn.dialect).publishes_unjoined() && !mutated(Mutation::PublishUnjoined) {
+            return Err(Refusal::NotSubscribed.into());
+        }
+        check(Action::Subscribe).map_err(|refused| Denial::new(refused, Action::Publish))
     }
 
     /// The same for what a member does in its room, where the rules that speak of it are found once for all members.
@@ -96,24 +116,32 @@ impl Shard {
         self.arm(now, slot);
     }
 
-    /// Takes the rules of a new configuration over, if they are others.
+    /// Takes the rules of a new configuration over, if they are others, and begins to look at all connections: also if the
+    /// configuration is the same, as the files that it names may have other keys.
     pub(super) fn change_access(&mut self, old: &Config) {
+        self.gate.review = Some(0);
         if old.access != self.config.access {
             let generation = self.gate.generation + 1;
-            self.gate = Gate { access: Access::new(&self.config.access), generation, review: Some(0) };
+            let access = Access::new(&self.config.access);
+            self.gate = Gate { access, generation, review: Some(0), rules_changed: true };
         }
     }
 
-    /// The next step through all memberships after a change of the rules.
-    pub(super) fn review_step(&mut self, now: Now) {
+    /// The next step through all connections after a change.
+    pub(super) fn review_step(&mut self, now: Now, sockets: &mut impl Sockets) {
         let Some(mut slot) = self.gate.review else { return };
+        let policy = self.tokens.policy();
         let mut reviewed = 0;
         while reviewed < REVIEWED_MAX {
             if slot as usize >= self.pending.len() {
-                self.gate.review = None;
+                (self.gate.review, self.gate.rules_changed) = (None, false);
                 return;
             }
-            reviewed += 1 + self.review_connection(now, slot);
+            self.review_identity(now, slot, &policy, sockets);
+            reviewed += 1;
+            if self.gate.rules_changed {
+                reviewed += self.review_connection(now, slot);
+            }
             slot += 1;
         }
         self.gate.review = Some(slot);

@@ -84,13 +84,20 @@ impl Shard {
     /// Moves a connection into the accounts of `who`, with all that it has.
     ///
     /// # Errors
-    /// Whose limit of connections is reached; then it stays where it was.
+    /// Which limit of its connections, memberships or waiting bytes that would pass; then it stays where it was.
     pub(super) fn hold_as(&mut self, slot: u32, who: &Identity) -> Result<(), Refusal> {
         if !self.config.limits.has_accounts() || self.holdings.of(slot).is_some_and(|held| held.is_of(who)) {
             return Ok(());
         }
-        let holding = self.hub.accounts.enter(who, &self.config.limits).map_err(Party::too_many)?;
-        self.move_to(slot, holding);
+        let Some(conn) = self.conns.at(slot) else { return Ok(()) };
+        let (memberships, bytes) = (conn.memberships.len() as u32, conn.backlog_bytes());
+        let limits = &self.config.limits;
+        let holding = self.hub.accounts.enter(who, limits).map_err(Party::too_many)?;
+        if let Some(holding) = &holding {
+            holding.bring_within(limits, memberships, bytes)?;
+        }
+        self.leave_holding(slot, memberships, bytes);
+        self.holdings.set(slot, holding);
         Ok(())
     }
 
@@ -124,14 +131,19 @@ impl Shard {
     fn move_to(&mut self, slot: u32, holding: Option<Arc<Holding>>) {
         let Some(conn) = self.conns.at(slot) else { return };
         let (memberships, bytes) = (conn.memberships.len() as u32, conn.backlog_bytes());
-        if let Some(old) = self.holdings.of(slot) {
-            old.left(memberships);
-            old.each().for_each(|account| account.give(bytes));
-        }
+        self.leave_holding(slot, memberships, bytes);
         if let Some(new) = &holding {
             new.bring(memberships, bytes);
         }
         self.holdings.set(slot, holding);
+    }
+
+    /// Gives back what a connection has in the accounts that it is in.
+    fn leave_holding(&self, slot: u32, memberships: u32, bytes: usize) {
+        if let Some(old) = self.holdings.of(slot) {
+            old.left(memberships);
+            old.each().for_each(|account| account.give(bytes));
+        }
     }
 
     /// Whether user and tenant of a connection may send one message more.

@@ -11,14 +11,23 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
-/// The memberships of the connections that belong to some audience, by slot.
+/// The memberships of the connections that belong to some audience.
 #[derive(Debug, Default)]
-pub(super) struct Audiences(HashMap<u32, [Option<Membership>; Audience::ALL.len()], RandomState>);
+pub(super) struct Audiences {
+    by_slot: HashMap<u32, [Option<Membership>; Audience::ALL.len()], RandomState>,
+    /// Connections that belong to that of a tenant.
+    tenants: u32,
+}
 
 impl Audiences {
     /// Whether no connection belongs to any.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_slot.is_empty()
+    }
+
+    /// Whether some connection belongs to that of a tenant.
+    pub fn has_tenants(&self) -> bool {
+        self.tenants != 0
     }
 }
 
@@ -32,7 +41,8 @@ impl Shard {
         for audience in Audience::ALL {
             let name = identity.as_deref().and_then(|identity| name_in(identity, audience));
             let is_same = before.as_deref().and_then(|identity| name_in(identity, audience)) == name;
-            if is_same && self.audiences.0.get(&slot).is_some_and(|own| own[audience.index()].is_some()) {
+            if is_same && self.audiences.by_slot.get(&slot).is_some_and(|own| own[audience.index()].is_some())
+            {
                 continue;
             }
             self.leave_audience(slot, audience);
@@ -47,20 +57,22 @@ impl Shard {
         let (room, back) = (audience.room(name), audience.index() as u32);
         // There is no limit that it could meet.
         if let Ok((membership, _)) = self.rooms.join(&self.hub.directory, &room, 0, encoding, slot, back) {
-            self.audiences.0.entry(slot).or_default()[audience.index()] = Some(membership);
+            self.audiences.by_slot.entry(slot).or_default()[audience.index()] = Some(membership);
+            self.audiences.tenants += u32::from(audience == Audience::Tenant);
         }
     }
 
     fn leave_audience(&mut self, slot: u32, audience: Audience) {
-        let Some(own) = self.audiences.0.get_mut(&slot) else { return };
+        let Some(own) = self.audiences.by_slot.get_mut(&slot) else { return };
         let Some(membership) = own[audience.index()].take() else { return };
         if own.iter().all(Option::is_none) {
-            self.audiences.0.remove(&slot);
+            self.audiences.by_slot.remove(&slot);
         }
+        self.audiences.tenants -= u32::from(audience == Audience::Tenant);
         let Some(encoding) = self.conns.at(slot).map(|conn| conn.encoding()) else { return };
         self.wide.leave(membership.room, slot);
         if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
-            && let Some(other) = self.audiences.0.get_mut(&moved.connection)
+            && let Some(other) = self.audiences.by_slot.get_mut(&moved.connection)
             && let Some(entry) = &mut other[audience.index()]
         {
             entry.position = moved.position;

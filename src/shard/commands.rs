@@ -1,7 +1,9 @@
 //! What clients ask for.
 
 use super::access::Denial;
+use super::conn::Authenticates;
 use super::handlers::CustomRequest;
+use super::mail::Target;
 use super::palette::Kind;
 use super::recovery::Joined;
 use super::{Now, Shard, Sockets};
@@ -10,7 +12,8 @@ use crate::config::Action;
 use crate::dialect::{DecodeLimits, Rejected, dialect};
 use crate::hub::NoPlace;
 use crate::model::{
-    Answer, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId, Sender,
+    Answer, Audience, CloseReason, Command, Identity, ORIGINAL_BYTES_MAX, Publication, Refusal, RequestId,
+    Sender,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -133,7 +136,9 @@ impl Shard {
             Command::Authenticate { token, id } => {
                 let asked = Asked { slot, text, id };
                 match self.conns.at(slot) {
-                    Some(conn) if conn.may_authenticate => self.authenticate(now, asked, &token),
+                    Some(conn) if conn.authenticates != Authenticates::Never => {
+                        self.authenticate(now, asked, &token)
+                    }
                     // Shown to its sender alone, but a token all the same.
                     _ => self.refuse(now, Asked { text: "", ..asked }, Refusal::UnknownType),
                 }
@@ -220,8 +225,7 @@ impl Shard {
         });
         let allowed = match member_of {
             Some(local) => self.member_allowed(slot, local, Action::Publish),
-            // Who may not publish is told that alone.
-            None => self.allowed(slot, room, Action::Publish),
+            None => self.outsider_allowed(slot, room),
         };
         if let Err(denial) = allowed {
             return self.deny(now, asked, denial);
@@ -229,10 +233,7 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let shared = match member_of {
             Some(local) => self.rooms.get(local).map(|room| Arc::clone(&room.shared)),
-            None if dialect(conn.dialect).publishes_unjoined() || mutated(Mutation::PublishUnjoined) => {
-                self.hub.directory.get_or_remember(room)
-            }
-            None => return self.refuse(now, asked, Refusal::NotSubscribed),
+            None => self.hub.directory.get_or_remember(room),
         };
         let identity = conn.identity.clone();
         let publication = Publication {
@@ -266,7 +267,7 @@ impl Shard {
     }
 
     fn client_broadcast(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
-        if !self.config.client_broadcast {
+        if !self.config.lets_clients_broadcast() {
             return self.refuse(now, asked, Refusal::BroadcastDisabled);
         }
         let Asked { slot, id, .. } = asked;
@@ -282,9 +283,22 @@ impl Shard {
             offset: None,
         };
         let except = (!conn.hears_itself).then_some(slot);
-        self.publish_to_all(now, &publication, except);
-        if self.hub.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
-            self.hold(slot, None);
+        // A broadcast crosses no tenant's border, in neither direction.
+        match identity.as_ref().and_then(|identity| identity.tenant.as_deref()) {
+            Some(tenant) => {
+                if let Some(shared) = self.hub.directory.get(&Audience::Tenant.room(tenant)) {
+                    self.publish_to_audience(now, &shared, &publication, except);
+                    if shared.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
+                        self.hold(slot, Some(shared));
+                    }
+                }
+            }
+            None => {
+                self.publish_to_conns(now, &publication, Target::Tenantless, except);
+                if self.hub.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
+                    self.hold(slot, None);
+                }
+            }
         }
         if id.is_some() {
             self.answer(now, slot, &Answer::Published { room: None, offset: None, id });

@@ -35,7 +35,7 @@ pub(super) struct Conn {
     /// Whether what it publishes comes back to it.
     pub hears_itself: bool,
     /// Whether it may say who it is.
-    pub may_authenticate: bool,
+    pub authenticates: Authenticates,
     /// It was told that its identity ends soon.
     pub warned: bool,
     pub state: State,
@@ -58,6 +58,16 @@ pub(super) struct Conn {
     pub assembler: Option<Box<Assembler>>,
     pub backlog: Option<Box<Backlog>>,
     pub terms: Option<Box<Terms>>,
+}
+
+/// Whether a connection may say who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Authenticates {
+    Never,
+    /// As anybody that a token names.
+    AsAnybody,
+    /// As a user of a tenant.
+    AsUserOfTenant,
 }
 
 /// Bytes of a frame that has not come whole.
@@ -126,6 +136,11 @@ impl Conn {
 
     pub fn ip(&self) -> Option<IpAddr> {
         self.peer.map(|(ip, _)| ip)
+    }
+
+    /// Whether it belongs to a tenant.
+    pub fn has_tenant(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.tenant.is_some())
     }
 
     /// The client's address and port, for logs.

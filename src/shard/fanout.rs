@@ -79,16 +79,24 @@ impl Shard {
         }
     }
 
-    /// Publishes to every connection of the node, without the one in slot `except`. Returns how many there are.
-    pub(super) fn publish_to_all(
+    /// Publishes to every connection of the node. Returns how many there are.
+    pub(super) fn publish_to_all(&mut self, now: Now, publication: &Publication<'_>) -> u32 {
+        self.publish_to_conns(now, publication, Target::All, None);
+        let echoes = self.hub.echoes.load(Ordering::Relaxed);
+        self.hub.admission.connections().saturating_sub(echoes)
+    }
+
+    /// Publishes to the connections of a target that is no room, without the one in slot `except`.
+    pub(super) fn publish_to_conns(
         &mut self,
         now: Now,
         publication: &Publication<'_>,
+        target: Target,
         except: Option<u32>,
-    ) -> u32 {
+    ) {
         self.metrics.publications.add(1);
         let in_use = self.hub.encodings.in_use();
-        let (target, loss, except_slot) = (Target::All, Loss::Never, except.unwrap_or(NOBODY));
+        let (loss, except_slot) = (Loss::Never, except.unwrap_or(NOBODY));
         for (dialect, wanted) in dialects_in(in_use) {
             let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
             for (entry, encodings) in self.encode(now, dialect.id(), wanted, write) {
@@ -99,8 +107,6 @@ impl Shard {
                 }
             }
         }
-        let unreached = self.hub.echoes.load(Ordering::Relaxed) + u32::from(except.is_some());
-        self.hub.admission.connections().saturating_sub(unreached)
     }
 
     /// Brings a frame of the palette to one shard: at once if that is this one, else with the next batch.
@@ -143,6 +149,13 @@ impl Shard {
         if self.is_wide(target, members) {
             return self.put_wide(entry, delivery);
         }
+        // Where nobody has a tenant the loop need not ask.
+        let target = match target {
+            Target::Tenantless if !self.audiences.has_tenants() || mutated(Mutation::TellTenants) => {
+                Target::All
+            }
+            target => target,
+        };
         self.fan_out(entry, encodings, target, except, offset);
         if mutated(Mutation::DeliverTwice) {
             self.fan_out(entry, encodings, target, except, offset);
@@ -195,6 +208,15 @@ impl Shard {
                     conn.is_open()
                         && conn.encoding().bit() & encodings != 0
                         && (!conn.echo || mutated(Mutation::TellEchoes))
+                })
+                .for_each(|(key, _)| owe(key.slot)),
+            Target::Tenantless => conns
+                .iter()
+                .filter(|(_, conn)| {
+                    conn.is_open()
+                        && conn.encoding().bit() & encodings != 0
+                        && !conn.echo
+                        && !conn.has_tenant()
                 })
                 .for_each(|(key, _)| owe(key.slot)),
         }

@@ -6,9 +6,8 @@ use super::access::Denial;
 use super::commands::Asked;
 use super::mail::{Mail, Request};
 use super::{Now, Reading, Shard, Sockets};
-use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Verdict, What};
+use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Unjoined, Verdict, What};
 use crate::config::{Action, HookEvent, HookEvents};
-use crate::dialect::dialect;
 use crate::model::{
     Answer, CloseReason, Command, ConnectionId, Locator, ORIGINAL_BYTES_MAX, Position, Refusal,
 };
@@ -70,18 +69,19 @@ impl Shard {
                     && self.membership(slot, room).is_none()
                     && self.allowed(slot, room, Action::Subscribe).is_ok() =>
             {
-                (What::Join { room: owned(room) }, *recover, *id)
+                (What::Join { room: owned(room), publishes: None }, *recover, *id)
             }
-            Command::Publish { room, event, data, id }
-                if events.has(HookEvent::Publish)
-                    && self.has_place_to_publish(slot, room)
-                    && self.allowed(slot, room, Action::Publish).is_ok() =>
-            {
-                let (room, event, data) = (Some(owned(room)), owned(event), data.map(owned));
-                (What::Publish { room, event, data }, None, *id)
+            Command::Publish { room, event, data, id } if self.asks_to_publish(slot, room, events) => {
+                let (room, event, data) = (owned(room), owned(event), data.map(owned));
+                let what = if events.has(HookEvent::Publish) {
+                    What::Publish { room: Some(room), event, data }
+                } else {
+                    What::Join { room, publishes: Some(Unjoined { event, data }) }
+                };
+                (what, None, *id)
             }
             Command::Broadcast { event, data, id }
-                if events.has(HookEvent::Publish) && self.config.client_broadcast =>
+                if events.has(HookEvent::Publish) && self.config.lets_clients_broadcast() =>
             {
                 (What::Publish { room: None, event: owned(event), data: data.map(owned) }, None, *id)
             }
@@ -92,10 +92,14 @@ impl Shard {
         true
     }
 
-    /// Whether a connection may publish to a room as far as that asks for membership.
-    fn has_place_to_publish(&self, slot: u32, room: &str) -> bool {
-        let Some(conn) = self.conns.at(slot) else { return false };
-        dialect(conn.dialect).publishes_unjoined() || self.membership(slot, room).is_some()
+    /// Whether the backend has a say in a publish to a room: where it decides about publishing, and where it decides
+    /// about joining and the publisher has not joined. Nobody is heard in a room that the backend keeps it out of.
+    fn asks_to_publish(&self, slot: u32, room: &str, events: HookEvents) -> bool {
+        if self.membership(slot, room).is_some() {
+            return events.has(HookEvent::Publish) && self.allowed(slot, room, Action::Publish).is_ok();
+        }
+        let asks = events.has(HookEvent::Publish) || events.has(HookEvent::Join);
+        asks && self.outsider_allowed(slot, room).is_ok()
     }
 
     /// Hands a message to the backend that nobody here knows. `false`: it does not want to hear of those.
@@ -207,7 +211,10 @@ impl Shard {
     fn carry_out(&mut self, now: Now, asked: Asked<'_>, what: What, recover: Option<Position>) {
         let Asked { slot, text, id } = asked;
         let command = match &what {
-            What::Join { room } => Command::Subscribe { room: room.into(), recover, id },
+            What::Join { room, publishes: None } => Command::Subscribe { room: room.into(), recover, id },
+            What::Join { room, publishes: Some(Unjoined { event, data }) } => {
+                Command::Publish { room: room.into(), event: event.into(), data: data.as_deref(), id }
+            }
             What::Publish { room: Some(room), event, data } => {
                 Command::Publish { room: room.into(), event: event.into(), data: data.as_deref(), id }
             }

@@ -1,8 +1,10 @@
 //! Who connections are, while they are connected: identities end, and are said anew.
 
+use super::access::Denial;
 use super::commands::Asked;
+use super::conn::Authenticates;
 use super::{Now, Shard, Sockets};
-use crate::auth::token::{TokenDesk, TokenError};
+use crate::auth::token::{TokenDesk, TokenError, TokenPolicy, of_tenant};
 use crate::hub::Party;
 use crate::model::{Answer, CloseReason, Identity};
 use std::sync::Arc;
@@ -40,12 +42,17 @@ impl Shard {
     pub(super) fn authenticate(&mut self, now: Now, asked: Asked<'_>, token: &str) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
+        let (identity, of_tenants) =
+            (conn.identity.as_deref(), conn.authenticates == Authenticates::AsUserOfTenant);
         let checked = self.tokens.verify(token, now.unix_ms / 1000);
-        match checked.and_then(|new| continues(conn.identity.as_deref(), new)) {
+        let checked =
+            checked.and_then(|new| if of_tenants { of_tenant(&new).map(|()| new) } else { Ok(new) });
+        match checked.and_then(|new| continues(identity, new)) {
             Ok(identity) => {
                 if let Err(refusal) = self.hold_as(slot, &identity) {
-                    // The token is in the message.
-                    return self.refuse(now, Asked { text: "", ..asked }, refusal);
+                    // Without the message, as the token is in it; and in these words, as no room is asked for.
+                    let denial = Denial { refusal, text: Some(refusal.text().into()) };
+                    return self.deny(now, Asked { text: "", ..asked }, denial);
                 }
                 let identity = Arc::new(identity);
                 self.answer(now, slot, &Answer::Authenticated { user: identity.user.as_deref(), id });
@@ -57,6 +64,33 @@ impl Shard {
                 // Without the message that was refused: a secret is in it.
                 let original = None;
                 self.answer(now, slot, &Answer::Error { refusal: None, text: error.told(), original, id });
+            }
+        }
+    }
+
+    /// Holds who a connection is against the configuration as it is now: whose token would not be accepted any more is
+    /// closed, and nobody goes on longer than is allowed now.
+    pub(super) fn review_identity(
+        &mut self,
+        now: Now,
+        slot: u32,
+        policy: &TokenPolicy,
+        sockets: &mut impl Sockets,
+    ) {
+        let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
+        let Some(identity) = conn.identity.as_mut() else { return };
+        match policy.review(identity, now.unix_ms / 1000) {
+            Ok(expires_unix_s) if expires_unix_s == identity.expires_unix_s => {}
+            Ok(expires_unix_s) => {
+                let since_unix_s = now.unix_ms / 1000;
+                *identity = Arc::new(Identity { expires_unix_s, since_unix_s, ..Identity::clone(identity) });
+                conn.warned = false;
+                self.arm(now, slot);
+            }
+            Err(error) => {
+                self.metrics.token_failures.inc(error.index());
+                tracing::debug!(connection = %conn.id, reason = error.label(), "token accepted no more");
+                self.turn_away(now, slot, TurnedAway::Token(error), sockets);
             }
         }
     }

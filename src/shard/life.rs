@@ -1,6 +1,6 @@
 //! How a connection comes to its shard, and how it goes.
 
-use super::conn::{Conn, State};
+use super::conn::{Authenticates, Conn, State};
 use super::palette::EMPTY;
 use super::terms::{Route, Terms};
 use super::{BLOCKED, Now, Reading, Shard, Sockets, TurnedAway};
@@ -45,6 +45,8 @@ pub struct Newcomer {
     pub health: bool,
     /// Whether it may say who it is once it is connected.
     pub may_authenticate: bool,
+    /// Whether it must have a user and a tenant if it does.
+    pub of_tenants: bool,
     /// Its place among the connections of its user and tenant.
     pub holding: Option<Arc<Holding>>,
     /// Why it is only told that it may not come in; see [`Shard::turn_away`].
@@ -68,6 +70,7 @@ impl Default for Newcomer {
             batch: Duration::ZERO,
             health: false,
             may_authenticate: false,
+            of_tenants: false,
             holding: None,
             turned_away: None,
         }
@@ -78,7 +81,7 @@ impl Shard {
     /// Takes a connection over, and greets it. `None` if the shard has no slot left.
     pub fn open(&mut self, now: Now, newcomer: Newcomer) -> Option<Key> {
         let Newcomer { peer, dialect, compression, identity, agent, hears_itself, rooms, .. } = newcomer;
-        let Newcomer { admin, echo, may_authenticate, holding, turned_away, .. } = newcomer;
+        let Newcomer { admin, echo, may_authenticate, of_tenants, holding, turned_away, .. } = newcomer;
         let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let mut random = [0; 16];
@@ -95,7 +98,11 @@ impl Shard {
             opened_ds: now.ds(),
             echo,
             hears_itself,
-            may_authenticate,
+            authenticates: match (may_authenticate, of_tenants) {
+                (false, _) => Authenticates::Never,
+                (true, false) => Authenticates::AsAnybody,
+                (true, true) => Authenticates::AsUserOfTenant,
+            },
             warned: false,
             admin,
             state: State::Open,

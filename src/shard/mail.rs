@@ -138,6 +138,8 @@ pub(super) enum Target {
     Room { local: u32, id: u64 },
     /// Every connection.
     All,
+    /// Every connection that belongs to no tenant.
+    Tenantless,
 }
 
 impl FrameBatch {

@@ -1,7 +1,7 @@
 //! The messages of route endpoints: what the configuration says that a type does at the endpoint of a connection.
 
 use super::access::Denial;
-use super::commands::{Asked, user_of};
+use super::commands::Asked;
 use super::palette::Kind;
 use super::recovery::Space;
 use super::{BLOCKED, Now, Shard};
@@ -259,8 +259,7 @@ impl Shard {
         let conn = self.conns.at(slot)?;
         let route = conn.terms.as_ref()?.route.as_ref()?;
         fill_template(template, |name| match name {
-            "user" => user_of(&conn.identity).map(Cow::Borrowed),
-            "tenant" => conn.identity.as_ref()?.tenant.as_deref().map(Cow::Borrowed),
+            "user" | "tenant" => conn.identity.as_ref()?.fills(template, name).map(Cow::Borrowed),
             _ => {
                 let parameter = route.parameters.iter().find(|(known, _)| known == name);
                 parameter.map(|(_, value)| Cow::Borrowed(value.as_str())).or_else(|| {

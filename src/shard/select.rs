@@ -9,6 +9,7 @@
 //! offset, kept, and told to whoever comes later; the excepted do not get it now, as one does not get its own where the
 //! endpoint says so. What is for an intersection is no part of any room's history: others could read it there.
 
+use super::conn::Conn;
 use super::fanout::NOBODY;
 use super::mail::{ByEncoding, Mail, Published, Request, Selected, SelectedFrames, Target};
 use super::palette::{Kind, Tag};
@@ -47,11 +48,12 @@ impl Shard {
         let publication = publication(now, to, draft);
         if let Some((audience, name)) = audiences_of(to).next() {
             let shared = self.hub.directory.get(&audience.room(name));
-            let delivered = shared.map_or(0, |shared| self.publish_to_audience(now, &shared, &publication));
+            let delivered =
+                shared.map_or(0, |shared| self.publish_to_audience(now, &shared, &publication, None));
             return Published { delivered, position: None };
         }
         let Some(room) = &to.room else {
-            let delivered = self.publish_to_all(now, &publication, None);
+            let delivered = self.publish_to_all(now, &publication);
             return Published { delivered, position: None };
         };
         loop {
@@ -63,7 +65,14 @@ impl Shard {
         }
     }
 
-    fn publish_to_audience(&mut self, now: Now, room: &RoomShared, publication: &Publication<'_>) -> u32 {
+    /// Publishes to an audience, without the connection in slot `except`. Returns how many belong to it.
+    pub(super) fn publish_to_audience(
+        &mut self,
+        now: Now,
+        room: &RoomShared,
+        publication: &Publication<'_>,
+        except: Option<u32>,
+    ) -> u32 {
         self.metrics.publications.add(1);
         let wanted = room.encodings();
         for dialect in DIALECTS {
@@ -71,7 +80,7 @@ impl Shard {
             if wanted != 0 {
                 let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
                 let frames = self.encode(now, dialect.id(), wanted, write);
-                self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
+                self.bring_to_members(now, room, &frames, Loss::Notice, except.unwrap_or(NOBODY));
             }
         }
         room.members()
@@ -269,8 +278,9 @@ impl Shard {
                 let members = room.iter().flat_map(|room| room.members(encodings)).flatten();
                 members.copied().filter(passes).collect()
             }
-            Target::All => {
-                let open = self.conns.iter().filter(|(_, conn)| conn.is_open() && !conn.echo);
+            Target::All | Target::Tenantless => {
+                let is_in = |conn: &Conn| target == Target::All || !conn.has_tenant();
+                let open = self.conns.iter().filter(|(_, conn)| conn.is_open() && !conn.echo && is_in(conn));
                 let known = open.filter(|(_, conn)| conn.encoding().bit() & encodings != 0);
                 known.map(|(key, _)| key.slot).filter(passes).collect()
             }

@@ -125,7 +125,7 @@ impl Shard {
             self.arm(now, slot);
         }
         self.drain_due(now, sockets);
-        self.review_step(now);
+        self.review_step(now, sockets);
         self.tell_changes(now);
         // Whoever had no place for a notice is told so, not that the node goes down.
         self.evict_doomed(now, sockets);

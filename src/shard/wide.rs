@@ -16,6 +16,7 @@
 
 mod walk;
 
+use super::conn::Conn;
 use super::fanout::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
 use super::palette::EMPTY;
@@ -97,13 +98,13 @@ impl Shard {
                 let room = self.rooms.get(local).filter(|room| room.shared.id == id);
                 room.map_or(0, |room| room.members(u32::MAX).map(<[u32]>::len).sum())
             }
-            Target::All => self.conns.len(),
+            Target::All | Target::Tenantless => self.conns.len(),
         }
     }
 
     /// Whether a publication has so many receivers here that it is walked, or one before it still is.
     pub(super) fn is_wide(&self, target: Target, members: usize) -> bool {
-        members >= self.steps.members_min || (!self.wide.is_empty() && self.wide.has(target))
+        members >= self.steps.members_min || (!self.wide.is_empty() && self.wide.has(line_of(target)))
     }
 
     /// Puts a frame of the palette into its target's line.
@@ -113,14 +114,15 @@ impl Shard {
         let accepted_us = self.palette.entry_accepted_us(entry);
         let bytes = self.palette.frame(entry).into();
         let content = Content::Frame { bytes, encodings, accepted_us, loss };
-        self.put_item(target, Item { content, except, filter: None });
+        let tenantless = target == Target::Tenantless;
+        self.put_item(target, Item { content, except, filter: None, tenantless });
     }
 
     /// Puts a publication of a room that remembers into the room's line.
     pub(super) fn put_wide_ordered(&mut self, target: Target, ordered: &Ordered) {
         let content = Content::Ordered(ordered.frames.clone());
         let filter = ordered.frames.filter.clone();
-        self.put_item(target, Item { content, except: ordered.except, filter });
+        self.put_item(target, Item { content, except: ordered.except, filter, tenantless: false });
     }
 
     /// Puts a frame that is for a part of a target into its line.
@@ -133,16 +135,18 @@ impl Shard {
     ) {
         let SelectedFrames { accepted_us, loss, ref filter, .. } = *frames;
         let content = Content::Frame { bytes: frame.into(), encodings, accepted_us, loss };
-        self.put_item(target, Item { content, except: NOBODY, filter: Some(filter.clone()) });
+        let filter = Some(filter.clone());
+        self.put_item(target, Item { content, except: NOBODY, filter, tenantless: false });
     }
 
     fn put_item(&mut self, target: Target, item: Item) {
+        let target = line_of(target);
         let Self { wide, rooms, hub, .. } = self;
         // Asked for when the line begins: later the slot may have changed hands, and what waits is counted where it is
         // taken off again.
         let line = wide.line(target, || match target {
             Target::Room { local, .. } => rooms.get(local).map(|room| room.shared.clone()),
-            Target::All => None,
+            Target::All | Target::Tenantless => None,
         });
         let bytes = item.content.len();
         hub.waiting.fetch_add(bytes, Ordering::Relaxed);
@@ -255,6 +259,8 @@ impl Shard {
         let (mut ahead_of, mut reached) = (None, None);
         // What is for a part of them goes alone as well.
         let mut filter: Option<Arc<Filter>> = None;
+        // So does what is not for tenants from what is for all, where there are tenants.
+        let (mut tenantless, has_tenants) = (false, self.audiences.has_tenants());
         while let Some(next) = line.waiting.front() {
             let (len, offset) = (next.content.len(), next.content.offset());
             // Nor may those members miss what is not in the room's order.
@@ -262,17 +268,19 @@ impl Shard {
                 Target::Room { local, .. } => {
                     self.rooms.get(local).is_some_and(|room| room.has_ahead(offset))
                 }
-                Target::All => false,
+                Target::All | Target::Tenantless => false,
             };
             let alone = ahead_of.is_some()
                 || has_ahead(line.target) && !mutated(Mutation::WalkWithoutAhead)
                 || filter.is_some()
-                || next.filter.is_some();
+                || next.filter.is_some()
+                || has_tenants && next.tenantless != tenantless;
             if !walk.frames.is_empty() && (walk.bytes.len() + len > WALK_BYTES || alone) {
                 break;
             }
-            let Some(Item { content, except, filter: own }) = line.waiting.pop_front() else { break };
-            filter = own;
+            let Some(item) = line.waiting.pop_front() else { break };
+            let Item { content, except, .. } = item;
+            (filter, tenantless) = (item.filter, item.tenantless);
             self.hub.waiting.fetch_sub(len, Ordering::Relaxed);
             if let Some(room) = &line.room {
                 room.waiting.fetch_sub(len, Ordering::Relaxed);
@@ -309,7 +317,7 @@ impl Shard {
             if let Some(filter) = &filter {
                 let room = match line.target {
                     Target::Room { local, .. } => self.rooms.get(local),
-                    Target::All => None,
+                    Target::All | Target::Tenantless => None,
                 };
                 for slot in self.selected(line.target, bit, filter) {
                     if ahead_of.is_none_or(|at| room.is_some_and(|room| !room.is_ahead(slot, at))) {
@@ -328,11 +336,14 @@ impl Shard {
                         }
                     }
                 }
-                Target::All => self
-                    .conns
-                    .iter()
-                    .filter(|(_, conn)| conn.is_open() && conn.encoding().bit() == bit && !conn.echo)
-                    .for_each(|(key, _)| slots.insert(key.slot)),
+                Target::All | Target::Tenantless => {
+                    let is_in =
+                        |conn: &Conn| conn.is_open() && !conn.echo && !(tenantless && conn.has_tenant());
+                    self.conns
+                        .iter()
+                        .filter(|(_, conn)| is_in(conn) && conn.encoding().bit() == bit)
+                        .for_each(|(key, _)| slots.insert(key.slot));
+                }
             }
             walk.groups.push((bit, slots));
         }
@@ -369,5 +380,13 @@ impl Shard {
             self.owe_step(of, &owed);
             self.wide.step.clear();
         }
+    }
+}
+
+/// The target in whose line a publication waits. All that is for no room is in one, so that its order holds.
+fn line_of(target: Target) -> Target {
+    match target {
+        Target::Tenantless => Target::All,
+        target => target,
     }
 }

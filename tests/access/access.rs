@@ -127,8 +127,10 @@ fn who_a_connection_is_opens_its_own_rooms() {
         ("tenant:a1", true, false),
         ("tenant:a1:x", true, false),
         ("tenant:a12", false, true),
-        ("user:1:", true, false),
-        ("user:10:", false, true),
+        ("tenant:a1:user:1:", true, false),
+        ("tenant:a12:user:10:", false, true),
+        ("tenant:a1:user:10", false, false),
+        ("user:1:", false, false),
         ("notifications:a1:1", true, false),
         ("notifications:a12:10:x", false, true),
         ("notifications:a1:10", false, false),
@@ -201,7 +203,7 @@ fn each_act_has_its_own_answer_in_the_rules_words() {
 fn a_changed_identity_counts_at_once_and_ends_memberships() {
     let server = Inside::start(Preset::None, &[]);
     let mut client = server.connect_as("1", "a1", &["admin"]);
-    for room in ["tenant:a1:x", "user:1", "chat", "admin:x"] {
+    for room in ["tenant:a1:x", "tenant:a1:user:1", "chat", "admin:x"] {
         join(&mut client, room, true);
     }
     // As the same user, but no administrator.
@@ -216,7 +218,7 @@ fn a_changed_identity_counts_at_once_and_ends_memberships() {
         "#,
     );
     assert_eq!(server.publish("admin:x", 7), 0);
-    for room in ["tenant:a1:x", "user:1", "chat"] {
+    for room in ["tenant:a1:x", "tenant:a1:user:1", "chat"] {
         // One after the other: publications of different rooms may change places.
         assert_eq!(server.publish(room, 7), 1);
         client.expect_json(|message| assert_eq!(message["room"], room));
@@ -229,8 +231,8 @@ fn a_changed_identity_counts_at_once_and_ends_memberships() {
         client.expect(r#"{"type":"error","error":"access denied to this room","timestamp":"*ms"}"#);
     }
     left.sort();
-    assert_eq!(left, ["tenant:a1:x", "user:1"]);
-    assert_eq!(["tenant:a1:x", "user:1", "chat"].map(|room| server.publish(room, 8)), [0, 0, 1]);
+    assert_eq!(left, ["tenant:a1:user:1", "tenant:a1:x"]);
+    assert_eq!(["tenant:a1:x", "tenant:a1:user:1", "chat"].map(|room| server.publish(room, 8)), [0, 0, 1]);
     // And as another tenant's.
     server.identify(&client, Some(identity("2", "a2", &[])));
     client.expect_json(|message| assert_eq!(message["room"], "chat"));

@@ -66,7 +66,7 @@ fn who_connects_is_asked_about_and_may_be_named() {
         "connect" => Act::Say(r#"{"allow":true,"userId":"ann","tenantId":"t1","roles":["dev"]}"#.to_owned()),
         _ => yes(),
     });
-    let endpoints = r#"--endpoints=[{"path":"/ws","dialect":"rooms","rooms":["user:{user}"]}]"#;
+    let endpoints = r#"--endpoints=[{"path":"/ws","dialect":"rooms","rooms":["tenant:{tenant}:user:{user}","user:{user}"]}]"#;
     let flags = [endpoints, "--hook-headers=cookie,origin"];
     let server = server(&backend, "connect,join", &flags);
     let headers = [("Cookie", "sid=7"), ("X-Other", "no")];
@@ -80,7 +80,7 @@ fn who_connects_is_asked_about_and_may_be_named() {
     assert_eq!((&join["userId"], &join["tenantId"]), (&"ann".into(), &"t1".into()));
     assert_eq!((&join["roles"], &join["room"]), (&serde_json::json!(["dev"]), &"chat".into()));
     assert_eq!(join["connectionId"].as_str().map(str::len), Some(36));
-    let answer = server.post("/v1/publish", r#"{"room":"user:ann","data":1}"#);
+    let answer = server.post("/v1/publish", r#"{"room":"tenant:t1:user:ann","data":1}"#);
     assert_eq!(answer.json()["delivered"], 1, "the endpoint's room of that user: {}", answer.body);
     assert_eq!(backend.heard_of("join").len(), 1, "the server's own rooms are not asked about");
 }

@@ -36,7 +36,7 @@ fn question(what: What) -> Question {
 }
 
 fn join(room: &str) -> Question {
-    question(What::Join { room: room.to_owned() })
+    question(What::Join { room: room.to_owned(), publishes: None })
 }
 
 fn notice() -> Question {

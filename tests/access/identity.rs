@@ -8,9 +8,9 @@ use std::net::{TcpListener, TcpStream};
 
 /// Endpoints of each kind.
 const ENDPOINTS: &str = r#"[
-  {"path":"/ws","dialect":"topics"},
+  {"path":"/ws","dialect":"topics","dialects":["rooms","channels","tenants"]},
   {"path":"/off","dialect":"topics","auth":"off"},
-  {"path":"/must","dialect":"topics","auth":"required","rooms":["user:{user}:alerts","tenant:{tenant}"]},
+  {"path":"/must","dialect":"topics","auth":"required","rooms":["tenant:{tenant}:user:{user}:alerts","tenant:{tenant}"]},
   {"path":"/admin","dialect":"topics","auth":"required","role":"admin"},
   {"path":"/seen","dialect":"topics","auth":"required","auth_failure":"close","role":"admin"}
 ]"#;
@@ -131,10 +131,10 @@ fn an_endpoint_puts_its_clients_into_their_own_rooms() {
     let server = server(&[], &[]);
     let (mut client, _) = connect(&server, &format!("/must?token={}", token_of("u1")), &[]);
     let (_other, _) = connect(&server, &format!("/must?token={}", token_of("u10")), &[]);
-    let delivered = server.post("/v1/publish", r#"{"room":"user:u1:alerts","data":{"n":1}}"#);
+    let delivered = server.post("/v1/publish", r#"{"room":"tenant:a1:user:u1:alerts","data":{"n":1}}"#);
     assert_eq!(delivered.json()["delivered"], 1, "{}", delivered.body);
     let got: Value = serde_json::from_str(&client.expect_text()).unwrap();
-    assert_eq!(got["channel"], "user:u1:alerts");
+    assert_eq!(got["channel"], "tenant:a1:user:u1:alerts");
     assert_eq!(server.post("/v1/publish", r#"{"room":"tenant:a1","data":1}"#).json()["delivered"], 2);
 }
 

@@ -156,16 +156,37 @@ fn who_says_later_who_it_is_is_counted_from_then_on() {
     assert_eq!(answer["type"], "authenticated", "{answer}");
     drop(first);
     eventually("the place is free", || server.metric("fanwire_users") == Some(0.0));
+    // Nor does it come in with more rooms than its user may have.
+    let answer = said(&mut second, json!({"type": "auth", "token": bearer}));
+    assert_eq!(answer["message"], "too many rooms for one user", "{answer}");
+    assert!(!answer.to_string().contains(&bearer), "a token is echoed");
+    assert_eq!((server.metric("fanwire_users"), server.metric("fanwire_tenants")), (Some(0.0), Some(0.0)));
+    assert_eq!(said(&mut second, json!({"type": "get_status"}))["data"]["userId"], Value::Null);
+    said(&mut second, json!({"type": "unsubscribe", "channel": "three"}));
     let answer = said(&mut second, json!({"type": "auth", "token": bearer}));
     assert_eq!(answer["type"], "authenticated", "{answer}");
     refused(&server, &path("/ws", "a", "u"), "too many connections of this user");
-    // What it brought along counts: it is in three rooms already.
+    // What it brought along counts: it is in two rooms already.
     let denied = |client: &mut Client| said(client, json!({"type": "subscribe", "channel": "four"}));
     assert_eq!(denied(&mut second)["message"], "Too many channels for one user");
-    for room in ["one", "two"] {
-        said(&mut second, json!({"type": "unsubscribe", "channel": room}));
-    }
+    said(&mut second, json!({"type": "unsubscribe", "channel": "one"}));
     assert_eq!(denied(&mut second)["type"], "subscribed");
+}
+
+/// One that joins as nobody and then says who it is, as often as it likes, takes nothing from its tenant.
+#[test]
+fn no_one_brings_more_along_than_a_tenant_may_have() {
+    let server = server(&["--rooms-per-tenant-max=20", "--connections-per-user-max=3"]);
+    let mut hoarders: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for hoarder in &mut hoarders {
+        (0..50).for_each(|room| hoarder.subscribe(&format!("r{room}")));
+        let answer = said(hoarder, json!({"type": "auth", "token": token_of("u", "t")}));
+        assert_eq!(answer["error"], "too many rooms for one tenant", "{answer}");
+    }
+    let mut other = connect(&server, "t", "v");
+    (0..20).for_each(|room| other.subscribe(&format!("r{room}")));
+    assert_eq!(join(&mut other, "r20")["error"], "too many rooms for one tenant");
+    assert_eq!(count(&server, "fanwire_refusals_total", "too_many_rooms_of_tenant"), 4.0);
 }
 
 #[test]
@@ -239,6 +260,36 @@ fn a_noisy_tenant_does_not_take_anothers_rate() {
     for _ in 0..10 {
         assert_eq!(said(&mut quiet, ping.clone())["type"], "pong");
     }
+}
+
+/// A member that floods is refused, and in the end closed; another one of the tenant never is.
+#[test]
+fn a_member_that_floods_closes_no_other() {
+    let server = server(&["--messages-per-s-tenant=50", "--shards=2"]);
+    let mut flood = connect(&server, "t", "noisy");
+    let mut quiet = connect(&server, "t", "quiet");
+    let ping = json!({"type": "ping"});
+    let flooding = std::sync::atomic::AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Again and again a new one, as each is closed after 32 refusals in a row.
+            while flooding.load(std::sync::atomic::Ordering::Relaxed) {
+                (0..500).for_each(|_| flood.send_text(&ping.to_string()));
+                flood.read_until_close(4429, |_| {});
+                flood = connect(&server, "t", "noisy");
+            }
+        });
+        let mut passed = 0;
+        for _ in 0..30 {
+            passed += usize::from(said(&mut quiet, ping.clone())["type"] == "pong");
+            thread::sleep(std::time::Duration::from_millis(100));
+        }
+        flooding.store(false, std::sync::atomic::Ordering::Relaxed);
+        // But for its first second, in which it has one message, and that after each pause of this machine.
+        assert!(passed >= 15, "{passed} of 30 passed");
+    });
+    assert_eq!(said(&mut quiet, ping)["type"], "pong");
+    assert!(count(&server, "fanwire_refusals_total", "tenant_rate_limited") > 0.0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What tenants have together: in half of the worlds most connections are of some tenant, and whatever becomes of them,
-//! the counts of these are the sums of what the connections have. No limit is met, as the model knows of none.
+//! the counts of these are the sums of what the connections have. No limit is met, as the model knows of none. Where
+//! nothing is walked the connections know their tenants as well, whose borders no broadcast of a client crosses.
 
 use super::plan::Plan;
 use fanwire::config::AccountLimits;
@@ -9,7 +10,7 @@ use fanwire::shard::Inspection;
 use std::sync::Arc;
 
 /// Tenants. One connection in so many more is nobody's.
-const TENANTS: usize = 3;
+pub const TENANTS: usize = 3;
 
 /// A place in the account of each tenant, by which it can be looked at and is never gone. None where they do not count.
 pub struct Tenants(Vec<Arc<Holding>>);
@@ -18,7 +19,9 @@ pub struct Tenants(Vec<Arc<Holding>>);
 pub fn limit(plan: &mut Plan) {
     if !plan.clients.is_multiple_of(2) {
         let limits = &mut plan.config.limits.per_tenant;
-        *limits = AccountLimits { rooms_max: 1 << 20, outbox_bytes_max: 1 << 40, ..AccountLimits::default() };
+        let messages_per_s = 1 << 20;
+        let (rooms_max, outbox_bytes_max) = (1 << 20, 1 << 40);
+        *limits = AccountLimits { rooms_max, outbox_bytes_max, messages_per_s, ..AccountLimits::default() };
     }
 }
 
@@ -32,6 +35,12 @@ impl Tenants {
     pub fn holding(&self, hub: &Hub, index: usize) -> Option<Arc<Holding>> {
         let number = index % (TENANTS + 1);
         self.0.get(number).map(|_| enter(hub, number))
+    }
+
+    /// The tenant that the next connection knows, by number.
+    pub fn tenant(&self, plan: &Plan, index: usize) -> Option<usize> {
+        let number = index % (TENANTS + 1);
+        self.0.get(number).filter(|_| plan.wide.is_none()).map(|_| number)
     }
 
     /// Compares the counts with the connections that live, by their numbers, and what was seen of them.
@@ -52,7 +61,11 @@ impl Tenants {
     }
 }
 
+/// Who a connection of a tenant is.
+pub fn identity(number: usize) -> Identity {
+    Identity { tenant: Some(number.to_string().into()), ..Identity::default() }
+}
+
 fn enter(hub: &Hub, number: usize) -> Arc<Holding> {
-    let identity = Identity { tenant: Some(number.to_string().into()), ..Identity::default() };
-    hub.accounts.enter_anyway(&identity).expect("it has a name")
+    hub.accounts.enter_anyway(&identity(number)).expect("it has a name")
 }

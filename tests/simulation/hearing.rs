@@ -78,7 +78,7 @@ impl World {
                 Intent::Request(request) => {
                     let publishes = match request.ask {
                         Ask::Say { room, .. } => peer.rooms.contains(&room),
-                        Ask::Shout { .. } => at.config.client_broadcast,
+                        Ask::Shout { .. } => at.config.lets_clients_broadcast(),
                         _ => false,
                     };
                     if publishes && left == 0 && evicted {

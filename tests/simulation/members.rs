@@ -70,13 +70,7 @@ impl Model {
         }
         let left = self.peers[peer].joined[room].take();
         self.peers[peer].rooms.retain(|joined| *joined != room);
-        let room = &mut self.rooms[room];
-        let before = room.members[site].len();
-        room.members[site].retain(|member| *member != peer);
-        if before > 0 && room.members[site].is_empty() {
-            room.site_epochs[site] += 1;
-            room.epoch += u64::from(room.count() == 0);
-        }
+        self.rooms[room].leave(site, peer);
         Some(left)
     }
 }

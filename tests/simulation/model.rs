@@ -8,6 +8,7 @@
 //! one thing it cannot know from outside: at which of several messages in one read a slow reader was evicted. Such
 //! a connection is in *limbo* for the length of that call, and what it is then owed is not sure.
 
+use super::accounts::TENANTS;
 use super::bucket::Bucket;
 use super::order::{Numbered, Source};
 use super::ordered::Life;
@@ -43,13 +44,35 @@ impl Room {
     pub fn count(&self) -> u32 {
         self.members.iter().map(|members| members.len() as u32).sum()
     }
+
+    /// Takes a member out.
+    pub fn leave(&mut self, site: usize, peer: usize) {
+        let before = self.members[site].len();
+        self.members[site].retain(|member| *member != peer);
+        if before > 0 && self.members[site].is_empty() {
+            self.site_epochs[site] += 1;
+            self.epoch += u64::from(self.count() == 0);
+        }
+    }
 }
 
 /// Whom a frame between shards is for.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
-    Room { room: usize, epoch: u64, site_epoch: u64 },
+    Room {
+        room: usize,
+        epoch: u64,
+        site_epoch: u64,
+    },
     All,
+    /// A client's broadcast: for the connections of its tenant.
+    Tenant {
+        tenant: usize,
+        epoch: u64,
+        site_epoch: u64,
+    },
+    /// For the connections of no tenant.
+    Tenantless,
 }
 
 /// A frame between shards.
@@ -67,7 +90,7 @@ impl Frame {
         match (self.target, &self.said) {
             (Target::Room { room, .. }, Said::Change(_)) => NOTICES + room,
             (Target::Room { room, .. }, Said::Text(_)) => room,
-            (Target::All, _) => ALL,
+            (Target::All | Target::Tenantless | Target::Tenant { .. }, _) => ALL,
         }
     }
 
@@ -111,6 +134,8 @@ pub struct Kind {
 pub struct Model {
     pub peers: Vec<Peer>,
     pub rooms: Vec<Room>,
+    /// The connections of each tenant.
+    pub tenants: Vec<Room>,
     pub tallies: Vec<Tally>,
     /// Frames from a shard to another that the shard has not handed over yet.
     pub outgoing: Vec<Vec<Vec<Frame>>>,
@@ -135,6 +160,7 @@ impl Model {
         Self {
             peers: Vec::new(),
             rooms: speech::ROOMS.iter().map(|_| room()).collect(),
+            tenants: (0..TENANTS).map(|_| room()).collect(),
             tallies: (0..sites).map(|_| Tally::default()).collect(),
             outgoing: vec![vec![Vec::new(); sites]; sites],
             kind,
@@ -164,6 +190,7 @@ impl Model {
         ip: Option<IpAddr>,
         id: ConnectionId,
         echo: bool,
+        tenant: Option<usize>,
         at: &Moment,
     ) -> usize {
         let name = id.to_string();
@@ -171,6 +198,7 @@ impl Model {
             site,
             ip,
             id,
+            tenant,
             name,
             state: State::Open,
             limbo: false,
@@ -199,6 +227,9 @@ impl Model {
         let peer = self.peers.len() - 1;
         if echo {
             return peer;
+        }
+        if let Some(tenant) = tenant {
+            self.tenants[tenant].members[site].push(peer);
         }
         self.perhaps(peer, ALL);
         let text = speech::connected(&self.peers[peer].name, at.unix_ms);
@@ -291,7 +322,7 @@ impl Model {
                 }
             }
             speech::Ask::Shout { data } => {
-                if !at.config.client_broadcast {
+                if !at.config.lets_clients_broadcast() {
                     self.refuse(peer, speech::BROADCAST_DISABLED, id, at);
                     return None;
                 }
@@ -342,7 +373,15 @@ impl Model {
                 }
                 // Nobody is there to be told.
                 None if self.audience().next().is_none() => continue,
-                None => Target::All,
+                None => match sender.map(|sender| self.peers[sender].tenant) {
+                    None => Target::All,
+                    Some(None) => Target::Tenantless,
+                    Some(Some(tenant)) if self.tenants[tenant].members[to].is_empty() => continue,
+                    Some(Some(tenant)) => {
+                        let Room { epoch, site_epochs, .. } = &self.tenants[tenant];
+                        Target::Tenant { tenant, epoch: *epoch, site_epoch: site_epochs[to] }
+                    }
+                },
             };
             let frame = Frame { target, said: said.clone(), key: key.clone(), serial: self.serial };
             let except = if at.config.deliver_to_sender { None } else { sender };
@@ -361,9 +400,16 @@ impl Model {
                 let members = if lives { room.members[site].clone() } else { Vec::new() };
                 (members, room.site_epochs[site] == site_epoch)
             }
-            Target::All => {
-                let open =
-                    |(_, peer): &(usize, &Peer)| peer.site == site && peer.state == State::Open && !peer.echo;
+            Target::Tenant { tenant, epoch, site_epoch } => {
+                let tenant = &self.tenants[tenant];
+                let lives = tenant.epoch == epoch;
+                let members = if lives { tenant.members[site].clone() } else { Vec::new() };
+                (members, tenant.site_epochs[site] == site_epoch)
+            }
+            Target::All | Target::Tenantless => {
+                let all = matches!(frame.target, Target::All);
+                let is_in = |peer: &Peer| peer.site == site && !peer.echo && (all || peer.tenant.is_none());
+                let open = |(_, peer): &(usize, &Peer)| peer.state == State::Open && is_in(peer);
                 (self.peers.iter().enumerate().filter(open).map(|(index, _)| index).collect(), true)
             }
         };
@@ -385,6 +431,10 @@ impl Model {
             // Kept, for what it must have heard of the room until now.
             let left = self.leave(peer, room);
             self.peers[peer].joined[room] = left.flatten();
+        }
+        let Peer { site, tenant, echo, .. } = self.peers[peer];
+        if let Some(tenant) = tenant.filter(|_| !echo) {
+            self.tenants[tenant].leave(site, peer);
         }
         self.doubt(peer, ALL);
         self.tallies[self.peers[peer].site].closes[reason.index()] += 1;

@@ -75,6 +75,8 @@ pub struct Peer {
     pub site: usize,
     pub ip: Option<IpAddr>,
     pub id: ConnectionId,
+    /// The tenant that it knows, by number.
+    pub tenant: Option<usize>,
     pub name: String,
     pub state: State,
     /// Found closed after the call that is being told.

@@ -64,7 +64,7 @@ pub fn step_limits(random: &mut Random) -> StepLimits {
 impl Plan {
     pub fn new(random: &mut Random) -> Self {
         let mut config = Config {
-            client_broadcast: random.percent(90),
+            client_broadcast: Some(random.percent(90)),
             deliver_to_sender: random.percent(75),
             ..Config::default()
         };
@@ -185,7 +185,7 @@ impl fmt::Display for Plan {
         let Self { shards, clients, capacity, bursts, config, .. } = self;
         let Config { deliver_to_sender, client_broadcast, limits, times, .. } = config;
         writeln!(f, "{shards} shards, {clients} clients, transports of {capacity} bytes, bursts: {bursts}")?;
-        writeln!(f, "deliver_to_sender: {deliver_to_sender}, client_broadcast: {client_broadcast}")?;
+        writeln!(f, "deliver_to_sender: {deliver_to_sender}, client_broadcast: {client_broadcast:?}")?;
         for (room, policy) in speech::ROOMS.iter().zip(&self.policies) {
             if *policy != RoomPolicy::default() {
                 writeln!(f, "room {room}: {policy:?}")?;

@@ -380,7 +380,10 @@ impl World {
         let echo = self.random.percent(self.plan.echo_percent);
         let hears_itself = self.plan.config.deliver_to_sender;
         let holding = self.tenants.holding(&self.hub, self.clients.len());
-        let newcomer = Newcomer { peer, compression, echo, hears_itself, holding, ..Newcomer::default() };
+        let tenant = self.tenants.tenant(&self.plan, self.clients.len());
+        let identity = tenant.map(|number| Arc::new(accounts::identity(number)));
+        let newcomer =
+            Newcomer { peer, compression, identity, echo, hears_itself, holding, ..Newcomer::default() };
         let key = here.shard.open(now, newcomer.clone()).expect("the shard has room");
         here.drain.iter_mut().for_each(|drain| drain.all += 1);
         let index = self.clients.len();
@@ -393,7 +396,7 @@ impl World {
         self.pipes.push(Pipe::new(self.plan.capacity));
         self.clients.push(Client::new(site, key, persona, &newcomer, self.random.percent(10)));
         let moment = self.moment(site);
-        assert_eq!(self.model.open(site, ip, seen.id, echo, &moment), index);
+        assert_eq!(self.model.open(site, ip, seen.id, echo, tenant, &moment), index);
         self.personas[persona].connection = Some(index);
         self.note("client {} is connection {} on shard {}", &[persona, index, site]);
     }

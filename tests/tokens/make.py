@@ -201,7 +201,7 @@ def refused():
     case("huge", "secret", secret({**CLAIMS, "x": "x" * 9000}), "too_long")
     case("huge and nothing", "secret", "x" * 8193, "too_long")
     case("inactive", "tenants", secret({**CLAIMS, "tenantId": "a12"}), "tenant_inactive")
-    case("no tenant", "tenants", secret({"sub": "u"}), "tenant_inactive")
+    case("no tenant", "tenants", secret({"sub": "u"}), "tenant_missing")
     case("active", "tenants", secret(CLAIMS), IDENTITY)
 
 

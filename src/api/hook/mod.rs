@@ -16,7 +16,7 @@ pub use answer::{
 pub use breaker::{Breaker, BreakerState, Failing, RETRY_AFTER_MAX, Source};
 pub use judge::{Came, Cause, Judgement, in_place_of_backend, judge};
 pub use line::{Line, LineLimits, NotAsked, Step};
-pub use question::{Question, ROOMS_MAX, Subject, What};
+pub use question::{Question, ROOMS_MAX, Subject, Unjoined, What};
 pub use retry::{Fate, backoff, fate_of_notice, retry_after};
 pub use sign::{SIGNATURE_HEADER, signature};
 

@@ -48,10 +48,12 @@ pub enum What {
         /// The fields of its head that are configured, names in lower case.
         headers: Vec<(String, String)>,
     },
-    /// A connection wants to join a room.
+    /// A connection wants to join a room, or to publish there without having joined.
     Join {
         /// The room.
         room: String,
+        /// What it wants to publish there, if that is it. The backend is not told.
+        publishes: Option<Unjoined>,
     },
     /// A connection wants to publish.
     Publish {
@@ -78,6 +80,15 @@ pub enum What {
     },
 }
 
+/// What a connection wants to publish to a room that it is no member of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unjoined {
+    /// Type name.
+    pub event: String,
+    /// Valid JSON.
+    pub data: Option<String>,
+}
+
 impl What {
     /// Which event it is.
     pub fn event(&self) -> HookEvent {
@@ -99,7 +110,10 @@ impl Question {
         let data = |data: &Option<String>| data.as_ref().map_or(0, String::len);
         let varies = match &self.what {
             What::Connect { path, query, headers } => path.len() + data(query) + pairs(headers),
-            What::Join { room } => room.len(),
+            What::Join { room, publishes } => {
+                let publishes = publishes.as_ref().map_or(0, |it| it.event.len() + data(&it.data));
+                room.len() + publishes
+            }
             What::Publish { room, event, data: raw } => data(room) + event.len() + data(raw),
             What::Disconnect { .. } => 0,
             What::Message { event, data: raw, rooms: all } => event.len() + data(raw) + rooms(all),
@@ -137,7 +151,7 @@ impl Question {
                 body.query = query.as_deref();
                 body.headers = Some(map(headers));
             }
-            What::Join { room } => body.room = Some(room),
+            What::Join { room, .. } => body.room = Some(room),
             What::Publish { room, event, data } => {
                 body.room = room.as_deref();
                 body.kind = Some(event);
@@ -216,6 +230,7 @@ mod tests {
             roles: ["admin".into()].into_iter().collect(),
             expires_unix_s: Some(1),
             since_unix_s: 0,
+            token: None,
         }));
         let subject =
             Subject { connection: None, identity, ip: Some([127, 0, 0, 1].into()), dialect: "rooms" };
@@ -237,7 +252,11 @@ mod tests {
                 },
                 r#""path":"/ws","query":"a=1","headers":{"cookie":"a, b","origin":"o"}"#,
             ),
-            (What::Join { room: "a\"b".into() }, r#""room":"a\"b""#),
+            (What::Join { room: "a\"b".into(), publishes: None }, r#""room":"a\"b""#),
+            (
+                What::Join { room: "r".into(), publishes: Some(Unjoined { event: "m".into(), data: None }) },
+                r#""room":"r""#,
+            ),
             (
                 What::Publish { room: Some("r".into()), event: "m".into(), data: Some(r#"{"n": 1}"#.into()) },
                 r#""room":"r","type":"m","data":{"n": 1}"#,
@@ -261,7 +280,7 @@ mod tests {
     #[test]
     fn who_is_not_known_has_no_fields() {
         let subject = Subject { dialect: "rooms", ..Subject::default() };
-        let question = Question { subject, what: What::Join { room: "r".into() } };
+        let question = Question { subject, what: What::Join { room: "r".into(), publishes: None } };
         assert_eq!(
             question.body("d", 5),
             r#"{"event":"join","id":"d","time":5,"dialect":"rooms","room":"r"}"#
@@ -272,7 +291,12 @@ mod tests {
     fn what_waits_is_charged_with_what_it_holds() {
         let small = question(What::Publish { room: None, event: "m".into(), data: None });
         let data = Some("x".repeat(100_000));
-        let large = question(What::Publish { room: None, event: "m".into(), data });
-        assert!(large.len_bytes() - small.len_bytes() >= 200_000, "the question and its body");
+        let unjoined = Unjoined { event: "m".into(), data: data.clone() };
+        for what in [
+            What::Publish { room: None, event: "m".into(), data },
+            What::Join { room: String::new(), publishes: Some(unjoined) },
+        ] {
+            assert!(question(what).len_bytes() - small.len_bytes() >= 200_000, "the question and its body");
+        }
     }
 }

@@ -181,6 +181,7 @@ impl Rule {
         self.who.iter().any(|who| match who {
             Who::Any => true,
             Who::User => identity.is_some_and(|identity| identity.user.is_some()),
+            Who::WithoutTenant => identity.is_none_or(|identity| identity.tenant.is_none()),
             Who::Role(role) => identity.is_some_and(|identity| identity.has_role(role)),
         })
     }

@@ -5,7 +5,7 @@
 #[derive(Debug)]
 pub struct Plain {
     pub room: String,
-    /// `any`, `user`, `role:NAME`.
+    /// `any`, `user`, `without_tenant`, `role:NAME`.
     pub who: Vec<String>,
     /// Whether the action that is asked about is among those that it gives.
     pub gives: bool,
@@ -87,6 +87,7 @@ fn is_one(who: &str, asking: &Asking) -> bool {
     match who {
         "any" => true,
         "user" => asking.user.is_some(),
+        "without_tenant" => asking.tenant.is_none(),
         role => asking.roles.iter().any(|own| role == format!("role:{own}")),
     }
 }

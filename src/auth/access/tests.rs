@@ -32,9 +32,10 @@ fn without_a_preset_what_is_somebodys_by_name_is_theirs() {
         "tenant:a1",
         "tenant:a1:",
         "tenant:a1:x:y",
-        "user:1",
-        "user:1:",
-        "user:1:reports",
+        "tenant:a1:user:1",
+        "tenant:a1:user:1:",
+        "tenant:a1:user:1:reports",
+        "tenant:a1:user",
         "notifications:a1:1",
         "notifications:a1:1:x",
     ] {
@@ -42,7 +43,22 @@ fn without_a_preset_what_is_somebodys_by_name_is_theirs() {
         assert!(!may(&access, None, own), "{own}");
         assert!(!may(&access, Some(&identity("2", "a2", &["user", "tenant"])), own), "{own}");
     }
+    // A user of no tenant has rooms by its name alone.
+    let alone = identity("1", "", &[]);
+    for own in ["user:1", "user:1:", "user:1:reports"] {
+        assert!(may(&access, Some(&alone), own), "{own}");
+        for other in [Some(&one), None, Some(&identity("2", "", &[]))] {
+            assert!(!may(&access, other, own), "{own}");
+        }
+    }
+    assert!(!may(&access, Some(&alone), "tenant:a1:user:1"));
     for other in [
+        // Other users of the tenant.
+        "tenant:a1:user:2",
+        "tenant:a1:user:10:x",
+        "tenant:a1:user:",
+        "tenant:a1:user::1",
+        "tenant:a2:user:1",
         // Prefixes, of either.
         "tenant:a12",
         "tenant:a",
@@ -139,7 +155,8 @@ fn names_that_look_like_patterns_are_names() {
     let access = Access::new(&AccessTable::protected());
     for name in ["*", "**", "{tenant}", "{user}", "%2A", "a1\u{200b}", "é", "e\u{301}"] {
         let own = identity(name, name, &[]);
-        for room in [format!("tenant:{name}"), format!("tenant:{name}:x"), format!("user:{name}")] {
+        let of_user = format!("tenant:{name}:user:{name}");
+        for room in [format!("tenant:{name}"), format!("tenant:{name}:x"), of_user] {
             assert!(may(&access, Some(&own), &room), "{room}");
             assert!(!may(&access, Some(&identity("a1", "a1", &[])), &room), "{room}");
         }

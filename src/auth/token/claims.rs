@@ -2,10 +2,11 @@
 mod tests;
 
 use super::error::TokenError;
+use super::keys::mark;
 use super::path::ClaimPath;
 use crate::base::{Mutation, mutated};
 use crate::config::Tokens;
-use crate::model::Identity;
+use crate::model::{Identity, TokenMark};
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -27,6 +28,20 @@ pub(super) struct ClaimRules {
     audience: Vec<Box<str>>,
     issuer: Vec<Box<str>>,
     leeway_s: u64,
+    require_exp: bool,
+    /// 0: no bound.
+    session_max_s: u64,
+}
+
+/// What claims say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Who somebody is. What its token was signed by is not known here.
+    pub identity: Identity,
+    /// The mark of who issued the token.
+    pub issuer: u32,
+    /// Whether it says when it ends.
+    pub ends: bool,
 }
 
 /// Where something is read from: the claim of exactly this name, else what its name says as a path.
@@ -78,13 +93,16 @@ impl ClaimRules {
             audience: texts(&tokens.audience),
             issuer: texts(&tokens.issuer),
             leeway_s: tokens.leeway.as_secs(),
+            require_exp: tokens.require_exp,
+            session_max_s: tokens.session_max.as_secs(),
         }
     }
 
     /// Who the claims say somebody is, if they hold at `now_unix_s`.
-    pub fn read(&self, json: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
+    pub fn read(&self, json: &str, now_unix_s: u64) -> Result<Read, TokenError> {
         let slots: Slots<Value> = object(json, &self.names)?;
         let expires_unix_s = self.in_time(&slots, now_unix_s)?;
+        let ends = expires_unix_s.is_some();
         if !self.issuer.is_empty() && !is_one_of(slots[ISSUER].as_ref(), &self.issuer) {
             return Err(TokenError::Issuer);
         }
@@ -102,8 +120,34 @@ impl ClaimRules {
         let tenant = first(&self.tenant)?.map(|(_, value)| name(&value)).transpose()?;
         let roles = first(&self.roles)?.map(|(source, value)| roles(&value, source.is_scope)).transpose()?;
         let roles = roles.unwrap_or_default();
+        let expires_unix_s = self.session_end(expires_unix_s, now_unix_s);
         let since_unix_s = if expires_unix_s.is_some() { now_unix_s } else { 0 };
-        Ok(Identity { user, tenant, roles, expires_unix_s, since_unix_s })
+        let issuer =
+            slots[ISSUER].as_ref().and_then(Value::as_str).map_or(0, |issuer| mark(&[issuer.as_bytes()]));
+        let identity = Identity { user, tenant, roles, expires_unix_s, since_unix_s, token: None };
+        Ok(Read { identity, issuer, ends })
+    }
+
+    /// When what was accepted or renewed at `now_unix_s` ends.
+    pub fn session_end(&self, expires_unix_s: Option<u64>, now_unix_s: u64) -> Option<u64> {
+        let most = now_unix_s.saturating_add(self.session_max_s);
+        if self.session_max_s == 0 {
+            expires_unix_s
+        } else {
+            Some(expires_unix_s.map_or(most, |at| at.min(most)))
+        }
+    }
+
+    /// Whether a token that was accepted by other rules would be by these, as far as is known of it.
+    pub fn review(&self, token: TokenMark) -> Result<(), TokenError> {
+        let mut issuers = self.issuer.iter().map(|issuer| mark(&[issuer.as_bytes()]));
+        if !self.issuer.is_empty() && !issuers.any(|issuer| token.is_of(issuer)) {
+            return Err(TokenError::Issuer);
+        }
+        if self.require_exp && !token.ends() {
+            return Err(TokenError::ExpiryMissing);
+        }
+        Ok(())
     }
 
     /// Whether claims that nobody has checked name an issuer that is not configured, where some are.
@@ -115,6 +159,9 @@ impl ClaimRules {
     /// Checks `exp` and `nbf`, and tells when the token ends with all leeway.
     fn in_time(&self, slots: &Slots<Value>, now_unix_s: u64) -> Result<Option<u64>, TokenError> {
         let expires = slots[EXPIRES].as_ref().map(seconds).transpose()?;
+        if self.require_exp && expires.is_none() {
+            return Err(TokenError::ExpiryMissing);
+        }
         let expires = expires.map(|at| at.saturating_add(self.leeway_s));
         // "On or after which" (RFC 7519 section 4.1.4).
         if expires.is_some_and(|at| now_unix_s >= at) && !mutated(Mutation::TakeExpired) {

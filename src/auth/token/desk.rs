@@ -38,6 +38,11 @@ impl TokenDesk {
         policy.fetches() && policy.fixed().is_empty() && policy.fetched().is_empty()
     }
 
+    /// Whether a user alone names nobody; see [`TokenPolicy::has_tenants`].
+    pub fn has_tenants(&self) -> bool {
+        self.policy().has_tenants()
+    }
+
     /// As [`TokenPolicy::verify`], by the policy in force. Where only a key is missing, fetching is asked for.
     ///
     /// # Errors

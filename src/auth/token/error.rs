@@ -45,6 +45,9 @@ pub enum TokenError {
     /// `exp` is over.
     #[error("the token has expired")]
     Expired,
+    /// There is no `exp`, and one is asked for.
+    #[error("the token does not say when it ends")]
+    ExpiryMissing,
     /// `nbf` is yet to come.
     #[error("the token is not yet valid")]
     NotYetValid,
@@ -57,7 +60,13 @@ pub enum TokenError {
     /// User, tenant or a role cannot be one, or there are too many roles.
     #[error("the token names a user, tenant or role that cannot be one")]
     Name,
-    /// Active tenants are listed, and the token's is not among them, or it has none.
+    /// A tenant is needed, and the token names none.
+    #[error("the token names no tenant")]
+    TenantMissing,
+    /// A user is needed, and the token names none.
+    #[error("the token names no user")]
+    UserMissing,
+    /// Active tenants are listed, and the token's is not among them.
     #[error("the tenant is not active")]
     TenantInactive,
     /// The endpoint asks for a role that the token does not have.
@@ -70,7 +79,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// All there are, in the order of [`TokenError::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Missing,
         Self::TooLong,
         Self::Parts,
@@ -85,10 +94,13 @@ impl TokenError {
         Self::Signature,
         Self::Claims,
         Self::Expired,
+        Self::ExpiryMissing,
         Self::NotYetValid,
         Self::Issuer,
         Self::Audience,
         Self::Name,
+        Self::TenantMissing,
+        Self::UserMissing,
         Self::TenantInactive,
         Self::RoleMissing,
         Self::IdentityChanged,
@@ -127,10 +139,13 @@ impl TokenError {
             Self::Signature => "signature",
             Self::Claims => "claims",
             Self::Expired => "expired",
+            Self::ExpiryMissing => "expiry_missing",
             Self::NotYetValid => "not_yet_valid",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::Name => "name",
+            Self::TenantMissing => "tenant_missing",
+            Self::UserMissing => "user_missing",
             Self::TenantInactive => "tenant_inactive",
             Self::RoleMissing => "role_missing",
             Self::IdentityChanged => "identity_changed",

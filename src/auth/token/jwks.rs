@@ -1,7 +1,7 @@
 use super::keys::{
-    ED25519, FAULTS_MAX, FirstFault, HMAC, KEYS_MAX, Key, KeyError, KeyFault, KeySet, P256, P384, RSA,
+    ED25519, FAULTS_MAX, FirstFault, HMAC, KEYS_MAX, Key, KeyError, KeyFault, KeySet, P256, P384, RSA, mark,
 };
-use super::pem::rsa_fits;
+use super::pem::{mark_of_rsa, rsa_fits};
 use crate::base::is_json_object;
 use crate::config::TokenAlgorithm;
 use base64::Engine;
@@ -127,27 +127,33 @@ fn usable(written: Written, secrets: bool) -> Result<Key, Skip> {
     if !(signs && verifies) {
         return Err(Foreign);
     }
-    let (key, family) = match (written.kty.as_str(), written.crv.as_deref()) {
+    let (key, family, mark) = match (written.kty.as_str(), written.crv.as_deref()) {
         ("RSA", _) => {
             let (modulus, exponent) = (number(&written.n, "n")?, number(&written.e, "e")?);
             rsa_fits(&modulus).map_err(|error| Faulty(error.to_string()))?;
             if !(1..=EXPONENT_BYTES_MAX).contains(&exponent.len()) {
                 return Err(Faulty(format!("`e` must have 1 to {EXPONENT_BYTES_MAX} bytes")));
             }
-            (DecodingKey::from_rsa_raw_components(&modulus, &exponent), RSA)
+            (DecodingKey::from_rsa_raw_components(&modulus, &exponent), RSA, mark_of_rsa(&modulus, &exponent))
         }
-        ("EC", Some("P-256")) => (point(&written, P256_BYTES)?, P256),
-        ("EC", Some("P-384")) => (point(&written, P384_BYTES)?, P384),
+        ("EC", Some("P-256")) => {
+            let point = point(&written, P256_BYTES)?;
+            (DecodingKey::from_ec_der(&point), P256, mark(&[&point]))
+        }
+        ("EC", Some("P-384")) => {
+            let point = point(&written, P384_BYTES)?;
+            (DecodingKey::from_ec_der(&point), P384, mark(&[&point]))
+        }
         ("OKP", Some("Ed25519")) => {
             let bytes = bytes(&written.x, "x")?;
             if bytes.len() != ED25519_BYTES {
                 return Err(Faulty(format!("`x` must have {ED25519_BYTES} bytes")));
             }
-            (DecodingKey::from_ed_der(&bytes), ED25519)
+            (DecodingKey::from_ed_der(&bytes), ED25519, mark(&[&bytes]))
         }
         ("oct", _) if secrets => match bytes(&written.k, "k")? {
             secret if secret.is_empty() => return Err(Faulty("`k` is empty".into())),
-            secret => (DecodingKey::from_secret(&secret), HMAC),
+            secret => (DecodingKey::from_secret(&secret), HMAC, mark(&[&secret])),
         },
         _ => return Err(Foreign),
     };
@@ -161,7 +167,7 @@ fn usable(written: Written, secrets: bool) -> Result<Key, Skip> {
         Some(None) => return Err(Foreign),
         None => family.into(),
     };
-    Ok(Key { kid: written.kid.map(String::into_boxed_str), algorithms, key })
+    Ok(Key { kid: written.kid.map(String::into_boxed_str), algorithms, key, mark })
 }
 
 fn bytes(text: &Option<String>, name: &str) -> Result<Vec<u8>, Skip> {
@@ -180,7 +186,7 @@ fn number(text: &Option<String>, name: &str) -> Result<Vec<u8>, Skip> {
 
 /// An uncompressed point (SEC 1 section 2.3.3). A coordinate may have a byte for the sign in front, or lack its leading
 /// zeros, which RFC 7518 section 6.2.1.2 wants.
-fn point(written: &Written, bytes: usize) -> Result<DecodingKey, Skip> {
+fn point(written: &Written, bytes: usize) -> Result<Vec<u8>, Skip> {
     let mut point = vec![4];
     for (text, name) in [(&written.x, "x"), (&written.y, "y")] {
         let number = number(text, name)?;
@@ -189,5 +195,5 @@ fn point(written: &Written, bytes: usize) -> Result<DecodingKey, Skip> {
         point.resize(point.len() + zeros, 0);
         point.extend_from_slice(&number);
     }
-    Ok(DecodingKey::from_ec_der(&point))
+    Ok(point)
 }

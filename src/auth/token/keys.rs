@@ -1,9 +1,11 @@
 use super::error::TokenError;
 use crate::config::TokenAlgorithm;
+use crate::model::TokenMark;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use smallvec::SmallVec;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::RangeInclusive;
 
 /// Most keys of one set.
@@ -82,9 +84,16 @@ pub(super) struct Key {
     /// What it is for, all of one family: the key is never used otherwise, whatever a token says.
     pub algorithms: SmallVec<[TokenAlgorithm; 6]>,
     pub key: DecodingKey,
+    /// Tells it from other keys, whatever it was read from; see [`mark`].
+    pub mark: u32,
 }
 
 impl Key {
+    /// What marks tokens that are signed by this key with an algorithm.
+    fn mark_of(&self, algorithm: TokenAlgorithm) -> u32 {
+        mark(&[&self.mark.to_le_bytes(), algorithm.name().as_bytes()])
+    }
+
     /// Whether `signature` is this key's for `message`.
     fn verifies(&self, algorithm: TokenAlgorithm, message: &[u8], signature: &Vec<u8>) -> bool {
         // Asked for by name: the crate's own choice panics in a program that also has its other backend.
@@ -134,7 +143,14 @@ impl KeySet {
     /// The one key of a shared secret.
     pub(super) fn of_secret(secret: &str) -> Self {
         let key = DecodingKey::from_secret(secret.as_bytes());
-        Self { keys: vec![Key { kid: None, algorithms: HMAC.into(), key }], ..Self::default() }
+        let mark = mark(&[secret.as_bytes()]);
+        Self { keys: vec![Key { kid: None, algorithms: HMAC.into(), key, mark }], ..Self::default() }
+    }
+
+    /// Whether a token was signed by one of these keys, with an algorithm that it is still for.
+    pub(super) fn has_signed(&self, token: TokenMark) -> bool {
+        let by = |key: &Key| key.algorithms.iter().any(|algorithm| token.is_by(key.mark_of(*algorithm)));
+        self.keys.iter().any(by)
     }
 
     /// Leaves only algorithms of `allowed`, where there are any, and only keys that have some left.
@@ -151,14 +167,22 @@ impl KeySet {
     }
 }
 
-/// Checks `signature` of `message` with those of `sets` that the header's `algorithm` and `kid` lead to.
+/// A number that tells keys and issuers apart while the process runs, and from which neither is found again.
+pub(super) fn mark(parts: &[&[u8]]) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish() as u32
+}
+
+/// Checks `signature` of `message` with those of `sets` that the header's `algorithm` and `kid` lead to. Gives the mark of
+/// tokens that are signed like that.
 pub(super) fn check(
     sets: [&KeySet; 2],
     algorithm: TokenAlgorithm,
     kid: Option<&str>,
     message: &[u8],
     signature: &Vec<u8>,
-) -> Result<(), TokenError> {
+) -> Result<u32, TokenError> {
     let all = || sets.into_iter().flat_map(|set| &set.keys);
     if all().next().is_none() {
         return Err(TokenError::NoKeys);
@@ -180,7 +204,7 @@ pub(super) fn check(
             continue;
         }
         if key.verifies(algorithm, message, signature) {
-            return Ok(());
+            return Ok(key.mark_of(algorithm));
         }
         tried += 1;
         if tried == TRIED_MAX {

@@ -22,7 +22,7 @@ pub use keys::{FirstFault, KeyError, KeyFault, KeySet};
 
 use crate::base::{Mutation, mutated};
 use crate::config::{TokenAlgorithm, Tokens};
-use crate::model::Identity;
+use crate::model::{Identity, TokenMark};
 use claims::ClaimRules;
 use compact::{Compact, Header};
 use std::collections::HashSet;
@@ -63,6 +63,8 @@ struct Rules {
     claims: ClaimRules,
     algorithms: Vec<TokenAlgorithm>,
     tenants: HashSet<Box<str>>,
+    /// Whether a token must name a user and a tenant.
+    of_tenants: bool,
     /// Whether keys are fetched.
     fetches: bool,
 }
@@ -98,6 +100,7 @@ impl TokenPolicy {
             claims: ClaimRules::new(tokens),
             algorithms: tokens.algorithms.clone(),
             tenants: tokens.tenants.iter().map(|tenant| tenant.as_str().into()).collect(),
+            of_tenants: tokens.of_tenants,
             fetches: tokens.jwks_url.is_some(),
         };
         Ok(Self { rules: Arc::new(rules), fixed: Arc::new(fixed), fetched: Arc::default() })
@@ -150,13 +153,15 @@ impl TokenPolicy {
         let header = Header::read(&header)?;
         let signature = compact.signature()?;
         let sets = [&*self.fixed, &*self.fetched];
-        keys::check(sets, header.algorithm, header.kid.as_deref(), compact.message, &signature)?;
-        let identity = self.rules.claims.read(&compact.claims()?, now_unix_s)?;
-        if self.is_active(identity.tenant.as_deref()) || mutated(Mutation::AnyTenant) {
-            Ok(identity)
-        } else {
-            Err(TokenError::TenantInactive)
+        let key = keys::check(sets, header.algorithm, header.kid.as_deref(), compact.message, &signature)?;
+        let claims::Read { identity, issuer, ends } =
+            self.rules.claims.read(&compact.claims()?, now_unix_s)?;
+        let identity = Identity { token: Some(TokenMark::new(key, issuer, ends)), ..identity };
+        if self.rules.of_tenants {
+            of_tenant(&identity)?;
         }
+        self.check_tenant(identity.tenant.as_deref())?;
+        Ok(identity)
     }
 
     /// Whether a token that is refused for `error` is not meant for this server: it has another form, names a key or an
@@ -183,15 +188,64 @@ impl TokenPolicy {
             | TokenError::Expired
             | TokenError::NotYetValid
             | TokenError::Audience
+            | TokenError::ExpiryMissing
             | TokenError::Name
+            | TokenError::TenantMissing
+            | TokenError::UserMissing
             | TokenError::TenantInactive
             | TokenError::RoleMissing
             | TokenError::IdentityChanged => false,
         }
     }
 
-    /// Whether a tenant is active: all are where none are listed. None is active where some are.
-    fn is_active(&self, tenant: Option<&str>) -> bool {
-        self.rules.tenants.is_empty() || tenant.is_some_and(|tenant| self.rules.tenants.contains(tenant))
+    /// Whether a token that was accepted by another policy would be by this one, as far as is known of it, and when what it
+    /// says ends at the latest. Of who is known without a token nothing is asked.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn review(&self, identity: &Identity, now_unix_s: u64) -> Result<Option<u64>, TokenError> {
+        let Some(token) = identity.token else { return Ok(identity.expires_unix_s) };
+        if !self.fixed.has_signed(token) && !self.fetched.has_signed(token) {
+            return Err(TokenError::KeyUnknown);
+        }
+        self.rules.claims.review(token)?;
+        if self.rules.of_tenants {
+            of_tenant(identity)?;
+        }
+        self.check_tenant(identity.tenant.as_deref())?;
+        Ok(self.rules.claims.session_end(identity.expires_unix_s, now_unix_s))
+    }
+
+    /// Whether a user of a tenant must be named with its tenant, because there are tenants.
+    pub fn has_tenants(&self) -> bool {
+        self.rules.of_tenants || !self.rules.tenants.is_empty()
+    }
+
+    /// Whether all that are known must have a user and a tenant.
+    pub fn is_of_tenants(&self) -> bool {
+        self.rules.of_tenants
+    }
+
+    /// Whether a tenant is active: all are where none are listed, and none at all is needed there.
+    fn check_tenant(&self, tenant: Option<&str>) -> Result<(), TokenError> {
+        match tenant {
+            _ if self.rules.tenants.is_empty() => Ok(()),
+            _ if mutated(Mutation::AnyTenant) => Ok(()),
+            None => Err(TokenError::TenantMissing),
+            Some(tenant) if self.rules.tenants.contains(tenant) => Ok(()),
+            Some(_) => Err(TokenError::TenantInactive),
+        }
+    }
+}
+
+/// Whether somebody is a user of a tenant, where nobody else is let in.
+///
+/// # Errors
+/// What is missing.
+pub fn of_tenant(identity: &Identity) -> Result<(), TokenError> {
+    match identity {
+        Identity { tenant: None, .. } => Err(TokenError::TenantMissing),
+        Identity { user: None, .. } => Err(TokenError::UserMissing),
+        _ => Ok(()),
     }
 }

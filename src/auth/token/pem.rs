@@ -1,4 +1,4 @@
-use super::keys::{ED25519, KEYS_MAX, Key, KeyError, KeySet, P256, P384, RSA, RSA_BITS};
+use super::keys::{ED25519, KEYS_MAX, Key, KeyError, KeySet, P256, P384, RSA, RSA_BITS, mark};
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 
@@ -44,19 +44,25 @@ fn key(block: &[u8]) -> Result<Key, KeyError> {
     let readers = [DecodingKey::from_rsa_pem, DecodingKey::from_ec_pem, DecodingKey::from_ed_pem];
     let key = readers.iter().find_map(|read| read(block).ok()).ok_or(KeyError::Unreadable)?;
     let bytes = key.try_get_as_bytes().map_err(|_| KeyError::Unreadable)?;
-    let algorithms = match (key.family(), bytes) {
+    let (algorithms, mark) = match (key.family(), bytes) {
         (AlgorithmFamily::Rsa, _) => {
-            let (modulus, _) = (DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key)(bytes)
+            let (modulus, exponent) = (DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key)(bytes)
                 .map_err(|_| KeyError::Unreadable)?;
             rsa_fits(&modulus)?;
-            RSA
+            (RSA, mark_of_rsa(&modulus, &exponent))
         }
-        (AlgorithmFamily::Ec, [4, ..]) if bytes.len() == P256_BYTES => P256,
-        (AlgorithmFamily::Ec, [4, ..]) if bytes.len() == P384_BYTES => P384,
-        (AlgorithmFamily::Ed, _) if bytes.len() == ED25519_BYTES => ED25519,
+        (AlgorithmFamily::Ec, [4, ..]) if bytes.len() == P256_BYTES => (P256, mark(&[bytes])),
+        (AlgorithmFamily::Ec, [4, ..]) if bytes.len() == P384_BYTES => (P384, mark(&[bytes])),
+        (AlgorithmFamily::Ed, _) if bytes.len() == ED25519_BYTES => (ED25519, mark(&[bytes])),
         _ => return Err(KeyError::Unreadable),
     };
-    Ok(Key { kid: None, algorithms: algorithms.into(), key })
+    Ok(Key { kid: None, algorithms: algorithms.into(), key, mark })
+}
+
+/// The mark of an RSA key, however its numbers are written.
+pub(super) fn mark_of_rsa(modulus: &[u8], exponent: &[u8]) -> u32 {
+    let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
+    mark(&[&number(modulus), &number(exponent)])
 }
 
 /// Whether an RSA key with this modulus has bits enough, and not too many.

@@ -7,7 +7,7 @@ mod written;
 pub use actions::{Action, Actions};
 pub(super) use written::{parse_rules, show_rules};
 
-use crate::base::Pattern;
+use crate::base::{Pattern, Segment};
 
 /// Who may do what: rules in their order, and what holds where none speaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,11 +52,23 @@ pub enum Who {
     Any,
     /// Those whose user is known.
     User,
+    /// Those that belong to no tenant.
+    WithoutTenant,
     /// Those with this role, in this spelling.
     Role(String),
 }
 
 impl AccessRule {
+    /// Whether it takes users of one name in several tenants for one user: it names the user, and neither the tenant
+    /// nor those alone that have none.
+    pub fn mixes_tenants(&self) -> bool {
+        let captures = |name| self.pattern.segments().contains(&Segment::Capture(name));
+        captures(Self::USER)
+            && !captures(Self::TENANT)
+            && self.allow != Actions::NONE
+            && self.who.iter().any(|who| *who != Who::WithoutTenant)
+    }
+
     /// Name of the capture of the tenant.
     pub const TENANT: &'static str = "tenant";
 

@@ -3,12 +3,15 @@
 use super::{AccessDefault, AccessRule, AccessTable, parse_rules};
 
 /// What is a tenant's, a user's or the administrators' own by its name; and what is kept of reports and shown to others
-/// without a sender, which only the server says.
+/// without a sender, which only the server says. A user of a tenant is another one than a user of that name elsewhere, so
+/// rooms of its own are below the tenant's.
 const PROTECTED: &str = r#"[
+    {"room": "tenant:{tenant}:user:{user}"},
+    {"room": "tenant:{tenant}:user:{user}:**"},
     {"room": "tenant:{tenant}"},
     {"room": "tenant:{tenant}:**"},
-    {"room": "user:{user}"},
-    {"room": "user:{user}:**"},
+    {"room": "user:{user}", "who": "without_tenant"},
+    {"room": "user:{user}:**", "who": "without_tenant"},
     {"room": "notifications:{tenant}:{user}"},
     {"room": "notifications:{tenant}:{user}:**"},
     {"room": "admin:**", "who": "role:admin"},
@@ -21,8 +24,10 @@ const PROTECTED: &str = r#"[
 /// without a sender.
 const TOPICS: &str = r#"[
     {"room": "user:alerts", "who": "user", "deny": "publish", "text": "Authentication required for user channels"},
-    {"room": "user:{user}", "text": "Authentication required for user channels"},
-    {"room": "user:{user}:**", "text": "Authentication required for user channels"},
+    {"room": "user:{user}", "who": "without_tenant", "text": "Authentication required for user channels"},
+    {"room": "user:{user}:**", "who": "without_tenant", "text": "Authentication required for user channels"},
+    {"room": "tenant:{tenant}:user:{user}"},
+    {"room": "tenant:{tenant}:user:{user}:**"},
     {"room": "admin:**", "who": "role:admin", "text": "Insufficient permissions for admin channels"},
     {"room": "reports:progress:**", "who": "any", "deny": "publish"},
     {"room": "reports:data:**", "who": "any", "deny": "publish"}
@@ -73,12 +78,13 @@ mod tests {
     fn every_preset_has_rules_that_can_be_written_in_a_file() {
         for (table, count) in [
             (AccessTable::open(), 0),
-            (AccessTable::protected(), 9),
-            (AccessTable::topics(), 6),
+            (AccessTable::protected(), 11),
+            (AccessTable::topics(), 8),
             (AccessTable::tenants(), 4),
         ] {
             assert_eq!(table.rules.len(), count);
             assert_eq!(parse_rules(&show_rules(&table.rules)).unwrap(), table.rules);
+            assert!(!table.rules.iter().any(AccessRule::mixes_tenants));
         }
     }
 }

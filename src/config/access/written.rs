@@ -19,6 +19,9 @@ const TEXT_BYTES_MAX: usize = 255;
 /// What comes before the name of a role in `who`.
 const ROLE: &str = "role:";
 
+/// Name in `who` of those that belong to no tenant.
+const WITHOUT_TENANT: &str = "without_tenant";
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -110,7 +113,7 @@ impl Written {
         };
         if who.is_empty() || who.len() > WHO_MAX {
             return Err(format!(
-                "who: it must be any, user or role:NAME, or a list of 1 to {WHO_MAX} of these"
+                "who: it must be any, user, {WITHOUT_TENANT} or role:NAME, or a list of 1 to {WHO_MAX} of these"
             ));
         }
         let allow = self.allow.as_ref().map_or(Ok(Actions::ALL), Names::actions)?;
@@ -128,6 +131,7 @@ fn parse_who(name: &str) -> Option<Who> {
     match (name, name.strip_prefix(ROLE)) {
         ("any", _) => Some(Who::Any),
         ("user", _) => Some(Who::User),
+        (WITHOUT_TENANT, _) => Some(Who::WithoutTenant),
         (_, Some(role)) => {
             let fits = (1..=ROLE_BYTES_MAX).contains(&role.len()) && !role.chars().any(char::is_control);
             fits.then(|| Who::Role(role.to_owned()))
@@ -141,6 +145,7 @@ impl From<&AccessRule> for Written {
         let who = |who: &Who| match who {
             Who::Any => "any".to_owned(),
             Who::User => "user".to_owned(),
+            Who::WithoutTenant => WITHOUT_TENANT.to_owned(),
             Who::Role(role) => format!("{ROLE}{role}"),
         };
         let allow = || Names::Many(rule.allow.iter().map(|action| action.name().to_owned()).collect());
@@ -170,6 +175,7 @@ mod tests {
   who: role:admin
 - room: "user:{user}"
   allow: [subscribe, history]
+  who: without_tenant
 - room: "**"
   who: user
   allow: []
@@ -184,6 +190,7 @@ mod tests {
         assert_eq!(rules[2].who, [Who::Role("editor".to_owned()), Who::Role("a:b".to_owned())]);
         assert_eq!(rules[2].text.as_deref(), Some("Only editors: \"publish\""));
         assert_eq!(rules[4].allow, Actions::from_iter([Action::Subscribe, Action::History]));
+        assert_eq!(rules[4].who, [Who::WithoutTenant]);
         assert_eq!((&rules[5].who[..], rules[5].allow), (&[Who::User][..], Actions::NONE));
         assert_eq!(parse_rules(&show_rules(&rules)).unwrap(), rules);
         assert_eq!(parse_rules("").unwrap(), []);

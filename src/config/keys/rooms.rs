@@ -22,7 +22,12 @@ pub(super) const ROOMS: &[Key] = &[
         "Whether clients may do everything or nothing in rooms that no access rule matches",
     )
     .reloaded(),
-    key("client_broadcast", Kind::Bool(|c| &mut c.client_broadcast), "Whether clients may broadcast to all").reloaded(),
+    key(
+        "client_broadcast",
+        Kind::BoolOrAuto(|c| &mut c.client_broadcast),
+        "Whether clients may broadcast, those of a tenant within it. auto: in the preset rooms, and without a preset while no identity is configured",
+    )
+    .reloaded(),
     key("deliver_to_sender", Kind::Bool(|c| &mut c.deliver_to_sender), "Whether own messages come back"),
     key(
         "echo",

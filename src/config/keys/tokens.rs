@@ -5,6 +5,8 @@ use crate::config::key::Key;
 use crate::config::kind::Kind;
 use std::time::Duration;
 
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
 pub(super) const TOKENS: &[Key] = &[
     key(
         "jwt_secret",
@@ -87,6 +89,18 @@ pub(super) const TOKENS: &[Key] = &[
         "jwt_expiry_warning",
         Kind::TimeOrOff { at: |c| &mut c.tokens.expiry_warning, min: SECOND, max: DAY },
         "How long before its token ends a client is warned; 0: it is not",
+    )
+    .reloaded(),
+    key(
+        "jwt_require_exp",
+        Kind::Bool(|c| &mut c.tokens.require_exp),
+        "Whether tokens without an end (exp) are refused",
+    )
+    .reloaded(),
+    key(
+        "jwt_session_max",
+        Kind::TimeOrOff { at: |c| &mut c.tokens.session_max, min: SECOND, max: YEAR },
+        "How long after its token was accepted a connection ends at the latest, unless it brings a new one; 0: when the token ends",
     )
     .reloaded(),
     key(

@@ -143,7 +143,9 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         | Refusal::BackendFailed
         | Refusal::BackendError
         | Refusal::UserFull
-        | Refusal::TenantFull => return None,
+        | Refusal::TenantFull
+        | Refusal::UserOutboxFull
+        | Refusal::TenantOutboxFull => return None,
     })
 }
 

@@ -115,7 +115,8 @@ impl World {
 
     fn shard(index: usize, hub: &Arc<Hub>, posted: &Posted, change: impl FnOnce(&mut Config)) -> Self {
         let rules = rules();
-        let mut config = Config { room_rules: rules.clone(), client_broadcast: true, ..Config::default() };
+        let mut config =
+            Config { room_rules: rules.clone(), client_broadcast: Some(true), ..Config::default() };
         config.endpoints = crate::config::parse_endpoints(ENDPOINTS).unwrap();
         config.times.ping_interval = Duration::ZERO;
         config.times.pong_wait = Duration::ZERO;

@@ -23,6 +23,8 @@ pub struct Item {
     pub except: u32,
     /// Who of the members it is for, if not for all.
     pub filter: Option<Arc<Filter>>,
+    /// Whether it is for those alone that belong to no tenant.
+    pub tenantless: bool,
 }
 
 #[derive(Debug)]

@@ -60,7 +60,7 @@ impl World {
         let hub = Arc::new(Hub::new(1, 0, rules));
         let posted: Arc<Mutex<Vec<Mail>>> = Arc::default();
         let post = posted.clone();
-        let config = Config { room_rules: rules.to_vec(), client_broadcast: true, ..Config::default() };
+        let config = Config { room_rules: rules.to_vec(), client_broadcast: Some(true), ..Config::default() };
         let shard = Shard::new(Parts {
             index: 0,
             shards: 1,

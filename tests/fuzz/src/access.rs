@@ -86,6 +86,7 @@ fn plain(rule: &AccessRule, action: Action) -> Plain {
     let who = |who: &Who| match who {
         Who::Any => "any".to_owned(),
         Who::User => "user".to_owned(),
+        Who::WithoutTenant => "without_tenant".to_owned(),
         Who::Role(role) => format!("role:{role}"),
     };
     Plain {

@@ -11,7 +11,7 @@ fn rules(roles: &[&str]) -> ClaimRules {
 
 #[track_caller]
 fn check(roles: &[&str], claims: &str, expected: &[&str]) {
-    let identity = rules(roles).read(claims, 0).unwrap_or_else(|error| panic!("{claims}: {error}"));
+    let identity = rules(roles).read(claims, 0).unwrap_or_else(|error| panic!("{claims}: {error}")).identity;
     let got: Vec<&str> = identity.roles.iter().map(|role| &**role).collect();
     assert_eq!(got, expected, "{claims}");
 }
@@ -38,7 +38,8 @@ fn users_and_tenants_may_be_below_others_too() {
     let claim = |name: &str| vec![name.to_owned()];
     let tokens =
         Tokens { user_claims: claim("act.id"), tenant_claims: claim("org.name"), ..Tokens::default() };
-    let identity = ClaimRules::new(&tokens).read(r#"{"act":{"id":7},"org":{"name":"t"}}"#, 0).unwrap();
+    let identity =
+        ClaimRules::new(&tokens).read(r#"{"act":{"id":7},"org":{"name":"t"}}"#, 0).unwrap().identity;
     assert_eq!((identity.user.as_deref(), identity.tenant.as_deref()), (Some("7"), Some("t")));
     let wrong = ClaimRules::new(&tokens).read(r#"{"act":{"id":{}},"org":{"name":"t"}}"#, 0);
     assert_eq!(wrong, Err(TokenError::Name));

@@ -70,7 +70,7 @@ impl<'a> Script<'a> {
         let variant = self.variant();
         let mut config = Config {
             deliver_to_sender: self.choices & 0x10 == 0,
-            client_broadcast: self.choices & 0x20 == 0,
+            client_broadcast: Some(self.choices & 0x20 == 0),
             echo: true,
             ..Config::default()
         };
