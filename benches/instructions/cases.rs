@@ -5,7 +5,7 @@ use crate::world::{NOW, World, frame, publish, publish_text};
 use fanwire::auth::Access;
 use fanwire::base::Pattern;
 use fanwire::config::{
-    AccessDefault, AccessRule, AccessTable, Action, Actions, Config, RoomPolicy, RoomRule, Who,
+    AccessDefault, AccessRule, AccessTable, Action, Actions, Config, PresenceMode, RoomPolicy, RoomRule, Who,
 };
 use fanwire::dialect::{Channels, DIALECTS, DecodeLimits, Dialect, Rooms, Tenants, Topics};
 use fanwire::io::mailbox::{Mailbox, Wake};
@@ -261,7 +261,7 @@ fn join_leave() {
 
 /// One comes into a room that tells who is there, asks for one name, and leaves: the same in a room of any size.
 fn presence(members: u32) {
-    let policy = RoomPolicy { presence: true, ..RoomPolicy::default() };
+    let policy = RoomPolicy { presence: PresenceMode::Ids, ..RoomPolicy::default() };
     let rule = RoomRule { pattern: Pattern::parse("room").expect("a pattern"), policy };
     let mut world = World::of(Config { room_rules: vec![rule], ..Config::default() });
     world.join(members);

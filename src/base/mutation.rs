@@ -63,6 +63,8 @@ pub enum Mutation {
     ForgetHasten,
     /// Members are not told of who leaves.
     ForgetLeaveNotice,
+    /// A member that has left is still counted in notices.
+    CountLeavers,
     /// What a walk has for a blocked member goes before what waits for it.
     WalkPastBacklog,
     /// A walk comes to members that have left.
@@ -163,6 +165,7 @@ impl Mutation {
         Self::KeepOlder,
         Self::ForgetHasten,
         Self::ForgetLeaveNotice,
+        Self::CountLeavers,
         Self::WalkPastBacklog,
         Self::WalkToLeavers,
         Self::WalkWithoutAhead,

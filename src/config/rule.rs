@@ -1,5 +1,6 @@
 //! Rules for rooms: which keep a history, tell who is present, and what overflows do.
 
+use super::presence::PresenceMode;
 use super::value;
 use crate::base::Pattern;
 use serde::{Deserialize, Serialize};
@@ -46,8 +47,8 @@ pub struct RoomPolicy {
     pub last_value: bool,
     /// How long that one is kept where there is no `history` whose age counts; none: for ever.
     pub last_value_age_max: Option<Duration>,
-    /// Whether members are told who joins and leaves, and may ask who is there.
-    pub presence: bool,
+    /// Whether members are told which members join and leave, and may ask for the list, and how members are named.
+    pub presence: PresenceMode,
     /// What happens when the outbox of a member is full.
     pub overflow: Overflow,
 }
@@ -100,8 +101,8 @@ struct Written {
     history_bytes: Option<String>,
     #[serde(default, skip_serializing_if = "value::is_false")]
     last_value: bool,
-    #[serde(default, skip_serializing_if = "value::is_false")]
-    presence: bool,
+    #[serde(default, skip_serializing_if = "PresenceMode::is_off")]
+    presence: PresenceMode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,7 +240,7 @@ mod tests {
             HistoryLimits { messages_max: 100, age_max: Duration::from_secs(600), bytes_max: 1 << 20 };
         assert_eq!(
             rules[0].policy,
-            RoomPolicy { history: Some(history), presence: true, ..RoomPolicy::default() }
+            RoomPolicy { history: Some(history), presence: PresenceMode::Ids, ..RoomPolicy::default() }
         );
         assert_eq!(rules[1].policy.overflow, Overflow::Conflate { key: Some("symbol".to_owned()) });
         assert!(rules[1].policy.last_value && rules[1].policy.last_value_age_max.is_none());
@@ -271,6 +272,8 @@ mod tests {
             "[{pattern: a, overflow: drop_oldest, conflate_key: k}]",
             "[{pattern: a, overflow: conflate, conflate_key: ''}]",
             "[{pattern: a, presence: 1}]",
+            "[{pattern: a, presence: everybody}]",
+            "[{pattern: a, presence: Users}]",
             "[{pattern: a}, {pattern: a}]",
             "[{pattern: 'a:**'}, {pattern: 'a:*', presence: true}]",
         ] {

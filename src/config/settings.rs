@@ -218,6 +218,8 @@ pub struct Times {
     pub drain_timeout: Duration,
     /// Time over which joins and leaves of a room with presence are told together.
     pub presence_interval: Duration,
+    /// Time that a user must be gone from a room whose presence names users before members are told; zero: at once.
+    pub presence_grace: Duration,
     /// Time in which a canary publication must come through every shard for `/ready`.
     pub ready_timeout: Duration,
 }
@@ -380,6 +382,7 @@ impl Default for Times {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             presence_interval: Duration::from_secs(1),
+            presence_grace: Duration::from_secs(5),
             ready_timeout: Duration::from_secs(1),
         }
     }

@@ -36,6 +36,9 @@ pub struct Tokens {
     pub tenant_claims: Vec<String>,
     /// Claims that name the roles, as those of the user. Text is one role, in `scope` and `scp` a list with spaces between.
     pub roles_claims: Vec<String>,
+    /// Claims that members of a room learn of each other where its presence names users, as those of the user; the
+    /// name that they see is the last part of a path.
+    pub presence_claims: Vec<String>,
     /// Tenants that are active; none: all are.
     pub tenants: Vec<String>,
     /// Whether every connection that is known must have a user and a tenant: so it is in the preset `tenants`.
@@ -65,6 +68,7 @@ impl Default for Tokens {
             user_claims: names(&["userId", "sub"]),
             tenant_claims: names(&["tenantId", "organizationId"]),
             roles_claims: names(&["roles"]),
+            presence_claims: Vec::new(),
             tenants: Vec::new(),
             of_tenants: false,
             expiry_warning: Duration::from_secs(60),

@@ -106,16 +106,16 @@ impl Manner {
             Answer::Published { room, offset, id } => {
                 self.message(self.published, room, id, unix_ms, out, |data| data.number_if("offset", offset));
             }
-            Answer::Presence { room, client_count, clients, id } => {
+            Answer::Presence { room, counted, count, named, id } => {
                 self.message(self.presence, Some(room), id, unix_ms, out, |data| {
-                    data.number("members", client_count.into());
-                    data.ids("connections", clients);
+                    data.members(counted, count);
+                    data.present(counted, named);
                 });
             }
-            Answer::PresenceChange { room, joined, left, client_count } => {
+            Answer::PresenceChange { room, counted, joined, left, count } => {
                 self.message(self.presence_change, Some(room), None, unix_ms, out, |data| {
                     data.changed(joined, left);
-                    data.number("members", client_count.into());
+                    data.members(counted, count);
                 });
             }
             Answer::Gap { room, lost } => {

@@ -1,7 +1,7 @@
 //! What the dialects that speak JSON share when they write.
 
 use crate::base::iso8601;
-use crate::model::ConnectionId;
+use crate::model::{ConnectionId, Identity, NamedMembers, Person};
 
 /// Appends `text` as a JSON string, quotes included.
 ///
@@ -58,7 +58,7 @@ pub(super) fn push_id(id: ConnectionId, out: &mut Vec<u8>) {
 }
 
 /// Appends an array of the ids of connections.
-pub(super) fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
+fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
     out.push(b'[');
     for (index, id) in ids.iter().enumerate() {
         if index > 0 {
@@ -67,6 +67,52 @@ pub(super) fn push_ids(ids: &[ConnectionId], out: &mut Vec<u8>) {
         push_id(*id, out);
     }
     out.push(b']');
+}
+
+/// Appends an array of members of a room.
+pub(super) fn push_named(named: NamedMembers<'_>, out: &mut Vec<u8>) {
+    let people = match named {
+        NamedMembers::Ids(ids) => return push_ids(ids, out),
+        NamedMembers::People(people) => people,
+    };
+    out.push(b'[');
+    for (index, person) in people.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_person(person, out);
+    }
+    out.push(b']');
+}
+
+/// Appends `{"client_id":…,"user":…,"tenant":…,"info":…}`; what is not known is left out.
+fn push_person(person: &Person, out: &mut Vec<u8>) {
+    let start = out.len();
+    let name = |name: &str, out: &mut Vec<u8>| {
+        out.extend_from_slice(if out.len() == start { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+    };
+    if let Some(id) = person.client_id {
+        name("client_id", out);
+        push_id(id, out);
+    }
+    if let Some(Identity { user, tenant, info, .. }) = person.identity.as_deref() {
+        for (key, value) in [("user", user), ("tenant", tenant)] {
+            if let Some(value) = value {
+                name(key, out);
+                push_string(value, out);
+            }
+        }
+        if let Some(info) = info {
+            name("info", out);
+            out.extend_from_slice(info.as_bytes());
+        }
+    }
+    if out.len() == start {
+        out.push(b'{');
+    }
+    out.push(b'}');
 }
 
 /// Appends a time, given as Unix time in milliseconds, as a string in ISO 8601.

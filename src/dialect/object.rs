@@ -1,9 +1,9 @@
 //! The objects that answers are: fields one after another.
 
 use super::json::push_time;
-use super::json::{push_id, push_ids, push_number, push_string, push_strings};
+use super::json::{push_id, push_named, push_number, push_string, push_strings};
 use crate::base::{json_depth_within, json_field, json_text};
-use crate::model::{Changed, ConnectionId, Position, RequestId, RoomName};
+use crate::model::{Changed, ConnectionId, CountOf, NamedMembers, Position, RequestId, RoomName};
 use serde_json::Value;
 
 /// Deepest nesting of a refused message that is shown as JSON: what parses an error must not be stopped by it.
@@ -102,9 +102,26 @@ impl<'o> Object<'o> {
         push_id(id, self.name(name));
     }
 
-    /// Ids of connections.
-    pub fn ids(&mut self, name: &str, ids: &[ConnectionId]) {
-        push_ids(ids, self.name(name));
+    /// How many members or users are in a room.
+    pub fn members(&mut self, counted: CountOf, count: u32) {
+        let name = match counted {
+            CountOf::Connections => "members",
+            CountOf::Users => "userCount",
+        };
+        self.number(name, count.into());
+    }
+
+    /// Some of the members or users of a room.
+    pub fn present(&mut self, counted: CountOf, named: NamedMembers<'_>) {
+        let name = match counted {
+            CountOf::Connections => "connections",
+            CountOf::Users => "users",
+        };
+        push_named(named, self.name(name));
+    }
+
+    fn named(&mut self, name: &str, named: NamedMembers<'_>) {
+        push_named(named, self.name(name));
     }
 
     pub fn texts<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
@@ -129,10 +146,10 @@ impl<'o> Object<'o> {
 
     /// Who joined and left, and how many they are where the lists do not tell.
     pub fn changed(&mut self, joined: Changed<'_>, left: Changed<'_>) {
-        self.ids("joined", joined.ids);
-        self.ids("left", left.ids);
+        self.named("joined", joined.named);
+        self.named("left", left.named);
         for (name, changed) in [("joinedCount", joined), ("leftCount", left)] {
-            if changed.count as usize > changed.ids.len() {
+            if changed.count as usize > changed.named.len() {
                 self.number(name, changed.count.into());
             }
         }

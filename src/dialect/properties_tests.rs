@@ -4,8 +4,8 @@ use super::request::is_event;
 use super::{DIALECTS, DecodeLimits};
 use crate::base::{json_depth_within, json_field};
 use crate::model::{
-    Answer, Changed, Command, ConnectionId, DialectId, Epoch, ORIGINAL_BYTES_MAX, Position, Publication,
-    Refusal, RoomName, Sender,
+    Answer, Changed, Command, ConnectionId, CountOf, DialectId, Epoch, NamedMembers, ORIGINAL_BYTES_MAX,
+    Position, Publication, Refusal, RoomName, Sender,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -123,7 +123,7 @@ proptest! {
         let original = Some(&original[..original.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
         let client_id = ConnectionId::parse(UUID).unwrap();
         let (clients, available, rooms) = ([client_id; 2], [word.clone()], [RoomName::new(&name).unwrap()]);
-        let (joined, left) = (Changed { ids: &clients, count: 2 }, Changed { ids: &clients, count: 3 });
+        let (joined, left) = (Changed { named: NamedMembers::Ids(&clients), count: 2 }, Changed { named: NamedMembers::Ids(&clients), count: 3 });
         let (user, id, room) = (Some(&*word), Some("\"q\""), &*name);
         let position = Some(Position { epoch: Epoch::new(5), offset: u64::MAX });
         let (active_unix_ms, connected_unix_ms) = (u64::MAX, 0);
@@ -139,8 +139,8 @@ proptest! {
                 Answer::Unsubscribed { room, id },
                 Answer::Published { room: Some(room), offset: None, id },
                 Answer::Published { room: None, offset: Some(1), id },
-                Answer::Presence { room, client_count: 1, clients: &clients, id },
-                Answer::PresenceChange { room, joined, left, client_count: 1 },
+                Answer::Presence { room, counted: CountOf::Connections, count: 1, named: NamedMembers::Ids(&clients), id },
+                Answer::PresenceChange { room, joined, left, counted: CountOf::Connections, count: 1 },
                 Answer::Gap { room, lost: u64::MAX },
                 Answer::Pong { id },
                 Answer::Error { refusal: Some(refusal), text: refusal.text(), original, id },

@@ -145,7 +145,7 @@ impl Directory {
         let room = Arc::new(RoomShared {
             id,
             log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), tenant, &self.ledger),
-            presence: policy.presence.then(|| Presence::new(self.shards)),
+            presence: policy.presence.is_on().then(|| Presence::new(policy.presence, self.shards)),
             policy,
             name: name.clone(),
             waiting: AtomicUsize::new(0),
@@ -353,6 +353,7 @@ impl RoomShared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PresenceMode;
     use crate::model::{Compression, DialectId};
 
     #[test]
@@ -394,7 +395,7 @@ mod tests {
     fn rooms_of_audiences_are_nowhere_told() {
         let rule = RoomRule {
             pattern: Pattern::parse("**").unwrap(),
-            policy: RoomPolicy { presence: true, last_value: true, ..RoomPolicy::default() },
+            policy: RoomPolicy { presence: PresenceMode::Ids, last_value: true, ..RoomPolicy::default() },
         };
         let directory = Directory::new(1, &[rule]);
         let name = Audience::User.room("u");
@@ -423,8 +424,9 @@ mod tests {
             pattern: Pattern::parse(pattern).unwrap(),
             policy: RoomPolicy { presence, ..RoomPolicy::default() },
         };
-        let directory = Directory::new(1, &[rule("chat:*", true), rule("**", false)]);
-        assert!(directory.attach("chat:a").policy.presence);
-        assert!(!directory.attach("chat").policy.presence);
+        let directory =
+            Directory::new(1, &[rule("chat:*", PresenceMode::Ids), rule("**", PresenceMode::Off)]);
+        assert!(directory.attach("chat:a").policy.presence.is_on());
+        assert!(directory.attach("chat").policy.presence.is_off());
     }
 }

@@ -30,7 +30,7 @@ pub use filters::{DataHash, FIELDS_MAX, FilterId, Filters, NoFilter, Verdict};
 pub use history::{ENTRY_BYTES, History, Stored};
 pub use network::{Network, Prefixes};
 pub use overflow::Loss;
-pub use presence::Presence;
+pub use presence::{Notice, Presence, Roll, Take};
 pub use registry::{METADATA_BYTES_MAX, REGISTERED_MAX, Registered, Registry, RegistryFull};
 pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};

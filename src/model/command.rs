@@ -1,4 +1,4 @@
-use super::{ConnectionId, Position, RoomName};
+use super::{Changed, ConnectionId, CountOf, NamedMembers, Position, RoomName};
 use std::borrow::Cow;
 
 /// A client's own mark on a request (`id`), echoed in the answer: a raw JSON string or number.
@@ -262,15 +262,6 @@ impl Refusal {
     }
 }
 
-/// Connections that joined or left: some by name, and how many there are.
-#[derive(Debug, Clone, Copy)]
-pub struct Changed<'a> {
-    /// Some of them.
-    pub ids: &'a [ConnectionId],
-    /// All of them, counted.
-    pub count: u32,
-}
-
 /// What the server says to one connection, in any dialect.
 #[derive(Debug, Clone, Copy)]
 pub enum Answer<'a> {
@@ -348,23 +339,28 @@ pub enum Answer<'a> {
     Presence {
         /// The room.
         room: &'a str,
-        /// Members of the room on this node.
-        client_count: u32,
+        /// What `count` counts.
+        counted: CountOf,
+        /// Members of the room on this node, or users.
+        count: u32,
         /// Some of them, at most [`PRESENCE_LIMIT_MAX`], in no order.
-        clients: &'a [ConnectionId],
+        named: NamedMembers<'a>,
         /// Echoed.
         id: RequestId<'a>,
     },
-    /// Who joined a room and who left it lately. Goes to all members.
+    /// The members that joined a room and those that left it lately. Goes to all members.
     PresenceChange {
         /// The room.
         room: &'a str,
-        /// Who joined.
+        /// What `count` counts.
+        counted: CountOf,
+        /// The members that joined.
         joined: Changed<'a>,
-        /// Who left.
+        /// The members that left.
         left: Changed<'a>,
-        /// Members of the room on this node.
-        client_count: u32,
+        /// Members of the room on this node, or users: as many as the notice before told, and those that joined, less
+        /// those that left.
+        count: u32,
     },
     /// Publications of a room that the connection did not get, in the place where they would have stood.
     Gap {

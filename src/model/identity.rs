@@ -10,6 +10,9 @@ pub struct Identity {
     pub tenant: Option<Box<str>>,
     /// What the user may be; at most [`Identity::ROLES_MAX`].
     pub roles: SmallVec<[Box<str>; 1]>,
+    /// What others may know of the user where a room's presence names users: a JSON object of at most
+    /// [`Identity::INFO_BYTES_MAX`] bytes.
+    pub info: Option<Box<str>>,
     /// When it ends, Unix time in seconds; `None` where it never does.
     pub expires_unix_s: Option<u64>,
     /// When that was said, Unix time in seconds; 0 where it never ends.
@@ -53,6 +56,9 @@ impl Identity {
 
     /// Roles of one identity: more are a mistake in the token, and each costs memory for each connection.
     pub const ROLES_MAX: usize = 32;
+
+    /// Bytes of `info`: a notice names up to 100 users.
+    pub const INFO_BYTES_MAX: usize = 512;
 
     /// What `{user}` or `{tenant}` stands for in the template of a room's name. A user of a tenant stands for itself only
     /// beside its tenant: without, users of the same name in other tenants would share the room.

@@ -5,18 +5,19 @@ mod command;
 mod connection_id;
 mod identity;
 mod position;
+mod presence;
 mod publication;
 mod room;
 mod selector;
 
 pub use close::{CloseReason, DropReason, IDLE_TEXT};
 pub use command::{
-    Answer, Changed, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal,
-    RequestId,
+    Answer, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal, RequestId,
 };
 pub use connection_id::{ConnectionId, ConnectionKey, Locator};
 pub use identity::{Identity, TokenMark};
 pub use position::{Epoch, Position};
+pub use presence::{Changed, CountOf, NamedMembers, Person};
 pub use publication::{
     Compression, DialectId, EVENT_BYTES_MAX, EVENT_DEFAULT, Encoding, Publication, Sender,
 };

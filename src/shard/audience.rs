@@ -50,6 +50,7 @@ impl Shard {
                 self.join_audience(slot, audience, name);
             }
         }
+        self.note_identity(slot);
     }
 
     fn join_audience(&mut self, slot: u32, audience: Audience, name: &str) {

@@ -239,7 +239,7 @@ pub struct Shard {
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
     evict_elsewhere: Option<usize>,
-    changes: presence::Changes,
+    telling: presence::Telling,
     /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
     /// where some rule asks for histories.
     sweep_ms: Option<u64>,
@@ -295,7 +295,7 @@ impl Shard {
             canaries: Vec::new(),
             drain: None,
             evict_elsewhere: None,
-            changes: presence::Changes::default(),
+            telling: presence::Telling::default(),
             sweep_ms,
             random: StdRng::from_seed(seed),
             sleep: timers::Sleep::default(),

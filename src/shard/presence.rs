@@ -1,96 +1,47 @@
-//! Who is in a room: the answer to those who ask, and the notices of who came and went.
+//! The answer to a member that asks for the members of a room, and the notices of joins and leaves.
 //!
-//! Notices are kept back for `presence_interval`, so that a storm of joins is one notice of each shard, however many
-//! join. What is kept is bounded by the memberships that were there at its begin and those that are there now, as who
-//! comes and goes meanwhile is not kept.
+//! Notices are kept back for `presence_interval`, so that a storm of joins is one notice, however many join.
 
 use super::commands::Asked;
 use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
-use crate::base::{Mutation, mutated};
 use crate::config::Action;
 use crate::dialect::dialects_in;
-use crate::hub::{Loss, Membership, RoomShared};
-use crate::model::{Answer, Changed, ConnectionId, Encoding, Refusal};
-use foldhash::fast::{FixedState, RandomState};
-use hashbrown::HashMap;
+use crate::hub::{Loss, Membership, RoomShared, Take};
+use crate::model::{Answer, Changed, ConnectionId, CountOf, Encoding, Refusal};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Times of notices that are none any more, kept however few others there are.
-const STALE_MAX: usize = 1024;
+/// Rooms whose changes this shard tells although they have no members any more: so many are kept, however few others
+/// there are.
+const EMPTIED_MAX: usize = 1024;
 
-/// Ids of each kind that one notice names; of more it tells the number.
-const NAMED_MAX: usize = 100;
-
-/// Joins and leaves that are not told yet.
+/// The rooms whose changes this shard tells.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// By the room's id.
-    rooms: HashMap<u64, Change, RandomState>,
-    /// Ids of the rooms of which nothing was kept back before the present tick.
-    fresh: Vec<u64>,
-    /// When each other room's notice is due, in ms of the shard's clock, and its id. In the order of the times, but for
-    /// a change of the interval. Some are of no notice any more.
-    due: VecDeque<(u64, u64)>,
+pub(super) struct Telling {
+    /// Those that began in the present tick.
+    fresh: Vec<Arc<RoomShared>>,
+    /// When each other room's notice is due, in ms of the shard's clock. In the order of the times, but for a change of
+    /// the interval.
+    due: VecDeque<(u64, Arc<RoomShared>)>,
+    /// At most as many of them have no members any more.
+    emptied: usize,
 }
 
-/// One room's.
-#[derive(Debug)]
-struct Change {
-    room: Arc<RoomShared>,
-    /// Whether each connection came (or went); not empty. The ids are random already, and nobody chooses them.
-    came: HashMap<ConnectionId, bool, FixedState>,
-    /// When the notice is due, in ms of the shard's clock; 0 in the tick in which it began.
-    due_ms: u64,
-}
-
-impl Change {
-    /// Some of those who came or went, and their number.
-    fn of(&self, came: bool) -> (Vec<ConnectionId>, u32) {
-        let all = || self.came.iter().filter(|entry| *entry.1 == came);
-        (all().take(NAMED_MAX).map(|entry| *entry.0).collect(), all().count() as u32)
-    }
-}
-
-impl Changes {
-    fn note(&mut self, room: Arc<RoomShared>, id: ConnectionId, came: bool) {
-        let room_id = room.id;
-        let change = self.rooms.entry(room_id).or_insert_with(|| {
-            self.fresh.push(room_id);
-            Change { room, came: HashMap::default(), due_ms: 0 }
-        });
-        // Who comes and goes, or goes and comes, has done nothing.
-        if change.came.remove(&id) != Some(!came) {
-            change.came.insert(id, came);
-        } else if change.came.is_empty() {
-            self.rooms.remove(&room_id);
-        }
-    }
-
+impl Telling {
     /// Sets the time of the notices that began in this tick.
     fn set_due(&mut self, due_ms: u64) {
-        for id in self.fresh.drain(..) {
-            if let Some(change) = self.rooms.get_mut(&id).filter(|change| change.due_ms == 0) {
-                change.due_ms = due_ms;
-                self.due.push_back((due_ms, id));
-            }
-        }
-        if self.due.len() > 2 * self.rooms.len() + STALE_MAX {
-            let rooms = &self.rooms;
-            self.due.retain(|(due_ms, id)| rooms.get(id).is_some_and(|change| change.due_ms == *due_ms));
+        self.due.extend(self.fresh.drain(..).map(|room| (due_ms, room)));
+        if self.emptied > self.due.len() / 2 + EMPTIED_MAX {
+            self.emptied = 0;
+            self.due.retain(|(_, room)| !room.presence.as_ref().is_none_or(|presence| presence.abandon()));
         }
     }
 
-    /// The next change of which the notice is due.
-    fn next_due(&mut self, now_ms: u64) -> Option<Change> {
-        while let Some((due_ms, id)) = self.due.pop_front_if(|(due_ms, _)| *due_ms <= now_ms) {
-            if self.rooms.get(&id).is_some_and(|change| change.due_ms == due_ms) {
-                return self.rooms.remove(&id);
-            }
-        }
-        None
+    /// The next room of which a notice is due.
+    fn next_due(&mut self, now_ms: u64) -> Option<Arc<RoomShared>> {
+        self.due.pop_front_if(|(due_ms, _)| *due_ms <= now_ms).map(|(_, room)| room)
     }
 }
 
@@ -100,41 +51,61 @@ impl Shard {
         let Some(room) = self.rooms.get(membership.room) else { return };
         let Some(presence) = &room.shared.presence else { return };
         let Some(conn) = self.conns.at(slot) else { return };
-        presence.join(self.index, conn.encoding(), conn.id);
-        let (room, id) = (Arc::clone(&room.shared), conn.id);
-        self.changes.note(room, id, true);
+        if presence.join(self.index, conn.encoding(), conn.id, conn.identity.as_ref()) {
+            self.telling.fresh.push(Arc::clone(&room.shared));
+        }
     }
 
     /// A connection is about to leave.
     pub(super) fn note_leave(&mut self, encoding: Encoding, membership: Membership) {
         let Some(room) = self.rooms.get(membership.room) else { return };
         let Some(presence) = &room.shared.presence else { return };
-        let Some(id) = presence.leave(self.index, encoding, membership.position) else { return };
-        let room = Arc::clone(&room.shared);
-        if mutated(Mutation::ForgetLeaveNotice) {
-            return;
+        if presence.leave(self.index, encoding, membership.position) {
+            self.telling.fresh.push(Arc::clone(&room.shared));
         }
-        self.changes.note(room, id, false);
+        self.telling.emptied += usize::from(room.shared.members() <= 1);
+    }
+
+    /// A connection has another identity than its rooms know.
+    pub(super) fn note_identity(&mut self, slot: u32) {
+        let Some(conn) = self.conns.at(slot) else { return };
+        for membership in &conn.memberships {
+            let Some(room) = self.rooms.get(membership.room) else { continue };
+            let Some(presence) = &room.shared.presence else { continue };
+            let identity = conn.identity.as_ref();
+            if presence.identify(self.index, conn.encoding(), membership.position, identity) {
+                self.telling.fresh.push(Arc::clone(&room.shared));
+            }
+        }
     }
 
     /// When a notice is due, in ms of the shard's clock.
     pub(super) fn changes_due_ms(&self) -> Option<u64> {
-        self.changes.due.front().map(|(due_ms, _)| *due_ms)
+        self.telling.due.front().map(|(due_ms, _)| *due_ms)
     }
 
     /// Sends the notices that are due.
     pub(super) fn tell_changes(&mut self, now: Now) {
         let interval_ms = self.config.times.presence_interval.as_millis() as u64;
-        self.changes.set_due(now.ms() + interval_ms);
-        while let Some(change) = self.changes.next_due(now.ms()) {
-            let [(joined, joined_count), (left, left_count)] = [change.of(true), change.of(false)];
-            let answer = Answer::PresenceChange {
-                room: change.room.name.as_str(),
-                joined: Changed { ids: &joined, count: joined_count },
-                left: Changed { ids: &left, count: left_count },
-                client_count: change.room.members(),
-            };
-            self.announce(now, &change.room, &answer);
+        let grace = self.config.times.presence_grace;
+        self.telling.set_due(now.ms() + interval_ms);
+        while let Some(room) = self.telling.next_due(now.ms()) {
+            let Some(presence) = &room.presence else { continue };
+            match presence.take(now.ms(), grace) {
+                Take::Done => continue,
+                Take::Later => {}
+                Take::Notice(notice) => {
+                    let answer = Answer::PresenceChange {
+                        room: room.name.as_str(),
+                        counted: counted(presence.by_user()),
+                        joined: Changed { named: notice.joined.named(), count: notice.joined_count },
+                        left: Changed { named: notice.left.named(), count: notice.left_count },
+                        count: notice.count,
+                    };
+                    self.announce(now, &room, &answer);
+                }
+            }
+            self.telling.due.push_back((now.ms() + interval_ms.max(1), room));
         }
     }
 
@@ -161,9 +132,10 @@ impl Shard {
         let Some(presence) = &shared.presence else {
             return self.refuse(now, asked, Refusal::PresenceDisabled);
         };
-        let clients = presence.members(limit as usize);
-        let client_count = shared.members();
-        self.answer(now, slot, &Answer::Presence { room, client_count, clients: &clients, id });
+        let (roll, users) = presence.members(limit as usize);
+        let count = users.unwrap_or_else(|| shared.members());
+        let counted = counted(presence.by_user());
+        self.answer(now, slot, &Answer::Presence { room, counted, count, named: roll.named(), id });
     }
 
     /// Up to `limit` members of a room on this shard, and where to go on if there are more.
@@ -196,58 +168,42 @@ impl Shard {
     }
 }
 
+/// What is counted in a room.
+fn counted(by_user: bool) -> CountOf {
+    if by_user { CountOf::Users } else { CountOf::Connections }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{RoomPolicy, RoomRule};
+    use crate::config::{PresenceMode, RoomPolicy, RoomRule};
     use crate::hub::Hub;
-    use crate::model::{ConnectionKey, Locator};
-
-    fn id(slot: u32) -> ConnectionId {
-        ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], &ConnectionKey::new(7))
-    }
-
-    fn hub() -> Hub {
-        let pattern = crate::base::Pattern::parse("**").unwrap();
-        Hub::new(
-            1,
-            0,
-            &[RoomRule { pattern, policy: RoomPolicy { presence: true, ..RoomPolicy::default() } }],
-        )
-    }
+    use crate::model::{Compression, ConnectionKey, DialectId, Locator};
 
     #[test]
-    fn who_comes_and_goes_leaves_nothing() {
-        let (hub, mut changes) = (hub(), Changes::default());
-        let begun = hub.directory.attach("stays");
-        changes.note(Arc::clone(&begun), id(1), true);
-        changes.set_due(500);
+    fn rooms_that_come_and_go_leave_nothing() {
+        let pattern = crate::base::Pattern::parse("**").unwrap();
+        let policy = RoomPolicy { presence: PresenceMode::Ids, ..RoomPolicy::default() };
+        let hub = Hub::new(1, 0, &[RoomRule { pattern, policy }]);
+        let encoding = Encoding::new(DialectId(0), Compression::None);
+        let id = ConnectionId::new(Locator { shard: 0, slot: 1 }, [1; 16], &ConnectionKey::new(7));
+        let mut telling = Telling::default();
+        let join = |telling: &mut Telling, name: &str| {
+            let room = hub.directory.attach(name);
+            assert!(room.presence.as_ref().unwrap().join(0, encoding, id, None));
+            telling.fresh.push(Arc::clone(&room));
+            room
+        };
+        join(&mut telling, "stays");
         for number in 0..100_000 {
-            let room = hub.directory.attach(&format!("room {number}"));
-            changes.note(Arc::clone(&room), id(2), true);
-            changes.set_due(1000 + number);
-            changes.note(Arc::clone(&room), id(2), false);
+            let room = join(&mut telling, &format!("room {number}"));
+            telling.set_due(1000 + number);
+            assert!(!room.presence.as_ref().unwrap().leave(0, encoding, 0));
+            telling.emptied += 1;
             hub.directory.detach(&room);
         }
-        assert!(changes.rooms.len() == 1 && changes.due.len() <= STALE_MAX + 3, "{}", changes.due.len());
-        assert!(changes.next_due(499).is_none());
-        let change = changes.next_due(u64::MAX).unwrap();
-        assert_eq!((change.of(true), change.of(false).1), ((vec![id(1)], 1), 0));
-        assert!(changes.next_due(u64::MAX).is_none() && changes.due.is_empty());
-    }
-
-    #[test]
-    fn a_change_that_begins_anew_waits_its_own_time() {
-        let (hub, mut changes) = (hub(), Changes::default());
-        let room = hub.directory.attach("room");
-        changes.note(Arc::clone(&room), id(1), true);
-        changes.set_due(100);
-        changes.note(Arc::clone(&room), id(1), false);
-        changes.note(Arc::clone(&room), id(2), false);
-        changes.note(Arc::clone(&room), id(1), true);
-        changes.set_due(200);
-        assert!(changes.next_due(199).is_none());
-        let change = changes.next_due(200).unwrap();
-        assert_eq!((change.of(true).0, change.of(false).0), (vec![id(1)], vec![id(2)]));
+        let kept = telling.due.len();
+        assert!(kept <= 2 * EMPTIED_MAX + 4, "{kept} rooms are kept");
+        assert_eq!(telling.next_due(u64::MAX).unwrap().name.as_str(), "stays");
     }
 }

@@ -148,10 +148,8 @@ pub struct Model {
     pub posted: Vec<(usize, Numbered)>,
     /// By shard and source.
     pub lines: Vec<Vec<Line>>,
-    pub changes: Vec<Changes>,
+    pub changes: Changes,
     pub serial: u64,
-    /// Several connections are ended by the call that is being told, nobody knows in which order.
-    pub several_end: bool,
 }
 
 impl Model {
@@ -168,9 +166,8 @@ impl Model {
             words: HashMap::new(),
             posted: Vec::new(),
             lines: (0..sites).map(|_| (0..SOURCES).map(|_| Line::default()).collect()).collect(),
-            changes: (0..sites).map(|_| Changes::default()).collect(),
+            changes: Changes::default(),
             serial: 0,
-            several_end: false,
         }
     }
 

@@ -1,19 +1,20 @@
-//! The model of presence: who is in a room, and the notices of who came and went, kept back for a time and told
-//! together.
+//! The model of presence: the members of a room, and the notices of those that joined and left, kept back for a time
+//! and told together by one shard after the other.
 
 use super::model::{Frame, Model, Moment, Target};
 use super::peer::{Peer, What};
-use super::runner::Undecided;
 use super::speech;
 use super::stream::{self, Said};
 use std::collections::BTreeMap;
 
-/// Joins and leaves on one shard that are not told yet, by room and life of the room.
+/// Joins and leaves that are not told yet, by room and life of the room.
 #[derive(Debug, Default)]
 pub struct Changes(BTreeMap<(usize, u64), Change>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Change {
+    /// The shard that tells.
+    site: usize,
     /// Whether each connection came or went.
     came: BTreeMap<usize, bool>,
     due_ms: Option<u64>,
@@ -25,13 +26,16 @@ impl Model {
         let Peer { site, rooms, .. } = &self.peers[peer];
         let now_ms = at.now_us / 1000;
         let interval_ms = at.config.times.presence_interval.as_millis() as u64;
-        let is_due = |change: &Change| change.due_ms.map_or(interval_ms == 0, |due_ms| due_ms <= now_ms);
-        self.changes[*site].0.iter().any(|((room, _), change)| rooms.contains(room) && is_due(change))
+        let is_due = |change: &Change| {
+            let in_time = change.due_ms.map_or(interval_ms == 0, |due_ms| due_ms <= now_ms);
+            change.site == *site && !change.came.is_empty() && in_time
+        };
+        self.changes.0.iter().any(|((room, _), change)| rooms.contains(room) && is_due(change))
     }
 
     /// A connection has come into a room, or is about to leave it.
     pub fn note_change(&mut self, peer: usize, room: usize, came: bool) {
-        if !self.kind.policies[room].presence {
+        if self.kind.policies[room].presence.is_off() {
             return;
         }
         let life = if !self.kind.policies[room].remembers() {
@@ -41,32 +45,34 @@ impl Model {
         } else {
             self.peers[peer].joined[room].map_or(0, |joined| joined.life as u64)
         };
-        let changes = &mut self.changes[self.peers[peer].site].0;
-        let change = changes.entry((room, life)).or_default();
-        // Who comes and goes, or goes and comes, has done nothing.
+        let site = self.peers[peer].site;
+        let new = || Change { site, came: BTreeMap::new(), due_ms: None };
+        let change = self.changes.0.entry((room, life)).or_insert_with(new);
+        // A connection that comes and goes, or goes and comes, has done nothing.
         if change.came.remove(&peer) != Some(!came) {
             change.came.insert(peer, came);
-        } else if self.several_end {
-            // Whether this was the last that was kept back, and what comes next so begins anew, is a matter of which
-            // of them was first.
-            std::panic::panic_any(Undecided);
-        } else if change.came.is_empty() {
-            changes.remove(&(room, life));
         }
     }
 
     /// A shard has looked at its timers: the notices that are due go out.
     pub fn tell_changes(&mut self, site: usize, at: &Moment) {
         let now_ms = at.now_us / 1000;
-        let due_ms = now_ms + at.config.times.presence_interval.as_millis() as u64;
-        for change in self.changes[site].0.values_mut() {
-            change.due_ms.get_or_insert(due_ms);
-        }
-        let is_due = |_: &(usize, u64), change: &mut Change| change.due_ms.is_some_and(|due| due <= now_ms);
-        let due: Vec<_> = self.changes[site].0.extract_if(.., is_due).collect();
-        for ((room, life), change) in due {
+        let interval_ms = at.config.times.presence_interval.as_millis() as u64;
+        let mut due = Vec::new();
+        self.changes.0.retain(|key, change| {
+            if change.site != site || *change.due_ms.get_or_insert(now_ms + interval_ms) > now_ms {
+                return true;
+            }
+            change.due_ms = Some(now_ms + interval_ms.max(1));
+            let came = std::mem::take(&mut change.came);
+            // Where nothing has changed for an interval any shard may go on.
+            let goes_on = !came.is_empty();
+            due.extend(goes_on.then_some((*key, came)));
+            goes_on
+        });
+        for ((room, life), changed) in due {
             let named = |came: bool| {
-                let of = change.came.iter().filter(|one| *one.1 == came);
+                let of = changed.iter().filter(|one| *one.1 == came);
                 let mut names: Vec<_> = of.map(|one| self.peers[*one.0].name.clone()).collect();
                 names.sort_unstable();
                 names
@@ -99,7 +105,7 @@ impl Model {
         if !self.peers[peer].rooms.contains(&room) {
             return self.refuse(peer, speech::NOT_SUBSCRIBED, id, at);
         }
-        if !self.kind.policies[room].presence {
+        if self.kind.policies[room].presence.is_off() {
             return self.refuse(peer, speech::PRESENCE_DISABLED, id, at);
         }
         let members = self.rooms[room].members.iter().flatten();

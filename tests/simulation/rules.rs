@@ -3,7 +3,7 @@
 use super::random::Random;
 use super::speech;
 use fanwire::base::Pattern;
-use fanwire::config::{HistoryLimits, Overflow, RoomPolicy, RoomRule};
+use fanwire::config::{HistoryLimits, Overflow, PresenceMode, RoomPolicy, RoomRule};
 use fanwire::hub::ENTRY_BYTES;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub fn policy(random: &mut Random) -> RoomPolicy {
         history,
         last_value,
         last_value_age_max: (last_value && random.percent(50)).then(|| seconds(random, &[1, 4])),
-        presence: random.percent(40),
+        presence: if random.percent(40) { PresenceMode::Ids } else { PresenceMode::Off },
         overflow: match random.below(5) {
             0 | 1 => Overflow::Disconnect,
             2 => Overflow::DropOldest,

@@ -79,13 +79,10 @@ impl World {
             _ => false,
         });
         self.check_drain(site, later.count(CloseReason::ShuttingDown));
-        ends.beside = later.count(CloseReason::SlowConsumer);
-        let ended = ends.closed.len();
         self.settle(site, ends, Cause::Advance);
         // Only now is it known what the notices tell: who has just been ended for silence has left.
-        let mut early = later
+        let early = later
             .split_off(|index, reason| reason == CloseReason::SlowConsumer && !self.is_overflow(site, index));
-        early.beside = ended;
         self.settle(site, early, Cause::Advance);
         let at = self.moment(site);
         self.model.tell_changes(site, &at);
@@ -280,7 +277,6 @@ impl World {
         for index in self.sites[site].live.clone() {
             self.model.peers[index].pressed |= self.plan.streams && self.may_be_over(index);
         }
-        self.model.several_end = !ends.closed.is_empty() && ends.closed.len() + ends.beside > 1;
         let mut hidden = self.hidden(&ends);
         for (index, reason) in std::mem::take(&mut ends.closed) {
             let blocked = self.pipes[index].before.full;
@@ -309,7 +305,6 @@ impl World {
             self.model.peers[index].limbo = false;
             self.model.peers[index].cut = reason != CloseReason::ShuttingDown && (blocked || refused);
         }
-        self.model.several_end = false;
         for index in ends.refused {
             // Even what an orderly end lets out first has its bound.
             if matches!(self.model.peers[index].state, peer::State::Closing(_)) && self.may_be_over(index) {

@@ -136,8 +136,6 @@ pub struct Ends {
     pub shown: Vec<CloseReason>,
     /// Connections whose transport refused something.
     pub refused: Vec<usize>,
-    /// Number of other connections that the same call has ended, nobody knows whether before or after these.
-    pub beside: usize,
 }
 
 impl Ends {
@@ -177,7 +175,7 @@ impl Ends {
             list.extract_if(.., |it| closed.iter().any(|(index, _)| index == it)).collect()
         };
         let (gone, refused) = (of_closed(&mut self.gone), of_closed(&mut self.refused));
-        Self { closed, gone, reasons, refused, shown: Vec::new(), beside: 0 }
+        Self { closed, gone, reasons, refused, shown: Vec::new() }
     }
 
     /// Takes one that was counted.

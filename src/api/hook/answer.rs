@@ -68,7 +68,7 @@ pub type HookAnswer = Box<dyn FnOnce(Question, Verdict) + Send>;
 pub struct Garbage(&'static str);
 
 /// Reads the answer to a decision: `{"allow":true}`, or `{"allow":false,"reason":"text"}`. For `connect` a `userId`, a
-/// `tenantId` and `roles` may stand beside `allow`. Fields that are not known are passed over.
+/// `tenantId`, `roles` and `info` (an object that other members of a room may see) may stand beside `allow`. Fields that are not known are passed over.
 ///
 /// # Errors
 /// If it is anything else: nothing but a clear yes is a yes.
@@ -76,7 +76,7 @@ pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
     if body.len() > ANSWER_BYTES_MAX {
         return Err(Garbage("it is too large"));
     }
-    let body: DecisionBody = object(body).ok_or(Garbage("no JSON object with a boolean `allow`"))?;
+    let body: DecisionBody<'_> = object(body).ok_or(Garbage("no JSON object with a boolean `allow`"))?;
     if !body.allow {
         return Ok(Decision::Refuse { reason: reason(body.reason.as_deref()) });
     }
@@ -97,6 +97,7 @@ pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
         user: name(body.user_id)?,
         tenant: name(body.tenant_id)?,
         roles: roles.into_iter().map(String::into_boxed_str).collect(),
+        info: info(body.info)?,
         ..Identity::default()
     };
     Ok(Decision::Allow { identity: (identity != Identity::default()).then_some(identity) })
@@ -160,9 +161,20 @@ pub fn read_reply(body: &[u8]) -> Result<HookReply, Garbage> {
     Ok(HookReply { messages: messages.collect(), error: body.error.as_deref().map(printable) })
 }
 
+/// What others may know of a user: an object.
+fn info(info: Option<&RawValue>) -> Result<Option<Box<str>>, Garbage> {
+    let Some(info) = info.map(RawValue::get).filter(|info| *info != "null") else { return Ok(None) };
+    if !info.starts_with('{') || info.len() > Identity::INFO_BYTES_MAX {
+        return Err(Garbage("an `info` that is no object or longer than 512 bytes"));
+    }
+    Ok(Some(info.into()))
+}
+
 #[derive(Deserialize)]
-struct DecisionBody {
+struct DecisionBody<'a> {
     allow: bool,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
     reason: Option<String>,
     #[serde(rename = "userId")]
     user_id: Option<Name>,
@@ -215,6 +227,23 @@ mod tests {
 
     fn refuse(reason: &str) -> Result<Decision, Garbage> {
         Ok(Decision::Refuse { reason: reason.to_owned() })
+    }
+
+    #[test]
+    fn a_backend_may_say_what_others_see_of_a_user() {
+        let info = |info: &str| match read_decision(format!(r#"{{"allow":true,"info":{info}}}"#).as_bytes()) {
+            Ok(Decision::Allow { identity }) => {
+                Ok(identity.and_then(|identity| identity.info.map(String::from)))
+            }
+            Ok(refused) => panic!("{refused:?}"),
+            Err(Garbage(why)) => Err(why),
+        };
+        assert_eq!(info(r#"{"name":"A"}"#), Ok(Some(r#"{"name":"A"}"#.to_owned())));
+        assert_eq!(info("null"), Ok(None));
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(Identity::INFO_BYTES_MAX));
+        for wrong in ["1", "[]", "\"{}\"", &long] {
+            assert!(info(wrong).is_err(), "{wrong:.20}");
+        }
     }
 
     #[test]

@@ -228,6 +228,7 @@ mod tests {
             user: Some("ann \"a\"".into()),
             tenant: Some("t".into()),
             roles: ["admin".into()].into_iter().collect(),
+            info: None,
             expires_unix_s: Some(1),
             since_unix_s: 0,
             token: None,

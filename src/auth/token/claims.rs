@@ -13,6 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::slice;
@@ -25,6 +26,8 @@ pub(super) struct ClaimRules {
     user: Vec<Source>,
     tenant: Vec<Source>,
     roles: Vec<Source>,
+    /// What others may know of the user, by the name that they know it by.
+    shown: Vec<(Box<str>, Source)>,
     audience: Vec<Box<str>>,
     issuer: Vec<Box<str>>,
     leeway_s: u64,
@@ -70,7 +73,7 @@ type Slots<V> = SmallVec<[Option<V>; 10]>;
 impl ClaimRules {
     pub fn new(tokens: &Tokens) -> Self {
         let mut names: Vec<Box<str>> = REGISTERED.map(Box::from).into();
-        let mut sources = |claims: &[String]| -> Vec<Source> {
+        let mut sources = |claims: &[String]| -> Vec<(Box<str>, Source)> {
             let mut source = |claim: &String| {
                 let place = names.iter().position(|name| **name == **claim).unwrap_or_else(|| {
                     names.push(claim.as_str().into());
@@ -78,10 +81,15 @@ impl ClaimRules {
                 });
                 let path = ClaimPath::parse(claim);
                 let own = path.as_ref().and_then(|path| path.segments().last()).map_or(&**claim, |own| own);
-                Source { place, is_scope: SCOPES.contains(&own), path }
+                (Box::from(own), Source { place, is_scope: SCOPES.contains(&own), path: path.clone() })
             };
             claims.iter().map(&mut source).collect()
         };
+        let mut shown = sources(&tokens.presence_claims);
+        // The first of two paths with one last part counts.
+        let mut known = HashSet::new();
+        shown.retain(|(name, _)| known.insert(name.clone()));
+        let mut sources = |claims| sources(claims).into_iter().map(|(_, source)| source).collect();
         let (user, tenant) = (sources(&tokens.user_claims), sources(&tokens.tenant_claims));
         let roles = sources(&tokens.roles_claims);
         let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
@@ -90,6 +98,7 @@ impl ClaimRules {
             user,
             tenant,
             roles,
+            shown,
             audience: texts(&tokens.audience),
             issuer: texts(&tokens.issuer),
             leeway_s: tokens.leeway.as_secs(),
@@ -124,7 +133,8 @@ impl ClaimRules {
         let since_unix_s = if expires_unix_s.is_some() { now_unix_s } else { 0 };
         let issuer =
             slots[ISSUER].as_ref().and_then(Value::as_str).map_or(0, |issuer| mark(&[issuer.as_bytes()]));
-        let identity = Identity { user, tenant, roles, expires_unix_s, since_unix_s, token: None };
+        let info = self.info(json, &slots)?;
+        let identity = Identity { user, tenant, roles, info, expires_unix_s, since_unix_s, token: None };
         Ok(Read { identity, issuer, ends })
     }
 
@@ -148,6 +158,26 @@ impl ClaimRules {
             return Err(TokenError::ExpiryMissing);
         }
         Ok(())
+    }
+
+    /// The claims that others may see, in the order of the configuration, as an object; those that do not fit into
+    /// [`Identity::INFO_BYTES_MAX`] are left out.
+    fn info(&self, json: &str, slots: &Slots<Value>) -> Result<Option<Box<str>>, TokenError> {
+        let mut info = String::new();
+        for (name, source) in &self.shown {
+            let Some((_, value)) = first(json, slots, slice::from_ref(source))? else { continue };
+            let field = format!("{}:{value}", Value::from(&**name));
+            // The brace or comma before it, and the last brace.
+            if info.len() + field.len() + 2 <= Identity::INFO_BYTES_MAX {
+                info.push(if info.is_empty() { '{' } else { ',' });
+                info.push_str(&field);
+            }
+        }
+        if info.is_empty() {
+            return Ok(None);
+        }
+        info.push('}');
+        Ok(Some(info.into()))
     }
 
     /// Whether claims that nobody has checked name an issuer that is not configured, where some are.

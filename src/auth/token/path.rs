@@ -1,7 +1,7 @@
 /// The way to a claim below others, as identity providers nest them: `realm_access.roles`.
 ///
 /// Segments are separated by dots; a dot of a segment's own has a backslash before it: `resource_access.my\.app.roles`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ClaimPath(Vec<Box<str>>);
 
 impl ClaimPath {

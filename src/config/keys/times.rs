@@ -76,6 +76,12 @@ pub(super) const TIMES: &[Key] = &[
     )
     .reloaded(),
     key(
+        "presence_grace",
+        Kind::Time { at: |c| &mut c.times.presence_grace, min: Duration::ZERO, max: Duration::from_secs(3600) },
+        "Time that a user must be gone from a room with presence of users before members are told: a page that is loaded again takes less",
+    )
+    .reloaded(),
+    key(
         "ready_timeout",
         Kind::Time { at: |c| &mut c.times.ready_timeout, min: Duration::from_millis(10), max: Duration::from_secs(60) },
         "Time in which a canary must come through every shard for /ready",

@@ -86,6 +86,12 @@ pub(super) const TOKENS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "presence_claims",
+        Kind::Words { at: |c| &mut c.tokens.presence_claims, max: 16 },
+        "Claims that members of a room learn of each other where its presence names users; a.b is b within a",
+    )
+    .reloaded(),
+    key(
         "jwt_expiry_warning",
         Kind::TimeOrOff { at: |c| &mut c.tokens.expiry_warning, min: SECOND, max: DAY },
         "How long before its token ends a client is warned; 0: it is not",

@@ -1,6 +1,8 @@
 use super::super::Channels;
 use crate::dialect::Dialect;
-use crate::model::{Answer, Changed, ConnectionId, Epoch, Position, Publication, Refusal, RoomName};
+use crate::model::{
+    Answer, Changed, ConnectionId, CountOf, Epoch, NamedMembers, Position, Publication, Refusal, RoomName,
+};
 
 const UUID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 
@@ -92,8 +94,8 @@ fn answers_have_the_shape_of_messages() {
     let client_id = ConnectionId::parse(UUID).unwrap();
     let (room, id, ids) = ("r", Some("\"q\""), [client_id]);
     let position = Some(Position { epoch: Epoch::parse("00000000000000ff"), offset: 3 });
-    let changed = Changed { ids: &ids, count: 1 };
-    let many = Changed { ids: &[], count: 9 };
+    let changed = Changed { named: NamedMembers::Ids(&ids), count: 1 };
+    let many = Changed { named: NamedMembers::Ids(&[]), count: 9 };
     let rooms = [RoomName::new("r").unwrap()];
     for (answer, text) in [
         (
@@ -110,11 +112,11 @@ fn answers_have_the_shape_of_messages() {
             r#""PUBLISHED","channel":"r","data":{"offset":3},"id":"q""#.to_owned(),
         ),
         (
-            Answer::Presence { room, client_count: 4, clients: &ids, id: None },
+            Answer::Presence { room, counted: CountOf::Connections, count: 4, named: NamedMembers::Ids(&ids), id: None },
             format!(r#""CHANNEL_PRESENCE","channel":"r","data":{{"members":4,"connections":["{UUID}"]}}"#),
         ),
         (
-            Answer::PresenceChange { room, joined: changed, left: many, client_count: 4 },
+            Answer::PresenceChange { room, joined: changed, left: many, counted: CountOf::Connections, count: 4 },
             format!(
                 r#""CHANNEL_PRESENCE_CHANGE","channel":"r","data":{{"joined":["{UUID}"],"left":[],"leftCount":9,"members":4}}"#
             ),

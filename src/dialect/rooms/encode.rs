@@ -1,7 +1,7 @@
 use super::super::json::{begin, data_field, offset_field};
-use super::super::json::{push_id, push_ids, push_number, push_string, push_strings};
+use super::super::json::{push_id, push_named, push_number, push_string, push_strings};
 use crate::base::{Mutation, mutated};
-use crate::model::{Answer, Publication, RequestId, RoomName};
+use crate::model::{Answer, CountOf, Publication, RequestId, RoomName};
 
 /// The greeting that the document shows.
 const CONNECTED: &str = "Connected to WebSocket server";
@@ -69,28 +69,31 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             offset_field(offset, out);
             id_field(id, out);
         }
-        Answer::Presence { room, client_count, clients, id } => {
+        Answer::Presence { room, counted, count, named, id } => {
             begin("presence", out);
             room_field(room, out);
-            out.extend_from_slice(b",\"data\":{\"client_count\":");
-            push_number(client_count.into(), out);
-            out.extend_from_slice(b",\"clients\":");
-            push_ids(clients, out);
+            out.extend_from_slice(b",\"data\":{");
+            count_field(counted, count, out);
+            out.extend_from_slice(match counted {
+                CountOf::Connections => b",\"clients\":".as_slice(),
+                CountOf::Users => b",\"users\":",
+            });
+            push_named(named, out);
             out.push(b'}');
             id_field(id, out);
         }
-        Answer::PresenceChange { room, joined, left, client_count } => {
+        Answer::PresenceChange { room, counted, joined, left, count } => {
             begin("presence_change", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{\"joined\":");
-            push_ids(joined.ids, out);
+            push_named(joined.named, out);
             out.extend_from_slice(b",\"left\":");
-            push_ids(left.ids, out);
-            out.extend_from_slice(b",\"client_count\":");
-            push_number(client_count.into(), out);
+            push_named(left.named, out);
+            out.push(b',');
+            count_field(counted, count, out);
             // Only where the list does not tell.
             for (name, changed) in [("joined_count", joined), ("left_count", left)] {
-                if changed.count as usize > changed.ids.len() {
+                if changed.count as usize > changed.named.len() {
                     out.push(b',');
                     push_string(name, out);
                     out.push(b':');
@@ -154,6 +157,15 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
         }
     }
     end(unix_ms, out);
+}
+
+/// Appends how many members or users are in a room.
+fn count_field(counted: CountOf, count: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(match counted {
+        CountOf::Connections => b"\"client_count\":".as_slice(),
+        CountOf::Users => b"\"user_count\":",
+    });
+    push_number(count.into(), out);
 }
 
 fn room_field(room: &str, out: &mut Vec<u8>) {

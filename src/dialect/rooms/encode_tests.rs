@@ -1,7 +1,7 @@
 use super::super::Rooms;
 use super::*;
 use crate::dialect::{DecodeLimits, Dialect};
-use crate::model::{Changed, Command, ConnectionId};
+use crate::model::{Changed, Command, ConnectionId, CountOf, NamedMembers};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -147,7 +147,7 @@ fn an_id_stands_before_the_timestamp() {
 
 #[test]
 fn losses_and_presence_are_told() {
-    let (ids, changed) = ([uuid(), uuid()], |ids, count| Changed { ids, count });
+    let (ids, changed) = ([uuid(), uuid()], |ids, count| Changed { named: NamedMembers::Ids(ids), count });
     let cases = [
         (
             Answer::Gap { room: "a\"b", lost: 18_446_744_073_709_551_615 },
@@ -155,7 +155,13 @@ fn losses_and_presence_are_told() {
                 .to_owned(),
         ),
         (
-            Answer::Presence { room: "r", client_count: 7, clients: &ids, id: Some("1") },
+            Answer::Presence {
+                room: "r",
+                counted: CountOf::Connections,
+                count: 7,
+                named: NamedMembers::Ids(&ids),
+                id: Some("1"),
+            },
             format!(
                 r#"{{"type":"presence","room":"r","data":{{"client_count":7,"clients":["{UUID}","{UUID}"]}},"id":1,"timestamp":{MS}}}"#
             ),
@@ -165,7 +171,8 @@ fn losses_and_presence_are_told() {
                 room: "r",
                 joined: changed(&ids[..1], 1),
                 left: changed(&[], 0),
-                client_count: 7,
+                counted: CountOf::Connections,
+                count: 7,
             },
             format!(
                 r#"{{"type":"presence_change","room":"r","data":{{"joined":["{UUID}"],"left":[],"client_count":7}},"timestamp":{MS}}}"#
@@ -176,7 +183,8 @@ fn losses_and_presence_are_told() {
                 room: "r",
                 joined: changed(&[], 3),
                 left: changed(&ids, 500),
-                client_count: 0,
+                counted: CountOf::Connections,
+                count: 0,
             },
             format!(
                 r#"{{"type":"presence_change","room":"r","data":{{"joined":[],"left":["{UUID}","{UUID}"],"client_count":0,"joined_count":3,"left_count":500}},"timestamp":{MS}}}"#

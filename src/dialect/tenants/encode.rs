@@ -70,16 +70,16 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             }
             data.number_if("offset", offset);
         }),
-        Answer::Presence { room, client_count, clients, id } => message("presence", id, out, |data| {
+        Answer::Presence { room, counted, count, named, id } => message("presence", id, out, |data| {
             data.text("channel", room);
-            data.number("members", client_count.into());
-            data.ids("connections", clients);
+            data.members(counted, count);
+            data.present(counted, named);
         }),
-        Answer::PresenceChange { room, joined, left, client_count } => {
+        Answer::PresenceChange { room, counted, joined, left, count } => {
             message("presence_change", None, out, |data| {
                 data.text("channel", room);
                 data.changed(joined, left);
-                data.number("members", client_count.into());
+                data.members(counted, count);
             });
         }
         Answer::Gap { room, lost } => message("gap", None, out, |data| {

@@ -1,7 +1,7 @@
 use super::super::Tenants;
 use super::*;
 use crate::dialect::Dialect;
-use crate::model::{Changed, ConnectionId, Epoch, Position, RoomName, Sender};
+use crate::model::{Changed, ConnectionId, CountOf, Epoch, NamedMembers, Position, RoomName, Sender};
 
 const UUID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 const TIME: &str = r#""timestamp":"1970-01-01T00:00:00.007Z""#;
@@ -77,7 +77,10 @@ fn answers_are_the_documents() {
     let (room, id, ids) = ("tenant:a1:general", Some("5"), [client_id]);
     let position = Some(Position { epoch: Epoch::parse("00000000000000ff"), offset: 3 });
     let rooms = [RoomName::new("r").unwrap()];
-    let (changed, many) = (Changed { ids: &ids, count: 1 }, Changed { ids: &[], count: 9 });
+    let (changed, many) = (
+        Changed { named: NamedMembers::Ids(&ids), count: 1 },
+        Changed { named: NamedMembers::Ids(&[]), count: 9 },
+    );
     for (answer, text) in [
         (
             Answer::Connected { client_id, user: Some("u"), available: &["a".to_owned()] },
@@ -105,11 +108,11 @@ fn answers_are_the_documents() {
             r#""published","data":{"channel":"r","offset":3},"id":5"#.to_owned(),
         ),
         (
-            Answer::Presence { room: "r", client_count: 4, clients: &ids, id: None },
+            Answer::Presence { room: "r", counted: CountOf::Connections, count: 4, named: NamedMembers::Ids(&ids), id: None },
             format!(r#""presence","data":{{"channel":"r","members":4,"connections":["{UUID}"]}}"#),
         ),
         (
-            Answer::PresenceChange { room: "r", joined: changed, left: many, client_count: 4 },
+            Answer::PresenceChange { room: "r", joined: changed, left: many, counted: CountOf::Connections, count: 4 },
             format!(
                 r#""presence_change","data":{{"channel":"r","joined":["{UUID}"],"left":[],"leftCount":9,"members":4}}"#
             ),

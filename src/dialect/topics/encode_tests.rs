@@ -1,6 +1,8 @@
 use super::super::Topics;
 use crate::dialect::Dialect;
-use crate::model::{Answer, Changed, ConnectionId, Epoch, Position, Publication, Refusal, RoomName};
+use crate::model::{
+    Answer, Changed, ConnectionId, CountOf, Epoch, NamedMembers, Position, Publication, Refusal, RoomName,
+};
 
 const UUID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 
@@ -57,8 +59,8 @@ fn answers_are_the_documents() {
     }
     let (room, id, ids) = ("test:channel", Some("\"q\""), [client_id]);
     let position = Some(Position { epoch: Epoch::parse("00000000000000ff"), offset: 3 });
-    let changed = Changed { ids: &ids, count: 1 };
-    let many = Changed { ids: &[], count: 9 };
+    let changed = Changed { named: NamedMembers::Ids(&ids), count: 1 };
+    let many = Changed { named: NamedMembers::Ids(&[]), count: 9 };
     let rooms = [RoomName::new("r").unwrap()];
     for (answer, text) in [
         (
@@ -87,11 +89,11 @@ fn answers_are_the_documents() {
         ),
         (Answer::Published { room: Some("r"), offset: None, id }, r#""published","channel":"r","id":"q""#.to_owned()),
         (
-            Answer::Presence { room: "r", client_count: 4, clients: &ids, id: None },
+            Answer::Presence { room: "r", counted: CountOf::Connections, count: 4, named: NamedMembers::Ids(&ids), id: None },
             format!(r#""presence","channel":"r","data":{{"members":4,"connections":["{UUID}"]}}"#),
         ),
         (
-            Answer::PresenceChange { room: "r", joined: many, left: changed, client_count: 4 },
+            Answer::PresenceChange { room: "r", joined: many, left: changed, counted: CountOf::Connections, count: 4 },
             format!(
                 r#""presence_change","channel":"r","data":{{"joined":[],"left":["{UUID}"],"joinedCount":9,"members":4}}"#
             ),

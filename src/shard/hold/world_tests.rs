@@ -1,7 +1,7 @@
 //! One shard with a clock that the test sets, and what its connections have been sent.
 
 use crate::base::Pattern;
-use crate::config::{Config, HistoryLimits, Overflow, RoomPolicy, RoomRule};
+use crate::config::{Config, HistoryLimits, Overflow, PresenceMode, RoomPolicy, RoomRule};
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
 use crate::model::{CloseReason, Compression, DialectId, Draft, Selector};
@@ -88,7 +88,7 @@ pub fn rules() -> Vec<RoomRule> {
         rule("lossy:*", RoomPolicy { overflow: Overflow::DropOldest, ..plain() }),
         rule("past:*", RoomPolicy { history: Some(history), ..plain() }),
         rule("last:*", RoomPolicy { last_value: true, ..plain() }),
-        rule("seen:*", RoomPolicy { presence: true, ..plain() }),
+        rule("seen:*", RoomPolicy { presence: PresenceMode::Ids, ..plain() }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use super::super::mail::{FrameBatch, FrameItem, Target};
 use super::*;
 use crate::base::Pattern;
-use crate::config::{Config, RoomPolicy, RoomRule};
+use crate::config::{Config, PresenceMode, RoomPolicy, RoomRule};
 use crate::hub::Loss;
 use crate::model::CloseReason;
 use crate::shard::StepLimits;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A world in which a room of two is walked, one member in each turn, and notices are not kept back.
 fn walked(rule: RoomRule) -> World {
-    let rules = [RoomRule { policy: RoomPolicy { presence: true, ..rule.policy }, ..rule }];
+    let rules = [RoomRule { policy: RoomPolicy { presence: PresenceMode::Ids, ..rule.policy }, ..rule }];
     let mut world = World::new(&rules);
     world.shard.set_step_limits(StepLimits { members_min: 2, step_members: 1, ..StepLimits::default() });
     configure(&mut world, |config| config.times.presence_interval = Duration::ZERO);

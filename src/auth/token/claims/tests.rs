@@ -135,3 +135,22 @@ fn paths_into_deep_claims_end() {
         &["r"],
     );
 }
+
+#[test]
+fn others_see_the_claims_that_are_named_as_far_as_they_fit() {
+    let shown = |claims: &[&str], json: &str| {
+        let presence_claims = claims.iter().map(ToString::to_string).collect();
+        let rules = ClaimRules::new(&Tokens { presence_claims, ..Tokens::default() });
+        rules.read(json, 0).map(|identity| identity.info.map(String::from))
+    };
+    let claims = r#"{"sub":"u","name":"A \"b\"","profile":{"name":"x","email":"e","age":7},"n":null}"#;
+    assert_eq!(shown(&[], claims), Ok(None));
+    assert_eq!(shown(&["none", "n"], claims), Ok(None));
+    let info = |json: &str| Ok(Some(json.to_owned()));
+    assert_eq!(shown(&["name", "profile.age"], claims), info(r#"{"name":"A \"b\"","age":7}"#));
+    // The first of one last part counts.
+    assert_eq!(shown(&["profile.name", "name"], claims), info(r#"{"name":"x"}"#));
+    let long = serde_json::json!({"long": "x".repeat(Identity::INFO_BYTES_MAX), "short": 1}).to_string();
+    assert_eq!(shown(&["long", "short"], &long), info(r#"{"short":1}"#));
+    assert_eq!(shown(&["a.b"], r#"{"a":{"b":1,"b":2}}"#), Err(TokenError::Claims));
+}

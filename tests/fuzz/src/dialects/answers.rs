@@ -4,7 +4,7 @@ use super::{encoded, once};
 use crate::json;
 use crate::rooms::client;
 use fanwire::dialect::Dialect;
-use fanwire::model::{Answer, Changed, Command, ORIGINAL_BYTES_MAX, Refusal, RequestId, RoomName};
+use fanwire::model::{Answer, Changed, Command, CountOf, NamedMembers, ORIGINAL_BYTES_MAX, Refusal, RequestId, RoomName};
 
 /// The mark of a request.
 pub fn id_of<'a>(command: &Command<'a>) -> RequestId<'a> {
@@ -26,7 +26,7 @@ pub fn id_of<'a>(command: &Command<'a>) -> RequestId<'a> {
 pub fn check(dialect: &dyn Dialect, text: &str, id: RequestId<'_>) {
     let client_id = client(1);
     let ids = [client_id];
-    let changed = Changed { ids: &ids, count: 2 };
+    let changed = Changed { named: NamedMembers::Ids(&ids), count: 2 };
     let available = [text.to_owned()];
     let rooms: Vec<_> = RoomName::new(text).into_iter().collect();
     let (user, room) = (Some(text), text);
@@ -39,8 +39,8 @@ pub fn check(dialect: &dyn Dialect, text: &str, id: RequestId<'_>) {
         Answer::Subscribed { room, client_count: 1, position: None, recovered: Some(false), id },
         Answer::Unsubscribed { room, id },
         Answer::Published { room: Some(room), offset: Some(1), id },
-        Answer::Presence { room, client_count: 1, clients: &ids, id },
-        Answer::PresenceChange { room, joined: changed, left: changed, client_count: 1 },
+        Answer::Presence { room, counted: CountOf::Connections, count: 1, named: NamedMembers::Ids(&ids), id },
+        Answer::PresenceChange { room, joined: changed, left: changed, counted: CountOf::Connections, count: 1 },
         Answer::Gap { room, lost: 1 },
         Answer::Error { refusal: None, text, original, id },
         Answer::Error { refusal: Some(Refusal::UnknownType), text, original, id },
