@@ -1,40 +1,29 @@
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Decides when to tell of events that can come again and again: at once of the first of a kind, then at most once in a
-/// period, with their number. The caller bounds the kinds.
-#[derive(Debug)]
-pub struct Seldom<K> {
-    period: Duration,
-    kinds: HashMap<K, Untold>,
+/// Decides when to tell of an event that can come again and again, on any thread: at once of the first, then at most
+/// once a minute, with the number of those in between. Needs no lock.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    next_ms: AtomicU64,
+    untold: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Untold {
-    since: Instant,
-    count: u64,
-}
+impl Seldom {
+    /// Time between two tellings, in ms.
+    pub const PERIOD_MS: u64 = 60_000;
 
-impl<K: Eq + Hash> Seldom<K> {
-    /// Nothing has happened.
-    pub fn new(period: Duration) -> Self {
-        Self { period, kinds: HashMap::new() }
-    }
-
-    /// An event has happened. `Some` if it is time to tell of its kind: how many events there are to tell of, with this
-    /// one.
-    pub fn happened(&mut self, kind: K, now: Instant) -> Option<u64> {
-        let Some(untold) = self.kinds.get_mut(&kind) else {
-            self.kinds.insert(kind, Untold { since: now, count: 0 });
-            return Some(1);
-        };
-        untold.count += 1;
-        if now.saturating_duration_since(untold.since) < self.period {
+    /// The event has happened, at `now_ms` of a clock that all callers share. `Some` if it is time to tell: how many
+    /// events there are to tell of, with this one.
+    pub fn happened(&self, now_ms: u64) -> Option<u64> {
+        self.untold.fetch_add(1, Ordering::Relaxed);
+        let next_ms = self.next_ms.load(Ordering::Relaxed);
+        if now_ms < next_ms {
             return None;
         }
-        untold.since = now;
-        Some(std::mem::take(&mut untold.count))
+        // One of several threads tells.
+        let until_ms = now_ms + Self::PERIOD_MS;
+        self.next_ms.compare_exchange(next_ms, until_ms, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        Some(self.untold.swap(0, Ordering::Relaxed)).filter(|count| *count > 0)
     }
 }
 
@@ -43,17 +32,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_rest_once_in_a_period() {
-        let start = Instant::now();
-        let at = |s| start + Duration::from_secs(s);
-        let mut seldom = Seldom::new(Duration::from_secs(60));
-        assert_eq!(seldom.happened("a", at(0)), Some(1));
-        assert_eq!(seldom.happened("a", at(1)), None);
-        assert_eq!(seldom.happened("b", at(2)), Some(1), "another kind");
-        assert_eq!(seldom.happened("a", at(59)), None);
-        assert_eq!(seldom.happened("a", at(60)), Some(3));
-        assert_eq!(seldom.happened("a", at(119)), None);
-        assert_eq!(seldom.happened("a", at(200)), Some(2));
-        assert_eq!(seldom.happened("a", at(300)), Some(1));
+    fn the_first_is_told_at_once_and_the_rest_once_a_minute() {
+        let seldom = Seldom::default();
+        for (now_ms, told) in [
+            (0, Some(1)),
+            (1, None),
+            (59_999, None),
+            (60_000, Some(3)),
+            (119_999, None),
+            (200_000, Some(2)),
+            (400_000, Some(1)),
+        ] {
+            assert_eq!(seldom.happened(now_ms), told, "at {now_ms} ms");
+        }
+    }
+
+    #[test]
+    fn none_is_told_twice_or_missed_by_several_threads() {
+        let seldom = Seldom::default();
+        let told: u64 = std::thread::scope(|scope| {
+            let tell = || (0..1000).filter_map(|step| seldom.happened(step * 1000)).sum::<u64>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(tell)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        let rest = seldom.happened(u64::MAX / 2).unwrap_or(0);
+        assert_eq!(told + rest, 4001);
     }
 }

@@ -36,8 +36,9 @@ pub use room_log::{LogGuard, RoomLog};
 pub use rooms::{Group, Membership, Moved, Room, Rooms};
 pub use shared_bytes::SharedBytes;
 
+use crate::base::Seldom;
 use crate::config::RoomRule;
-use crate::model::ConnectionKey;
+use crate::model::{ConnectionKey, Eviction, Refusal};
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -62,6 +63,10 @@ pub struct Hub {
     pub inputs: SharedBytes,
     /// Bytes of publications that wait for the members of wide rooms, on all shards.
     pub waiting: AtomicUsize,
+    /// When each reason for which requests are refused was told in the log, by [`Refusal::index`].
+    pub refused: [Seldom; Refusal::ALL.len()],
+    /// When each cause for which slow consumers are evicted was told, by [`Eviction::index`].
+    pub evicted: [Seldom; Eviction::COUNT],
     /// How many of the admitted connections are echoes, which no publication goes to.
     pub echoes: AtomicU32,
     /// Key that hides locators in connection ids.
@@ -85,6 +90,8 @@ impl Hub {
             outboxes: SharedBytes::new(shards),
             inputs: SharedBytes::new(shards),
             waiting: AtomicUsize::new(0),
+            refused: Default::default(),
+            evicted: Default::default(),
             echoes: AtomicU32::new(0),
             connection_key: ConnectionKey::new(connection_secret),
             key_hash: RandomState::new(),

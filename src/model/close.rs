@@ -192,6 +192,39 @@ impl DropReason {
     }
 }
 
+/// Why a slow consumer is evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// What it was owed had no place: the bound that was met.
+    Full(DropReason),
+    /// The kernel took nothing of what waits for it in `write_wait`.
+    Stalled,
+}
+
+impl Eviction {
+    /// Number of causes.
+    pub const COUNT: usize = DropReason::ALL.len() + 1;
+
+    /// Position among the causes.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Full(bound) => bound.index(),
+            Self::Stalled => DropReason::ALL.len(),
+        }
+    }
+
+    /// The setting whose bound was met, for the log.
+    pub const fn bound(self) -> &'static str {
+        match self {
+            Self::Full(DropReason::NodeOutboxes) => "outboxes_bytes_max",
+            Self::Full(DropReason::UserOutboxes) => "outbox_bytes_per_user_max",
+            Self::Full(DropReason::TenantOutboxes) => "outbox_bytes_per_tenant_max",
+            Self::Full(_) => "outbox_bytes_max or outbox_messages_max",
+            Self::Stalled => "write_wait",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

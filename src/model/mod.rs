@@ -10,7 +10,7 @@ mod publication;
 mod room;
 mod selector;
 
-pub use close::{CloseReason, DropReason, IDLE_TEXT};
+pub use close::{CloseReason, DropReason, Eviction, IDLE_TEXT};
 pub use command::{
     Answer, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal, RequestId,
 };

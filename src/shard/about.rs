@@ -17,20 +17,20 @@ impl Shard {
     pub(super) fn welcome_in(&mut self, now: Now, slot: u32, rooms: &[RoomName]) {
         self.greet(now, slot);
         for room in rooms {
-            self.put_into(slot, room);
+            self.put_into(now, slot, room);
         }
         if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
             let config = self.config.clone();
             if let Err(denial) = self.snapshot(now, slot, None, &config) {
-                self.metrics.refusals.inc(denial.refusal.index());
+                self.note_refusal(now, slot, None, &denial);
             }
         }
     }
 
     /// Makes a connection a member without being asked, and without an answer.
-    fn put_into(&mut self, slot: u32, room: &RoomName) {
+    fn put_into(&mut self, now: Now, slot: u32, room: &RoomName) {
         if let Err(denial) = self.subscribe(slot, room.as_str()) {
-            self.metrics.refusals.inc(denial.refusal.index());
+            self.note_refusal(now, slot, None, &denial);
         }
     }
 

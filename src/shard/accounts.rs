@@ -16,7 +16,7 @@ use super::mail::{Mail, Request};
 use super::{Now, Shard, Sockets};
 use crate::config::Limits;
 use crate::hub::{Account, Holding, Party};
-use crate::model::{DropReason, Identity, Refusal};
+use crate::model::{DropReason, Eviction, Identity, Refusal};
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
@@ -196,8 +196,7 @@ impl Shard {
                     if self.shed(victim) {
                         self.put_back_victim(account, victim);
                     } else {
-                        self.cut_backlog(victim, party.share_spent());
-                        self.doom(victim);
+                        self.doom(victim, party.share_spent());
                     }
                 } else if let Some(shard) = account.claim_largest(self.index, would_be) {
                     let account = account.clone();
@@ -236,11 +235,12 @@ impl Shard {
             if party == Party::User { &limits.per_user } else { &limits.per_tenant }.outbox_bytes_max;
         if bytes_max != 0
             && account.outbox_bytes() > bytes_max
-            && let Some((_, slot)) = self.blocked_of(account).filter(|(bytes, _)| *bytes > larger_than).max()
+            && let Some((backlog_bytes, slot)) =
+                self.blocked_of(account).filter(|(bytes, _)| *bytes > larger_than).max()
             && !self.shed(slot)
         {
             self.cut_backlog(slot, party.share_spent());
-            self.evict(now, slot, sockets);
+            self.evict(now, slot, Eviction::Full(party.share_spent()), backlog_bytes, sockets);
         }
         // The note that led here is spent. Backlogs that stay make no new one until they grow, and meanwhile the share
         // may be spent again: by a smaller one, which would have to go in their place.

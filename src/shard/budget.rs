@@ -29,8 +29,7 @@ impl Shard {
             if self.shed(victim) {
                 self.victims.push((self.evictable_bytes(victim), victim));
             } else {
-                self.cut_backlog(victim, DropReason::NodeOutboxes);
-                self.doom(victim);
+                self.doom(victim, DropReason::NodeOutboxes);
             }
         }
         if mutated(Mutation::ChargeTwice) {

@@ -4,9 +4,19 @@ use super::backlog::charge;
 use super::conn::{Conn, State};
 use super::palette::EMPTY;
 use super::{BLOCKED, Now, Shard, Sockets};
-use crate::base::{Mutation, mutated};
-use crate::model::{CloseReason, DropReason};
+use crate::base::{Key, Mutation, mutated};
+use crate::model::{CloseReason, DropReason, Eviction};
 use crate::wire;
+
+/// A connection that is evicted as soon as no walk over connections is under way.
+#[derive(Debug)]
+pub(super) struct Doomed {
+    pub key: Key,
+    /// The bound that it has met.
+    pub bound: DropReason,
+    /// What waited for it then.
+    pub backlog_bytes: usize,
+}
 
 impl Shard {
     /// Ends what can end of a connection that is being closed, if all that it is owed is out.
@@ -28,28 +38,41 @@ impl Shard {
 
     /// Evicts the connections whose outboxes passed their bound.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some(key) = self.doomed.pop() {
+        while let Some(Doomed { key, bound, backlog_bytes }) = self.doomed.pop() {
             // The slot's next tenant has done nothing wrong.
             if self.conns.key(key.slot) == Some(key) {
-                self.evict(now, key.slot, sockets);
+                self.evict(now, key.slot, Eviction::Full(bound), backlog_bytes, sockets);
             }
         }
     }
 
-    /// Has a connection evicted as soon as no walk over connections is under way.
-    pub(super) fn doom(&mut self, slot: u32) {
-        self.doomed.extend(self.conns.key(slot));
+    /// Drops the backlog of a connection that has met a bound, and has it evicted as soon as no walk over connections
+    /// is under way.
+    pub(super) fn doom(&mut self, slot: u32, bound: DropReason) {
+        let backlog_bytes = self.conns.at(slot).map_or(0, |conn| conn.backlog_bytes());
+        self.cut_backlog(slot, bound);
+        self.doom_cut(slot, bound, backlog_bytes);
     }
 
-    /// Cuts a slow consumer off: drops its backlog and closes it with 4430.
-    pub(super) fn evict(&mut self, now: Now, slot: u32, sockets: &mut impl Sockets) {
-        let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
-        tracing::info!(
-            connection = %conn.id,
-            peer = conn.socket_addr().map(tracing::field::display),
-            backlog_bytes = conn.backlog_bytes(),
-            "slow consumer evicted"
-        );
+    /// As [`Shard::doom`], of one whose backlog of so many bytes is dropped already.
+    pub(super) fn doom_cut(&mut self, slot: u32, bound: DropReason, backlog_bytes: usize) {
+        let key = self.conns.key(slot);
+        self.doomed.extend(key.map(|key| Doomed { key, bound, backlog_bytes }));
+    }
+
+    /// Cuts a slow consumer off: drops its backlog, which has or had so many bytes, and closes it with 4430.
+    pub(super) fn evict(
+        &mut self,
+        now: Now,
+        slot: u32,
+        cause: Eviction,
+        backlog_bytes: usize,
+        sockets: &mut impl Sockets,
+    ) {
+        if self.conns.at(slot).is_none_or(|conn| !conn.is_open()) {
+            return;
+        }
+        self.log_eviction(now, slot, cause, backlog_bytes);
         self.close(now, slot, CloseReason::SlowConsumer, sockets);
     }
 

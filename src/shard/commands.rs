@@ -75,6 +75,7 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.strikes += 1;
         if conn.strikes >= STRIKES_MAX {
+            self.log_refusal(now, slot, None, &refusal.into());
             self.close(now, slot, CloseReason::RateLimited, sockets);
         } else {
             self.refuse(now, Asked { slot, text, id: None }, refusal);
@@ -87,7 +88,7 @@ impl Shard {
 
     /// Refuses a request, in the words of the rule that speaks against it where it has some.
     pub(super) fn deny(&mut self, now: Now, asked: Asked<'_>, denial: Denial) {
-        self.metrics.refusals.inc(denial.refusal.index());
+        self.note_refusal(now, asked.slot, Some(asked.text), &denial);
         let Asked { slot, text, id } = asked;
         let id = if mutated(Mutation::ForgetId) { None } else { id };
         let original = Some(&text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)]);

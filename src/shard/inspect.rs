@@ -32,9 +32,9 @@ impl Shard {
             rooms: conn.memberships.len(),
             backlog_bytes: conn.backlog_bytes(),
             backlog_frames: conn.backlog.as_ref().map_or(0, |backlog| backlog.frames()),
-            doomed: self.doomed.iter().any(|key| self.conns.key(slot) == Some(*key)),
             input_bytes: conn.input_bytes(),
             input_charge: conn.input_charge(),
+            doomed: self.doomed.iter().any(|doomed| self.conns.key(slot) == Some(doomed.key)),
         })
     }
 }

@@ -1,8 +1,11 @@
-//! What is logged of connections at the level debug: the events of the topics document, and never what a message holds.
+//! What is logged of connections: at debug the events of the topics document, at warn what is refused and which slow
+//! consumers are evicted. Never what a message holds.
 
-use super::Shard;
+use super::access::Denial;
+use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
-use crate::model::{Command, ConnectionId, Identity};
+use crate::dialect::{DecodeLimits, dialect};
+use crate::model::{Command, ConnectionId, Eviction, Identity, Refusal};
 use std::net::SocketAddr;
 
 /// Bytes of a type that a client made up which are logged.
@@ -29,6 +32,54 @@ impl Shard {
         let (kind, room) = kind_and_room(command);
         let kind = &kind[..kind.floor_char_boundary(TYPE_BYTES_MAX)];
         tracing::debug!(connection = %conn.id, r#type = kind, room, "message received");
+    }
+
+    /// Counts a request that is refused, and tells of it.
+    pub(super) fn note_refusal(&self, now: Now, slot: u32, text: Option<&str>, denial: &Denial) {
+        self.metrics.refusals.inc(denial.refusal.index());
+        self.log_refusal(now, slot, text, denial);
+    }
+
+    /// Tells at most once a minute for each reason that requests are refused: how many, why, and of the last one what
+    /// it was about (`text` is the message) and where it came from.
+    pub(super) fn log_refusal(&self, now: Now, slot: u32, text: Option<&str>, denial: &Denial) {
+        let Some(count) = self.hub.refused[denial.refusal.index()].happened(now.ms()) else { return };
+        let Some(conn) = self.conns.at(slot) else { return };
+        let limits = DecodeLimits { json_depth_max: self.config.limits.json_depth_max };
+        let command = text.and_then(|text| dialect(conn.dialect).decode(text, &limits).ok());
+        let (kind, room) = command.as_ref().map(kind_and_room).unzip();
+        let kind = kind.map(|kind| &kind[..kind.floor_char_boundary(TYPE_BYTES_MAX)]);
+        let identity = conn.identity.as_deref();
+        tracing::warn!(
+            reason = Refusal::LABELS[denial.refusal.index()],
+            cause = denial.words().1,
+            count,
+            connection = %conn.id,
+            peer = conn.socket_addr().map(tracing::field::display),
+            user = identity.and_then(|identity| identity.user.as_deref()),
+            tenant = identity.and_then(|identity| identity.tenant.as_deref()),
+            r#type = kind,
+            room = room.flatten(),
+            "requests refused"
+        );
+    }
+
+    /// Tells at most once a minute for each bound that slow consumers are evicted: how many, and of the last one how
+    /// much waited for it.
+    pub(super) fn log_eviction(&self, now: Now, slot: u32, cause: Eviction, backlog_bytes: usize) {
+        let Some(count) = self.hub.evicted[cause.index()].happened(now.ms()) else { return };
+        let Some(conn) = self.conns.at(slot) else { return };
+        let identity = conn.identity.as_deref();
+        tracing::warn!(
+            bound = cause.bound(),
+            backlog_bytes,
+            count,
+            connection = %conn.id,
+            peer = conn.socket_addr().map(tracing::field::display),
+            user = identity.and_then(|identity| identity.user.as_deref()),
+            tenant = identity.and_then(|identity| identity.tenant.as_deref()),
+            "slow consumers evicted"
+        );
     }
 }
 

@@ -234,7 +234,7 @@ pub struct Shard {
     /// When the largest backlog is next told to the other shards, in ms.
     census_ms: u64,
     /// Connections to evict as soon as no walk over connections is under way.
-    doomed: Vec<Key>,
+    doomed: Vec<closing::Doomed>,
     outgoing: Vec<FrameBatch>,
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,

@@ -216,6 +216,7 @@ impl Shard {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return 0 };
         backlog.push_counted(bytes, taken, left);
         if let Err(drop) = fits {
+            let waited = backlog.bytes();
             let (mut dropped, _) = backlog.cut();
             // The last thing that a closing connection is owed is our close frame: that one still goes out.
             if let Some(close) = close.filter(|_| dropped > 0) {
@@ -226,7 +227,7 @@ impl Shard {
             self.metrics.drops.add(drop.index(), u64::from(dropped));
             self.force_budget(slot, kept);
             if !closing {
-                self.doom(slot);
+                self.doom_cut(slot, drop, waited);
             }
         }
         left

@@ -130,8 +130,7 @@ impl Shard {
     /// Cuts a backlog that had no place for `frames` more.
     fn overflowed(&mut self, slot: u32, reason: DropReason, frames: u32) {
         self.metrics.drops.add(reason.index(), u64::from(frames));
-        self.cut_backlog(slot, reason);
-        self.doom(slot);
+        self.doom(slot, reason);
     }
 
     /// Adds a publication to one backlog.

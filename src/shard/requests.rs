@@ -5,7 +5,7 @@ use super::mail::{Mail, Message, Request};
 use super::tally::Tally;
 use super::{Now, Shard, Sockets};
 use crate::api::SlowConsumer;
-use crate::model::{Answer, CloseReason, ConnectionId, Draft};
+use crate::model::{Answer, CloseReason, ConnectionId, Draft, DropReason, Eviction};
 use std::sync::Arc;
 
 impl Shard {
@@ -95,7 +95,8 @@ impl Shard {
                 if let Some(slot) = self.largest_blocked()
                     && !self.shed(slot)
                 {
-                    self.evict(now, slot, sockets);
+                    let backlog_bytes = self.evictable_bytes(slot);
+                    self.evict(now, slot, Eviction::Full(DropReason::NodeOutboxes), backlog_bytes, sockets);
                 }
             }
             Request::EvictLargestInput => self.evict_largest_input(now, sockets),

@@ -5,7 +5,7 @@ use super::conn::{Conn, State};
 use super::identity::IdentityDue;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, mutated};
-use crate::model::{CloseReason, IDLE_TEXT};
+use crate::model::{CloseReason, Eviction, IDLE_TEXT};
 use crate::wire;
 use rand::RngExt;
 use std::time::Duration;
@@ -113,7 +113,10 @@ impl Shard {
                 Due::Nothing => {}
                 Due::Ping => self.ping(now, slot),
                 Due::Warn => self.warn_of_end(now, slot),
-                Due::Close(CloseReason::SlowConsumer) => self.evict(now, slot, sockets),
+                Due::Close(CloseReason::SlowConsumer) => {
+                    let backlog_bytes = self.conns.at(slot).map_or(0, |conn| conn.backlog_bytes());
+                    self.evict(now, slot, Eviction::Stalled, backlog_bytes, sockets);
+                }
                 Due::CloseIdle => {
                     let reason = CloseReason::Idle;
                     self.close_with(now, slot, reason, reason.code(), IDLE_TEXT, sockets);

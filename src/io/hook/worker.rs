@@ -11,19 +11,17 @@ use crate::config::{HookEvent, HookSettings};
 use crate::metrics::{HookMetrics, HookOutcome};
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 /// Questions taken in before the line is looked at again.
 const INTAKE: usize = 256;
-
-/// Least time between two lines of the log for failures of one cause.
-const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// A request that is over.
 struct Done {
@@ -40,7 +38,8 @@ pub(super) struct Worker {
     under_way: JoinSet<Done>,
     random: RandomState,
     /// Failures that are told of, by event and cause; the causes are few: statuses, and some more.
-    told: Seldom<(HookEvent, Cause)>,
+    told: HashMap<(HookEvent, Cause), Seldom>,
+    started: Instant,
 }
 
 impl Worker {
@@ -57,7 +56,8 @@ impl Worker {
             line: Line::new(limits),
             under_way: JoinSet::new(),
             random: RandomState::new(),
-            told: Seldom::new(LOG_PERIOD),
+            told: HashMap::new(),
+            started: Instant::now(),
         }
     }
 
@@ -190,7 +190,9 @@ impl Worker {
     fn tell(&mut self, job: &Job, cause: Cause, error: Option<&ClientError>) {
         let event = job.event.name();
         tracing::debug!(event, %cause, sent = job.sent, "a request to the backend failed");
-        let Some(count) = self.told.happened((job.event, cause), Instant::now()) else { return };
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        let told = self.told.entry((job.event, cause)).or_default();
+        let Some(count) = told.happened(now_ms) else { return };
         let (origin, error) = (self.client.origin(), error.map(tracing::field::display));
         tracing::warn!(origin, event, %cause, error, count, "the backend did not do what it was asked");
     }
