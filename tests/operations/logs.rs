@@ -54,7 +54,75 @@ fn a_level_of_info_says_nothing_of_messages_and_connections() {
         client.expect_json(|answer| assert_eq!(answer["type"], "error"));
     }
     eventually("all are gone", || server.get("/health").body.contains("\"clients\":0"));
-    assert_eq!(server.output().lines().count(), before, "{}", server.output());
+    // But that something is refused, once, and not what.
+    let output = server.output();
+    let lines: Vec<_> = output.lines().skip(before).collect();
+    let [line] = lines[..] else { panic!("{output}") };
+    assert!(line.contains("requests refused") && line.contains("invalid_json"), "{line}");
+    assert!(!output.contains("do not log this"), "{output}");
+}
+
+#[test]
+fn refused_requests_are_a_line_for_each_reason_with_room_peer_and_cause() {
+    let rules = r#"--access-rules=[{"room":"staff:**","who":"role:staff","text":"staff only"}]"#;
+    let server = Server::start(&["--log-format=json", rules]);
+    let mut client = server.connect();
+    for _ in 0..20 {
+        for message in
+            [r#"{"type":"subscribe","room":"staff:a"}"#, r#"{"type":"publish","room":"x","data":"secret"}"#]
+        {
+            client.send_text(message);
+            client.expect_json(|answer| assert_eq!(answer["type"], "error", "{answer}"));
+        }
+    }
+    let told = |server: &Server| -> Vec<serde_json::Value> {
+        let lines = server.output();
+        let refused = lines.lines().filter(|line| line.contains("requests refused"));
+        refused.map(|line| serde_json::from_str(line).expect("an object")).collect()
+    };
+    eventually("both are told", || told(&server).len() >= 2);
+    let told = told(&server);
+    let [join, publish] = &told[..] else { panic!("{told:?}") };
+    for (line, reason, cause, kind, room) in [
+        (join, "join_denied", "staff only", "subscribe", "staff:a"),
+        (publish, "not_subscribed", "not subscribed to this room", "message", "x"),
+    ] {
+        let fields =
+            ["level", "reason", "cause", "type", "room", "connection"].map(|name| line[name].as_str());
+        assert_eq!(
+            fields,
+            [Some("WARN"), Some(reason), Some(cause), Some(kind), Some(room), Some(client.id.as_str())],
+            "{line}"
+        );
+        assert!(
+            line["count"] == 1 && line["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:"))
+        );
+    }
+    assert!(!server.output().contains("secret"));
+}
+
+#[test]
+fn evictions_tell_the_bound_and_what_waited() {
+    const BOUND: u64 = 262_144;
+    let server =
+        Server::start(&["--log-format=json", "--messages-per-s=0", "--outbox-bytes-max", &BOUND.to_string()]);
+    let mut slow: Vec<_> =
+        (0..3).map(|_| Client::connect_with_buffer(server.addr(), 8192, "/ws", &[])).collect();
+    slow.iter_mut().for_each(|client| client.subscribe("flood"));
+    let data = "x".repeat(50_000);
+    let body = format!(r#"{{"room":"flood","event":"e","data":"{data}"}}"#);
+    let evicted = || server.metric_sum("fanwire_closes_total{reason=\"slow_consumer\"}");
+    eventually("all are evicted", || {
+        server.post("/v1/publish", &body);
+        server.get("/health").body.contains("\"clients\":0") || evicted() >= 3.0
+    });
+    let output = server.output();
+    let lines: Vec<_> = output.lines().filter(|line| line.contains("slow consumers evicted")).collect();
+    let [line] = lines[..] else { panic!("{output}") };
+    let line: serde_json::Value = serde_json::from_str(line).expect("an object");
+    assert_eq!(line["bound"], "outbox_bytes_max or outbox_messages_max", "{line}");
+    let waited = line["backlog_bytes"].as_u64().unwrap();
+    assert!(waited > BOUND / 2 && waited <= BOUND, "{line}");
 }
 
 #[test]
