@@ -88,7 +88,9 @@ impl Shard {
     pub(super) fn tell_changes(&mut self, now: Now) {
         let interval_ms = self.config.times.presence_interval.as_millis() as u64;
         let grace = self.config.times.presence_grace;
-        self.telling.set_due(now.ms() + interval_ms);
+        let next_ms = now.ms() + interval_ms;
+        self.telling.set_due(next_ms);
+        let mut told = Vec::new();
         while let Some(room) = self.telling.next_due(now.ms()) {
             let Some(presence) = &room.presence else { continue };
             match presence.take(now.ms(), grace) {
@@ -105,8 +107,9 @@ impl Shard {
                     self.announce(now, &room, &answer);
                 }
             }
-            self.telling.due.push_back((now.ms() + interval_ms.max(1), room));
+            told.push((next_ms, room));
         }
+        self.telling.due.extend(told);
     }
 
     /// Says something to all members of a room. Never lost: a member without place for it is closed.

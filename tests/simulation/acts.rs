@@ -381,6 +381,11 @@ impl World {
             self.rest();
             self.wait(1_000_000);
             if self.model.admitted().count() == 0 {
+                // The last notices of presence are told to nobody, and then no shard has any to tell.
+                for _ in 0..2 {
+                    self.rest();
+                    self.wait(1_000_000);
+                }
                 self.rest();
                 return self.check_empty();
             }

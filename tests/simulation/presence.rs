@@ -63,7 +63,7 @@ impl Model {
             if change.site != site || *change.due_ms.get_or_insert(now_ms + interval_ms) > now_ms {
                 return true;
             }
-            change.due_ms = Some(now_ms + interval_ms.max(1));
+            change.due_ms = Some(now_ms + interval_ms);
             let came = std::mem::take(&mut change.came);
             // Where nothing has changed for an interval any shard may go on.
             let goes_on = !came.is_empty();
