@@ -107,6 +107,7 @@ fn identity(expected: &Value, now: u64) -> Identity {
         user: name("user"),
         tenant: name("tenant"),
         roles: roles.map(|role| role.as_str().unwrap().into()).collect(),
+        info: None,
         expires_unix_s: expected["exp"].as_u64(),
         since_unix_s: expected["exp"].as_u64().map_or(0, |_| now),
         token: None,
