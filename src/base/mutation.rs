@@ -135,7 +135,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mistake that the simulation finds.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
