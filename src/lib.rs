@@ -69,14 +69,16 @@
 //! share. Operators have a listener of their own (`io/admin_listener.rs`).
 //!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
-//! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. A room with
+//! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. One connection's
+//! input has a share of its own, counted by what it makes the shard look at, and is left in its middle when that is spent. A room with
 //! thousands of members on a shard gets its publications in steps: they wait in a line of the room's own, each turn
 //! owes them to the next thousand members, and the room's publishers are not read while the line is long. So neither
 //! the size of a room nor its traffic is felt in others.
 //!
-//! In a room that remembers, steps 4 to 6 happen under the room's lock: the publication is numbered, kept and posted to
-//! the mailboxes of all shards with members, shard 1's own among them, before the next one is numbered. So all mailboxes
-//! have the publications of the room in one order.
+//! In a room that remembers, the publication is numbered and kept under the room's lock before step 4, and step 5 posts it
+//! to the mailboxes of all shards with members, shard 1's own among them, in the order of the numbers: a shard that has
+//! encoded before the one with an earlier number leaves its post for that one, and none waits. So all mailboxes have the
+//! publications of the room in one order.
 //!
 //! # Invariants
 //!
@@ -96,8 +98,11 @@
 //! - Users of one name in two tenants are two users. No connection is known by a token that the configuration in force
 //!   would refuse for its key, its issuer or its tenant, but for the turns that a review after a change takes.
 //! - Locks are taken in one order: a stripe of the directory, a room's history, the filters of clients. Nothing blocks
-//!   under them. A stripe of the accounts of users and tenants is taken by itself.
-//! - What a filter of clients says of a publication is found out once for the node, while it is remembered.
+//!   under them. What a reader needs of a history is taken out under its lock; JSON is read and frames are made after
+//!   it. A stripe of the accounts of users and tenants is taken by itself.
+//! - What a filter of clients says of a publication is found out once for the node, while it is remembered. A publication
+//!   that a history keeps is read for filters once.
+//! - No input of one connection holds a shard for longer than its share and one message: `shard::turn` has the bounds.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added. What all
 //!   unfinished messages of the node hold is bounded after each read: the largest of the node goes.
 //! - While a place is held by a connection whose request is not whole, a newcomer is not refused: of the address with the

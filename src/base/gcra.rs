@@ -51,6 +51,20 @@ impl Gcra {
         self.check_since(rate, cost, now_ns, now_ns)
     }
 
+    /// Whether anything is left at `now_ns`, for costs that are known only afterwards; see [`Gcra::spend`].
+    #[must_use]
+    pub fn has_left(&self, rate: &Rate, now_ns: u64) -> bool {
+        rate.per_s == 0 || self.arrival_ns < now_ns.saturating_add(rate.duration_ns(rate.burst))
+    }
+
+    /// Takes `cost` units at `now_ns`, more than are left if need be: then nothing is left until these have come in. The
+    /// time must not jump back.
+    pub fn spend(&mut self, rate: &Rate, cost: u32, now_ns: u64) {
+        if rate.per_s != 0 {
+            self.arrival_ns = self.arrival_ns.max(now_ns).saturating_add(rate.duration_ns(cost));
+        }
+    }
+
     /// The same for what may have come at any time since `since_ns` (at most `now_ns`) and was not looked at before:
     /// it is charged as if it had come at the rate, from then on. Each state has this credit once, however often
     /// it is asked for.
@@ -115,6 +129,21 @@ mod tests {
         let none = Rate { per_s: 1, burst: 0 };
         assert!(!gcra.check(&none, 1, NS_PER_S) && gcra.check(&none, 0, NS_PER_S));
         assert_eq!(size_of::<Gcra>(), 8);
+    }
+
+    #[test]
+    fn what_is_known_afterwards_is_owed() {
+        let rate = Rate { per_s: 10, burst: 20 };
+        let mut gcra = Gcra::new();
+        assert!(gcra.has_left(&rate, NS_PER_S));
+        gcra.spend(&rate, 19, NS_PER_S);
+        assert!(gcra.has_left(&rate, NS_PER_S));
+        gcra.spend(&rate, 31, NS_PER_S);
+        // 50 taken of 20: the 30 come in within three seconds, however often it is asked.
+        assert!((0..100).all(|_| !gcra.has_left(&rate, 4 * NS_PER_S)));
+        assert!(gcra.has_left(&rate, 4 * NS_PER_S + 1));
+        gcra.spend(&Rate::UNLIMITED, u32::MAX, 4 * NS_PER_S);
+        assert!(gcra.has_left(&rate, 5 * NS_PER_S) && gcra.has_left(&Rate::UNLIMITED, 0));
     }
 
     #[test]

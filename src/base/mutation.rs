@@ -89,6 +89,8 @@ pub enum Mutation {
     KeepPlace,
     /// A drain closes all connections in its first step.
     DrainAtOnce,
+    /// A connection's input is taken in to its end, however long that takes.
+    ForgetPause,
     /// A room that all have left stays.
     KeepEmptyRooms,
     /// What only the backend knows does not go there.
@@ -178,6 +180,7 @@ impl Mutation {
         Self::ForgetMessageTimeout,
         Self::KeepPlace,
         Self::DrainAtOnce,
+        Self::ForgetPause,
     ];
 
     /// Every mistake that a test of a row of `tests/documents/checklist.md` finds, see `tests/documents/mistakes.md`.

@@ -176,6 +176,15 @@ pub struct Limits {
     pub bytes_per_s: u32,
     /// Bytes of messages at once of a connection that was quiet; 0: as many as in one second.
     pub bytes_burst: u32,
+    /// Bytes of histories a second that are gone through for one connection, for its recoveries and snapshots; 0: no
+    /// limit.
+    pub replay_bytes_per_s: u32,
+    /// Bytes of histories at once for a connection that was quiet; 0: as many as in one second.
+    pub replay_bytes_burst: u32,
+    /// Attempts to authenticate by message a second of one connection, those that fail too; 0: no limit.
+    pub auths_per_s: u32,
+    /// Attempts at once of a connection that was quiet; 0: as many as in one second.
+    pub auths_burst: u32,
     /// Bytes that may wait for one connection.
     pub outbox_bytes_max: usize,
     /// Messages that may wait for one connection.
@@ -345,6 +354,13 @@ impl Default for Limits {
             messages_burst: 0,
             bytes_per_s: 0,
             bytes_burst: 0,
+            // A client that comes back to a hundred rooms of 100 messages of 1 KiB goes through 11 MiB. Later the same
+            // costs the shard no more than a message of 1 MiB a second does.
+            replay_bytes_per_s: MIB as u32,
+            replay_bytes_burst: 16 * MIB as u32,
+            // A token is renewed once in minutes; a check of a signature costs as much as a hundred messages.
+            auths_per_s: 1,
+            auths_burst: 5,
             outbox_bytes_max: MIB,
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * MIB,

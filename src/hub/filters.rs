@@ -5,6 +5,9 @@
 //! compared by hashes of 64 bits, keyed at random by each node, so that nobody can make two values be one: among the
 //! fields of a million publications the odds that a wrong one passes are below one in 10^12.
 //!
+//! A publication that a history keeps has its fields read once, outside every lock, and keeps their hashes; see
+//! [`Stored::fields`](super::Stored::fields).
+//!
 //! # The lock
 //! All of it is behind one lock, which is taken when a client sets or drops a filter and when a shard first looks at a
 //! pair of `data` and filter; shards remember what they were told. It is held while `data` is read and a filter is
@@ -16,22 +19,14 @@
 //! would else be read by each shard. Who has no filter never waits. What else takes long is done without the lock:
 //! reading filters, and finding, inflating and hashing `data`. Nothing else is locked under it.
 
+use super::fields::{FieldHasher, Fields, NoFilter};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use serde_json::Value;
-use serde_json::value::RawValue;
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, RandomState as KeyedState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Fields of one filter.
-pub const FIELDS_MAX: usize = 16;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What filters have said that is remembered for the node, at some 50 bytes each; half of it may be forgotten at once.
 const VERDICTS_MAX: usize = 16 * 1024;
-
-/// Fields for which a place that is used again keeps its memory.
-const FIELDS_KEPT: usize = 1024;
 
 /// A filter of the node. Never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,20 +45,13 @@ pub struct Verdict {
     pub is_new: bool,
 }
 
-/// Why something is no filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoFilter;
-
-/// Hashes of a field's name and value.
-type Field = (u64, u64);
-
 /// What pairs of `data` and filter are remembered as.
 type Verdicts = HashMap<(DataHash, FilterId), bool, RandomState>;
 
 /// The filters of a node.
 #[derive(Debug)]
 pub struct Filters {
-    keyed: KeyedState,
+    hasher: FieldHasher,
     /// Number of `data` whose fields are kept.
     read_max: usize,
     state: Mutex<State>,
@@ -71,7 +59,7 @@ pub struct Filters {
 
 #[derive(Debug, Default)]
 struct State {
-    by_fields: HashMap<Box<[Field]>, FilterId, RandomState>,
+    by_fields: HashMap<Arc<[u64]>, FilterId, RandomState>,
     entries: HashMap<FilterId, Entry, RandomState>,
     last: u64,
     verdicts: Verdicts,
@@ -83,7 +71,8 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    fields: Box<[Field]>,
+    /// Hashes of the fields that it wants.
+    fields: Arc<[u64]>,
     users: usize,
 }
 
@@ -91,14 +80,14 @@ struct Entry {
 #[derive(Debug)]
 struct Read {
     of: DataHash,
-    fields: HashMap<u64, u64, RandomState>,
+    fields: Fields,
 }
 
 impl Filters {
     /// None yet. As many `data` as there are `shards` are kept in the form in which filters are evaluated on them, as
     /// each shard may be at another one.
     pub fn new(shards: usize) -> Self {
-        Self { keyed: KeyedState::new(), read_max: shards.max(1), state: Mutex::default() }
+        Self { hasher: FieldHasher::default(), read_max: shards.max(1), state: Mutex::default() }
     }
 
     /// One more connection has the filter that `raw` describes: a JSON object whose values are strings, numbers,
@@ -107,17 +96,10 @@ impl Filters {
     /// # Errors
     /// If it is no such object, or has more than [`FIELDS_MAX`] fields.
     pub fn take(&self, raw: &str) -> Result<Option<FilterId>, NoFilter> {
-        let Ok(Value::Object(wanted)) = serde_json::from_str(raw) else { return Err(NoFilter) };
-        if wanted.len() > FIELDS_MAX || wanted.values().any(|value| value.is_array() || value.is_object()) {
-            return Err(NoFilter);
-        }
-        if wanted.is_empty() {
+        let fields: Arc<[u64]> = self.hasher.wanted(raw)?.into();
+        if fields.is_empty() {
             return Ok(None);
         }
-        let hashed = wanted.iter().map(|(name, value)| (self.keyed.hash_one(name), self.value_hash(value)));
-        let mut fields: Vec<Field> = hashed.collect();
-        fields.sort_unstable();
-        let fields = fields.into_boxed_slice();
         let mut state = self.lock();
         if let Some(&id) = state.by_fields.get(&fields) {
             if let Some(entry) = state.entries.get_mut(&id) {
@@ -149,7 +131,7 @@ impl Filters {
 
     /// By what the node tells this `data` apart from all other.
     pub fn hash(&self, data: &str) -> DataHash {
-        DataHash(self.keyed.hash_one(data))
+        DataHash(self.hasher.text(data))
     }
 
     /// What a filter says of the `data` of that hash. `None` if that is not remembered, and neither is the `data`, nor
@@ -165,14 +147,13 @@ impl Filters {
             Some(place) => state.read.remove(place)?,
             None => {
                 let data = data?;
-                let least_used = if state.read.len() < self.read_max { None } else { state.read.pop_front() };
-                let mut fields = least_used.map(|read| read.fields).unwrap_or_default();
-                self.read(data, &mut fields);
-                Read { of, fields }
+                if state.read.len() >= self.read_max {
+                    state.read.pop_front();
+                }
+                Read { of, fields: self.read(data) }
             }
         };
-        let has = |(name, value): &Field| read.fields.get(name) == Some(value);
-        let passes = state.entries.get(&id).is_some_and(|entry| entry.fields.iter().all(has));
+        let passes = state.entries.get(&id).is_some_and(|entry| read.fields.have(&entry.fields));
         state.read.push_back(read);
         if state.verdicts.len() >= VERDICTS_MAX / 2 {
             // Shards that come later to what others have just looked at still find it.
@@ -193,45 +174,20 @@ impl Filters {
         self.len() == 0
     }
 
-    /// Reads the fields of `data` that filters can name. Of several of one name the last counts, as in JavaScript.
-    fn read(&self, data: &str, fields: &mut HashMap<u64, u64, RandomState>) {
-        fields.clear();
-        fields.shrink_to(FIELDS_KEPT);
-        let Ok(found) = serde_json::from_str::<BTreeMap<String, &RawValue>>(data) else { return };
-        for (name, raw) in found {
-            let raw = raw.get();
-            if !raw.starts_with(['{', '['])
-                && let Ok(value) = serde_json::from_str::<Value>(raw)
-            {
-                fields.insert(self.keyed.hash_one(&name), self.value_hash(&value));
-            }
-        }
+    /// The fields of `data` that filters can name. Takes no lock.
+    pub fn read(&self, data: &str) -> Fields {
+        self.hasher.read(data)
     }
 
-    /// Equal for equal values: numbers are compared as numbers, however they are written.
-    fn value_hash(&self, value: &Value) -> u64 {
-        match value {
-            Value::String(text) => self.keyed.hash_one((1, text)),
-            Value::Bool(value) => self.keyed.hash_one((2, value)),
-            Value::Number(number) => {
-                let whole = number.as_i128().or_else(|| whole(number.as_f64()?));
-                let other = number.as_f64().map(f64::to_bits).filter(|_| whole.is_none());
-                self.keyed.hash_one((3, whole, other))
-            }
-            _ => self.keyed.hash_one(4),
-        }
+    /// What a filter wants, for [`Fields::have`]. `None` if there is no such filter.
+    pub fn wanted(&self, id: FilterId) -> Option<Arc<[u64]>> {
+        self.lock().entries.get(&id).map(|entry| entry.fields.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change is whole before anything could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A number without a fraction, as far as doubles tell whole numbers apart.
-fn whole(number: f64) -> Option<i128> {
-    let fits = number.fract() == 0.0 && number.abs() <= 2f64.powi(64);
-    fits.then_some(number as i128)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Locks are taken in this order: a stripe of the directory, then a room's log. The list's lock is taken alone.
 
 use super::directory::{Directory, RoomShared};
+use super::history::Stored;
 use super::room_log::{LogGuard, RoomLog, Spent};
 use super::shares::{Owner, Share};
 use crate::model::Publication;
@@ -196,6 +197,13 @@ impl Directory {
                 return Some((guard, offset));
             }
         }
+    }
+
+    /// Has the fields that were read of publications of a room count in what its history is charged, at the cost of the
+    /// rooms used longest ago if the bound is spent. Not to be called with a log locked.
+    pub fn count_fields(&self, log: &RoomLog, page: &[(u64, Arc<Stored>)]) {
+        log.hold().count_fields(page);
+        self.make_room();
     }
 
     /// Sees to it that a room which remembers something is looked after. Not to be called with a log locked.

@@ -1,14 +1,18 @@
+use super::fields::Fields;
+use super::filters::Filters;
 use crate::base::{Mutation, json_field, mutated};
 use crate::config::{HistoryLimits, RoomPolicy};
 use crate::model::{ConnectionId, Epoch, Position, Publication, Sender};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// What one kept publication costs beside its text, in bytes: its entry, twice because the ring has up to twice the
-/// places that it needs, and what the allocator rounds up.
+/// What one kept publication costs beside its text, in bytes: its entry with two counters of references, its place,
+/// twice because the ring has up to twice the places that it needs, and what the allocator rounds up.
 pub const ENTRY_BYTES: usize = 128;
 
-const _: () = assert!(2 * size_of::<Stored>() + 16 <= ENTRY_BYTES);
+const _: () = assert!(size_of::<Stored>() + 2 * 8 + 2 * 8 + 16 <= ENTRY_BYTES);
 
 /// Places that a ring may have beyond twice what it needs, so that small ones are left alone.
 const SPARE_PLACES: usize = 16;
@@ -25,12 +29,13 @@ pub struct History {
     age_max_ms: u64,
     bytes_max: usize,
     last_offset: u64,
-    entries: VecDeque<Stored>,
+    entries: VecDeque<Arc<Stored>>,
     bytes: usize,
 }
 
-/// One kept publication.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One kept publication. Shared, so that a reader of the history takes what it needs under the room's lock and works
+/// on it after that.
+#[derive(Debug)]
 pub struct Stored {
     /// The type name, the data or whole object, and the sender's user: one allocation for all.
     text: Box<str>,
@@ -42,6 +47,10 @@ pub struct Stored {
     unix_ms: u64,
     /// When it was accepted by the node's clock, which does not jump.
     at_ms: u64,
+    /// What filters can name of it, once a filter has asked.
+    fields: OnceLock<Box<Fields>>,
+    /// Bytes of `fields` that are in the history's charge. Changes under the room's lock alone.
+    fields_charge: AtomicU32,
 }
 
 /// What a publication has beside its type name.
@@ -71,6 +80,8 @@ impl Stored {
             sender: sender.map(|sender| sender.id),
             unix_ms,
             at_ms,
+            fields: OnceLock::new(),
+            fields_charge: AtomicU32::new(0),
         }
     }
 
@@ -81,8 +92,21 @@ impl Stored {
         ENTRY_BYTES + publication.event.len() + content.map_or(0, str::len) + user.map_or(0, str::len)
     }
 
-    fn charge(&self) -> usize {
-        ENTRY_BYTES + self.text.len()
+    /// Bytes charged for it in its history.
+    pub fn charge(&self) -> usize {
+        ENTRY_BYTES + self.text.len() + self.fields_charge.load(Ordering::Relaxed) as usize
+    }
+
+    /// What filters can name of its data, and whether that has been read for this call: it is read once, by the first
+    /// filter that asks, and kept. Not to be called under a lock: the data can be long. The caller then sees to it that
+    /// the memory is counted, by [`Directory::count_fields`](super::Directory::count_fields).
+    pub fn fields(&self, filters: &Filters) -> (&Fields, bool) {
+        let mut is_new = false;
+        let fields = self.fields.get_or_init(|| {
+            is_new = true;
+            Box::new(self.publication("", None).data.map_or_else(Fields::default, |data| filters.read(data)))
+        });
+        (fields, is_new)
     }
 
     /// Bytes of type name and data: fewer than any frame of it has.
@@ -173,7 +197,7 @@ impl History {
         self.make_way(charge, now_ms);
         // Shards look at the clock once per turn, so the times of two that publish may come in the wrong order.
         let at_ms = self.entries.back().map_or(now_ms, |last| last.at_ms.max(now_ms));
-        self.entries.push_back(Stored::new(publication, at_ms));
+        self.entries.push_back(Arc::new(Stored::new(publication, at_ms)));
         self.bytes += charge;
         self.last_offset += 1;
         self.fit();
@@ -227,7 +251,7 @@ impl History {
 
     /// All publications after a position, in order with their offsets; `None` if they cannot all be told: it is not
     /// of this history, lies in the future, or too much has been dropped since.
-    pub fn since(&self, seen: Position) -> Option<impl ExactSizeIterator<Item = (u64, &Stored)>> {
+    pub fn since(&self, seen: Position) -> Option<impl ExactSizeIterator<Item = (u64, &Arc<Stored>)>> {
         if seen.epoch != self.epoch {
             return None;
         }
@@ -238,7 +262,7 @@ impl History {
     }
 
     /// The latest publication that is kept, with its offset.
-    pub fn last(&self) -> Option<(u64, &Stored)> {
+    pub fn last(&self) -> Option<(u64, &Arc<Stored>)> {
         self.entries.back().map(|stored| (self.last_offset, stored))
     }
 
@@ -249,9 +273,9 @@ impl History {
         after: Option<u64>,
         limit: usize,
         bytes_max: usize,
-    ) -> impl Iterator<Item = (u64, &Stored)> {
+    ) -> impl Iterator<Item = (u64, &Arc<Stored>)> {
         let mut bytes = 0;
-        let mut fits = |stored: &&Stored| {
+        let mut fits = |stored: &&Arc<Stored>| {
             let first = bytes == 0;
             bytes += stored.charge();
             first || bytes <= bytes_max
@@ -272,10 +296,35 @@ impl History {
     }
 
     /// What is kept from an index on, with offsets.
-    fn from(&self, start: usize) -> impl ExactSizeIterator<Item = (u64, &Stored)> {
-        let first_offset = self.last_offset - self.entries.len() as u64 + 1;
+    fn from(&self, start: usize) -> impl ExactSizeIterator<Item = (u64, &Arc<Stored>)> {
+        let first_offset = self.first_offset();
         let entries = self.entries.range(start..).enumerate();
         entries.map(move |(index, stored)| (first_offset + (start + index) as u64, stored))
+    }
+
+    /// Offset of the first publication that is kept, or of the next one.
+    fn first_offset(&self) -> u64 {
+        self.last_offset - self.entries.len() as u64 + 1
+    }
+
+    /// Adds to the charge what has been read of the fields of publications that are still kept, and drops what must go
+    /// for it. Returns the bytes added.
+    pub fn count_fields(&mut self, page: &[(u64, Arc<Stored>)]) -> usize {
+        let mut added = 0;
+        for (offset, stored) in page {
+            let kept =
+                offset.checked_sub(self.first_offset()).and_then(|index| self.entries.get(index as usize));
+            if let Some(fields) = stored.fields.get()
+                && kept.is_some_and(|kept| Arc::ptr_eq(kept, stored))
+                && stored.fields_charge.load(Ordering::Relaxed) == 0
+            {
+                stored.fields_charge.store(fields.charge() as u32, Ordering::Relaxed);
+                added += fields.charge();
+            }
+        }
+        self.bytes += added;
+        while self.bytes > self.bytes_max && self.drop_front() {}
+        added
     }
 
     fn drop_front(&mut self) -> bool {

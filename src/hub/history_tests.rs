@@ -26,7 +26,7 @@ fn at(offset: u64) -> Position {
     Position { epoch: Epoch::new(5), offset }
 }
 
-fn offsets<'a>(items: impl Iterator<Item = (u64, &'a Stored)>) -> Vec<u64> {
+fn offsets<'a>(items: impl Iterator<Item = (u64, &'a Arc<Stored>)>) -> Vec<u64> {
     items.map(|(offset, _)| offset).collect()
 }
 
@@ -226,4 +226,40 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn fields_that_a_filter_has_asked_for_are_charged() {
+    let filters = Filters::new(1);
+    let wanted = |raw: &str| filters.wanted(filters.take(raw).unwrap().unwrap()).unwrap();
+    let data: Vec<String> = (0..3).map(|n| format!("{{\"n\":{n},\"m\":true,\"deep\":[]}}")).collect();
+    let mut history = history(10, 1000, 1000);
+    for data in &data {
+        history.append(&said(data), 0);
+    }
+    let before = history.bytes();
+    let page: Vec<_> = history.page(None, 10, usize::MAX).map(|(at, stored)| (at, stored.clone())).collect();
+    let one = wanted(r#"{"n":1}"#);
+    let passes: Vec<_> = page.iter().map(|(_, stored)| stored.fields(&filters).0.have(&one)).collect();
+    assert_eq!(passes, [false, true, false]);
+    assert!(page.iter().all(|(_, stored)| !stored.fields(&filters).1), "read twice");
+    let each = page[0].1.fields(&filters).0.charge();
+    assert_eq!(each, 2 * 8 + 48);
+    assert_eq!((history.count_fields(&page), history.bytes()), (3 * each, before + 3 * each));
+    assert_eq!((history.count_fields(&page), history.bytes()), (0, before + 3 * each), "counted twice");
+    // What is dropped gives back all of it.
+    let long = format!("\"{}\"", "x".repeat(700));
+    history.append(&said(&long), 0);
+    assert!(history.bytes() <= 1000 && history.last().unwrap().0 == 4);
+    assert_eq!(history.count_fields(&page), 0, "it is not kept any more");
+    history.clear();
+    assert_eq!(history.bytes(), 0);
+    // One that has no place beside its fields goes.
+    let fields: Vec<String> = (0..80).map(|field| format!("\"{field}\":1")).collect();
+    let wide = format!("{{{}}}", fields.join(","));
+    history.append(&said(&wide), 0);
+    let page: Vec<_> = history.last().into_iter().map(|(at, stored)| (at, stored.clone())).collect();
+    page[0].1.fields(&filters);
+    history.count_fields(&page);
+    assert_eq!((history.len(), history.bytes()), (0, 0));
 }

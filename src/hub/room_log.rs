@@ -1,5 +1,6 @@
 use super::history::{History, Stored};
 use super::shares::{Owner, Share, Shares};
+use super::turnstile::Turnstile;
 use crate::config::RoomPolicy;
 use crate::model::{Epoch, Publication};
 use std::ops::{Deref, DerefMut};
@@ -129,11 +130,13 @@ impl Ledger {
     }
 }
 
-/// The memory of one room: its history under a lock. Whoever publishes to the room holds the lock until the frames are
-/// in the mailboxes of all shards, so that all members see one order.
+/// The memory of one room: its history under a lock. A publication is numbered under the lock, encoded without it, and
+/// put into the mailboxes of all shards in the order of the numbers, so that all members see one order.
 #[derive(Debug)]
 pub struct RoomLog {
     state: Mutex<State>,
+    /// Through it go the publications to the mailboxes, by their offsets.
+    turnstile: Turnstile,
     /// Whether clients are told of offsets; not where only the last value is kept.
     has_offsets: bool,
     /// When anybody last used it, in ms of the node's clock.
@@ -180,6 +183,7 @@ impl RoomLog {
         };
         Some(Box::new(Self {
             state: Mutex::new(state),
+            turnstile: Turnstile::default(),
             has_offsets: policy.history.is_some(),
             used_ms: AtomicU64::new(ledger.now_ms()),
             is_filled: AtomicBool::new(false),
@@ -212,6 +216,13 @@ impl RoomLog {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = state.history.bytes();
         LogGuard { state, log: self, taken }
+    }
+
+    /// Has `post` put the publication of that offset into the mailboxes as soon as those before it are there. Returns
+    /// whether that is left for another shard. Every offset that [`Directory::append`](super::Directory::append) gives
+    /// must come here once, without the history's lock.
+    pub fn post_in_order(&self, offset: u64, post: impl FnOnce() + Send + 'static) -> bool {
+        self.turnstile.enter(offset, post)
     }
 
     /// It is used now.
@@ -293,6 +304,14 @@ impl LogGuard<'_> {
         let before = std::mem::replace(&mut self.state.kept_bytes, bytes);
         self.log.ledger.force(&self.state.share, bytes);
         self.log.ledger.give(&self.state.share, before);
+    }
+
+    /// Counts what has been read of the fields of publications, whatever the bound; the caller then makes room.
+    pub(super) fn count_fields(&mut self, page: &[(u64, Arc<Stored>)]) {
+        let added = self.state.history.count_fields(page);
+        self.log.ledger.force(&self.state.share, added);
+        self.taken += added;
+        self.give_back();
     }
 
     /// Gives back to the node's bound what the history no longer holds.

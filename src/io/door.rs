@@ -541,6 +541,7 @@ impl Door {
         sockets.greet(key.slot, answer);
         if !rest.is_empty() {
             shard.receive(now, key.slot, &mut scratch[rest], *sockets);
+            shard.read_on(key.slot);
         }
     }
 

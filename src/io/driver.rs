@@ -199,7 +199,7 @@ impl Driver {
         let took = began.elapsed();
         self.worked = took.saturating_sub(at_door);
         self.metrics.tick_seconds.observe_ns(took.as_nanos() as u64);
-        more |= self.shard.has_more();
+        more |= self.shard.has_more() || self.shard.has_released();
         Ok(more || (!self.readable.is_empty() && !self.is_congested()))
     }
 
@@ -272,7 +272,8 @@ impl Driver {
     }
 
     /// Reads once from each socket that may have input, as far as the turn goes, unless another shard is behind with
-    /// its mail. Who had its turn goes behind those who had none.
+    /// its mail. A socket that had its turn goes behind those that had none, and so does one whose input the shard has
+    /// paused because it was dear.
     fn read_ready(&mut self, now: Now) {
         let began = Instant::now();
         self.shard.take_released(&mut self.released);
@@ -283,6 +284,7 @@ impl Driver {
         if self.is_congested() {
             return;
         }
+        self.shard.begin_input(self.clock.now().us);
         for _ in 0..self.readable.len() {
             if self.shard.is_sated() || began.elapsed() > READ_TIME {
                 break;
@@ -300,7 +302,7 @@ impl Driver {
         }
         match self.shard.reading(key.slot) {
             Some(Reading::On) => {}
-            Some(Reading::Paused) => return self.readable.push(key, to_the_end),
+            Some(Reading::Paused) => return self.readable.push_again(key, to_the_end),
             // The shard tells when.
             Some(Reading::Held) | None => return,
         }
@@ -312,12 +314,12 @@ impl Driver {
                 // A read that falls short has emptied the socket: the next byte makes a new event (epoll(7)).
                 let paused = self.shard.reading(key.slot) == Some(Reading::Paused);
                 if len == self.scratch.len() || to_the_end || paused {
-                    self.readable.push(key, to_the_end || len == self.scratch.len());
+                    self.readable.push_again(key, to_the_end || len == self.scratch.len());
                 }
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {}
-                ErrorKind::Interrupted => self.readable.push(key, to_the_end),
+                ErrorKind::Interrupted => self.readable.push_again(key, to_the_end),
                 _ => self.shard.lost(key.slot, &mut self.sockets),
             },
         }

@@ -1,4 +1,8 @@
 //! Which sockets are to be read, in the order of their turns: each stands in the queue once.
+//!
+//! There are two lanes, and each is served after the other: one for sockets that have just become readable, and one for
+//! those that had their turn and have more. So a socket with little to say waits for one turn of a busy one, however many
+//! busy ones there are, and these have half of the turns.
 
 use crate::base::Key;
 use std::collections::VecDeque;
@@ -14,7 +18,10 @@ pub(super) struct Readable {
 /// The queue. A socket that had its turn and has more goes behind all others.
 #[derive(Debug, Default)]
 pub(super) struct ReadQueue {
-    queue: VecDeque<Key>,
+    fresh: VecDeque<Key>,
+    again: VecDeque<Key>,
+    /// The lane that was served last is `again`.
+    was_again: bool,
     /// By slot: the low bits of its key's generation, so that an earlier tenant has no say, and the flags below.
     marks: Vec<u32>,
 }
@@ -29,15 +36,29 @@ const fn tenant(key: Key) -> u32 {
 
 impl ReadQueue {
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.fresh.len() + self.again.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len() == 0
     }
 
-    /// Puts a socket at the end, unless it is in the queue.
+    /// Puts a socket that has become readable at the end, unless it is in the queue.
     pub fn push(&mut self, key: Key, to_the_end: bool) {
+        if self.mark(key, to_the_end) {
+            self.fresh.push_back(key);
+        }
+    }
+
+    /// Puts a socket that had its turn and has more behind all others, unless it is in the queue.
+    pub fn push_again(&mut self, key: Key, to_the_end: bool) {
+        if self.mark(key, to_the_end) {
+            self.again.push_back(key);
+        }
+    }
+
+    /// Marks a socket as one that is in the queue. Whether it is to be put there.
+    fn mark(&mut self, key: Key, to_the_end: bool) -> bool {
         let slot = key.slot as usize;
         if self.marks.len() <= slot {
             self.marks.resize(slot + 1, 0);
@@ -47,15 +68,16 @@ impl ReadQueue {
             *mark = tenant(key);
         }
         *mark |= if to_the_end { TO_THE_END } else { 0 };
-        if *mark & QUEUED == 0 {
-            *mark |= QUEUED;
-            self.queue.push_back(key);
-        }
+        let is_new = *mark & QUEUED == 0;
+        *mark |= QUEUED;
+        is_new
     }
 
     /// Takes the first one.
     pub fn pop(&mut self) -> Option<Readable> {
-        let key = self.queue.pop_front()?;
+        self.was_again = if self.was_again { self.fresh.is_empty() } else { !self.again.is_empty() };
+        let lane = if self.was_again { &mut self.again } else { &mut self.fresh };
+        let key = lane.pop_front()?;
         let mark = &mut self.marks[key.slot as usize];
         let own = *mark & !FLAGS == tenant(key);
         if own {
@@ -82,11 +104,30 @@ mod tests {
         }
         queue.push(b, false);
         assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
-        queue.push(a, false);
+        queue.push_again(a, false);
         assert_eq!(queue.pop(), Some(Readable { key: b, to_the_end: false }));
         // The end of the peer's side is not forgotten.
         assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn busy_sockets_have_half_of_the_turns() {
+        let mut queue = ReadQueue::default();
+        (0..100).for_each(|slot| queue.push_again(key(slot, 0), false));
+        (200..203).for_each(|slot| queue.push(key(slot, 0), false));
+        let mut order = Vec::new();
+        while let Some(Readable { key, .. }) = queue.pop() {
+            order.push(key.slot);
+            if key.slot < 100 && order.len() < 50 {
+                queue.push_again(key, false);
+            }
+        }
+        let places: Vec<_> = order.iter().enumerate().filter(|(_, slot)| **slot >= 200).collect();
+        assert_eq!(places, [(1, &200), (3, &201), (5, &202)]);
+        // All busy ones had a turn before one of them had two.
+        assert!(order.iter().filter(|slot| **slot < 100).take(100).copied().eq(0..100), "{order:?}");
+        assert!(queue.is_empty() && queue.len() == 0);
     }
 
     #[test]

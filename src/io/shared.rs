@@ -260,8 +260,8 @@ impl NodeShared {
         let room = self.hub.directory.get(name)?;
         let history = room.log.as_ref().filter(|log| log.has_offsets())?.lock(self.clock.now().ms())?;
         let position = history.position();
-        // Copied under the lock, written after it: writing checks all data again.
-        let page: Vec<(u64, Stored)> = history
+        // Taken out under the lock, written after it: writing checks all data again.
+        let page: Vec<(u64, Arc<Stored>)> = history
             .page(after, limit, PAGE_BYTES_MAX)
             .map(|(offset, stored)| (offset, stored.clone()))
             .collect();

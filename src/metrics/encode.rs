@@ -81,8 +81,14 @@ const COUNTERS: [(&str, &str, Of<u64>); 18] = [
 ];
 
 /// Counters with a value for each shard and label: name, help, name of the label, counters.
-const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 8] = [
+const LABELLED: [(&str, &str, &str, OfRef<LabelledCounters>); 9] = [
     ("fanwire_closes", "Connections closed", "reason", |s| &s.closes),
+    (
+        "fanwire_spent_budgets",
+        "Requests refused because a budget of the connection is spent",
+        "budget",
+        |s| &s.budgets,
+    ),
     ("fanwire_dropped_frames", "Frames not written", "reason", |s| &s.drops),
     ("fanwire_refusals", "Requests refused", "reason", |s| &s.refusals),
     ("fanwire_handshake_failures", "Connections that never became a WebSocket", "reason", |s| {

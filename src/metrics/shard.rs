@@ -98,6 +98,9 @@ const HTTP_ERRORS: [&str; 9] = ["400", "401", "404", "405", "408", "413", "501",
 /// What became of requests to recover.
 const RECOVERIES: [&str; 2] = ["recovered", "not_recovered"];
 
+/// Budgets of a connection for what is dear.
+const BUDGETS: [&str; 2] = ["replay", "auth"];
+
 /// The index at which an HTTP status of the API is counted.
 pub fn http_error_index(status: u16) -> usize {
     let known = HTTP_ERRORS.iter().position(|label| label.parse() == Ok(status));
@@ -177,6 +180,8 @@ pub struct ShardMetrics {
     pub rate_limited: Counter,
     /// Wrong keys of the API that were answered late.
     pub api_keys_delayed: Counter,
+    /// Requests refused because a budget of the connection is spent, by the budget.
+    pub budgets: LabelledCounters,
     /// Connections closed, by the index of the reason.
     pub closes: LabelledCounters,
     /// Frames not written, by the index of the reason.
@@ -233,6 +238,7 @@ impl ShardMetrics {
             filter_evaluations: Counter::default(),
             rate_limited: Counter::default(),
             api_keys_delayed: Counter::default(),
+            budgets: LabelledCounters::new(&BUDGETS),
             closes: LabelledCounters::new(labels.close_reasons),
             drops: LabelledCounters::new(labels.drop_reasons),
             refusals: LabelledCounters::new(labels.refusals),

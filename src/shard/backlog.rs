@@ -8,6 +8,7 @@
 mod chunk;
 mod loss;
 mod release;
+mod waiting;
 
 #[cfg(test)]
 pub use chunk::frame_len;
@@ -17,11 +18,10 @@ pub use release::payload;
 
 use crate::base::{Mutation, mutated};
 use chunk::{Chunk, NO_ROOM, frame_around};
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use loss::{LOSSY_BYTES, Waiting};
+use loss::LOSSY_BYTES;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use waiting::WaitingRooms;
 
 /// Bytes charged for each waiting chunk beside its frames, about what its bookkeeping costs.
 const CHUNK_BYTES: usize = 40;
@@ -36,7 +36,7 @@ pub struct Backlog {
     /// Number of the queue's first chunk; that of each is one more than that of the one before.
     first: u64,
     holes: usize,
-    rooms: HashMap<u64, Waiting, RandomState>,
+    rooms: WaitingRooms,
     bytes: usize,
     frames: u32,
     cut: bool,
@@ -68,7 +68,7 @@ impl Backlog {
             queue: VecDeque::new(),
             first: 0,
             holes: 0,
-            rooms: HashMap::default(),
+            rooms: WaitingRooms::default(),
             bytes: 0,
             frames: 0,
             cut: false,
@@ -176,11 +176,11 @@ impl Backlog {
         }
         if room != NO_ROOM {
             given += LOSSY_BYTES;
-            if let Some(waiting) = self.rooms.get_mut(&room) {
+            self.rooms.change(room, |waiting| {
                 waiting.frames.pop_front();
                 waiting.bytes -= whole;
                 key.map(|key| waiting.by_key.remove(&key));
-            }
+            });
         }
         self.bytes -= given;
         given += self.forget_if_done(room);

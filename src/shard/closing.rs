@@ -36,8 +36,13 @@ impl Shard {
         }
     }
 
-    /// Evicts the connections whose outboxes passed their bound.
+    /// Closes the connections whose outboxes passed their bound, or that heed no budget.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
+        while let Some((key, reason)) = self.unheeding.pop() {
+            if self.conns.key(key.slot) == Some(key) {
+                self.close(now, key.slot, reason, sockets);
+            }
+        }
         while let Some(Doomed { key, bound, backlog_bytes }) = self.doomed.pop() {
             // The slot's next tenant has done nothing wrong.
             if self.conns.key(key.slot) == Some(key) {
@@ -52,6 +57,11 @@ impl Shard {
         let backlog_bytes = self.conns.at(slot).map_or(0, |conn| conn.backlog_bytes());
         self.cut_backlog(slot, bound);
         self.doom_cut(slot, bound, backlog_bytes);
+    }
+
+    /// Has a connection closed as soon as no walk over connections is under way.
+    pub(super) fn doom_for(&mut self, slot: u32, reason: CloseReason) {
+        self.unheeding.extend(self.conns.key(slot).map(|key| (key, reason)));
     }
 
     /// As [`Shard::doom`], of one whose backlog of so many bytes is dropped already.

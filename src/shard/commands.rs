@@ -6,6 +6,7 @@ use super::handlers::CustomRequest;
 use super::mail::Target;
 use super::palette::Kind;
 use super::recovery::Joined;
+use super::turn::price;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
 use crate::config::Action;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Requests refused in a row by a rate limit after which the connection is closed with 4429.
-const STRIKES_MAX: u8 = 32;
+pub(super) const STRIKES_MAX: u8 = 32;
 
 /// What a client has asked: enough to refuse it.
 #[derive(Debug, Clone, Copy)]
@@ -113,10 +114,13 @@ impl Shard {
     #[inline]
     pub(super) fn allowed_command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         match command {
-            Command::Subscribe { room, recover, id } => match self.subscribe(slot, &room) {
-                Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
-                Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
-            },
+            Command::Subscribe { room, recover, id } => {
+                let may = if recover.is_some() { self.may_ask_past(now, slot) } else { Ok(()) };
+                match may.and_then(|()| self.subscribe(slot, &room)) {
+                    Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
+                    Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
+                }
+            }
             Command::Unsubscribe { room, id } => {
                 self.leave_and_tell(now, slot, &room, id);
             }
@@ -156,6 +160,7 @@ impl Shard {
     /// Makes a connection a member, if the rules let it. Joining twice counts once.
     pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Denial> {
         self.allowed(slot, room, Action::Subscribe)?;
+        self.turn.charge(price::REQUEST);
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
         if let Some(joined) = self.membership(slot, room) {
             let local = conn.memberships[joined].room;
@@ -329,6 +334,6 @@ pub(super) fn user_of(identity: &Option<Arc<Identity>>) -> Option<&str> {
 }
 
 /// The rate of two settings; a burst of 0 stands for one second's worth.
-fn rate(per_s: u32, burst: u32) -> Rate {
+pub(super) fn rate(per_s: u32, burst: u32) -> Rate {
     Rate { per_s, burst: if burst == 0 { per_s } else { burst } }
 }

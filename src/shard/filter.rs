@@ -2,8 +2,9 @@
 //! [`crate::hub::Filters`]); a shard remembers what it has asked the node, so that it asks once for a publication and
 //! filter, however many encodings the publication has and however many steps a wide room takes.
 
+use super::turn::price;
 use crate::dialect::dialect;
-use crate::hub::{DataHash, FilterId, Hub, NoFilter};
+use crate::hub::{DataHash, FilterId, Hub, NoFilter, RoomLog, Stored};
 use crate::metrics::ShardMetrics;
 use crate::model::DialectId;
 use crate::wire::Inflater;
@@ -85,11 +86,29 @@ impl FilterDesk {
         passes
     }
 
-    /// Whether a filter lets `data` pass.
-    pub fn lets_pass(&mut self, id: FilterId, data: Option<&str>) -> bool {
-        let Some(text) = data else { return false };
-        let hash = self.hub.filters.hash(text);
-        self.verdict(id, hash, data).unwrap_or(false)
+    /// The publications of a page of a history that a filter lets pass, in order, and what it cost to find out. Not to be
+    /// called with a log locked: what no filter has asked about before is read here.
+    pub fn pass(
+        &self,
+        id: FilterId,
+        log: &RoomLog,
+        mut page: Vec<(u64, Arc<Stored>)>,
+    ) -> (Vec<(u64, Arc<Stored>)>, u64) {
+        let Some(wanted) = self.hub.filters.wanted(id) else { return (Vec::new(), 0) };
+        let mut work = price::LOOKED_AT * page.len() as u64;
+        let mut read = Vec::new();
+        page.retain(|(offset, stored)| {
+            let (fields, is_new) = stored.fields(&self.hub.filters);
+            if is_new {
+                work += price::FIELD * fields.len() as u64 + 2 * stored.text_bytes() as u64;
+                read.push((*offset, stored.clone()));
+            }
+            fields.have(&wanted)
+        });
+        if !read.is_empty() {
+            self.hub.directory.count_fields(log, &read);
+        }
+        (page, work)
     }
 
     /// What a filter says of the `data` of that hash. `None` if only the `data` itself can tell.

@@ -3,6 +3,7 @@
 use super::access::Denial;
 use super::commands::Asked;
 use super::conn::Authenticates;
+use super::turn::price;
 use super::{Now, Shard, Sockets};
 use crate::auth::token::{TokenDesk, TokenError, TokenPolicy, of_tenant};
 use crate::hub::Party;
@@ -41,7 +42,11 @@ impl Shard {
     /// A client says who it is, or brings a new token before the old one ends. A token that is refused changes nothing.
     pub(super) fn authenticate(&mut self, now: Now, asked: Asked<'_>, token: &str) {
         let Asked { slot, id, .. } = asked;
+        if let Err(denial) = self.take_auth(now, slot) {
+            return self.deny(now, Asked { text: "", ..asked }, denial);
+        }
         let Some(conn) = self.conns.at(slot) else { return };
+        self.turn.charge(price::TOKEN + price::REVIEWED * conn.memberships.len() as u64);
         let (identity, of_tenants) =
             (conn.identity.as_deref(), conn.authenticates == Authenticates::AsUserOfTenant);
         let checked = self.tokens.verify(token, now.unix_ms / 1000);

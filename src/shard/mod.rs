@@ -36,6 +36,7 @@ mod budget;
 mod closing;
 mod commands;
 mod conn;
+mod dues;
 mod echo;
 mod encode;
 mod fanout;
@@ -74,6 +75,8 @@ mod wall;
 mod wide;
 #[cfg(test)]
 mod wide_tests;
+#[cfg(test)]
+mod worst_tests;
 
 #[doc(hidden)]
 use crate::auth::token::{TokenDesk, TokenError};
@@ -235,6 +238,8 @@ pub struct Shard {
     census_ms: u64,
     /// Connections to evict as soon as no walk over connections is under way.
     doomed: Vec<closing::Doomed>,
+    /// Connections to close then for another reason.
+    unheeding: Vec<(Key, CloseReason)>,
     outgoing: Vec<FrameBatch>,
     canaries: Vec<Reply<()>>,
     drain: Option<timers::Drain>,
@@ -291,6 +296,7 @@ impl Shard {
             victims: BinaryHeap::new(),
             census_ms: 0,
             doomed: Vec::new(),
+            unheeding: Vec::new(),
             outgoing: (0..shards).map(|_| FrameBatch::default()).collect(),
             canaries: Vec::new(),
             drain: None,

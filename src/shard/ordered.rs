@@ -1,15 +1,40 @@
-//! The way of a publication to a room that remembers: numbered, kept and mailed to all shards under the room's lock, so
-//! that every member sees one order.
+//! The way of a publication to a room that remembers: numbered and kept under the room's lock, encoded without it, and
+//! mailed to all shards in the order of the numbers, so that every member sees one order. A shard that is ready before
+//! the one whose number comes first leaves its mail for that one, so no shard ever waits for another's encoding.
 
 use super::fanout::{Delivery, NOBODY};
 use super::mail::{Mail, Ordered, OrderedFrames, Published, Target};
 use super::select::Filter;
 use super::tally::Tally;
 use super::{Now, Shard};
-use crate::hub::{RoomLog, RoomShared};
+use crate::hub::{Hub, RoomLog, RoomShared};
 use crate::model::Publication;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes of a publication that is numbered and not mailed: they count as waiting for the room, so that its publishers
+/// are held while a shard that is to mail first does not run.
+struct Waits {
+    hub: Arc<Hub>,
+    room: Arc<RoomShared>,
+    bytes: usize,
+}
+
+impl Waits {
+    fn new(hub: &Arc<Hub>, room: &Arc<RoomShared>, bytes: usize) -> Self {
+        hub.waiting.fetch_add(bytes, Ordering::Relaxed);
+        room.waiting.fetch_add(bytes, Ordering::Relaxed);
+        Self { hub: hub.clone(), room: room.clone(), bytes }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.hub.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.room.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 impl Shard {
     /// Publishes to a room that remembers. The shard's own members get it through the mailbox as well: whatever was
@@ -37,17 +62,22 @@ impl Shard {
         let interests: SmallVec<[_; 16]> =
             shards.filter_map(|shard| Some((shard, room.interest(shard)?))).collect();
         let wanted = interests.iter().fold(0, |mask, (_, interest)| mask | interest.encodings);
+        drop(history);
         let by_encoding = self.build(now, &publication, wanted);
         let (filter, tally) = part.unzip();
+        let bytes: usize = by_encoding.iter().map(|(_, frame)| frame.len()).sum();
         let frames =
             Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, loss, filter, by_encoding });
-        for (shard, interest) in interests {
-            let except = except.filter(|_| shard == self.index).unwrap_or(NOBODY);
-            let ordered =
-                Ordered { local: interest.local, except, frames: frames.clone(), tally: tally.cloned() };
-            (self.post)(shard, Mail::Ordered(ordered));
-        }
-        drop(history);
+        let (here, post, tally) = (self.index, self.post.clone(), tally.cloned());
+        let waits = Waits::new(&self.hub, room, bytes);
+        log.post_in_order(offset, move || {
+            for (shard, interest) in interests {
+                let except = except.filter(|_| shard == here).unwrap_or(NOBODY);
+                let (frames, tally) = (frames.clone(), tally.clone());
+                post(shard, Mail::Ordered(Ordered { local: interest.local, except, frames, tally }));
+            }
+            drop(waits);
+        });
         self.hub.directory.look_after(room);
         self.metrics.publications.add(1);
         let delivered = room.members().saturating_sub(u32::from(except.is_some()));

@@ -34,6 +34,7 @@ impl Shard {
         if self.palette.frame(entry).len() <= wire::EMPTY_FRAME_BYTES {
             return self.palette.pop(entry);
         }
+        self.turn.charge(self.palette.frame(entry).len() as u64);
         if let Some(kind) = kind {
             self.palette.set_kind(entry, kind);
             if let (Kind::After(room), BLOCKED) = (kind, self.pending[slot as usize]) {

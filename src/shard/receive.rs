@@ -1,6 +1,7 @@
 //! From received bytes to handled messages.
 
 use super::conn::{Conn, Input, State};
+use super::turn::price;
 use super::{Now, Reading, Shard, Sockets, echo};
 use crate::base::{Mutation, mutated};
 use crate::config::Limits;
@@ -16,6 +17,7 @@ impl Shard {
         conn.reading = Reading::On;
         let had_input = conn.input.is_some() || conn.assembler.is_some();
         (self.inputs.left, self.inputs.finished) = (had_input, false);
+        self.turn.next_input(&self.steps);
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
@@ -142,7 +144,7 @@ impl Shard {
             if self.palette.is_full() {
                 self.write_out(now, sockets);
             }
-            if self.pauses(slot, header.payload_len) {
+            if self.pauses(now, slot, header.payload_len, sockets) {
                 // The rest is kept as it is.
                 return (at, 0);
             }
@@ -163,12 +165,11 @@ impl Shard {
         // Taken out of the shard for as long as the message lies in its buffer.
         let mut inflater = std::mem::take(&mut self.inflater);
         let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
+        // Of one that is refused, all that was inflated until then.
+        let work = inflated.as_ref().map_or(limits.message_bytes_max, Event::len) as u64;
+        self.turn.charge(work * price::INFLATED);
         let handled = inflated.map(|event| {
-            let len = match event {
-                Event::Text(text) => text.len(),
-                Event::Binary(bytes) => bytes.len(),
-                _ => 0,
-            };
+            let len = event.len();
             // Only what was whole and right, so that the two tell a ratio.
             self.metrics.inflated_bytes_before.add(payload.len() as u64);
             self.metrics.inflated_bytes_after.add(len as u64);

@@ -3,17 +3,20 @@
 //! The member was counted, and its shard's interest stated, before the room's log is locked here. So what was published
 //! before the lock is in the history, and perhaps in this shard's mailbox too, from where it is not for this member any
 //! more; what is published after the lock comes through the mailbox alone. Nothing is lost between the two and nothing
-//! comes twice.
+//! comes twice. Under the lock the position is read and the publications are taken out as they are; all that depends on
+//! their content, which may be long, is done after it, before this shard looks at its mailbox again.
 
 use super::backlog::charge;
 use super::palette::{EMPTY, Kind};
+use super::turn::price;
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::config::Action;
 use crate::dialect::dialect;
-use crate::hub::{History, Room, Stored};
+use crate::hub::{History, Room, RoomLog, Stored};
 use crate::model::{Answer, Position, RequestId};
 use crate::wire;
+use std::sync::Arc;
 
 /// Share of a connection's outbox, in quarters, that a replay may fill: the rest is for what is published while the
 /// client reads it, which would else cost the connection.
@@ -34,6 +37,19 @@ pub(super) struct Space {
     pub frames: usize,
 }
 
+impl Space {
+    /// As much as there is.
+    pub const ALL: Self = Self { bytes: usize::MAX, frames: usize::MAX };
+}
+
+/// Publications taken out of a history, with their offsets.
+pub(super) type Page = Vec<(u64, Arc<Stored>)>;
+
+/// Takes publications out of a locked history.
+pub(super) fn owned<'h>(publications: impl IntoIterator<Item = (u64, &'h Arc<Stored>)>) -> Page {
+    publications.into_iter().map(|(offset, stored)| (offset, stored.clone())).collect()
+}
+
 impl Shard {
     /// Answers a `subscribe`, and sends what it asks for of the room's past.
     pub(super) fn welcome(
@@ -52,37 +68,30 @@ impl Shard {
             let answer = Answer::Subscribed { room, client_count, position: None, recovered, id };
             return self.answer(now, slot, &answer);
         };
+        // Who may join but not have the past is answered as if there were none.
+        let has_past = (recover.is_some() || shared.policy.last_value)
+            && self.allowed(slot, room, Action::History).is_ok();
         // A room with members is in the directory, so it cannot have been forgotten.
         let Some((log, history)) = shared.log.as_ref().and_then(|log| Some((log, log.lock(now.ms())?)))
         else {
             return;
         };
-        // Who may join but not have the past is answered as if there were none.
-        let has_past = (recover.is_some() || shared.policy.last_value)
-            && self.allowed(slot, room, Action::History).is_ok();
-        let replay = match recover {
-            _ if !has_past => None,
-            Some(seen) if log.has_offsets() => self.replay(slot, room, &history, seen),
-            None if shared.policy.last_value && !was_member => {
-                let last = history.last().into_iter();
-                // As any other publication it costs a connection that has no space for it.
-                self.encode_past(
-                    slot,
-                    room,
-                    log.has_offsets(),
-                    last,
-                    Space { bytes: usize::MAX, frames: usize::MAX },
-                )
-            }
-            _ => None,
+        // What is to be told is chosen under the lock, together with the position; it is filtered and encoded after it.
+        let (page, space) = match recover {
+            _ if !has_past => (None, Space::ALL),
+            Some(seen) if log.has_offsets() => (self.missed(slot, &history, seen), self.space(slot)),
+            // As any other publication it costs a connection that has no space for it.
+            None if shared.policy.last_value && !was_member => (Some(owned(history.last())), Space::ALL),
+            _ => (None, Space::ALL),
         };
+        let mut position = history.position();
+        drop(history);
+        let replay = page.and_then(|page| self.encode_past(now, slot, room, log, page, space));
         if was_member {
             // What a walk has for it comes before the answer, unless the replay has it.
             self.leave_walk(slot, local, replay.is_some());
         }
         let recovered = recover.map(|_| replay.is_some());
-        let mut position = history.position();
-        drop(history);
         if was_member && replay.is_none() {
             // It goes on with what is on its way to it.
             position.offset = self.rooms.get(local).map_or(0, |room| room.reached(slot));
@@ -102,49 +111,61 @@ impl Shard {
         }
     }
 
-    /// Encodes all that was published after `seen`: entries of the palette. `None` if it cannot all be told.
-    fn replay(&mut self, slot: u32, room: &str, history: &History, seen: Position) -> Option<Vec<u32>> {
+    /// All that was published after `seen`. `None` if it cannot all be told, or has no space whatever a filter says.
+    fn missed(&self, slot: u32, history: &History, seen: Position) -> Option<Page> {
         let missed = history.since(seen)?;
         let space = self.space(slot);
         if missed.len() > space.frames {
             return None;
         }
-        // Before anything is encoded: who asks again and again for too much is not to cost much.
+        // Before anything is taken: who asks again and again for too much is not to cost much.
         let text_bytes: usize = history.since(seen)?.map(|(_, stored)| stored.text_bytes()).sum();
         if text_bytes > space.bytes {
             return None;
         }
-        let missed = missed.skip(usize::from(mutated(Mutation::SkipInReplay)));
-        self.encode_past(slot, room, true, missed, space)
+        Some(owned(missed.skip(usize::from(mutated(Mutation::SkipInReplay)))))
     }
 
-    /// Encodes the publications that a connection's filter lets pass: entries of the palette. `None` if they do not fit. Not compressed, as
-    /// no answer is: nobody shares them, and who asks again and again is not to cost much.
-    pub(super) fn encode_past<'h>(
+    /// Encodes the publications of a page that a connection's filter lets pass: entries of the palette. `None` if they do
+    /// not fit. Not compressed, as no answer is: nobody shares them, and who asks again and again is not to cost much.
+    /// Not to be called with the log locked.
+    pub(super) fn encode_past(
         &mut self,
+        now: Now,
         slot: u32,
         room: &str,
-        has_offsets: bool,
-        publications: impl Iterator<Item = (u64, &'h Stored)>,
+        log: &RoomLog,
+        page: Page,
         space: Space,
     ) -> Option<Vec<u32>> {
-        let conn = self.conns.at(slot)?;
-        let (dialect, filter) = (dialect(conn.dialect), conn.terms.as_ref().and_then(|terms| terms.filter));
-        let Self { palette, filters, .. } = self;
+        let page = self.filter_past(now, slot, log, page);
+        let dialect = dialect(self.conns.at(slot)?.dialect);
+        let Self { palette, turn, .. } = self;
         let mut bytes = 0;
-        publications
-            .map(|(offset, stored)| stored.publication(room, has_offsets.then_some(offset)))
-            .filter(|publication| filter.is_none_or(|filter| filters.lets_pass(filter, publication.data)))
-            .map(|publication| {
+        page.iter()
+            .map(|(offset, stored)| {
+                let publication = stored.publication(room, log.has_offsets().then_some(*offset));
                 let entry = palette.push_answer(|out| {
                     wire::frame_in_place(out, wire::Opcode::Text, |out| {
                         dialect.encode_publication(&publication, out)
                     });
                 });
-                bytes += charge(palette.frame(entry).len());
+                let len = palette.frame(entry).len();
+                turn.charge(price::ENCODED + 2 * len as u64);
+                bytes += charge(len);
                 (bytes <= space.bytes).then_some(entry)
             })
             .collect()
+    }
+
+    /// The publications of a page that a connection's filter lets pass. All of the page is paid for.
+    pub(super) fn filter_past(&mut self, now: Now, slot: u32, log: &RoomLog, page: Page) -> Page {
+        self.spend_past(now, slot, page.iter().map(|(_, stored)| stored.charge()).sum());
+        let filter = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.filter);
+        let Some(filter) = filter else { return page };
+        let (page, work) = self.filters.pass(filter, log, page);
+        self.turn.charge(work);
+        page
     }
 
     /// What a replay may add to a connection's outbox.

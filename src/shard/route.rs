@@ -3,7 +3,8 @@
 use super::access::Denial;
 use super::commands::Asked;
 use super::palette::Kind;
-use super::recovery::Space;
+use super::recovery::{Space, owned};
+use super::turn::price;
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, fill_template, iso8601, json_field, json_text, mutated};
 use crate::config::{Act, Action, Config, Past, Snapshot};
@@ -86,6 +87,7 @@ impl Shard {
         let Some(room) = self.fill(slot, &snapshot.room, None) else { return Ok(false) };
         let Ok(room) = RoomName::new(&room) else { return Ok(false) };
         self.allowed(slot, room.as_str(), Action::History)?;
+        self.may_ask_past(now, slot)?;
         Ok(self.send_past(now, slot, &room, snapshot, id))
     }
 
@@ -108,7 +110,6 @@ impl Shard {
             }
             return snapshot.what == Past::History;
         };
-        let filter = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.filter);
         let member = self.membership(slot, name).and_then(|index| {
             self.conns.at(slot).and_then(|conn| conn.memberships.get(index)).map(|membership| membership.room)
         });
@@ -117,10 +118,9 @@ impl Shard {
         let kind = member.map(|_| Kind::After(shared.id));
         match snapshot.what {
             Past::Last => {
-                let last = history.last().into_iter();
-                let all = Space { bytes: usize::MAX, frames: usize::MAX };
-                let entries = self.encode_past(slot, name, log.has_offsets(), last, all).unwrap_or_default();
+                let page = owned(history.last());
                 drop(history);
+                let entries = self.encode_past(now, slot, name, log, page, Space::ALL).unwrap_or_default();
                 self.catch_up(slot, member, position.offset);
                 for &entry in &entries {
                     self.owe_after(now, slot, entry, kind);
@@ -129,22 +129,18 @@ impl Shard {
             }
             Past::History => {
                 let space = self.space(slot);
-                let mut values = String::from("[");
-                let newest: Vec<_> =
-                    history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes).collect();
-                for (_, stored) in newest.into_iter().rev() {
-                    let data = stored.publication(name, None).data;
-                    let passes = |filter| self.filters.lets_pass(filter, data);
-                    if !filter.is_none_or(passes) || mutated(Mutation::EmptySnapshot) {
-                        continue;
-                    }
-                    if values.len() > 1 {
-                        values.push(',');
-                    }
-                    values.push_str(data.unwrap_or("null"));
-                }
-                values.push(']');
+                let mut page = owned(history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes));
                 drop(history);
+                // The newest first.
+                page.reverse();
+                let mut page = self.filter_past(now, slot, log, page);
+                if mutated(Mutation::EmptySnapshot) {
+                    page.clear();
+                }
+                let data =
+                    page.iter().map(|(_, stored)| stored.publication(name, None).data.unwrap_or("null"));
+                let values = format!("[{}]", data.collect::<Vec<_>>().join(","));
+                self.turn.charge(price::ENCODED * page.len() as u64 + 2 * values.len() as u64);
                 self.catch_up(slot, member, position.offset);
                 self.tell_past(now, slot, snapshot, &values, id, kind);
                 true
@@ -216,6 +212,7 @@ impl Shard {
 
     fn set_filter(&mut self, now: Now, asked: Asked<'_>, event: &str) -> Result<(), Denial> {
         let raw = json_field(asked.text, "filter").unwrap_or_default();
+        self.turn.charge(price::REQUEST);
         let filter = self.filters.take(raw).map_err(|_| {
             wrong(format!(
                 "filter must be an object of at most {} fields whose values are strings, numbers, booleans or null",

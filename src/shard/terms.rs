@@ -1,6 +1,7 @@
 //! What a connection has asked for as to how it is sent things: a pace, batches, a filter. And the endpoint that lets
-//! it ask.
+//! it ask, and what is left of its budgets.
 
+use super::dues::Dues;
 use crate::config::Config;
 use crate::config::Endpoint;
 use crate::hub::FilterId;
@@ -30,6 +31,8 @@ pub(super) struct Terms {
     pub is_due: bool,
     /// Whether the connection stands on the dirty list although it is held.
     pub noted: bool,
+    /// What it has spent of its budgets.
+    pub dues: Dues,
 }
 
 impl Terms {

@@ -1,14 +1,20 @@
 //! How much one turn takes in, so that its end is never far.
 //!
 //! Work is counted in bytes, as if all of it were copying: each kind is charged about what it costs beside the copying
-//! of a byte. When the turn's share of mail, or of all, is spent, the rest waits: mail here, input with the connection
-//! that sent it. What waits has its turn before anything new of the same sender.
+//! of a byte, by what is looked at and not by what came. When the turn's share of mail, or of all, is spent, the rest
+//! waits: mail here, input with the connection that sent it. What waits has its turn before anything new of the same
+//! sender.
+//!
+//! One connection's input has a share of its own, [`INPUT_MAX`]: when that is spent, or when the turn has read for
+//! [`INPUT_US`], the connection is paused in the middle of its input and goes behind all others. So what one connection
+//! sends costs the others a wait of one share and of its last message, whatever that is; `MESSAGE_MAX` says how dear
+//! a message can be.
 
 use super::mail::Mail;
 use super::tally::Tally;
 use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
 use super::{Now, Shard, Sockets};
-use crate::base::Key;
+use crate::base::{Key, Mutation, mutated};
 use crate::hub::RoomShared;
 use crate::model::Selector;
 use std::collections::VecDeque;
@@ -24,6 +30,41 @@ const WRITE: u64 = 8 * 1024;
 
 /// A message from a client.
 const MESSAGE: u64 = 2 * 1024;
+
+/// Work for one connection's input before others have their turn, but for the last message: a thousand cheap messages,
+/// about a millisecond.
+pub const INPUT_MAX: u64 = 2 * 1024 * 1024;
+
+/// Work between two looks at the clock while input is taken in. Nothing that is dear is charged less, so at most some
+/// sixteen cheap messages pass between two looks.
+const LOOK: u64 = 32 * 1024;
+
+/// Time after which a turn takes in no further message, in microseconds since it began to read: work is counted, but
+/// only roughly, and the processor is not always the shard's alone.
+pub const INPUT_US: u64 = 10_000;
+
+/// Most that one message of the default `message_bytes_max` is charged. Each kind stays below it by a bound of its own:
+/// text and its inflated form by their bytes, the past by the space in the outbox, tokens by their number of tries.
+#[cfg(test)]
+pub const MESSAGE_MAX: u64 = 40 * 1024 * 1024;
+
+/// What kinds of work are charged beside the bytes that they copy.
+pub(super) mod price {
+    /// A publication of a history that is held against a filter by the hashes of its fields.
+    pub const LOOKED_AT: u64 = 256;
+    /// A publication of a history that is encoded again.
+    pub const ENCODED: u64 = 1024;
+    /// A field of a publication, hashed when the first filter asks.
+    pub const FIELD: u64 = 256;
+    /// A byte that is inflated: the inflating, and that it is looked at again as text.
+    pub const INFLATED: u64 = 4;
+    /// A token that is checked: four signatures on P-256, some 200 us.
+    pub const TOKEN: u64 = 512 * 1024;
+    /// A membership that is held against the rules.
+    pub const REVIEWED: u64 = 1024;
+    /// A membership that begins or ends, a list of members, a filter that is set: some thousand instructions.
+    pub const REQUEST: u64 = 6 * 1024;
+}
 
 /// A frame owed to a connection, beside its bytes.
 const DELIVERY: u64 = 64;
@@ -44,6 +85,8 @@ pub struct StepLimits {
     pub waiting_bytes_max: usize,
     /// Connections that a turn writes to while more are owed something, unless the tick has to end.
     pub turn_writes: usize,
+    /// Work for one connection's input before others have their turn, but for the last message.
+    pub input_max: u64,
 }
 
 impl Default for StepLimits {
@@ -53,6 +96,7 @@ impl Default for StepLimits {
             step_members: STEP_MEMBERS,
             waiting_bytes_max: WAITING_BYTES_MAX,
             turn_writes: TURN_WRITES,
+            input_max: INPUT_MAX,
         }
     }
 }
@@ -72,6 +116,11 @@ pub enum Reading {
 #[derive(Default)]
 pub(super) struct Turn {
     work: u64,
+    /// Work for the input that is being taken in, and at how much of it the clock is looked at next.
+    input: u64,
+    look_at: u64,
+    /// When the turn began to read, in microseconds of the shard's clock, if that was told.
+    reads_since_us: Option<u64>,
     /// The connection whose message is being handled has been held.
     holds: bool,
     mail: VecDeque<Mail>,
@@ -94,6 +143,32 @@ impl Turn {
     /// still to be written to.
     pub fn next(&mut self, left: usize, owed: usize) {
         self.work = self.work * left as u64 / owed.max(1) as u64;
+        self.reads_since_us = None;
+    }
+
+    /// The input of another connection is taken in from now on.
+    pub fn next_input(&mut self, limits: &StepLimits) {
+        (self.input, self.look_at) = (0, LOOK.min(limits.input_max));
+    }
+
+    /// Counts work that is done for the input that is being taken in.
+    #[inline]
+    pub fn charge(&mut self, work: u64) {
+        self.work += work;
+        self.input += work;
+    }
+
+    /// Work for the input that was taken in last.
+    pub fn input(&self) -> u64 {
+        self.input
+    }
+
+    /// Whether the input that is being taken in has had its share, or the turn its time.
+    #[cold]
+    fn has_had_its_share(&mut self, now: Now, clock_us: u64, limits: &StepLimits) -> bool {
+        self.look_at = self.input + LOOK;
+        let is_late = clock_us.saturating_sub(self.reads_since_us.unwrap_or(now.us)) >= INPUT_US;
+        !mutated(Mutation::ForgetPause) && (self.input >= limits.input_max || is_late)
     }
 
     /// The connection whose message is being handled is not to be read on.
@@ -156,6 +231,28 @@ impl Shard {
     /// Whether the turn has taken in all the mail that it should. One that goes on takes input first.
     pub fn is_sated_with_mail(&self) -> bool {
         self.turn.has_put_off() || self.turn.mail_is_over(self.owed_count())
+    }
+
+    /// The turn begins to read, at `clock_us` of the shard's clock; without it the time of each call counts.
+    pub fn begin_input(&mut self, clock_us: u64) {
+        self.turn.reads_since_us = Some(clock_us);
+    }
+
+    /// Has a connection whose input was paused outside of a turn's reading read on in the next one.
+    pub fn read_on(&mut self, slot: u32) {
+        let key = self.conns.key(slot).filter(|_| self.reading(slot) == Some(Reading::Paused));
+        self.turn.released.extend(key);
+    }
+
+    /// Whether connections may be read again that [`Shard::take_released`] has not told of.
+    pub fn has_released(&self) -> bool {
+        !self.turn.released.is_empty()
+    }
+
+    /// Work that the input which was taken in last has cost. For tests and benches.
+    #[doc(hidden)]
+    pub fn input_work(&self) -> u64 {
+        self.turn.input()
     }
 
     /// Whether another turn is due at once, although nothing new has come.
@@ -246,15 +343,17 @@ impl Shard {
 
     /// Counts a message, and tells whether its sender's next one must wait.
     #[inline]
-    pub(super) fn pauses(&mut self, slot: u32, bytes: usize) -> bool {
-        self.turn.work += MESSAGE + bytes as u64;
-        let is_sated = self.is_sated();
-        if !is_sated && !self.turn.holds {
+    pub(super) fn pauses(&mut self, now: Now, slot: u32, bytes: usize, sockets: &impl Sockets) -> bool {
+        self.turn.charge(MESSAGE + bytes as u64);
+        let is_due = self.turn.input >= self.turn.look_at;
+        let is_over =
+            (is_due && self.turn.has_had_its_share(now, sockets.now_us(), &self.steps)) || self.is_sated();
+        if !is_over && !self.turn.holds {
             return false;
         }
         self.turn.holds = false;
         let Some(conn) = self.conns.at_mut(slot) else { return false };
-        if is_sated && conn.reading == Reading::On {
+        if is_over && conn.reading == Reading::On {
             conn.reading = Reading::Paused;
         }
         conn.reading != Reading::On

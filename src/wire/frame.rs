@@ -125,9 +125,6 @@ pub enum ProtocolError {
     /// broken; whether what is in it fits the message's type, which is what 1007 is for, nobody can tell.
     #[error("the compressed message is no DEFLATE stream")]
     InvalidDeflate,
-    /// Over the bound of the inflater, see [`INFLATE_RATIO_MAX`](super::INFLATE_RATIO_MAX).
-    #[error("the message is compressed too well: send it uncompressed")]
-    InflateRatio,
 }
 
 impl ProtocolError {
@@ -135,7 +132,7 @@ impl ProtocolError {
     pub const fn close_code(self) -> u16 {
         match self {
             Self::InvalidUtf8 => 1007,
-            Self::TooBig | Self::TooManyFragments | Self::InflateRatio => 1009,
+            Self::TooBig | Self::TooManyFragments => 1009,
             _ => 1002,
         }
     }

@@ -32,6 +32,22 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// Bytes of a whole message that is not compressed; 0 of all else.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether it is no whole message, or an empty one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A fragmented message under way. A connection has one only between a message's first and last frame.
 #[derive(Debug)]
 pub struct Assembler {

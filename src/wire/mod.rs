@@ -14,7 +14,7 @@ mod request;
 
 pub use browsers::has_broken_deflate;
 pub use build::{EMPTY_FRAME_BYTES, compressed_frame, frame_in_place, write_close, write_ping, write_pong};
-pub use deflate::{Deflater, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX, Inflater};
+pub use deflate::{Deflater, Inflater};
 pub use extensions::{DeflateOffer, MalformedExtensions, deflate_offer};
 pub use forwarded::client_ip;
 pub use frame::{FrameLimits, Header, Opcode, Parsed, ProtocolError, parse_header, unmask};

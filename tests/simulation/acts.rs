@@ -7,7 +7,7 @@ use super::speech::{self, Ask};
 use super::world::World;
 use fanwire::config::Config;
 use fanwire::model::{Draft, Selector};
-use fanwire::shard::{Mail, Message, Request};
+use fanwire::shard::{Mail, Message, Request, StepLimits};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ impl World {
             }
             _ => {
                 let site = self.random.below(self.sites.len());
-                let limits = step_limits(&mut self.random);
+                let input_max = self.plan.input_max;
+                let limits = StepLimits { input_max, ..step_limits(&mut self.random) };
                 self.sites[site].shard.set_step_limits(limits);
             }
         }

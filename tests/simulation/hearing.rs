@@ -8,6 +8,9 @@ use super::world::{Cause, Ends, World};
 use fanwire::model::CloseReason;
 use fanwire::shard::{Mail, Message, Reading, Request};
 
+/// Least work that a frame is charged.
+const FRAME_WORK: u64 = 2048;
+
 impl World {
     /// A shard reads some of what a client has sent, or the end.
     pub fn read(&mut self, index: usize) {
@@ -37,7 +40,24 @@ impl World {
         self.note("shard {} reads {} bytes of connection {}", &[site, len, index]);
         let published = self.sites[site].metrics.publications.get();
         self.model.peers[index].waiting = self.outstanding_now(index);
-        let (_, mut ends) = self.call(site, |shard, now, wires| shard.receive(now, slot, &mut bytes, wires));
+        let metrics = self.sites[site].metrics.clone();
+        let (most, mut ends) = self.call(site, |shard, now, wires| {
+            let (mut input, mut most) = (&mut bytes[..], 0);
+            loop {
+                let before = metrics.frames_in.get();
+                shard.receive(now, slot, input, wires);
+                most = most.max(metrics.frames_in.get() - before);
+                // What was paused goes on at once: so the model need not know where that was.
+                if shard.reading(slot) != Some(Reading::Paused) {
+                    break most;
+                }
+                input = &mut [];
+            }
+        });
+        let share = self.plan.input_max / FRAME_WORK + 1;
+        let is_over =
+            most > share && ends.of(index).is_none() && self.model.peers[index].state == State::Open;
+        assert!(!is_over, "{most} frames of connection {index} are taken in at once, {share} may be");
         let published = self.sites[site].metrics.publications.get() - published;
         self.hear(index, intents, published, &mut ends);
         self.settle(site, ends, Cause::Receive);

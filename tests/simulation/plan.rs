@@ -37,6 +37,8 @@ pub struct Plan {
     pub wide: Option<StepLimits>,
     /// Connections that a turn writes to while more are owed something.
     pub turn_writes: usize,
+    /// Work for one connection's input before it is paused.
+    pub input_max: u64,
     /// Percent of connections that agree on compression, and of those that are echoes.
     pub deflate_percent: usize,
     pub echo_percent: usize,
@@ -58,6 +60,7 @@ pub fn step_limits(random: &mut Random) -> StepLimits {
         step_members: random.between(1, 3),
         waiting_bytes_max: random.pick(&[300, 3000, 1 << 18]),
         turn_writes: random.pick(&TURN_WRITES),
+        ..StepLimits::default()
     }
 }
 
@@ -170,6 +173,8 @@ impl Plan {
             streams,
             wide,
             turn_writes: random.pick(&TURN_WRITES),
+            // Not by a number of its own, so that each seed is the world that it was.
+            input_max: [1, 5000, StepLimits::default().input_max][rooms % 3],
             deflate_percent: random.pick(&[0, 0, 50]),
             echo_percent: random.pick(&[0, 0, 15]),
             sleeps: random.percent(25),
@@ -191,10 +196,10 @@ impl fmt::Display for Plan {
                 writeln!(f, "room {room}: {policy:?}")?;
             }
         }
-        let Self { wide, turn_writes, deflate_percent, echo_percent, sleeps, .. } = self;
+        let Self { wide, turn_writes, input_max, deflate_percent, echo_percent, sleeps, .. } = self;
         writeln!(
             f,
-            "{wide:?}, {turn_writes} writes, {deflate_percent} % deflate, {echo_percent} % echo, sleeps: {sleeps}"
+            "{wide:?}, {turn_writes} writes, input of {input_max}, {deflate_percent} % deflate, {echo_percent} % echo, sleeps: {sleeps}"
         )?;
         write!(f, "{limits:?}\n{times:?}")
     }

@@ -217,8 +217,8 @@ impl World {
                     post: Arc::new(move |to, mail| posts.lock().unwrap().push_back((to, mail))),
                     seed: std::array::from_fn(|index| seed[index % seed.len()]),
                 });
-                let turn_writes = plan.turn_writes;
-                shard.set_step_limits(StepLimits { turn_writes, ..plan.wide.unwrap_or_default() });
+                let (turn_writes, input_max) = (plan.turn_writes, plan.input_max);
+                shard.set_step_limits(StepLimits { turn_writes, input_max, ..plan.wide.unwrap_or_default() });
                 Site {
                     shard,
                     metrics,

@@ -134,6 +134,30 @@ pub(super) const LIMITS: &[Key] = &[
     )
     .reloaded(),
     key(
+        "replay_bytes_per_s",
+        Kind::Size32 { at: |c| &mut c.limits.replay_bytes_per_s, min: 1, max: u32::MAX },
+        "Bytes of histories a second gone through for one connection's recoveries and snapshots; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "replay_bytes_burst",
+        Kind::Size32 { at: |c| &mut c.limits.replay_bytes_burst, min: 1, max: u32::MAX },
+        "Bytes of these at once after a pause; 0: as many as in one second",
+    )
+    .reloaded(),
+    key(
+        "auths_per_s",
+        Kind::Count { at: |c| &mut c.limits.auths_per_s, min: 0, max: 1_000_000 },
+        "Attempts a second of one connection to authenticate by message, those that fail too; 0: no limit",
+    )
+    .reloaded(),
+    key(
+        "auths_burst",
+        Kind::Count { at: |c| &mut c.limits.auths_burst, min: 0, max: 1_000_000 },
+        "Attempts at once after a pause; 0: as many as in one second",
+    )
+    .reloaded(),
+    key(
         "outbox_bytes_max",
         Kind::Size { at: |c| &mut c.limits.outbox_bytes_max, min: 4 * KIB, max: GIB },
         "Bytes that may wait for one connection",

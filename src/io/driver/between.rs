@@ -33,6 +33,7 @@ impl Driver {
         }
         if !read.is_empty() {
             self.shard.receive(now, key.slot, read, &mut self.sockets);
+            self.shard.read_on(key.slot);
         }
         true
     }

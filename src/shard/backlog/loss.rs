@@ -9,11 +9,6 @@ use super::{Backlog, charge};
 use crate::base::{Mutation, mutated};
 use crate::hub::Loss;
 use crate::model::RoomName;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use std::cmp::Reverse;
-use std::collections::VecDeque;
-use std::num::NonZeroU64;
 use std::rc::Rc;
 
 /// Bytes charged on top for a frame that may be lost: its entries in the index, and its share of the holes.
@@ -25,21 +20,6 @@ pub(super) const ROOM_BYTES: usize = 384 + 2 * RoomName::BYTES_MAX;
 
 /// Holes that are left alone whatever their share.
 const HOLES_MIN: usize = 32;
-
-/// What of one room may be lost, and has been.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub name: RoomName,
-    /// Numbers of the frames that may be lost, rising.
-    pub frames: VecDeque<u64>,
-    pub by_key: HashMap<NonZeroU64, u64, RandomState>,
-    /// Number of the notice.
-    pub notice: Option<u64>,
-    /// What the notice will tell.
-    pub lost: u64,
-    /// Bytes charged for the frames.
-    pub bytes: usize,
-}
 
 /// Bounds of one backlog.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +46,7 @@ pub struct Made {
 impl Backlog {
     /// What [`Backlog::push_lossy`] will charge for a frame of `len` bytes.
     pub fn lossy_charge(&self, len: usize, room: u64) -> usize {
-        charge(len) + LOSSY_BYTES + if self.rooms.contains_key(&room) { 0 } else { ROOM_BYTES }
+        charge(len) + LOSSY_BYTES + if self.rooms.contains(room) { 0 } else { ROOM_BYTES }
     }
 
     /// Adds one frame of a room that may lose it. [`Backlog::make_place`] comes before it, so that no other of its
@@ -76,26 +56,19 @@ impl Backlog {
         self.frames += 1;
         let number = self.first + self.queue.len() as u64;
         let key = if let Loss::ByKey(key) = loss { Some(key) } else { None };
-        let waiting = self.rooms.entry(room).or_insert_with(|| Waiting {
-            name: name.clone(),
-            frames: VecDeque::new(),
-            by_key: HashMap::default(),
-            notice: None,
-            lost: 0,
-            bytes: 0,
+        self.rooms.add(room, name);
+        self.rooms.change(room, |waiting| {
+            waiting.frames.push_back(number);
+            waiting.bytes += charge(bytes.len()) + LOSSY_BYTES;
+            key.map(|key| waiting.by_key.insert(key, number));
         });
-        waiting.frames.push_back(number);
-        waiting.bytes += charge(bytes.len()) + LOSSY_BYTES;
-        if let Some(key) = key {
-            waiting.by_key.insert(key, number);
-        }
         self.queue.push_back(Chunk { bytes: Some(bytes), sent: 0, frames: 1, room, key });
     }
 
     /// The frame of a room that waits and would make place for one of the same key.
     pub fn of_key(&self, room: u64, loss: Loss) -> Option<Rc<[u8]>> {
         let Loss::ByKey(key) = loss else { return None };
-        let number = self.rooms.get(&room)?.by_key.get(&key)?;
+        let number = self.rooms.get(room)?.by_key.get(&key)?;
         self.queue.get((number - self.first) as usize)?.bytes.clone()
     }
 
@@ -105,7 +78,7 @@ impl Backlog {
     pub fn make_place(&mut self, len: usize, room: u64, loss: Loss, silent: bool, bounds: Bounds) -> Made {
         let mut made = Made::default();
         if let Loss::ByKey(key) = loss
-            && let Some(number) = self.rooms.get(&room).and_then(|waiting| waiting.by_key.get(&key))
+            && let Some(number) = self.rooms.get(room).and_then(|waiting| waiting.by_key.get(&key))
         {
             made.given += self.lose(room, *number, silent);
             made.conflated = 1;
@@ -125,48 +98,48 @@ impl Backlog {
     /// Drops the oldest frame of the room of which most bytes wait that may be lost, so that one that floods the
     /// member makes place before one that hardly speaks. Returns the charge given back; `None` if there is none.
     pub fn drop_any(&mut self) -> Option<usize> {
-        let oldest = |(room, waiting): (&u64, &Waiting)| {
-            waiting.frames.front().map(|number| (waiting.bytes, Reverse(*number), *room))
-        };
-        let (_, Reverse(number), room) = self.rooms.iter().filter_map(oldest).max()?;
+        let (room, number) = self.rooms.largest()?;
         Some(self.lose(room, number, false))
     }
 
     /// Number of frames that may be lost.
     pub fn lossy_frames(&self) -> usize {
-        self.rooms.values().map(|waiting| waiting.frames.len()).sum()
+        self.rooms.frames()
     }
 
     /// Loses a frame that may be. The notice of it, unless it is `silent`, stands where the earliest loss is.
     fn lose(&mut self, room: u64, number: u64, silent: bool) -> usize {
-        let (first, queue) = (self.first, &mut self.queue);
-        let at = |number: u64| (number - first) as usize;
-        let Some(waiting) = self.rooms.get_mut(&room) else { return 0 };
-        if let Ok(index) = waiting.frames.binary_search(&number) {
-            waiting.frames.remove(index);
-        }
-        let chunk = &mut queue[at(number)];
-        let given = charge(chunk.len()) + LOSSY_BYTES;
-        if let Some(key) = chunk.key.take() {
-            waiting.by_key.remove(&key);
-        }
-        chunk.bytes = None;
-        let told = u64::from(!silent);
-        waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { told };
-        waiting.bytes -= given;
-        match waiting.notice {
-            _ if silent => {
-                chunk.room = NO_ROOM;
-                self.holes += 1;
+        let Self { rooms, queue, first, holes, .. } = self;
+        let at = |number: u64| (number - *first) as usize;
+        let lost = rooms.change(room, |waiting| {
+            if let Ok(index) = waiting.frames.binary_search(&number) {
+                waiting.frames.remove(index);
             }
-            Some(notice) => {
-                let later = notice.max(number);
-                queue[at(later)].room = NO_ROOM;
-                waiting.notice = Some(notice.min(number));
-                self.holes += 1;
+            let chunk = &mut queue[at(number)];
+            let given = charge(chunk.len()) + LOSSY_BYTES;
+            if let Some(key) = chunk.key.take() {
+                waiting.by_key.remove(&key);
             }
-            None => waiting.notice = Some(number),
-        }
+            chunk.bytes = None;
+            let told = u64::from(!silent);
+            waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { told };
+            waiting.bytes -= given;
+            match waiting.notice {
+                _ if silent => {
+                    chunk.room = NO_ROOM;
+                    *holes += 1;
+                }
+                Some(notice) => {
+                    let later = notice.max(number);
+                    queue[at(later)].room = NO_ROOM;
+                    waiting.notice = Some(notice.min(number));
+                    *holes += 1;
+                }
+                None => waiting.notice = Some(number),
+            }
+            given
+        });
+        let Some(given) = lost else { return 0 };
         self.bytes -= given;
         self.frames -= 1;
         self.settle();
@@ -176,7 +149,7 @@ impl Backlog {
     /// The loss that is to be told next, if that is next: [`Backlog::tell`] must come before [`Backlog::front`].
     pub fn notice(&self) -> Option<(&RoomName, u64)> {
         let chunk = self.queue.front().filter(|chunk| chunk.is_notice() && self.ahead.is_empty())?;
-        self.rooms.get(&chunk.room).map(|waiting| (&waiting.name, waiting.lost))
+        self.rooms.get(chunk.room).map(|waiting| (&waiting.name, waiting.lost))
     }
 
     /// Makes the notice that is next the frame `bytes`. Returns what that is charged, whatever the bound, as one
@@ -184,9 +157,7 @@ impl Backlog {
     pub fn tell(&mut self, bytes: Rc<[u8]>) -> (usize, usize) {
         let Some(mut chunk) = self.queue.pop_front() else { return (0, 0) };
         let (room, charged) = (chunk.room, charge(bytes.len()));
-        if let Some(waiting) = self.rooms.get_mut(&room) {
-            (waiting.notice, waiting.lost) = (None, 0);
-        }
+        self.rooms.change(room, |waiting| (waiting.notice, waiting.lost) = (None, 0));
         chunk.bytes = Some(bytes);
         (chunk.room, chunk.frames, chunk.sent) = (NO_ROOM, 1, 0);
         self.queue.push_front(chunk);
@@ -197,11 +168,11 @@ impl Backlog {
 
     /// Forgets a room's index when it holds nothing. Returns the charge given back.
     pub(super) fn forget_if_done(&mut self, room: u64) -> usize {
-        let done = |waiting: &Waiting| waiting.frames.is_empty() && waiting.notice.is_none();
-        if room == NO_ROOM || !self.rooms.get(&room).is_some_and(done) {
+        let done = |waiting: &super::waiting::Waiting| waiting.frames.is_empty() && waiting.notice.is_none();
+        if room == NO_ROOM || !self.rooms.get(room).is_some_and(done) {
             return 0;
         }
-        self.rooms.remove(&room);
+        self.rooms.remove(room);
         self.bytes -= ROOM_BYTES;
         ROOM_BYTES
     }
@@ -218,17 +189,6 @@ impl Backlog {
         }
         self.queue.retain(|chunk| !chunk.is_hole());
         self.holes = 0;
-        for waiting in self.rooms.values_mut() {
-            waiting.frames.clear();
-        }
-        for (number, chunk) in (self.first..).zip(&self.queue) {
-            let Some(waiting) = self.rooms.get_mut(&chunk.room) else { continue };
-            if chunk.is_notice() {
-                waiting.notice = Some(number);
-            } else {
-                waiting.frames.push_back(number);
-                chunk.key.map(|key| waiting.by_key.insert(key, number));
-            }
-        }
+        self.rooms.renumber((self.first..).zip(&self.queue));
     }
 }

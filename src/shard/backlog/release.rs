@@ -39,7 +39,7 @@ impl Backlog {
             }
         }
         moved.given += self.rooms.len() * ROOM_BYTES;
-        self.rooms = Default::default();
+        self.rooms.clear();
         (self.first, self.holes) = (0, 0);
         self.recharge(moved)
     }
@@ -58,7 +58,7 @@ impl Backlog {
             }
         }
         self.queue = queue;
-        moved.given += self.rooms.remove(&room).map_or(0, |_| ROOM_BYTES);
+        moved.given += if self.rooms.remove(room) { ROOM_BYTES } else { 0 };
         let changed = self.recharge(moved);
         self.settle();
         changed
@@ -73,7 +73,7 @@ impl Backlog {
         moved: &mut Moved,
     ) {
         if chunk.is_notice() {
-            let Some(waiting) = self.rooms.get(&chunk.room) else { return };
+            let Some(waiting) = self.rooms.get(chunk.room) else { return };
             let bytes = encode(&waiting.name, waiting.lost);
             moved.charged += charge(bytes.len());
             self.frames += 1;

@@ -169,4 +169,4 @@ mod route_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod world_tests;
+pub(super) mod world_tests;

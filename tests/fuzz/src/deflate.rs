@@ -10,7 +10,7 @@
 //! - what is read is what `miniz_oxide` reads, and never longer than the bounds;
 //! - as text it is the same, where it is UTF-8.
 
-use fanwire::wire::{Deflater, Event, INFLATE_FREE_BYTES, INFLATE_RATIO_MAX, Inflater, ProtocolError};
+use fanwire::wire::{Deflater, Event, Inflater, ProtocolError};
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
@@ -50,13 +50,13 @@ fn inflate(message_bytes_max: usize, payload: &[u8]) {
         Ok(other) => panic!("{other:?} of a binary message"),
         Err(error) => Err(error),
     };
-    let bound = message_bytes_max.min(INFLATE_FREE_BYTES.max(payload.len() * INFLATE_RATIO_MAX));
+    let bound = message_bytes_max;
     match (&ours, oracle(payload)) {
         (Ok(ours), Some(theirs)) => assert!(*ours == theirs && ours.len() <= bound, "another message"),
         (Ok(_), None) => panic!("miniz_oxide finds no whole stream, or a very long one"),
         (Err(ProtocolError::InvalidDeflate), theirs) => assert_eq!(theirs, None, "a whole stream is refused"),
         // Whatever comes after the bound is not read, so it may be no DEFLATE.
-        (Err(ProtocolError::TooBig | ProtocolError::InflateRatio), theirs) => {
+        (Err(ProtocolError::TooBig), theirs) => {
             assert!(theirs.is_none_or(|theirs| theirs.len() > bound), "refused within the bounds");
         }
         (Err(error), _) => panic!("{error:?}"),
