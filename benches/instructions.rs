@@ -7,14 +7,17 @@
 //! ```
 //!
 //! The bench runs itself under valgrind once per case; only what happens inside [`measured`] is counted. Counts are
-//! of one pass over the case's work and are told per unit of it: a frame, a delivery, a message, a cycle.
+//! of one pass over the case's work and are told per unit of it: a frame, a delivery, a message, a cycle. The cases of
+//! `worst` have a bound besides: what one connection may make the others wait for.
 
 #[path = "instructions/cases.rs"]
 mod cases;
 #[path = "instructions/world.rs"]
 mod world;
+#[path = "instructions/worst.rs"]
+mod worst;
 
-use cases::CASES;
+use cases::Case;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -28,7 +31,7 @@ const CASE_VARIABLE: &str = "FANWIRE_BENCH_CASE";
 
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var(CASE_VARIABLE) {
-        let case = CASES.iter().find(|case| case.name == name).expect("the parent knows the names");
+        let case = all().find(|case| case.name == name).expect("the parent knows the names");
         (case.run)();
         return ExitCode::SUCCESS;
     }
@@ -43,14 +46,16 @@ fn main() -> ExitCode {
     let mut counts = BTreeMap::new();
     let mut over = 0;
     println!("{:<28} {:>14} {:>12} {:>9}", "case", "instructions", "kept", "change");
-    for case in CASES.iter().filter(|case| filter.is_none_or(|filter| case.name.contains(filter.as_str()))) {
+    for case in all().filter(|case| filter.is_none_or(|filter| case.name.contains(filter.as_str()))) {
         let count = count(case.name) / case.units as f64;
         counts.insert(case.name.to_owned(), (count * 10.0).round() / 10.0);
         let change = kept.get(case.name).map(|kept| (count / kept - 1.0) * 100.0);
         let shown = |value: Option<f64>, unit: &str| {
             value.map_or_else(|| "-".to_owned(), |v| format!("{v:.1}{unit}"))
         };
-        let mark = if change.is_some_and(|change| change > TOLERANCE_PERCENT) { "  OVER" } else { "" };
+        let is_too_long = case.name.starts_with("worst_") && count > worst::MOST;
+        let is_over = change.is_some_and(|change| change > TOLERANCE_PERCENT) || is_too_long;
+        let mark = if is_over { "  OVER" } else { "" };
         over += usize::from(!mark.is_empty());
         let (kept, change) = (shown(kept.get(case.name).copied(), ""), shown(change, " %"));
         println!("{:<28} {count:>14.1} {kept:>12} {change:>9}  per {}{mark}", case.name, case.unit);
@@ -60,10 +65,17 @@ fn main() -> ExitCode {
         std::fs::write(kept_path(), text + "\n").expect("the folder is ours");
         println!("kept in {}", kept_path().display());
     } else if over > 0 {
-        println!("{over} over the tolerance of {TOLERANCE_PERCENT} %");
+        println!(
+            "{over} over the tolerance of {TOLERANCE_PERCENT} %, or over the bound of {:.0}",
+            worst::MOST
+        );
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    cases::CASES.iter().chain(worst::CASES)
 }
 
 /// Runs `work` where callgrind counts.

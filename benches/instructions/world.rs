@@ -38,6 +38,7 @@ impl Sockets for Sink {
 pub struct World {
     /// Of the members that were asked for by dialect.
     dialects: Vec<DialectId>,
+    pub hub: Arc<Hub>,
     pub shard: Shard,
     pub sink: Sink,
 }
@@ -49,10 +50,11 @@ impl World {
 
     pub fn of(config: Config) -> Self {
         let config = Arc::new(config);
+        let hub = Arc::new(Hub::new(1, 0, &config.room_rules));
         let parts = Parts {
             index: 0,
             shards: 1,
-            hub: Arc::new(Hub::new(1, 0, &config.room_rules)),
+            hub: hub.clone(),
             config,
             metrics: Arc::new(ShardMetrics::new(&LABELS)),
             handlers: Handlers::default(),
@@ -60,7 +62,7 @@ impl World {
             post: Arc::new(|_, _| {}),
             seed: [1; 32],
         };
-        Self { dialects: Vec::new(), shard: Shard::new(parts), sink: Sink { takes: true } }
+        Self { dialects: Vec::new(), hub, shard: Shard::new(parts), sink: Sink { takes: true } }
     }
 
     /// A world whose `room` has so many members, with nothing left to write.

@@ -27,6 +27,11 @@ pub enum Pattern {
     Churn(Churn),
     /// Publish while some members do not read.
     Slow(Slow),
+    /// Let one client flood the server and measure the round trips of others, without it and with it.
+    ///
+    /// The server must be on this machine and have its default configuration. The exit status is 1 when the others
+    /// feel too much of it.
+    Attack(Attack),
     /// Be the bare epoll server, the yardstick.
     Floor(Floor),
     /// Measure several servers beside each other, in rounds, and write a table, JSON and a page with plots.
@@ -41,12 +46,40 @@ impl Pattern {
             Self::Idle(options) => Some(&options.common),
             Self::Churn(options) => Some(&options.common),
             Self::Slow(options) => Some(&options.common),
-            Self::Floor(_) | Self::Compare(_) => None,
+            Self::Attack(_) | Self::Floor(_) | Self::Compare(_) => None,
         }
     }
 }
 
-/// What every pattern needs to know.
+/// What an attack needs to know.
+#[derive(Clone, Debug, Args)]
+pub struct Attack {
+    /// The server, ws://host:port/path, as its quiet clients reach it.
+    pub url: String,
+    /// What the attackers do.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(crate::attack::NAMES))]
+    pub kind: String,
+    /// Connections that attack.
+    #[arg(long, default_value_t = 1)]
+    pub attackers: u32,
+    /// Quiet clients, each with a round trip in 10 ms.
+    #[arg(long, default_value_t = 8)]
+    pub clients: u32,
+    /// Seconds to measure without the attack, and as many with it.
+    #[arg(long, default_value_t = 5.0)]
+    pub duration: f64,
+    /// How many times the p99 without the attack the p99 with it may be.
+    #[arg(long, default_value_t = 3.0)]
+    pub ratio_max: f64,
+    /// What the p99 with the attack may be at the most, in ms.
+    #[arg(long, default_value_t = 30.0)]
+    pub p99_max_ms: f64,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What every pattern of load needs to know.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
     /// The server, ws://host:port/path; {room} in the path is filled in.

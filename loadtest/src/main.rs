@@ -1,11 +1,13 @@
 //! Load generator and capacity planner for WebSocket servers.
 //!
 //! Patterns put load on any `ws://` server through message templates; `floor` is a bare server to
-//! compare with, and `compare` measures several servers beside each other. The exit status is 0 when all
+//! compare with, `attack` measures what a client that floods the server costs the others, and `compare` measures
+//! several servers beside each other. The exit status is 0 when all
 //! connected and nothing was lost, doubled or out of order, 1 when something was, 2 when the run could not
 //! begin.
 
 mod accept;
+mod attack;
 mod churner;
 mod cli;
 mod clock;
@@ -61,6 +63,7 @@ fn carry_out(pattern: &Pattern) -> Result<bool> {
     match pattern {
         Pattern::Floor(options) => floor::run(options).map(|()| true),
         Pattern::Compare(options) => compare::run(options),
+        Pattern::Attack(options) => attack::run(options),
         load => {
             stage::catch_interrupt(|| {})?;
             let report = pattern::run(load)?;

@@ -285,7 +285,8 @@ impl Driver {
             return;
         }
         self.shard.begin_input(self.clock.now().us);
-        for _ in 0..self.readable.len() {
+        self.readable.begin_round();
+        loop {
             if self.shard.is_sated() || began.elapsed() > READ_TIME {
                 break;
             }

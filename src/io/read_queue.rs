@@ -20,6 +20,9 @@ pub(super) struct Readable {
 pub(super) struct ReadQueue {
     fresh: VecDeque<Key>,
     again: VecDeque<Key>,
+    /// What of each lane belongs to the present round.
+    fresh_left: usize,
+    again_left: usize,
     /// The lane that was served last is `again`.
     was_again: bool,
     /// By slot: the low bits of its key's generation, so that an earlier tenant has no say, and the flags below.
@@ -73,10 +76,19 @@ impl ReadQueue {
         is_new
     }
 
-    /// Takes the first one.
+    /// Begins a round: what is in the queue now is taken once, what is put there meanwhile belongs to the next one.
+    pub fn begin_round(&mut self) {
+        (self.fresh_left, self.again_left) = (self.fresh.len(), self.again.len());
+    }
+
+    /// Takes the next one of the round.
     pub fn pop(&mut self) -> Option<Readable> {
-        self.was_again = if self.was_again { self.fresh.is_empty() } else { !self.again.is_empty() };
-        let lane = if self.was_again { &mut self.again } else { &mut self.fresh };
+        self.was_again = if self.was_again { self.fresh_left == 0 } else { self.again_left > 0 };
+        let (lane, left) = match self.was_again {
+            true => (&mut self.again, &mut self.again_left),
+            false => (&mut self.fresh, &mut self.fresh_left),
+        };
+        *left = left.checked_sub(1)?;
         let key = lane.pop_front()?;
         let mark = &mut self.marks[key.slot as usize];
         let own = *mark & !FLAGS == tenant(key);
@@ -103,9 +115,12 @@ mod tests {
             queue.push(a, to_the_end);
         }
         queue.push(b, false);
+        queue.begin_round();
         assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
         queue.push_again(a, false);
         assert_eq!(queue.pop(), Some(Readable { key: b, to_the_end: false }));
+        assert_eq!(queue.pop(), None, "its next turn is in the next round");
+        queue.begin_round();
         // The end of the peer's side is not forgotten.
         assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
         assert!(queue.is_empty());
@@ -117,14 +132,17 @@ mod tests {
         (0..100).for_each(|slot| queue.push_again(key(slot, 0), false));
         (200..203).for_each(|slot| queue.push(key(slot, 0), false));
         let mut order = Vec::new();
-        while let Some(Readable { key, .. }) = queue.pop() {
-            order.push(key.slot);
-            if key.slot < 100 && order.len() < 50 {
-                queue.push_again(key, false);
+        for _ in 0..2 {
+            queue.begin_round();
+            while let Some(Readable { key, .. }) = queue.pop() {
+                order.push(key.slot);
+                if order.len() < 50 {
+                    queue.push_again(key, false);
+                }
             }
         }
         let places: Vec<_> = order.iter().enumerate().filter(|(_, slot)| **slot >= 200).collect();
-        assert_eq!(places, [(1, &200), (3, &201), (5, &202)]);
+        assert_eq!(places[..3], [(1, &200), (3, &201), (5, &202)]);
         // All busy ones had a turn before one of them had two.
         assert!(order.iter().filter(|slot| **slot < 100).take(100).copied().eq(0..100), "{order:?}");
         assert!(queue.is_empty() && queue.len() == 0);
@@ -139,6 +157,7 @@ mod tests {
         queue.push(after, false);
         queue.push(after, false);
         assert_eq!(queue.len(), 2);
+        queue.begin_round();
         assert_eq!(queue.pop(), Some(Readable { key: before, to_the_end: false }));
         assert_eq!(queue.pop(), Some(Readable { key: after, to_the_end: false }));
     }

@@ -62,9 +62,7 @@ impl Shard {
     /// # Errors
     /// If there were too many; a connection that does not heed that is closed in the end.
     pub(super) fn take_auth(&mut self, now: Now, slot: u32) -> Result<(), Denial> {
-        self.within(now, slot, Due::Auth)?;
-        self.spend(now, slot, Due::Auth, 1);
-        Ok(())
+        self.within(now, slot, Due::Auth, |auths, rate, now_ns| auths.check(rate, 1, now_ns))
     }
 
     /// Whether a connection may ask for something of the past now.
@@ -72,19 +70,27 @@ impl Shard {
     /// # Errors
     /// If it owes too much; a connection that does not heed that is closed in the end.
     pub(super) fn may_ask_past(&mut self, now: Now, slot: u32) -> Result<(), Denial> {
-        self.within(now, slot, Due::Past)
+        self.within(now, slot, Due::Past, |past, rate, now_ns| past.has_left(rate, now_ns))
     }
 
     /// `bytes` of the past have been gone through for a connection.
     pub(super) fn spend_past(&mut self, now: Now, slot: u32, bytes: usize) {
-        self.spend(now, slot, Due::Past, u32::try_from(bytes).unwrap_or(u32::MAX));
+        let rate = Due::Past.rate(&self.config.limits);
+        if let Some(dues) = self.dues(slot).filter(|_| rate.per_s != 0 && bytes != 0) {
+            dues.past.spend(&rate, u32::try_from(bytes).unwrap_or(u32::MAX), now.us * 1000);
+        }
     }
 
-    fn within(&mut self, now: Now, slot: u32, due: Due) -> Result<(), Denial> {
+    fn within(
+        &mut self,
+        now: Now,
+        slot: u32,
+        due: Due,
+        passes: impl FnOnce(&mut Gcra, &Rate, u64) -> bool,
+    ) -> Result<(), Denial> {
         let rate = due.rate(&self.config.limits);
-        let Some(terms) = self.conns.at_mut(slot).and_then(|conn| conn.terms.as_mut()) else { return Ok(()) };
-        let dues = &mut terms.dues;
-        if dues.gcra(due).has_left(&rate, now.us * 1000) {
+        let Some(dues) = self.dues(slot).filter(|_| rate.per_s != 0) else { return Ok(()) };
+        if passes(dues.gcra(due), &rate, now.us * 1000) {
             dues.strikes = 0;
             return Ok(());
         }
@@ -98,10 +104,8 @@ impl Shard {
         Err(Denial { refusal: Refusal::RateLimited, text: Some(due.text().into()) })
     }
 
-    fn spend(&mut self, now: Now, slot: u32, due: Due, cost: u32) {
-        let rate = due.rate(&self.config.limits);
-        let Some(conn) = self.conns.at_mut(slot).filter(|_| rate.per_s != 0 && cost != 0) else { return };
-        let terms = conn.terms.get_or_insert_default();
-        terms.dues.gcra(due).spend(&rate, cost, now.us * 1000);
+    /// A connection's dues, made when first needed.
+    fn dues(&mut self, slot: u32) -> Option<&mut Dues> {
+        Some(&mut self.conns.at_mut(slot)?.terms.get_or_insert_default().dues)
     }
 }

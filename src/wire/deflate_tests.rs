@@ -158,10 +158,10 @@ fn the_bounds_are_exact() {
 
 #[test]
 fn messages_may_be_as_regular_as_they_like() {
-    for pattern in ["x", "0123456789", "{\"price\":100.25,\"symbol\":\"ACME\"},"] {
+    for pattern in ["x", "0123456789", "{\"price\":100.25,\"symbol\":\"ACME\"},\n"] {
         let regular = pattern.repeat(MAX / pattern.len());
         let compressed = deflate(15, 6, regular.as_bytes());
-        assert!(compressed.len() * 200 < regular.len(), "{pattern}: {}", compressed.len());
+        assert!(compressed.len() * 150 < regular.len(), "{pattern}: {}", compressed.len());
         assert_eq!(inflate_to(&compressed, regular.len()).as_deref(), Ok(&*regular), "{pattern}");
     }
 }

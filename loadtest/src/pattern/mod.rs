@@ -21,6 +21,8 @@ pub fn run(pattern: &Pattern) -> Result<Report> {
         Pattern::Idle(options) => idle::run(options),
         Pattern::Churn(options) => churn::run(options),
         Pattern::Slow(options) => slow::run(options),
-        Pattern::Floor(_) | Pattern::Compare(_) => bail!("this subcommand puts no load on a server"),
+        Pattern::Attack(_) | Pattern::Floor(_) | Pattern::Compare(_) => {
+            bail!("this subcommand puts no load on a server")
+        }
     }
 }
