@@ -76,7 +76,10 @@ impl Shard {
     /// `bytes` of the past have been gone through for a connection.
     pub(super) fn spend_past(&mut self, now: Now, slot: u32, bytes: usize) {
         let rate = Due::Past.rate(&self.config.limits);
-        if let Some(dues) = self.dues(slot).filter(|_| rate.per_s != 0 && bytes != 0) {
+        if rate.per_s == 0 || bytes == 0 {
+            return;
+        }
+        if let Some(dues) = self.dues(slot) {
             dues.past.spend(&rate, u32::try_from(bytes).unwrap_or(u32::MAX), now.us * 1000);
         }
     }
@@ -89,7 +92,10 @@ impl Shard {
         passes: impl FnOnce(&mut Gcra, &Rate, u64) -> bool,
     ) -> Result<(), Denial> {
         let rate = due.rate(&self.config.limits);
-        let Some(dues) = self.dues(slot).filter(|_| rate.per_s != 0) else { return Ok(()) };
+        if rate.per_s == 0 {
+            return Ok(());
+        }
+        let Some(dues) = self.dues(slot) else { return Ok(()) };
         if passes(dues.gcra(due), &rate, now.us * 1000) {
             dues.strikes = 0;
             return Ok(());

@@ -58,8 +58,8 @@ pub(super) mod price {
     pub const FIELD: u64 = 256;
     /// A byte that is inflated: the inflating, and that it is looked at again as text.
     pub const INFLATED: u64 = 4;
-    /// A token that is checked: four signatures on P-256, some 200 us.
-    pub const TOKEN: u64 = 512 * 1024;
+    /// A token that is checked: four signatures on P-256, some 250 us, or two by RSA keys of 8192 bits.
+    pub const TOKEN: u64 = 1024 * 1024;
     /// A membership that is held against the rules.
     pub const REVIEWED: u64 = 1024;
     /// A membership that begins or ends, a list of members, a filter that is set: some thousand instructions.

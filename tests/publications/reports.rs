@@ -169,6 +169,52 @@ fn each_filter_is_evaluated_once_for_a_publication_whichever_shards_have_it() {
 }
 
 #[test]
+fn filters_on_a_history_again_and_again_are_refused_in_the_end_and_harm_nobody() {
+    let server = start("topics");
+    let room = "reports:data:t";
+    let row: serde_json::Map<String, Value> = (0..400).map(|n| (format!("field{n}"), json!(n))).collect();
+    for _ in 0..100 {
+        publish(&server, room, "data_update", &Value::Object(row.clone()));
+    }
+    let mut client = connect(&server, "/api/v1/reports/stream/t");
+    client.expect_text();
+    client.send_text(&format!(r#"{{"type":"subscribe","channel":"{room}"}}"#));
+    let epoch = client.expect_json(|joined| joined["data"]["epoch"].as_str().unwrap().to_owned());
+    // All in one write: the server takes them in parts.
+    let pair = |number: u32| {
+        let recover = json!({"epoch": epoch, "offset": 0});
+        let filter = json!({"type": "apply_filter", "filter": {"none": number}});
+        [filter, json!({"type": "subscribe", "channel": room, "recover": recover})]
+    };
+    let frames: Vec<u8> = (0..200)
+        .flat_map(pair)
+        .flat_map(|text| crate::common::frame(0x81, text.to_string().as_bytes()))
+        .collect();
+    client.send_bytes(&frames);
+    let error = "rate limit of replays exceeded: ask for less of the past, or try again in some seconds";
+    client.read_until_close(4429, |text| {
+        let answer: Value = serde_json::from_str(text).unwrap();
+        // Nothing of the past passes the filter.
+        let expected = if answer["type"] == "error" {
+            &answer["message"] == error
+        } else {
+            answer["data"]["recovered"] == true
+        };
+        assert!(expected, "{text}");
+    });
+    let sum = |name: &str, label: &str| -> f64 {
+        (0..2).filter_map(|shard| server.metric(&format!("{name}{{shard=\"{shard}\",{label}}}"))).sum()
+    };
+    // 16 MiB of a history of some 580 KB, and then 32 refusals.
+    let recovered = sum("fanwire_recoveries_total", "result=\"recovered\"");
+    assert!((10.0..40.0).contains(&recovered), "{recovered} recovered");
+    assert_eq!(sum("fanwire_spent_budgets_total", "budget=\"replay\""), 32.0);
+    // Another client gets all of it.
+    let mut other = connect(&server, "/api/v1/reports/stream/t");
+    other.expect_json(|past| assert_eq!(past["data"].as_array().unwrap().len(), 100));
+}
+
+#[test]
 fn no_client_makes_up_where_a_report_stands_or_what_a_stream_showed() {
     let server = start("topics");
     let status = json!({"progress": 75});

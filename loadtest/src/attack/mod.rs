@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
@@ -124,6 +124,7 @@ fn measure(target: &Target, options: &Attack) -> Result<Seen> {
     });
     for seen in seen {
         let seen = seen?;
+        ensure!(seen.failures == 0 || !seen.round_trips.is_empty(), "a quiet client is not let in");
         all.round_trips.add(&seen.round_trips)?;
         all.failures += seen.failures;
     }
