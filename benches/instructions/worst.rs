@@ -9,12 +9,11 @@ use crate::measured;
 use crate::world::{NOW, World, frame};
 use fanwire::auth::token::{KeyTexts, TokenDesk, TokenPolicy};
 use fanwire::base::Pattern;
-use fanwire::config::{Config, HistoryLimits, RoomPolicy, RoomRule, Secret, Tokens};
+use fanwire::config::{Config, Overflow, RoomPolicy, RoomRule, Secret, Tokens};
 use fanwire::model::{Compression, DialectId, Draft, Identity, NOTIFICATION_TYPES_MAX, Selector};
 use fanwire::shard::{Newcomer, Reading, Route};
 use fanwire::wire::Deflater;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Instructions of the longest part of an input.
 pub const MOST: f64 = 40_000_000.0;
@@ -22,8 +21,9 @@ pub const MOST: f64 = 40_000_000.0;
 /// Bytes that a driver reads at once.
 const READ_BYTES: usize = 256 * 1024;
 
-const ENDPOINTS: &str = r#"[{"path": "/s/{id}", "dialect": "rooms", "snapshot": {"room": "past:{id}", "as": "history"},
-    "messages": {"filter": "filter", "again": "snapshot"}}]"#;
+/// The endpoint of the default configuration that has filters and snapshots, and a room of its history.
+const STREAM: &str = "/api/v1/reports/stream/{templateId}";
+const ROOM: &str = "reports:data:x";
 
 const fn worst(name: &'static str, run: fn()) -> Case {
     Case { name, units: 1, unit: "part of an input", run }
@@ -35,7 +35,7 @@ pub const CASES: &[Case] = &[
     worst("worst_recover", || past(100, 80, &["recover"])),
     worst("worst_snapshot", || past(100, 80, &["again"])),
     worst("worst_filter_fields", || one(&filter_of_many_fields())),
-    worst("worst_filter_nested", || one(&format!(r#"{{"type":"filter","filter":{{"a":{}}}}}"#, deep(4000)))),
+    worst("worst_filter_nested", || one(&format!(r#"{{"type":"apply_filter","filter":{{"a":{}}}}}"#, deep(4000)))),
     worst("worst_status", status),
     worst("worst_joins", || {
         one_of(&[r#"{"type":"subscribe","room":"r"}"#, r#"{"type":"unsubscribe","room":"r"}"#]);
@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
         said(DialectId::TENANTS, &format!(r#"{{"type":"send_message","data":{data}}}"#));
     }),
     worst("worst_notifications", notifications),
+    worst("worst_losses", losses),
 ];
 
 /// An array of so many arrays, each as deep as may be.
@@ -68,16 +69,15 @@ fn deep(count: usize) -> String {
 
 fn filter_of_many_fields() -> String {
     let fields: Vec<String> = (0..40_000).map(|field| format!("\"{field:x}\":1")).collect();
-    format!(r#"{{"type":"filter","filter":{{{}}}}}"#, fields.join(","))
+    format!(r#"{{"type":"apply_filter","filter":{{{}}}}}"#, fields.join(","))
 }
 
 /// Without budgets, so that nothing ends an input before its time.
 fn config() -> Config {
-    let history = HistoryLimits { messages_max: 100, age_max: Duration::from_secs(3600), bytes_max: 1 << 20 };
-    let policy = RoomPolicy { history: Some(history), ..RoomPolicy::default() };
-    let rule = RoomRule { pattern: Pattern::parse("past:*").expect("a pattern"), policy };
-    let mut config = Config { room_rules: vec![rule], ..Config::default() };
-    config.endpoints = fanwire::config::parse_endpoints(ENDPOINTS).expect("endpoints");
+    let policy = RoomPolicy { overflow: Overflow::DropOldest, ..RoomPolicy::default() };
+    let lossy = RoomRule { pattern: Pattern::parse("lossy:*").expect("a pattern"), policy };
+    let mut config = Config::default();
+    config.room_rules.push(lossy);
     (config.limits.replay_bytes_per_s, config.limits.auths_per_s) = (0, 0);
     config
 }
@@ -120,8 +120,11 @@ fn one_of(texts: &[&str]) {
 }
 
 fn by_endpoint(world: &mut World) -> u32 {
-    let route = Route { endpoint: 0, parameters: vec![("id".to_owned(), "x".to_owned())] };
-    world.shard.open(NOW, Newcomer { route: Some(route), ..Newcomer::default() }).expect("a slot").slot
+    let mut endpoints = world.shard.config().endpoints.iter();
+    let endpoint = endpoints.position(|endpoint| endpoint.path.to_string() == STREAM).expect("the endpoint");
+    let route = Some(Route { endpoint, parameters: vec![("templateId".to_owned(), "x".to_owned())] });
+    let newcomer = Newcomer { dialect: DialectId::TOPICS, route, ..Newcomer::default() };
+    world.shard.open(NOW, newcomer).expect("a slot").slot
 }
 
 /// Of one long message at an endpoint that has filters.
@@ -141,24 +144,24 @@ fn said(dialect: DialectId, text: &str) {
 fn past(fields: usize, messages: usize, asks: &[&str]) {
     let mut world = World::of(config());
     let slot = by_endpoint(&mut world);
-    world.receive(slot, &mut frame(r#"{"type":"subscribe","room":"past:x"}"#));
+    world.receive(slot, &mut frame(&format!(r#"{{"type":"subscribe","channel":"{ROOM}"}}"#)));
     let fields: Vec<String> = (0..fields).map(|field| format!("\"{field:x}\":1")).collect();
     let data = format!("{{{}}}", fields.join(","));
     for _ in 0..messages {
-        world.shard.outside_publish(NOW, &Selector::room("past:x"), &Draft::new("message", Some(&data)));
+        world.shard.outside_publish(NOW, &Selector::room(ROOM), &Draft::new("data_update", Some(&data)));
     }
     world.flush();
-    let room = world.hub.directory.get("past:x").expect("it has a member");
+    let room = world.hub.directory.get(ROOM).expect("it has a member");
     let log = room.log.as_ref().expect("it remembers");
     let epoch = log.lock(NOW.ms()).expect("it is there").position().epoch;
     let frames: Vec<Vec<u8>> = (0..1000)
         .flat_map(|number| {
             asks.iter().map(move |ask| match *ask {
-                "filter" => format!(r#"{{"type":"filter","filter":{{"none":{number}}}}}"#),
+                "filter" => format!(r#"{{"type":"apply_filter","filter":{{"none":{number}}}}}"#),
                 "recover" => format!(
-                    r#"{{"type":"subscribe","room":"past:x","recover":{{"epoch":"{epoch}","offset":0}}}}"#
+                    r#"{{"type":"subscribe","channel":"{ROOM}","recover":{{"epoch":"{epoch}","offset":0}}}}"#
                 ),
-                _ => r#"{"type":"again"}"#.to_owned(),
+                _ => r#"{"type":"request_update"}"#.to_owned(),
             })
         })
         .map(|text| frame(&text))
@@ -212,4 +215,30 @@ fn notifications() {
     let types: Vec<String> = (0..NOTIFICATION_TYPES_MAX).map(|number| format!("\"{number}\"")).collect();
     let text = format!(r#"{{"type":"subscribe_notifications","data":{{"types":[{}]}}}}"#, types.join(","));
     first_part(&mut world, slot, &[frame(&text)]);
+}
+
+/// A long message to members that do not read, each of which must lose hundreds of short ones of as many rooms for it.
+fn losses() {
+    const ROOMS: usize = 400;
+    let mut world = World::of(config());
+    for _ in 0..50 {
+        let slot = world.connect();
+        for room in 0..ROOMS {
+            world.receive(slot, &mut frame(&format!(r#"{{"type":"subscribe","room":"lossy:{room}"}}"#)));
+        }
+        world.flush();
+    }
+    world.sink.takes = false;
+    let publish = |world: &mut World, room: usize, data_bytes: usize| {
+        let (room, data) = (format!("lossy:{room}"), format!("\"{}\"", "x".repeat(data_bytes - 2)));
+        world.shard.outside_publish(NOW, &Selector::room(&room), &Draft::new("message", Some(&data)));
+    };
+    for room in 0..2 * ROOMS {
+        publish(&mut world, room % ROOMS, 1000);
+        world.flush();
+    }
+    measured(|| {
+        publish(&mut world, 0, 480_000);
+        world.flush();
+    });
 }

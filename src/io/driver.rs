@@ -30,6 +30,14 @@ use tokio::sync::Notify;
 /// Shared receive buffer of a shard, in bytes: what one read takes at the most.
 const SCRATCH_BYTES: usize = 256 * 1024;
 
+/// Bytes that reads take from all sockets together that have more to say than their share. What is read of a connection
+/// and then paused is kept for it, so the more of them there are, the less is read at once: `n` of them keep no more
+/// than some `1 + ln n` times this, and [`READ_MIN`] each.
+const BUSY_BYTES: usize = 8 * 1024 * 1024;
+
+/// What one read takes at the least.
+const READ_MIN: usize = 4 * 1024;
+
 /// Readiness events taken in one turn.
 const EVENTS_MAX: usize = 1024;
 
@@ -308,14 +316,15 @@ impl Driver {
             Some(Reading::Held) | None => return,
         }
         let Some(mut socket) = self.sockets.get(key.slot) else { return };
-        match socket.read(&mut self.scratch) {
+        let most = (BUSY_BYTES / (self.readable.busy() + 1)).clamp(READ_MIN, SCRATCH_BYTES);
+        match socket.read(&mut self.scratch[..most]) {
             Ok(0) => self.shard.lost(key.slot, &mut self.sockets),
             Ok(len) => {
                 self.shard.receive(now, key.slot, &mut self.scratch[..len], &mut self.sockets);
                 // A read that falls short has emptied the socket: the next byte makes a new event (epoll(7)).
                 let paused = self.shard.reading(key.slot) == Some(Reading::Paused);
-                if len == self.scratch.len() || to_the_end || paused {
-                    self.readable.push_again(key, to_the_end || len == self.scratch.len());
+                if len == most || to_the_end || paused {
+                    self.readable.push_again(key, to_the_end || len == most);
                 }
             }
             Err(error) => match error.kind() {

@@ -46,6 +46,11 @@ impl ReadQueue {
         self.len() == 0
     }
 
+    /// Sockets that had their turn and have more.
+    pub fn busy(&self) -> usize {
+        self.again.len()
+    }
+
     /// Puts a socket that has become readable at the end, unless it is in the queue.
     pub fn push(&mut self, key: Key, to_the_end: bool) {
         if self.mark(key, to_the_end) {
