@@ -35,7 +35,9 @@ pub const CASES: &[Case] = &[
     worst("worst_recover", || past(100, 80, &["recover"])),
     worst("worst_snapshot", || past(100, 80, &["again"])),
     worst("worst_filter_fields", || one(&filter_of_many_fields())),
-    worst("worst_filter_nested", || one(&format!(r#"{{"type":"apply_filter","filter":{{"a":{}}}}}"#, deep(4000)))),
+    worst("worst_filter_nested", || {
+        one(&format!(r#"{{"type":"apply_filter","filter":{{"a":{}}}}}"#, deep(4000)))
+    }),
     worst("worst_status", status),
     worst("worst_joins", || {
         one_of(&[r#"{"type":"subscribe","room":"r"}"#, r#"{"type":"unsubscribe","room":"r"}"#]);

@@ -92,9 +92,14 @@ impl Stored {
         ENTRY_BYTES + publication.event.len() + content.map_or(0, str::len) + user.map_or(0, str::len)
     }
 
-    /// Bytes charged for it in its history.
-    pub fn charge(&self) -> usize {
-        ENTRY_BYTES + self.text.len() + self.fields_charge.load(Ordering::Relaxed) as usize
+    /// Bytes charged for it in its history when it was kept.
+    pub fn text_charge(&self) -> usize {
+        ENTRY_BYTES + self.text.len()
+    }
+
+    /// Bytes charged for it in its history, with the fields that filters have asked for.
+    fn charge(&self) -> usize {
+        self.text_charge() + self.fields_charge.load(Ordering::Relaxed) as usize
     }
 
     /// What filters can name of its data, and whether that has been read for this call: it is read once, by the first
@@ -277,7 +282,8 @@ impl History {
         let mut bytes = 0;
         let mut fits = |stored: &&Arc<Stored>| {
             let first = bytes == 0;
-            bytes += stored.charge();
+            // Whether a filter has asked about it changes nothing of what is told.
+            bytes += stored.text_charge();
             first || bytes <= bytes_max
         };
         let len = self.entries.len();

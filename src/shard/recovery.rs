@@ -160,7 +160,7 @@ impl Shard {
 
     /// The publications of a page that a connection's filter lets pass. All of the page is paid for.
     pub(super) fn filter_past(&mut self, now: Now, slot: u32, log: &RoomLog, page: Page) -> Page {
-        self.spend_past(now, slot, page.iter().map(|(_, stored)| stored.charge()).sum());
+        self.spend_past(now, slot, page.iter().map(|(_, stored)| stored.text_charge()).sum());
         let filter = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.filter);
         let Some(filter) = filter else { return page };
         let (page, work) = self.filters.pass(filter, log, page);
