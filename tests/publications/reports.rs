@@ -196,7 +196,7 @@ fn filters_on_a_history_again_and_again_are_refused_in_the_end_and_harm_nobody()
         let answer: Value = serde_json::from_str(text).unwrap();
         // Nothing of the past passes the filter.
         let expected = if answer["type"] == "error" {
-            &answer["message"] == error
+            answer["message"] == error
         } else {
             answer["data"]["recovered"] == true
         };
