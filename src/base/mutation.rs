@@ -137,7 +137,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mistake that the simulation finds.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::ForgetBlocked,
         Self::KeepAdmission,
         Self::DeliverToExcept,
