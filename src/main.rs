@@ -4,7 +4,7 @@ mod allocator;
 
 use fanwire::Server;
 use fanwire::config::{
-    self, Auth, Command, Config, ConfigError, Endpoint, ListenAddress, LogFormat, Sources,
+    self, Auth, Command, Config, ConfigError, Endpoint, ListenAddress, LogFormat, Remark, Sources,
 };
 use fanwire::io::LogWriter;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -25,8 +25,8 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(error) => error.exit(),
     };
-    let config = match load(&invocation) {
-        Ok(config) => config,
+    let (config, remarks) = match load(&invocation) {
+        Ok(loaded) => loaded,
         Err(errors) => {
             for error in errors {
                 complain(error);
@@ -36,12 +36,14 @@ fn main() -> ExitCode {
     };
     match invocation.command {
         Command::CheckConfig => {
-            // The files that it names belong to it.
-            if let Err(error) = fanwire::io::token_policy(&config.tokens) {
+            for remark in remarks {
+                let kind = if remark.is_warning() { "warning" } else { "note" };
+                complain(format_args!("{kind}: {remark}"));
+            }
+            if let Err(error) = check_machine(&config) {
                 complain(error);
                 return ExitCode::FAILURE;
             }
-            config.warnings().iter().for_each(|warning| complain(format_args!("warning: {warning}")));
             match writeln!(std::io::stdout(), "the configuration is valid") {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
             complain("disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
             ExitCode::SUCCESS
         }
-        Command::Run => match run(&invocation, config) {
+        Command::Run => match run(&invocation, config, &remarks) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(error);
@@ -67,23 +69,45 @@ fn complain(what: impl Display) {
     let _ = writeln!(std::io::stderr(), "fanwire: {what}");
 }
 
-/// Reads the configuration from file, environment and flags.
-fn load(invocation: &config::Invocation) -> Result<Config, Vec<ConfigError>> {
+/// Checks what a configuration names on this machine: the files with keys, and the group.
+fn check_machine(config: &Config) -> std::io::Result<()> {
+    fanwire::io::token_policy(&config.tokens).map_err(std::io::Error::other)?;
+    config.unix_socket_group.as_deref().map(fanwire::io::group_id).transpose().map(drop)
+}
+
+/// Reads the configuration from file, environment and flags, and what should be known of it.
+fn load(invocation: &config::Invocation) -> Result<(Config, Vec<Remark>), Vec<ConfigError>> {
     // What is not UTF-8 holds U+FFFD then, which no key takes: it is refused where skipping it would hide it.
     let env: Vec<(String, String)> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();
-    let path = invocation.config_file.clone().or_else(|| std::env::var_os("FANWIRE_CONFIG").map(Into::into));
+    let in_env = || std::env::var_os("FANWIRE_CONFIG").filter(|path| !path.is_empty()).map(Into::into);
+    let path = invocation.config_file.clone().or_else(in_env);
     let file = match &path {
         Some(path) => Some((path.display().to_string(), config::read_file(path)?)),
         None => None,
     };
     let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-    config::load(&Sources { file, env: &env, flags: &invocation.flags })
+    let sources = Sources { file, env: &env, flags: &invocation.flags };
+    let config = config::load(&sources)?;
+    let remarks = config::remarks(&sources, &config);
+    Ok((config, remarks))
 }
 
-fn run(invocation: &config::Invocation, config: Config) -> std::io::Result<()> {
+/// Says in the log what should be known of where a configuration comes from. Its own warnings the server tells.
+fn tell_remarks(config: &Config, remarks: &[Remark]) {
+    let told = config.warnings();
+    for remark in remarks.iter().filter(|remark| !told.contains(&remark.to_string())) {
+        match remark {
+            Remark::Info(text) => tracing::info!("configuration: {text}"),
+            Remark::Warning(text) => tracing::warn!("configuration: {text}"),
+        }
+    }
+}
+
+fn run(invocation: &config::Invocation, config: Config, remarks: &[Remark]) -> std::io::Result<()> {
     let (log, level) = start_log(&config)?;
+    tell_remarks(&config, remarks);
     let result = serve(invocation, config, &log, &level);
     log.flush(LogWriter::LAST_WORDS);
     result
@@ -239,12 +263,16 @@ async fn obey(
 
 fn reload(server: &mut Server, invocation: &config::Invocation, level: &LevelHandle) {
     match load(invocation) {
-        Ok(config) => {
+        Ok((config, remarks)) => {
             if let Err(error) = level.modify(|filter| *filter = level_of(&config)) {
                 tracing::error!(%error, "cannot change the log level");
             }
             let reload = server.reload(&config);
             tracing::info!(changed = ?reload.changed, "configuration read again");
+            tell_remarks(&config, &remarks);
+            if !reload.refused.is_empty() {
+                tracing::error!(why = ?reload.refused, "configuration not taken over");
+            }
             if !reload.needs_restart.is_empty() {
                 tracing::warn!(keys = ?reload.needs_restart, "changed keys are not in force before a restart");
             }

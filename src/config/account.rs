@@ -20,18 +20,6 @@ impl AccountLimits {
         let Self { connections_max, rooms_max, messages_per_s, messages_burst: _, outbox_bytes_max } = *self;
         connections_max != 0 || rooms_max != 0 || messages_per_s != 0 || outbox_bytes_max != 0
     }
-
-    /// What is wrong with a bound of waiting bytes, by the bounds of one connection and of the node.
-    pub(super) fn contradiction(&self, key: &str, one_max: usize, node_max: usize) -> Option<String> {
-        let bytes = self.outbox_bytes_max;
-        if bytes == 0 || (one_max..=node_max).contains(&bytes) {
-            return None;
-        }
-        Some(format!(
-            "{key}: {bytes} must be 0, or at least outbox_bytes_max, which is {one_max}, and at most \
-             outboxes_bytes_max, which is {node_max}"
-        ))
-    }
 }
 
 #[cfg(test)]
@@ -49,15 +37,5 @@ mod tests {
         ] {
             assert!(on.is_on(), "{on:?}");
         }
-    }
-
-    #[test]
-    fn a_share_lies_between_one_outbox_and_all() {
-        let wrong = |outbox_bytes_max| {
-            let limits = AccountLimits { outbox_bytes_max, ..AccountLimits::default() };
-            limits.contradiction("k", 10, 100).is_some()
-        };
-        assert!([0, 10, 100].iter().all(|bytes| !wrong(*bytes)));
-        assert!(wrong(9) && wrong(101));
     }
 }

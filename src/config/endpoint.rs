@@ -1,5 +1,6 @@
 //! Endpoints: the paths at which clients connect, and what holds for those that come by each.
 
+use super::list::{self, Item, ItemError, ListError};
 use super::service::{self, Messages, Snapshot};
 use super::value;
 use serde::{Deserialize, Serialize};
@@ -210,16 +211,23 @@ struct Written {
     health: bool,
 }
 
-impl Written {
-    fn check(self) -> Result<Endpoint, String> {
+impl Item for Written {
+    type Checked = Endpoint;
+
+    const NAME: &'static str = "endpoint";
+
+    const MAX: usize = ENDPOINTS_MAX;
+
+    fn check(self) -> Result<Endpoint, ItemError> {
+        let wrong = ItemError::new;
         let Self { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } = self;
         let (snapshot, messages, health) = (self.snapshot, self.messages, self.health);
-        let path = PathTemplate::parse(&path)?;
+        let path = PathTemplate::parse(&path).map_err(|what| wrong("path", what))?;
         if !DIALECTS.contains(&dialect.as_str()) {
-            return Err(format!("dialect must be one of {}", DIALECTS.join(", ")));
+            return Err(wrong("dialect", format!("it must be one of {}", DIALECTS.join(", "))));
         }
         if let Some(unknown) = self.dialects.iter().find(|name| !DIALECTS.contains(&name.as_str())) {
-            return Err(format!("dialects: {unknown:.64?} must be one of {}", DIALECTS.join(", ")));
+            return Err(wrong("dialects", format!("{unknown:.64?} must be one of {}", DIALECTS.join(", "))));
         }
         let mut dialects = Vec::new();
         for name in self.dialects {
@@ -228,26 +236,26 @@ impl Written {
             }
         }
         if role.is_some() && auth != Auth::Required {
-            return Err("a role asks for auth: required".to_owned());
+            return Err(wrong("role", "it asks for auth: required".to_owned()));
         }
         if admin && role.is_none() {
-            return Err("an endpoint for admins asks for a role".to_owned());
+            return Err(wrong("admin", "an endpoint for admins asks for a role".to_owned()));
         }
         if rooms.len() > ROOMS_MAX {
-            return Err(format!("there are more than {ROOMS_MAX} rooms"));
+            return Err(wrong("rooms", format!("there are more than {ROOMS_MAX} of these")));
         }
         let is_known =
             |name: &str| ["user", "tenant"].contains(&name) || path.names().any(|known| known == name);
         for room in &rooms {
-            for name in service::names_in(room)? {
+            for name in service::names_in(room).map_err(|what| wrong("rooms", what))? {
                 if !is_known(name) {
-                    return Err(format!("{{{name}}} in {room} is no parameter of the path"));
+                    return Err(wrong("rooms", format!("{{{name}}} in {room} is no parameter of the path")));
                 }
             }
         }
         service::check(snapshot.as_ref(), &messages, is_known)?;
         if health && (snapshot.is_some() || !messages.is_empty() || !rooms.is_empty()) {
-            return Err("one with health has no rooms, snapshot or messages".to_owned());
+            return Err(wrong("health", "one with health has no rooms, snapshot or messages".to_owned()));
         }
         Ok(Endpoint {
             path,
@@ -271,17 +279,15 @@ impl Written {
 /// # Errors
 /// What is wrong, with the number of the endpoint.
 pub(crate) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    let written: Vec<Written> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    if written.len() > ENDPOINTS_MAX {
-        return Err(format!("there are more than {ENDPOINTS_MAX} endpoints"));
-    }
-    let numbered = written.into_iter().enumerate();
-    numbered
-        .map(|(index, endpoint)| endpoint.check().map_err(|what| format!("endpoint {}: {what}", index + 1)))
-        .collect()
+    list::parse::<Written>(text)
+}
+
+/// Reads the endpoints that a key of a file has.
+///
+/// # Errors
+/// What is wrong, with its place and the number of the endpoint.
+pub(super) fn parse_endpoints_of(file: &str, key: &str) -> Result<Vec<Endpoint>, ListError> {
+    list::parse_key::<Written>(file, key)
 }
 
 /// Writes endpoints so that [`parse_endpoints`] reads them back.
@@ -378,10 +384,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         for (text, what) in [
-            (r#"[{"path":"/ws","dialect":"Rooms"}]"#, "dialect must be one of"),
+            (r#"[{"path":"/ws","dialect":"Rooms"}]"#, "dialect: it must be one of"),
             (r#"[{"path":"/ws"}]"#, "dialect"),
             (r#"[{"path":"/ws","dialect":"rooms","dialects":["chat"]}]"#, "\"chat\" must be one of rooms,"),
-            (r#"[{"path":"/ws","dialect":"rooms","dialects":"topics"}]"#, "dialects"),
+            (r#"[{"path":"/ws","dialect":"rooms","dialects":"topics"}]"#, "expected sequence"),
             (r#"[{"path":"/ws","dialect":"rooms","x":1}]"#, "unknown field"),
             (r#"[{"path":"/ws","dialect":"rooms","role":"admin"}]"#, "auth: required"),
             (r#"[{"path":"/ws","dialect":"rooms","admin":true}]"#, "asks for a role"),
@@ -396,7 +402,7 @@ mod tests {
             (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":""}}}]"#, "name a room"),
             (r#"[{"path":"/ws","dialect":"rooms","messages":{"a":{"join":"b:{c"}}}]"#, "not closed"),
             (r#"[{"path":"/ws","dialect":"rooms","health":true,"rooms":["a"]}]"#, "health"),
-            (r#"[{"path":"ws","dialect":"rooms"}]"#, "endpoint 1: a path begins"),
+            (r#"[{"path":"ws","dialect":"rooms"}]"#, "endpoint 1: path: a path begins"),
         ] {
             let error = parse_endpoints(text).unwrap_err();
             assert!(error.contains(what), "{text}: {error}");

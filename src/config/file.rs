@@ -1,8 +1,9 @@
-//! The YAML file: its scalars with their place, before it is known what they mean.
+//! The YAML file: its scalars as they are written, with their place, before it is known what they mean.
 
 use super::error::ConfigError;
+use super::list::source_of;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{NonFiniteFloatPolicy, Spanned};
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -18,10 +19,20 @@ const DEPTH_MAX: usize = 4;
 pub(super) struct Entry {
     /// Its keys from the top, joined by dots.
     pub path: String,
-    /// Scalars as text; the items of a list joined by commas; a list with mappings in it as JSON.
-    pub text: String,
+    pub value: Value,
+    /// Whether it is written as a list.
+    pub is_list: bool,
     /// Its line, from 1.
     pub line: u64,
+}
+
+/// What a key has in the file.
+#[derive(Debug, PartialEq)]
+pub(super) enum Value {
+    /// A scalar; the items of a list joined by commas.
+    Text(String),
+    /// A list with mappings in it, which the key reads itself.
+    Mappings,
 }
 
 /// Reads a configuration file.
@@ -46,22 +57,28 @@ pub fn read_file(path: &Path) -> Result<String, Vec<ConfigError>> {
 /// # Errors
 /// If it is not YAML, has a key twice, is no mapping, or nests where no key does.
 pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
-    // `log_level: off` is a text: only true and false are truth values, as YAML 1.2 has it.
-    // Errors tell the place and show nothing of the text around it, where a key of the API may stand.
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    // `log_level: off` is a text: only true and false are truth values, as YAML 1.2 has it. Numbers that are none, and
+    // those that are too large, are texts as well. Errors tell the place and show nothing of the text around it, where
+    // a key of the API may stand.
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+    };
     // A file of comments alone is a file without values.
     let root: Option<Spanned<Node>> =
         serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
     let mut entries = Vec::new();
     match root.map(|root| root.value) {
-        None | Some(Node::Scalar(None)) => {}
-        Some(Node::Map(pairs)) => flatten("", pairs, 1, &mut entries)?,
+        None | Some(Node::Null) => {}
+        Some(Node::Map(pairs)) => flatten(text, "", pairs, 1, &mut entries)?,
         Some(_) => return Err("the file is no mapping of keys to values".to_owned()),
     }
     Ok(entries)
 }
 
 fn flatten(
+    source: &str,
     prefix: &str,
     pairs: Vec<(String, Spanned<Node>)>,
     depth: usize,
@@ -70,56 +87,53 @@ fn flatten(
     for (name, node) in pairs {
         let path = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         let line = node.referenced.line();
+        let is_list = matches!(node.value, Node::List(_));
         if depth > DEPTH_MAX {
             return Err(format!("line {line}: {path}: no key is nested that deep"));
         }
-        let text = match node.value {
+        let value = match node.value {
             Node::Map(pairs) => {
-                flatten(&path, pairs, depth + 1, into)?;
+                flatten(source, &path, pairs, depth + 1, into)?;
                 continue;
             }
-            Node::Scalar(text) => text.unwrap_or_default(),
             Node::List(items) if items.iter().any(|item| matches!(item.value, Node::Map(_))) => {
-                Node::List(items).to_json().to_string()
+                Value::Mappings
             }
             Node::List(items) => {
-                let scalars = items.into_iter().map(|item| match item.value {
-                    Node::Scalar(Some(text)) if !text.contains(',') => Ok(text),
+                let scalars = items.into_iter().map(|item| match text_of(source, item) {
+                    Some(text) if !text.is_empty() && !text.contains(',') => Ok(text),
                     _ => Err(format!("line {line}: {path}: a list must hold plain values")),
                 });
-                scalars.collect::<Result<Vec<_>, _>>()?.join(",")
+                Value::Text(scalars.collect::<Result<Vec<_>, _>>()?.join(","))
+            }
+            Node::Null | Node::Text(_) | Node::Other => {
+                Value::Text(text_of(source, node).unwrap_or_default())
             }
         };
-        into.push(Entry { path, text, line });
+        into.push(Entry { path, value, is_list, line });
     }
     Ok(())
+}
+
+/// The text of a scalar, as it is written: `0x1F`, `1_000` and `1.10` are no other texts, whatever numbers they are.
+fn text_of(source: &str, node: Spanned<Node>) -> Option<String> {
+    match node.value {
+        Node::Null => Some(String::new()),
+        Node::Text(text) => Some(text),
+        Node::Other => source_of(source, node.defined).map(str::to_owned),
+        Node::List(_) | Node::Map(_) => None,
+    }
 }
 
 /// YAML of any shape.
 #[derive(Debug)]
 enum Node {
-    /// `None` is null.
-    Scalar(Option<String>),
+    Null,
+    Text(String),
+    /// A number or a truth value, whose text only the source has.
+    Other,
     List(Vec<Spanned<Node>>),
     Map(Vec<(String, Spanned<Node>)>),
-}
-
-impl Node {
-    /// The same as JSON, with every scalar that is no truth value or whole number as text.
-    fn to_json(&self) -> serde_json::Value {
-        match self {
-            Self::Scalar(None) => serde_json::Value::Null,
-            Self::Scalar(Some(text)) => match (text.parse::<bool>(), text.parse::<u64>()) {
-                (Ok(truth), _) => truth.into(),
-                (_, Ok(number)) => number.into(),
-                _ => text.as_str().into(),
-            },
-            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
-            Self::Map(pairs) => {
-                pairs.iter().map(|(name, item)| (name.clone(), item.value.to_json())).collect()
-            }
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -130,12 +144,6 @@ impl<'de> Deserialize<'de> for Node {
 
 struct NodeVisitor;
 
-impl NodeVisitor {
-    fn scalar<E>(value: impl fmt::Display) -> Result<Node, E> {
-        Ok(Node::Scalar(Some(value.to_string())))
-    }
-}
-
 impl<'de> Visitor<'de> for NodeVisitor {
     type Value = Node;
 
@@ -143,32 +151,32 @@ impl<'de> Visitor<'de> for NodeVisitor {
         f.write_str("a value")
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
-        Self::scalar(value)
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Node, E> {
+        Ok(Node::Other)
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
-        Self::scalar(value)
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Other)
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
-        Self::scalar(value)
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Node, E> {
+        Ok(Node::Other)
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
-        Self::scalar(value)
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Other)
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
-        Self::scalar(value)
+        Ok(Node::Text(value.to_owned()))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(None))
+        Ok(Node::Null)
     }
 
     fn visit_none<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(None))
+        Ok(Node::Null)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
@@ -197,7 +205,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String, u64)> {
-        entries(text).unwrap().into_iter().map(|e| (e.path, e.text, e.line)).collect()
+        let text_of = |value| match value {
+            Value::Text(text) => text,
+            Value::Mappings => "mappings".to_owned(),
+        };
+        entries(text).unwrap().into_iter().map(|e| (e.path, text_of(e.value), e.line)).collect()
     }
 
     #[test]
@@ -221,6 +233,43 @@ mod tests {
         assert_eq!(read("a: [x, y]\nb:\n  - 1\n  - true\n")[1].1, "1,true");
         assert!(entries("a: [[x]]").is_err());
         assert!(entries("a: ['x,y']").is_err(), "would be read as two");
+    }
+
+    #[test]
+    fn scalars_keep_their_text() {
+        for text in [
+            "0x1F",
+            "0o17",
+            "0b11",
+            "1_000",
+            "1.10",
+            "+5",
+            "-0",
+            "007",
+            "1e3",
+            "9e99999",
+            ".inf",
+            "-.INF",
+            ".NaN",
+            "True",
+            "FALSE",
+            "yes",
+            "12345678901234567890123456789012",
+            "2024-01-15",
+            "12:30:45",
+            "0660",
+        ] {
+            assert_eq!(read(&format!("k: {text}\n"))[0].1, text);
+            assert_eq!(read(&format!("k:   {text}   # a comment\n"))[0].1, text);
+            assert_eq!(read(&format!("é: ü\nk: [ {text} , {text}]\n"))[1].1, format!("{text},{text}"));
+            assert_eq!(read(&format!("{{k: {text}}}"))[0].1, text);
+            assert_eq!(read(&format!("k: '{text}'\n"))[0].1, text);
+            assert_eq!(read(&format!("a: &a {text}\nk: *a\n"))[1].1, text, "by an alias");
+            assert_eq!(read(&format!("\u{feff}k:\r\n  {text}\r\n"))[0].1, text, "after a mark of order");
+        }
+        assert_eq!(read("k: !!str 0x1F\n")[0].1, "0x1F");
+        assert_eq!(read("k: !!int 0x1F\n")[0].1, "0x1F");
+        assert_eq!([read("k: ~\n"), read("k: null\n"), read("k:\n")].map(|k| k[0].1.clone()), ["", "", ""]);
     }
 
     #[test]

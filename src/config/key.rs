@@ -46,11 +46,13 @@ impl Key {
             let allowed = self.kind.allowed();
             if matches!(self.kind, Kind::Secrets(_) | Kind::Secret(_) | Kind::HookUrl(_) | Kind::Url(_)) {
                 format!("{name}: the value is not allowed, allowed is {allowed}")
+            } else if let Some(why) = self.kind.why_not(text) {
+                // The value is a list that its owner knows: the number of the item says where to look.
+                format!("{name}: {why}")
             } else {
                 let shown = text.floor_char_boundary(SHOWN_BYTES_MAX);
                 let dots = if shown < text.len() { "…" } else { "" };
-                let why = self.kind.why_not(text).map_or_else(String::new, |why| format!(" ({why})"));
-                format!("{name}: {:?}{dots} is not allowed{why}, allowed is {allowed}", &text[..shown])
+                format!("{name}: {:?}{dots} is not allowed, allowed is {allowed}", &text[..shown])
             }
         })
     }

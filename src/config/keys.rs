@@ -55,20 +55,26 @@ const IGNORED: &[Key] = &[
     .document("write_buffer_size"),
 ];
 
-const GROUPS: [&[Key]; 8] = [
-    server::SERVER,
-    tokens::TOKENS,
-    rooms::ROOMS,
-    limits::LIMITS,
-    times::TIMES,
-    transport::TRANSPORT,
-    hook::HOOK,
-    IGNORED,
+/// The groups with their headings in the help.
+const GROUPS: [(&str, &[Key]); 8] = [
+    ("Server", server::SERVER),
+    ("Tokens", tokens::TOKENS),
+    ("Rooms and log", rooms::ROOMS),
+    ("Limits", limits::LIMITS),
+    ("Times", times::TIMES),
+    ("HTTP and sockets", transport::TRANSPORT),
+    ("Backend hook", hook::HOOK),
+    ("Without effect", IGNORED),
 ];
+
+/// The groups of keys with their headings, in the order of the help.
+pub(super) fn groups() -> impl Iterator<Item = (&'static str, &'static [Key])> {
+    GROUPS.into_iter()
+}
 
 /// Every key, in the order of the help.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    GROUPS.into_iter().flatten()
+    GROUPS.into_iter().flat_map(|(_, keys)| keys)
 }
 
 /// The key of that name in the file.

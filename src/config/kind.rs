@@ -1,8 +1,18 @@
 //! The types of settings: how each is read from text, shown as text, and told in words.
 
+mod about;
+mod read;
+
+pub use self::read::SHARDS_MAX;
+use self::read::{
+    ACCESS_DEFAULTS, AFFINITIES, AUTO, FORMATS, LEVELS, NAMES_MAX, ON_FAILURE, PINS, by_name, parse_address,
+    parse_group, parse_host, parse_name, parse_network, parse_one_secret, parse_origin, parse_prefix,
+    parse_secret, parse_text, parse_url, parse_word,
+};
 use super::access::{self, AccessDefault, AccessRule};
 use super::endpoint::{self, Endpoint};
 use super::hook::{self, HookEvent, HookEvents, OnFailure};
+use super::list::ListError;
 use super::listen::ListenAddress;
 use super::preset::{PRESETS, Preset};
 use super::rule::{self, RoomRule};
@@ -94,12 +104,6 @@ pub(super) enum Kind {
     Ignored {
         default: &'static str,
     },
-    /// The same, a time; zero is allowed.
-    IgnoredTime {
-        default: &'static str,
-        min: Duration,
-        max: Duration,
-    },
     Preset(Place<Preset>),
     Endpoints(Place<Vec<Endpoint>>),
     /// Short texts.
@@ -123,11 +127,11 @@ impl Kind {
                 let auto = (text == AUTO).then_some(None);
                 put(at(config), auto.or_else(|| value::parse_bool(text).map(Some)))
             }
-            Self::Port(at) => put(at(config), text.parse().ok()),
+            Self::Port(at) => put(at(config), value::parse_number(text)),
             Self::Count { at, min, max } => {
-                put(at(config), text.parse().ok().filter(|n| (min..=max).contains(n)))
+                put(at(config), value::parse_number(text).filter(|n| (min..=max).contains(n)))
             }
-            Self::Shards(at) => put(at(config), text.parse().ok().filter(|n| *n <= SHARDS_MAX)),
+            Self::Shards(at) => put(at(config), value::parse_number(text).filter(|n| *n <= SHARDS_MAX)),
             Self::Size { at, min, max } => {
                 let size = value::parse_size(text).and_then(|n| usize::try_from(n).ok());
                 put(at(config), size.filter(|n| (min..=max).contains(n)))
@@ -154,8 +158,11 @@ impl Kind {
                 let none = text.is_empty().then_some(None);
                 put(at(config), none.or_else(|| parse_group(text).map(Some)))
             }
-            Self::Pin(at) => put(at(config), by_name(&PINS, text)),
             Self::Listen(at) => put(at(config), list(text, ListenAddress::parse)),
+            Self::Pin(at) => {
+                let forced = |forced| if forced { PinThreads::Always } else { PinThreads::Never };
+                put(at(config), by_name(&PINS, text).or_else(|| value::parse_bool(text).map(forced)))
+            }
             Self::Prefix(at) => put(at(config), parse_prefix(text)),
             Self::Networks(at) => put(at(config), list(text, parse_network)),
             Self::Origins(at) => put(at(config), list(text, parse_origin)),
@@ -190,13 +197,22 @@ impl Kind {
             Self::Format(at) => put(at(config), by_name(&FORMATS, text)),
             Self::Affinity(at) => put(at(config), by_name(&AFFINITIES, text)),
             Self::Ignored { .. } => value::parse_size(text).map(|_| ()),
-            Self::IgnoredTime { min, max, .. } => {
-                let time = value::parse_duration(text)?;
-                (time.is_zero() || (min..=max).contains(&time)).then_some(())
-            }
             Self::Preset(at) => put(at(config), by_name(&PRESETS, text)),
             Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints(text).ok()),
             Self::Texts(at) => put(at(config), list(text, parse_text)),
+        }
+    }
+
+    /// Sets the setting from a list of mappings that `key` has in a file; none if it takes no such list.
+    pub fn set_mappings(self, config: &mut Config, file: &str, key: &str) -> Option<Result<(), ListError>> {
+        fn put<T>(place: &mut T, value: Result<T, ListError>) -> Option<Result<(), ListError>> {
+            Some(value.map(|value| *place = value))
+        }
+        match self {
+            Self::Rules(at) => put(at(config), rule::parse_rules_of(file, key)),
+            Self::Access(at) => put(at(config), access::parse_rules_of(file, key)),
+            Self::Endpoints(at) => put(at(config), endpoint::parse_endpoints_of(file, key)),
+            _ => None,
         }
     }
 
@@ -239,7 +255,7 @@ impl Kind {
             Self::AccessDefault(at) => name_of(&ACCESS_DEFAULTS, at(config)),
             Self::Format(at) => name_of(&FORMATS, at(config)),
             Self::Affinity(at) => name_of(&AFFINITIES, at(config)),
-            Self::Ignored { default } | Self::IgnoredTime { default, .. } => default.to_owned(),
+            Self::Ignored { default } => default.to_owned(),
             Self::Preset(at) => name_of(&PRESETS, at(config)),
             Self::Endpoints(at) => endpoint::show_endpoints(at(config)),
         }
@@ -272,7 +288,7 @@ impl Kind {
                 format!("0, or {} to {} (bytes, or with KiB, MiB)", size(min.into()), size(max.into()))
             }
             Self::Time { min, max, .. } => format!("{} to {} (such as 54s or 500ms)", time(min), time(max)),
-            Self::TimeOrOff { min, max, .. } | Self::IgnoredTime { min, max, .. } => {
+            Self::TimeOrOff { min, max, .. } => {
                 format!("0, or {} to {} (such as 54s or 500ms)", time(min), time(max))
             }
             Self::Address(_) => "an IPv4 or IPv6 address, or localhost".to_owned(),
@@ -335,119 +351,4 @@ impl Kind {
             }
         }
     }
-}
-
-/// Parameters, or cookies, in which a token may stand.
-const NAMES_MAX: usize = 8;
-
-/// Most shards of a node, a bound that no machine comes near: ids of connections have ten bits for the shard.
-pub const SHARDS_MAX: usize = 1024;
-
-/// Neither yes nor no: see [`Kind::BoolOrAuto`].
-const AUTO: &str = "auto";
-
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
-const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-
-const ON_FAILURE: [(&str, OnFailure); 2] = [("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)];
-const ACCESS_DEFAULTS: [(&str, AccessDefault); 2] =
-    [("allow", AccessDefault::Allow), ("deny", AccessDefault::Deny)];
-
-const PINS: [(&str, PinThreads); 3] =
-    [("auto", PinThreads::Auto), ("true", PinThreads::Always), ("false", PinThreads::Never)];
-
-const AFFINITIES: [(&str, FlowAffinity); 3] =
-    [("off", FlowAffinity::Off), ("incoming-cpu", FlowAffinity::IncomingCpu), ("cbpf", FlowAffinity::Cbpf)];
-
-fn by_name<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
-    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
-}
-
-fn parse_address(text: &str) -> Option<IpAddr> {
-    match text {
-        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-        // As Go's net.Listen has it.
-        "" | "*" => Some(IpAddr::from([0, 0, 0, 0])),
-        text => text.trim_matches(['[', ']']).parse().ok(),
-    }
-}
-
-fn parse_prefix(text: &str) -> Option<String> {
-    let prefix = text.trim_end_matches('/');
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    let fine = prefix.is_empty() || prefix.starts_with('/') && !prefix.contains("//");
-    (fine && prefix.bytes().all(allowed)).then(|| prefix.to_owned())
-}
-
-fn parse_group(text: &str) -> Option<String> {
-    let fine = text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic() && b != b':' && b != b'/');
-    fine.then(|| text.to_owned())
-}
-
-fn parse_network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-/// An origin, with a pattern of whole labels for its host perhaps, or a star for its port; a scheme alone, which stands
-/// for itself (`file://`); `null`; or a star for all.
-fn parse_origin(text: &str) -> Option<String> {
-    let fine = match text.split_once("://") {
-        Some(("http" | "https" | "ws" | "wss", "")) => false,
-        Some((scheme, host)) => {
-            let host = host.strip_suffix(":*").unwrap_or(host);
-            let letter = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
-            !scheme.is_empty()
-                && scheme.bytes().all(letter)
-                && (host.is_empty() || is_host_or_pattern(host, b"/@?#,"))
-                && !(host.is_empty() && text.ends_with('*'))
-        }
-        None => text == "null" || text == "*",
-    };
-    (fine && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
-}
-
-/// A host without a port, or a pattern of whole labels.
-fn parse_host(text: &str) -> Option<String> {
-    let has_port = !text.starts_with('[') && text.contains(':') || text.contains("]:");
-    let fine = !has_port && is_host_or_pattern(text, b"/@?#,") && text.bytes().all(|b| b.is_ascii_graphic());
-    fine.then(|| text.to_owned())
-}
-
-/// Whether text is a host, or `*.` and one.
-fn is_host_or_pattern(text: &str, without: &[u8]) -> bool {
-    let host = text.strip_prefix("*.").unwrap_or(text);
-    !host.is_empty() && !host.starts_with('.') && !host.bytes().any(|b| b == b'*' || without.contains(&b))
-}
-
-/// A name that needs no quoting in a query or as a cookie.
-fn parse_name(text: &str) -> Option<String> {
-    let letter = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    ((1..=64).contains(&text.len()) && text.bytes().all(letter)).then(|| text.to_owned())
-}
-
-fn parse_text(text: &str) -> Option<String> {
-    ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
-}
-
-fn parse_secret(text: &str) -> Option<Secret> {
-    let fine = (1..=1024).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    fine.then(|| Secret::new(text))
-}
-
-fn parse_one_secret(text: &str) -> Option<Secret> {
-    (text.len() <= 1024 && !text.chars().any(char::is_control)).then(|| Secret::new(text))
-}
-
-fn parse_word(text: &str) -> Option<String> {
-    ((1..=255).contains(&text.len()) && !text.chars().any(char::is_control)).then(|| text.to_owned())
-}
-
-/// An address to fetch from. What stands before an `@` would be a secret that is shown.
-fn parse_url(text: &str) -> Option<String> {
-    let uri: hyper::Uri = text.parse().ok()?;
-    let fine = matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-        && uri.host().is_some_and(|host| !host.is_empty());
-    fine.then(|| text.to_owned())
 }

@@ -1,9 +1,12 @@
 use super::error::ConfigError;
-use super::file;
+use super::file::{self, Entry, Value};
 use super::key::Key;
 use super::keys;
 use super::preset::{PRESETS, Preset};
 use super::settings::Config;
+use super::variables::{self, Variable};
+use super::warnings::Remark;
+use std::collections::BTreeSet;
 
 /// Where a configuration comes from; the later wins: file, environment, flags.
 #[derive(Clone, Copy, Debug)]
@@ -16,17 +19,6 @@ pub struct Sources<'a> {
     pub flags: &'a [(String, String)],
 }
 
-/// Variables that begin as ours do and are no keys: the first names the file.
-const OTHER_VARIABLES: [&str; 1] = ["FANWIRE_CONFIG"];
-
-/// Variables that the documents have in milliseconds, as bare numbers. The rooms document has the first as a duration
-/// with a unit, which is taken too.
-const MS_VARIABLES: [&str; 3] =
-    ["WEBSOCKET_PING_INTERVAL", "WEBSOCKET_CONNECTION_TIMEOUT", "WEBSOCKET_CLEANUP_INTERVAL"];
-
-/// Beginnings of the variables that are ours.
-const VARIABLE_PREFIXES: [&str; 2] = ["FANWIRE_", "WEBSOCKET_"];
-
 /// Most errors told: a file that is something else altogether must not drown its first line.
 const ERRORS_MAX: usize = 32;
 
@@ -35,83 +27,161 @@ const EDITS_MAX: usize = 4;
 
 /// Makes one validated configuration from all sources.
 ///
+/// Variables that are empty count as not given, and so do those that Kubernetes sets for a service of our name;
+/// [`remarks`] tells of them. With `strict` in force a warning among the remarks is an error here.
+///
 /// # Errors
 /// All mistakes: unknown keys, values out of range, values that do not fit together; each with where it was read.
 pub fn load(sources: &Sources<'_>) -> Result<Config, Vec<ConfigError>> {
-    let mut config = Config::of_preset(preset(sources));
-    let mut errors = Vec::new();
-    let mut set = |key: &Key, text: &str, origin: String| {
-        if let Err(what) = key.set(&mut config, text) {
-            errors.push(ConfigError::new(origin, what));
-        }
-    };
-    let mut unknown = Vec::new();
-    let mut more = 0_u32;
+    // Once: a file can be as costly to read as the parser's budget allows.
+    let entries = sources.file.map_or_else(|| Ok(Vec::new()), |(_, text)| file::entries(text));
+    let preset = preset(sources, entries.as_deref().unwrap_or_default());
+    let mut loading = Loading { config: Config::of_preset(preset), ..Loading::default() };
     if let Some((name, text)) = sources.file {
-        match file::entries(text) {
-            Ok(entries) => {
-                let mut given = Vec::new();
-                for entry in entries {
-                    let origin = format!("{name}:{}", entry.line);
-                    let document = entry.path.strip_prefix("websocket.");
-                    let found = document.map_or_else(|| keys::by_name(&entry.path), keys::by_document_path);
-                    match found {
-                        Some(key) if given.contains(&key.name) => {
-                            let what =
-                                format!("{}: {} is given twice, by both its names", entry.path, key.name);
-                            unknown.push(ConfigError::new(origin, what));
-                        }
-                        Some(key) => {
-                            given.push(key.name);
-                            set(key, &entry.text, origin);
-                        }
-                        None if unknown.len() < ERRORS_MAX => unknown.push(unknown_key(&entry.path, origin)),
-                        None => more += 1,
-                    }
-                }
-            }
-            Err(what) => unknown.push(ConfigError::new(name, what)),
-        }
+        loading.file(name, text, entries);
     }
-    for key in keys::all() {
-        for variable in key.variables() {
-            if let Some((_, text)) = sources.env.iter().find(|(name, _)| *name == variable) {
-                let in_ms = MS_VARIABLES.contains(&variable.as_str())
-                    && !text.is_empty()
-                    && text.trim().bytes().all(|byte| byte.is_ascii_digit());
-                let with_unit = if in_ms { Some(format!("{}ms", text.trim())) } else { None };
-                set(key, with_unit.as_deref().unwrap_or(text), format!("variable {variable}"));
-            }
-        }
+    for Variable { key, name, text } in variables::given(sources.env) {
+        loading.set(key, &text, format!("variable {name}"));
     }
     for (name, text) in sources.flags {
+        let origin = format!("--{name}");
         match keys::by_name(&name.replace('-', "_")) {
-            Some(key) => set(key, text, format!("--{name}")),
-            None => unknown.push(unknown_key(name, format!("--{name}"))),
+            Some(key) if text.trim().is_empty() => loading.errors.push(ConfigError::new(
+                origin,
+                format!(
+                    "{}: the value is empty; leave the option out, or give [] for an empty list",
+                    key.name
+                ),
+            )),
+            Some(key) => loading.set(key, text, origin),
+            None => loading.unknown.push(unknown_key(name, origin)),
         }
     }
-    config.follow_ping(&Config::of_preset(preset(sources)));
+    let Loading { mut config, given, mut errors, mut unknown, more } = loading;
+    let is_given = |name: &str| given.contains(&name);
+    config.follow_ping(&Config::of_preset(preset));
+    if let Err(error) = variables::apply_ping_timeout(sources.env, &mut config, is_given("pong_wait")) {
+        errors.push(error);
+    }
+    config.fit_outboxes(is_given);
     errors.append(&mut unknown);
     if let (1.., Some((name, _))) = (more, sources.file) {
         errors.push(ConfigError::new(name, format!("{more} unknown keys more")));
     }
-    errors.extend(unknown_variables(sources.env));
+    errors.extend(variables::unknown(sources.env));
     errors.extend(config.contradictions().into_iter().map(|what| ConfigError::new("configuration", what)));
+    if config.strict && errors.is_empty() {
+        let warnings = remarks(sources, &config).into_iter().filter(Remark::is_warning);
+        errors.extend(warnings.map(|remark| ConfigError::new("strict", remark.to_string())));
+    }
     if errors.is_empty() { Ok(config) } else { Err(errors) }
+}
+
+/// What should be known of a configuration that [`load`] made of `sources`: what of the sources was ignored, and what
+/// is allowed but hardly meant.
+pub fn remarks(sources: &Sources<'_>, config: &Config) -> Vec<Remark> {
+    let mut remarks = variables::remarks(sources.env, config.preset);
+    if let Some((name, text)) = sources.file {
+        for entry in file::entries(text).unwrap_or_default() {
+            let is_secret = find_key(&entry.path).is_some_and(|key| key.kind.is_secret());
+            if is_secret && matches!(&entry.value, Value::Text(text) if text.is_empty()) {
+                let what = format!("{name}:{}: {} is empty: there is no such secret", entry.line, entry.path);
+                remarks.push(Remark::Warning(what));
+            }
+        }
+    }
+    remarks.extend(config.warnings().into_iter().map(Remark::Warning));
+    remarks
+}
+
+/// What is read so far.
+#[derive(Default)]
+struct Loading {
+    config: Config,
+    /// Names of the keys that a source has.
+    given: BTreeSet<&'static str>,
+    errors: Vec<ConfigError>,
+    unknown: Vec<ConfigError>,
+    /// Unknown keys that are not told one by one.
+    more: u32,
+}
+
+impl Loading {
+    fn set(&mut self, key: &'static Key, text: &str, origin: String) {
+        self.given.insert(key.name);
+        if let Err(what) = key.set(&mut self.config, text) {
+            self.errors.push(ConfigError::new(origin, what));
+        }
+    }
+
+    fn file(&mut self, name: &str, text: &str, entries: Result<Vec<Entry>, String>) {
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(what) => return self.unknown.push(ConfigError::new(name, what)),
+        };
+        let mut given = Vec::new();
+        for entry in entries {
+            let origin = format!("{name}:{}", entry.line);
+            match find_key(&entry.path) {
+                Some(key) if given.contains(&key.name) => {
+                    let what = format!("{}: {} is given twice, by both its names", entry.path, key.name);
+                    self.unknown.push(ConfigError::new(origin, what));
+                }
+                Some(key) => {
+                    given.push(key.name);
+                    match &entry.value {
+                        Value::Text(_) if entry.is_list && key.kind.is_long() => {
+                            self.set_mappings(key, name, text, origin);
+                        }
+                        Value::Text(value) => self.set(key, value, origin),
+                        Value::Mappings => self.set_mappings(key, name, text, origin),
+                    }
+                }
+                None if self.unknown.len() < ERRORS_MAX => {
+                    self.unknown.push(unknown_key(&entry.path, origin));
+                }
+                None => self.more += 1,
+            }
+        }
+    }
+
+    /// Sets a key from a list of mappings in the file.
+    fn set_mappings(&mut self, key: &'static Key, name: &str, file: &str, origin: String) {
+        self.given.insert(key.name);
+        match key.kind.set_mappings(&mut self.config, file, key.name) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                let origin = error.place.map_or(origin, |(line, column)| format!("{name}:{line}:{column}"));
+                self.errors.push(ConfigError::new(origin, format!("{}: {error}", key.name)));
+            }
+            None => {
+                let allowed = key.kind.allowed();
+                let what = format!("{}: a list of mappings is not allowed, allowed is {allowed}", key.name);
+                self.errors.push(ConfigError::new(origin, what));
+            }
+        }
+    }
+}
+
+/// The key that has this path in the file.
+fn find_key(path: &str) -> Option<&'static Key> {
+    path.strip_prefix("websocket.").map_or_else(|| keys::by_name(path), keys::by_document_path)
 }
 
 /// The preset that the sources name, if they do; it gives the defaults of all other keys. What is no preset is told
 /// when its key is set.
-fn preset(sources: &Sources<'_>) -> Preset {
+fn preset(sources: &Sources<'_>, entries: &[Entry]) -> Preset {
     let named = |pairs: &[(String, String)], name: &str| {
         pairs.iter().rev().find(|(known, _)| known == name).map(|(_, text)| text.clone())
     };
     let in_file = || {
-        let entries = file::entries(sources.file?.1).ok()?;
-        entries.into_iter().find(|entry| entry.path == "preset").map(|entry| entry.text)
+        entries.iter().find(|entry| entry.path == "preset").and_then(|entry| match &entry.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Mappings => None,
+        })
     };
-    let text =
-        named(sources.flags, "preset").or_else(|| named(sources.env, "FANWIRE_PRESET")).or_else(in_file);
+    let in_env = || named(sources.env, "FANWIRE_PRESET").filter(|text| !text.trim().is_empty());
+    let text = named(sources.flags, "preset").or_else(in_env).or_else(in_file);
     let known = |text: String| PRESETS.iter().find(|(name, _)| *name == text.trim());
     text.and_then(known).map_or_else(Preset::default, |(_, preset)| *preset)
 }
@@ -145,99 +215,6 @@ impl Config {
             }
         }
     }
-
-    /// What is wrong about values that are right one by one.
-    fn contradictions(&self) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let times = &self.times;
-        if !times.ping_interval.is_zero()
-            && !times.pong_wait.is_zero()
-            && times.pong_wait <= times.ping_interval
-        {
-            wrong.push(format!(
-                "pong_wait: {:?} must be longer than ping_interval, which is {:?}",
-                times.pong_wait, times.ping_interval
-            ));
-        }
-        if times.ping_interval.is_zero() && !times.pong_wait.is_zero() {
-            wrong.push(
-                "pong_wait: without pings (ping_interval: 0) it must be 0, or quiet clients are closed"
-                    .to_owned(),
-            );
-        }
-        if self.limits.outbox_bytes_max > self.limits.outboxes_bytes_max {
-            wrong.push(format!(
-                "outbox_bytes_max: {} must be at most outboxes_bytes_max, which is {}",
-                self.limits.outbox_bytes_max, self.limits.outboxes_bytes_max
-            ));
-        }
-        if self.limits.message_bytes_max > self.limits.inputs_bytes_max {
-            wrong.push(format!(
-                "message_bytes_max: {} must be at most inputs_bytes_max, which is {}",
-                self.limits.message_bytes_max, self.limits.inputs_bytes_max
-            ));
-        }
-        let limits = &self.limits;
-        let shares = [
-            ("outbox_bytes_per_user_max", &limits.per_user),
-            ("outbox_bytes_per_tenant_max", &limits.per_tenant),
-        ];
-        let (one_max, node_max) = (limits.outbox_bytes_max, limits.outboxes_bytes_max);
-        wrong.extend(shares.iter().filter_map(|(key, share)| share.contradiction(key, one_max, node_max)));
-        for rule in &self.room_rules {
-            if let Some(history) = rule.policy.history
-                && history.bytes_max > self.limits.history_bytes_max
-            {
-                wrong.push(format!(
-                    "room_rules: history_bytes of {} is {}, at most history_bytes_max, which is {}, may be",
-                    rule.pattern, history.bytes_max, self.limits.history_bytes_max
-                ));
-            }
-        }
-        if !self.tokens.tenants.is_empty() && self.tokens.tenant_claims.is_empty() && self.tokens.has_keys() {
-            wrong.push(
-                "tenants: no claim of a token names a tenant, as jwt_tenant_claims is empty, so that every token would \
-                 be refused: set jwt_tenant_claims (such as tenantId,organizationId), or give no tenants"
-                    .to_owned(),
-            );
-        }
-        if !self.hook.url.is_empty() {
-            self.hook_contradictions(&mut wrong);
-        }
-        if self.admin_only && self.admin_listen.is_empty() {
-            wrong.push("admin_only: it needs admin_listen, or nothing serves /metrics and /v1/".to_owned());
-        }
-        if self.proxy_protocol && self.trusted_proxies.is_empty() && self.unix_socket.is_none() {
-            wrong.push("proxy_protocol: it needs trusted_proxies, or nobody's header is believed".to_owned());
-        }
-        if !self.tcp && self.unix_socket.is_none() {
-            wrong.push("tcp: without TCP there must be a unix_socket to listen on".to_owned());
-        }
-        wrong
-    }
-
-    /// The same of a hook that is configured.
-    fn hook_contradictions(&self, wrong: &mut Vec<String>) {
-        let (hook, times) = (&self.hook, &self.times);
-        if hook.secrets.is_empty() {
-            wrong
-                .push("hook_url: it needs hook_secret (FANWIRE_HOOK_SECRET): requests are signed".to_owned());
-        }
-        let request_timeout = self.http.request_timeout;
-        if hook.timeout > request_timeout {
-            let timeout = hook.timeout;
-            wrong.push(format!(
-                "hook_timeout: {timeout:?} must be at most http_request_timeout, which is {request_timeout:?}"
-            ));
-        }
-        for (name, limit) in [("pong_wait", times.pong_wait), ("idle_timeout", times.idle_timeout)] {
-            if !limit.is_zero() && hook.timeout >= limit {
-                // Who waits for the backend is not read, and so not heard.
-                wrong
-                    .push(format!("hook_timeout: {:?} must be shorter than {name}, {limit:?}", hook.timeout));
-            }
-        }
-    }
 }
 
 fn unknown_key(name: &str, origin: String) -> ConfigError {
@@ -247,25 +224,8 @@ fn unknown_key(name: &str, origin: String) -> ConfigError {
     ConfigError::new(origin, format!("{}: unknown key{hint}", name.escape_debug()))
 }
 
-fn unknown_variables(env: &[(String, String)]) -> Vec<ConfigError> {
-    let known: Vec<String> = keys::all().flat_map(Key::variables).collect();
-    let ours = |name: &&str| VARIABLE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let fine = |name: &&str| {
-        // See base::mutation.
-        let mutation = cfg!(feature = "mutations") && *name == "FANWIRE_MUTATION";
-        mutation || OTHER_VARIABLES.contains(name) || known.iter().any(|known| known == name)
-    };
-    let names = env.iter().map(|(name, _)| name.as_str()).filter(ours).filter(|name| !fine(name));
-    let error = |name: &str| {
-        let hint = nearest(name, known.iter().map(String::as_str));
-        let hint = hint.map_or_else(String::new, |near| format!(", did you mean {near}?"));
-        ConfigError::new(format!("variable {name}"), format!("unknown key{hint}"))
-    };
-    names.map(error).collect()
-}
-
 /// The most alike of `names`, if one is alike enough.
-fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     // A long name is no typing error of anything, and the distance costs the product of both lengths.
     if name.len() > 64 {
         return None;

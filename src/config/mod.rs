@@ -14,16 +14,19 @@ mod hook;
 mod key;
 mod keys;
 mod kind;
+mod list;
 mod listen;
 mod load;
 mod presence;
 mod preset;
+mod relations;
 mod reload;
 mod rule;
 mod service;
 mod settings;
 mod tokens;
 mod value;
+mod variables;
 mod warnings;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
@@ -38,7 +41,7 @@ pub use file::read_file;
 pub use hook::{HookEvent, HookEvents, HookSettings, OnFailure};
 pub use kind::SHARDS_MAX;
 pub use listen::ListenAddress;
-pub use load::{Sources, load};
+pub use load::{Sources, load, remarks};
 pub use presence::PresenceMode;
 pub use preset::Preset;
 pub use reload::Reload;
@@ -48,3 +51,4 @@ pub use settings::{
     Config, Deflate, FlowAffinity, HttpLimits, Limits, LogFormat, PinThreads, SocketOptions, Times,
 };
 pub use tokens::{Secret, TokenAlgorithm, Tokens};
+pub use warnings::Remark;

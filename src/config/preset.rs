@@ -59,6 +59,7 @@ impl Config {
                 config.limits.message_bytes_max = MIB;
                 config.times.ping_interval = Duration::from_secs(30);
                 config.times.idle_timeout = Duration::from_secs(300);
+                config.times.cleanup_interval = Duration::from_secs(300);
             }
             Preset::Tenants => {
                 config.port = 3000;
@@ -66,8 +67,10 @@ impl Config {
                 config.tokens.of_tenants = true;
                 config.limits.message_bytes_max = MIB;
                 config.times.idle_timeout = Duration::from_secs(120);
+                config.times.cleanup_interval = Duration::from_secs(30);
             }
         }
+        config.fit_outboxes(|_| false);
         config
     }
 }
@@ -169,19 +172,20 @@ mod tests {
 
     #[test]
     fn presets_have_their_documents_ports_paths_and_limits() {
-        // Numbers of the documents, not of other constants. Pings, pongs, writes, idleness in seconds; the documents of
+        // Numbers of the documents, not of other constants. Pings, pongs, writes, idleness, sweeps in seconds; the documents of
         // channels and tenants tell no pings, so those of the rooms document hold.
         for (preset, name, port, message_bytes_max, times) in [
-            (Preset::Rooms, "rooms", 8081, 512_000, [54, 60, 10, 0]),
-            (Preset::Channels, "channels", 3000, 512_000, [54, 60, 10, 0]),
-            (Preset::Topics, "topics", 3000, 1_048_576, [30, 60, 10, 300]),
-            (Preset::Tenants, "tenants", 3000, 1_048_576, [54, 60, 10, 120]),
+            (Preset::Rooms, "rooms", 8081, 512_000, [54, 60, 10, 0, 0]),
+            (Preset::Channels, "channels", 3000, 512_000, [54, 60, 10, 0, 0]),
+            (Preset::Topics, "topics", 3000, 1_048_576, [30, 60, 10, 300, 300]),
+            (Preset::Tenants, "tenants", 3000, 1_048_576, [54, 60, 10, 120, 30]),
         ] {
             let config = Config::of_preset(preset);
             assert_eq!((config.port, config.limits.message_bytes_max), (port, message_bytes_max), "{name}");
             let own = &config.times;
             let own =
-                [own.ping_interval, own.pong_wait, own.write_wait, own.idle_timeout].map(|it| it.as_secs());
+                [own.ping_interval, own.pong_wait, own.write_wait, own.idle_timeout, own.cleanup_interval];
+            let own = own.map(|time| time.as_secs());
             assert_eq!(own, times, "{name}");
             assert_eq!(config.host, std::net::IpAddr::from([0, 0, 0, 0]), "{name}");
             let limits = [config.limits.connections_max, config.limits.connections_per_room_max];

@@ -8,10 +8,13 @@ pub struct Reload {
     pub changed: Vec<&'static str>,
     /// Keys that changed and need a restart.
     pub needs_restart: Vec<&'static str>,
+    /// What of the new values does not fit to what only a restart changes. Then nothing is taken over.
+    pub refused: Vec<String>,
 }
 
 impl Config {
-    /// This configuration with what can change while running taken from `new`, and what that means.
+    /// This configuration with what can change while running taken from `new`, and what that means. Where new values do
+    /// not fit to kept ones it stays as it is.
     pub fn reloaded(&self, new: &Self) -> (Self, Reload) {
         let mut config = self.clone();
         let mut reload = Reload::default();
@@ -24,7 +27,11 @@ impl Config {
                 reload.needs_restart.push(key.name);
             }
         }
-        (config, reload)
+        let refused = config.contradictions();
+        if refused.is_empty() {
+            return (config, reload);
+        }
+        (self.clone(), Reload { changed: Vec::new(), refused, ..reload })
     }
 }
 
@@ -42,6 +49,21 @@ mod tests {
         assert_eq!(reload.needs_restart, ["port"]);
         let expected = Config { port: old.port, ..new };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn new_values_that_do_not_fit_to_kept_ones_change_nothing() {
+        let mut old = Config::default();
+        old.http.body_bytes_max = 900 * 1024;
+        let mut new = old.clone();
+        new.http.body_bytes_max = 32 * 1024;
+        new.limits.message_bytes_max = 32 * 1024;
+        new.limits.outbox_bytes_max = 64 * 1024;
+        assert_eq!(new.contradictions(), [""; 0]);
+        let (config, reload) = old.reloaded(&new);
+        assert_eq!(config, old);
+        assert_eq!((&reload.changed[..], &reload.needs_restart[..]), (&[][..], &["http_body_bytes_max"][..]));
+        assert!(reload.refused.len() == 1 && reload.refused[0].contains("outbox_bytes_max"), "{reload:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Rules for rooms: which keep a history, tell who is present, and what overflows do.
 
+use super::list::{self, Item, ItemError, ListError};
 use super::presence::PresenceMode;
 use super::value;
 use crate::base::Pattern;
@@ -114,24 +115,15 @@ struct Written {
 /// # Errors
 /// What is wrong, with the number of the rule.
 pub(super) fn parse_rules(text: &str) -> Result<Vec<RoomRule>, String> {
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    let written: Vec<Written> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    if written.len() > RULES_MAX {
-        return Err(format!("there are more than {RULES_MAX} rules"));
-    }
-    let mut rules: Vec<RoomRule> = Vec::with_capacity(written.len());
-    for (index, rule) in written.into_iter().enumerate() {
-        let rule = rule.check().map_err(|what| format!("rule {}: {what}", index + 1))?;
-        // A rule that never counts is a mistake in the order, or a leftover that contradicts what holds.
-        if let Some(before) = rules.iter().position(|before| before.pattern.covers(&rule.pattern)) {
-            let (number, before) = (index + 1, before + 1);
-            return Err(format!("rule {number}: never counts, as rule {before} matches all its rooms"));
-        }
-        rules.push(rule);
-    }
-    Ok(rules)
+    list::parse::<Written>(text)
+}
+
+/// Reads the rules that a key of a file has.
+///
+/// # Errors
+/// What is wrong, with its place and the number of the rule.
+pub(super) fn parse_rules_of(file: &str, key: &str) -> Result<Vec<RoomRule>, ListError> {
+    list::parse_key::<Written>(file, key)
 }
 
 /// Writes rules so that [`parse_rules`] reads them back.
@@ -143,13 +135,18 @@ pub(super) fn show_rules(rules: &[RoomRule]) -> String {
     serde_json::to_string(&written).expect("text and numbers are JSON")
 }
 
-impl Written {
-    fn check(self) -> Result<RoomRule, String> {
-        let captures = [RoomRule::TENANT];
-        let pattern =
-            Pattern::parse_capturing(&self.pattern, &captures).map_err(|error| error.to_string())?;
-        let within = |name: &str, fine: bool, range: &str| {
-            if fine { Ok(()) } else { Err(format!("{name} must be {range}")) }
+impl Item for Written {
+    type Checked = RoomRule;
+
+    const NAME: &'static str = "rule";
+
+    const MAX: usize = RULES_MAX;
+
+    fn check(self) -> Result<RoomRule, ItemError> {
+        let pattern = Pattern::parse_capturing(&self.pattern, &[RoomRule::TENANT])
+            .map_err(|error| ItemError::new("pattern", error.to_string()))?;
+        let within = |name: &'static str, fine: bool, range: &str| {
+            if fine { Ok(()) } else { Err(ItemError::new(name, format!("it must be {range}"))) }
         };
         let age_max = self.history_ttl.as_deref().map(|ttl| value::parse_duration(ttl).unwrap_or_default());
         let fine = age_max.is_none_or(|age_max| AGES.contains(&age_max));
@@ -177,7 +174,9 @@ impl Written {
             None | Some("disconnect") => Overflow::Disconnect,
             Some("drop_oldest") => Overflow::DropOldest,
             Some("conflate") => Overflow::Conflate { key: self.conflate_key },
-            Some(_) => return Err("overflow must be disconnect, drop_oldest or conflate".to_owned()),
+            Some(_) => {
+                return Err(ItemError::new("overflow", "it must be disconnect, drop_oldest or conflate"));
+            }
         };
         let policy = RoomPolicy {
             history,
@@ -187,6 +186,17 @@ impl Written {
             overflow,
         };
         Ok(RoomRule { pattern, policy })
+    }
+
+    /// A rule that never counts is a mistake in the order, or a leftover that contradicts what holds.
+    fn fits(before: &[RoomRule], rule: &RoomRule) -> Result<(), ItemError> {
+        match before.iter().position(|before| before.pattern.covers(&rule.pattern)) {
+            Some(index) => Err(ItemError::new(
+                "pattern",
+                format!("the rule never counts, as rule {} matches all its rooms", index + 1),
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -280,6 +290,6 @@ mod tests {
             assert!(parse_rules(wrong).is_err(), "{wrong}");
         }
         let error = parse_rules("[{pattern: a}, {pattern: b, overflow: x}]").unwrap_err();
-        assert!(error.starts_with("rule 2: overflow"), "{error}");
+        assert_eq!(error, "rule 2: overflow: it must be disconnect, drop_oldest or conflate");
     }
 }

@@ -1,5 +1,6 @@
 //! What an endpoint does beyond its dialect: what it sends to who connects, and what messages of its own it has.
 
+use super::list::ItemError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -80,31 +81,33 @@ pub(super) fn check(
     snapshot: Option<&Snapshot>,
     messages: &Messages,
     is_known: impl Fn(&str) -> bool,
-) -> Result<(), String> {
+) -> Result<(), ItemError> {
     if let Some(Snapshot { room, kind, .. }) = snapshot {
-        for name in names_in(room)? {
+        for name in names_in(room).map_err(|what| ItemError::new("snapshot", what))? {
             if !is_known(name) {
-                return Err(format!("{{{name}}} in {room} is no parameter of the path"));
+                let what = format!("{{{name}}} in {room} is no parameter of the path");
+                return Err(ItemError::new("snapshot", what));
             }
         }
-        check_type(kind)?;
+        check_type("snapshot", kind)?;
     }
     if messages.len() > MESSAGES_MAX {
-        return Err(format!("there are more than {MESSAGES_MAX} messages"));
+        return Err(ItemError::new("messages", format!("there are more than {MESSAGES_MAX} of these")));
     }
     for (kind, act) in messages {
-        check_type(kind)?;
+        check_type("messages", kind)?;
         if let Act::Join(room) = act {
-            names_in(room)?;
+            names_in(room).map_err(|what| ItemError::new("messages", format!("{kind}: {what}")))?;
             if room.is_empty() {
-                return Err(format!("{kind}: join must name a room"));
+                return Err(ItemError::new("messages", format!("{kind}: join must name a room")));
             }
         }
     }
     Ok(())
 }
 
-fn check_type(kind: &str) -> Result<(), String> {
+fn check_type(field: &'static str, kind: &str) -> Result<(), ItemError> {
     let fine = (1..=TYPE_BYTES_MAX).contains(&kind.len()) && !kind.chars().any(char::is_control);
-    if fine { Ok(()) } else { Err(format!("a message's type has 1 to {TYPE_BYTES_MAX} bytes")) }
+    let what = || ItemError::new(field, format!("a message's type has 1 to {TYPE_BYTES_MAX} bytes"));
+    if fine { Ok(()) } else { Err(what()) }
 }

@@ -4,6 +4,7 @@ use super::endpoint::Endpoint;
 use super::hook::{HookEvent, HookSettings};
 use super::listen::ListenAddress;
 use super::preset::{self, Preset};
+use super::relations::OUTBOX_BYTES;
 use super::rule::RoomRule;
 use super::tokens::{Secret, Tokens};
 use ipnet::IpNet;
@@ -21,6 +22,8 @@ const MIB: usize = 1024 * KIB;
 pub struct Config {
     /// The document whose defaults hold for what is not configured otherwise.
     pub preset: Preset,
+    /// Whether a warning about the configuration refuses it.
+    pub strict: bool,
     /// Whether to serve at all (`WEBSOCKET_ENABLED` of the document).
     pub enabled: bool,
     /// Address to listen on.
@@ -215,6 +218,9 @@ pub struct Times {
     pub write_wait: Duration,
     /// Time without a message from a client after which it is closed; zero: no such deadline.
     pub idle_timeout: Duration,
+    /// Time between two sweeps that close what has idled for `idle_timeout`, at most that; zero: no sweeps, each is
+    /// closed when it is due.
+    pub cleanup_interval: Duration,
     /// Time from the first byte of a message to its last; zero: no such deadline.
     pub message_timeout: Duration,
     /// Time for TLS, PROXY header and request head, until the upgrade is answered.
@@ -266,6 +272,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             preset: Preset::None,
+            strict: false,
             enabled: true,
             host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 8081,
@@ -361,7 +368,7 @@ impl Default for Limits {
             // A token is renewed once in minutes; a check of a signature costs as much as a hundred messages.
             auths_per_s: 1,
             auths_burst: 5,
-            outbox_bytes_max: MIB,
+            outbox_bytes_max: OUTBOX_BYTES,
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * MIB,
             // 262 messages of the default's largest size at once: more uploads than a node has under way unless it is
@@ -391,6 +398,7 @@ impl Default for Times {
             pong_wait: Duration::from_secs(60),
             write_wait: Duration::from_secs(10),
             idle_timeout: Duration::ZERO,
+            cleanup_interval: Duration::ZERO,
             // 512 kB in that time are 70 kbit/s.
             message_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(30),
@@ -401,6 +409,16 @@ impl Default for Times {
             presence_grace: Duration::from_secs(5),
             ready_timeout: Duration::from_secs(1),
         }
+    }
+}
+
+impl Times {
+    /// Time between two sweeps that close idle connections, where there are sweeps. They are no further apart than
+    /// `idle_timeout`, so that a connection idles no longer than twice that.
+    pub fn sweep_interval(&self) -> Option<Duration> {
+        let Self { idle_timeout, cleanup_interval, .. } = self;
+        let interval = *cleanup_interval.min(idle_timeout);
+        (!interval.is_zero()).then_some(interval)
     }
 }
 

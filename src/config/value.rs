@@ -76,8 +76,23 @@ pub(super) fn show_duration(value: Duration) -> String {
     }
 }
 
+/// Reads a whole number as YAML 1.2 has it, with underscores between digits too: `1000`, `1_000`, `0x3E8`, `0o1750`.
+pub(super) fn parse_number<N: TryFrom<u64>>(text: &str) -> Option<N> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let (digits, radix) = match (digits.strip_prefix("0x"), digits.strip_prefix("0o")) {
+        (Some(digits), _) => (digits, 16),
+        (_, Some(digits)) => (digits, 8),
+        _ => (digits, 10),
+    };
+    let fine = !digits.is_empty() && digits.split('_').all(|part| !part.is_empty() && !part.starts_with('+'));
+    fine.then(|| u64::from_str_radix(&digits.replace('_', ""), radix).ok())?.and_then(|n| n.try_into().ok())
+}
+
 /// Reads a size in bytes, with a unit or without.
 pub(super) fn parse_size(text: &str) -> Option<u64> {
+    if let Some(bytes) = parse_number(text) {
+        return Some(bytes);
+    }
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit.trim_start() {
@@ -123,8 +138,10 @@ pub(super) const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// The parts of a comma-separated list, without blanks around them; an empty text is an empty list.
+/// The parts of a comma-separated list, without blanks around them; an empty text is an empty list, and so is `[]`:
+/// an empty variable counts as not given.
 pub(super) fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    let text = if text.trim() == "[]" { "" } else { text };
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
@@ -163,6 +180,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_those_of_yaml() {
+        for (text, number) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("+7", 7),
+            ("007", 7),
+            ("1_000", 1000),
+            ("0x3E8", 1000),
+            ("0o1750", 1000),
+        ] {
+            assert_eq!(parse_number(text), Some(number), "{text}");
+            assert_eq!(parse_size(text), Some(number), "{text}");
+        }
+        for wrong in [
+            "", "+", "-1", "1.0", "1e3", "_1", "1_", "1__0", "0x", "0xG", "0o8", "++1", "0x+1", "70000", " 1",
+        ] {
+            assert_eq!(parse_number::<u16>(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn modes_are_octal() {
         for (text, mode) in [("660", 0o660), ("0660", 0o660), ("0o600", 0o600), ("0", 0), ("0777", 0o777)] {
             assert_eq!(parse_mode(text), Some(mode), "{text}");
@@ -176,6 +214,6 @@ mod tests {
     #[test]
     fn lists_lose_their_blanks() {
         assert_eq!(Vec::from_iter(split_list(" a, b,,c ")), ["a", "b", "c"]);
-        assert_eq!(split_list("").count(), 0);
+        assert_eq!([split_list("").count(), split_list(" [] ").count()], [0, 0]);
     }
 }

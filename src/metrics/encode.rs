@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str, Of<u64>); 9] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 18] = [
+const COUNTERS: [(&str, &str, Of<u64>); 20] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections: publications, answers and notices", |s| {
         s.deliveries.get()
@@ -63,6 +63,8 @@ const COUNTERS: [(&str, &str, Of<u64>); 18] = [
     }),
     ("fanwire_accepts", "Sockets accepted", |s| s.accepts.get()),
     ("fanwire_accept_errors", "Accept calls that failed", |s| s.accept_errors.get()),
+    ("fanwire_cleanups", "Sweeps that close idle connections", |s| s.cleanups.get()),
+    ("fanwire_cleanup_closed", "Idle connections closed by sweeps", |s| s.cleanup_closed.get()),
     ("fanwire_pauses", "Times the shard did not run for seconds: stopped, or kept from its core", |s| {
         s.pauses.get()
     }),

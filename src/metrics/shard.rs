@@ -166,6 +166,10 @@ pub struct ShardMetrics {
     pub accepts: Counter,
     /// Accept calls that failed, or gave one of the last file descriptors.
     pub accept_errors: Counter,
+    /// Sweeps of idle connections.
+    pub cleanups: Counter,
+    /// Idle connections closed, told with the sweep that closed them.
+    pub cleanup_closed: Counter,
     /// Times the thread did not run for seconds although it was to.
     pub pauses: Counter,
     /// Connections that broke RFC 6455.
@@ -232,6 +236,8 @@ impl ShardMetrics {
             inflated_bytes_after: Counter::default(),
             accepts: Counter::default(),
             accept_errors: Counter::default(),
+            cleanups: Counter::default(),
+            cleanup_closed: Counter::default(),
             pauses: Counter::default(),
             protocol_errors: Counter::default(),
             encoded_texts: Counter::default(),

@@ -248,6 +248,8 @@ pub struct Shard {
     /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
     /// where some rule asks for histories.
     sweep_ms: Option<u64>,
+    /// The sweeps of idle connections.
+    cleanup: timers::Cleanup,
     random: StdRng,
     /// The last time at which the thread had not run; see [`Shard::slept`].
     sleep: timers::Sleep,
@@ -303,6 +305,7 @@ impl Shard {
             evict_elsewhere: None,
             telling: presence::Telling::default(),
             sweep_ms,
+            cleanup: timers::Cleanup::default(),
             random: StdRng::from_seed(seed),
             sleep: timers::Sleep::default(),
             wall: wall::Wall::default(),

@@ -309,6 +309,36 @@ fn a_change_of_the_rules_reviews_memberships_in_steps() {
 }
 
 #[test]
+fn sweeps_close_what_has_idled_and_nothing_else() {
+    // The times at which connections that came 1 s after the start are closed, in s.
+    let closed = |idle_s: u64, cleanup_s: u64, until_s: u64| {
+        let mut world = World::new(|config| {
+            config.times.ping_interval = Duration::ZERO;
+            config.times.idle_timeout = Duration::from_secs(idle_s);
+            config.times.cleanup_interval = Duration::from_secs(cleanup_s);
+        });
+        let (slot, other) = (world.connect(), world.connect());
+        let mut closed_s = None;
+        for s in 1..=until_s {
+            let now = Now { us: s * 1_000_000 + 200_000, unix_ms: NOW.unix_ms };
+            // One that says something each second never idles.
+            world.shard.receive(now, other, &mut frame(0x81, br#"{"type":"ping"}"#), &mut world.wires);
+            world.shard.advance(now, &mut world.wires);
+            world.shard.flush(now, &mut world.wires);
+            if world.closing(slot) == Some(CloseReason::Idle) && closed_s.is_none() {
+                closed_s = Some(s);
+            }
+        }
+        assert_eq!(world.closing(other), None);
+        (closed_s, world.metrics.cleanups.get(), world.metrics.cleanup_closed.get())
+    };
+    assert_eq!(closed(5, 0, 9), (Some(6), 0, 0), "without sweeps when it is due");
+    assert_eq!(closed(5, 4, 9), (Some(8), 2, 1), "with the first sweep after that");
+    assert_eq!(closed(5, 60, 11), (Some(10), 2, 1), "sweeps are no further apart than idle_timeout");
+    assert_eq!(closed(0, 4, 9), (None, 0, 0), "nothing to look for");
+}
+
+#[test]
 fn an_orderly_end_keeps_its_close_frame_within_the_bounds() {
     let mut world = World::new(|config| config.limits.outbox_bytes_max = 1000);
     let member = world.member(0);

@@ -3,7 +3,7 @@
 use super::closing::deciseconds;
 use super::conn::{Conn, State};
 use super::identity::IdentityDue;
-use super::{Now, Shard, Sockets};
+use super::{Now, Shard, Sockets, TIMER_MS};
 use crate::base::{Mutation, mutated};
 use crate::model::{CloseReason, Eviction, IDLE_TEXT};
 use crate::wire;
@@ -78,6 +78,15 @@ impl Sleep {
     }
 }
 
+/// The sweeps of idle connections.
+#[derive(Debug, Default)]
+pub(super) struct Cleanup {
+    /// When the one under way is over, in ms; 0: there was none yet.
+    next_ms: u64,
+    /// Connections closed since the last one.
+    closed: u64,
+}
+
 /// What is due for a connection.
 enum Due {
     Nothing,
@@ -100,6 +109,7 @@ impl Shard {
             self.pace.next_deadline_ms(),
             drain,
             self.sweep_ms,
+            self.next_sweep_ms(),
             self.changes_due_ms(),
         ];
         due.into_iter().flatten().min()
@@ -120,6 +130,7 @@ impl Shard {
                 Due::CloseIdle => {
                     let reason = CloseReason::Idle;
                     self.close_with(now, slot, reason, reason.code(), IDLE_TEXT, sockets);
+                    self.cleanup.closed += 1;
                 }
                 Due::CutInput => self.cut_input(now, slot, CloseReason::MessageTimeout, sockets),
                 Due::Close(reason) => self.close(now, slot, reason, sockets),
@@ -127,6 +138,7 @@ impl Shard {
             }
             self.arm(now, slot);
         }
+        self.end_sweep(now);
         self.drain_due(now, sockets);
         self.review_step(now, sockets);
         self.tell_changes(now);
@@ -173,7 +185,9 @@ impl Shard {
                     Due::Close(CloseReason::SlowConsumer)
                 } else if !ping_interval.is_zero() && silent(conn.received_ds, times.pong_wait) {
                     Due::Close(CloseReason::Idle)
-                } else if silent(conn.message_ds, times.idle_timeout) && !mutated(Mutation::IgnoreIdle) {
+                } else if self.idle_end_ds(conn.message_ds).is_some_and(|end_ds| now.ds() >= end_ds)
+                    && !mutated(Mutation::IgnoreIdle)
+                {
                     Due::CloseIdle
                 } else if self.input_due_ds(slot, conn).is_some_and(|due_ds| now.ds() >= due_ds) {
                     Due::CutInput
@@ -192,6 +206,47 @@ impl Shard {
                     Due::Nothing
                 }
             }
+        }
+    }
+
+    /// When a connection that says nothing since then is closed: after `idle_timeout`, with the first sweep if there are
+    /// any; none: never.
+    fn idle_end_ds(&self, message_ds: u32) -> Option<u32> {
+        let times = &self.config.times;
+        if times.idle_timeout.is_zero() {
+            return None;
+        }
+        let due_ds = message_ds.max(self.sleep.end_ds()).saturating_add(deciseconds(times.idle_timeout));
+        let step_ds = times.sweep_interval().map_or(1, deciseconds).max(1);
+        Some(due_ds.div_ceil(step_ds).saturating_mul(step_ds))
+    }
+
+    /// When the sweep under way is over, in ms; none where there is nothing to look through.
+    fn next_sweep_ms(&self) -> Option<u64> {
+        let is_needed = self.config.times.sweep_interval().is_some() && self.conns.len() > 0;
+        is_needed.then_some(self.cleanup.next_ms)
+    }
+
+    /// Tells a sweep of idle connections that is over. The timers have closed what was due in it.
+    fn end_sweep(&mut self, now: Now) {
+        let Some(interval) = self.config.times.sweep_interval() else { return };
+        let is_due = self.next_sweep_ms().is_some_and(|next_ms| now.ms() >= next_ms);
+        if self.cleanup.closed == 0 && !is_due {
+            return;
+        }
+        let step_ms = u64::from(deciseconds(interval).max(1)) * 100;
+        // The timers of a sweep are up to one of their steps late.
+        let next_ms = (now.ms() / step_ms + 1) * step_ms + u64::from(TIMER_MS);
+        let cleanup = std::mem::replace(&mut self.cleanup, Cleanup { next_ms, closed: 0 });
+        if cleanup.next_ms != 0 || cleanup.closed > 0 {
+            self.metrics.cleanups.inc();
+            self.metrics.cleanup_closed.add(cleanup.closed);
+            tracing::debug!(
+                shard = self.index,
+                closed = cleanup.closed,
+                connections = self.conns.len(),
+                "idle connections looked for"
+            );
         }
     }
 
@@ -229,7 +284,7 @@ impl Shard {
                     .as_ref()
                     .filter(|backlog| backlog.refused)
                     .map(|log| log.progress_ms.max(awake_ms) + times.write_wait.as_millis() as u64);
-                let idle = after(conn.message_ds.max(awake_ds), times.idle_timeout);
+                let idle = self.idle_end_ds(conn.message_ds).map(|end_ds| u64::from(end_ds) * 100);
                 let identity = conn.identity.as_ref();
                 let identity =
                     identity.and_then(|identity| self.identity_deadline_ms(now, identity, conn.warned));

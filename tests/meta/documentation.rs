@@ -2,6 +2,7 @@
 //! every file is in the tree.
 
 use crate::common::{Server, tests_path};
+use fanwire::config::{Sources, load};
 use std::collections::BTreeSet;
 
 const DOCUMENTS: [&str; 5] =
@@ -59,4 +60,40 @@ fn links_of_the_readme_lead_to_files() {
 fn flags_are_found_in_text() {
     let text = "| `--host`, `--port 8081` |\n|---|---|\n--proxy-protocol=true and a -- dash, --x";
     assert_eq!(Vec::from_iter(flags(text)), ["--host", "--port", "--proxy-protocol"]);
+}
+
+/// The blocks of code of a language in the README.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = std::fs::read_to_string(tests_path("../README.md")).unwrap();
+    let fence = format!("```{language}\n");
+    let starts = readme.split(&fence).skip(1);
+    starts.filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn configurations_in_the_readme_are_right_and_meant() {
+    let blocks = blocks("yaml");
+    assert!(blocks.len() >= 3, "{blocks:?}");
+    for block in blocks {
+        let sources = Sources { file: Some(("README.md", &block)), env: &[], flags: &[] };
+        let config = load(&sources).unwrap_or_else(|errors| panic!("{errors:?}\n{block}"));
+        assert_eq!(config.warnings(), [""; 0], "{block}");
+    }
+}
+
+#[test]
+fn the_token_made_by_the_readme_is_good() {
+    let block =
+        blocks("sh").into_iter().find(|block| block.contains("TOKEN=$SIGNED")).expect("the README has it");
+    let script = format!("{block}printf '%s %s' \"$FANWIRE_JWT_SECRET\" \"$TOKEN\"");
+    let run = std::process::Command::new("sh").arg("-ec").arg(script).output().unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    let Some((secret, token)) = said.split_once(' ').filter(|_| run.status.success()) else {
+        return crate::common::left_out("the_token_made_by_the_readme_is_good", "openssl");
+    };
+    let server = Server::start_with(&["--preset", "tenants"], &[("FANWIRE_JWT_SECRET", secret)]);
+    let mut client = crate::common::Client::ungreeted(server.addr(), &format!("/ws?token={token}"), &[]);
+    client.expect_json(|message| assert_eq!(message["type"], "connection", "{message}"));
+    client.send_text(r#"{"type":"join_channel","data":{"channel":"tenant:a1"}}"#);
+    client.expect_json(|message| assert_eq!(message["type"], "channel_joined", "{message}"));
 }

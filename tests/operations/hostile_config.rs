@@ -113,8 +113,18 @@ fn values_of_the_wrong_kind_are_named_with_their_line_and_what_is_allowed() {
         ("port: 65536", r#"port: "65536" is not allowed"#),
         ("port: 1.5", r#"port: "1.5" is not allowed"#),
         ("port: true", r#"port: "true" is not allowed"#),
-        ("port: .inf", "line 3, column 7"),
+        ("port: .inf", r#"port: ".inf" is not allowed"#),
+        ("port: 0x1FFFF", r#"port: "0x1FFFF" is not allowed"#),
+        ("host: ''", "allowed is an IPv4 or IPv6 address"),
+        ("host:", "allowed is an IPv4 or IPv6 address"),
         ("port: 99999999999999999999999999", "is not allowed, allowed is 0 to 65535"),
+        ("port: [{number: 1}]", "port: a list of mappings is not allowed"),
+        ("room_rules: [{pattern: a, overflow: explode}]", "3:37: room_rules: rule 1: overflow: it must be"),
+        ("access_rules: [{room: a, who: anybody}]", "3:31: access_rules: rule 1: who: it must be"),
+        ("endpoints: [{path: ws, dialect: rooms}]", "3:20: endpoints: endpoint 1: path: a path begins"),
+        ("endpoints: [7]", "3:13: endpoints: "),
+        ("room_rules: {pattern: a}", "room_rules.pattern: unknown key"),
+        ("room_rules: [a, {pattern: b}]", "3:14: room_rules: "),
         ("port: [1, 2]", r#"port: "1,2" is not allowed"#),
         ("port: [[1]]", "port: a list must hold plain values"),
         ("port: {number: 1}", "port.number: unknown key"),
@@ -155,11 +165,16 @@ fn values_of_the_wrong_kind_are_named_with_their_line_and_what_is_allowed() {
             &folder.write(format!("#\n#\n{text}\n").as_bytes()),
             part,
         );
-        assert!(said.contains("fanwire.yaml:3: ") || said.contains("line 3"), "the line is told: {said}");
+        assert!(said.contains("fanwire.yaml:3:") || said.contains("line 3"), "the line is told: {said}");
     }
     for (text, part) in [
         ("ping_interval: 60s\npong_wait: 50s", "must be longer than ping_interval"),
         ("outbox_bytes_max: 1GiB\noutboxes_bytes_max: 1MiB", "at most outboxes_bytes_max"),
+        (
+            "http_body_bytes_max: 8MiB\noutbox_bytes_max: 1MiB",
+            "3KiB less than outbox_bytes_max, which is 1MiB",
+        ),
+        ("message_bytes_max: 4MiB\noutbox_bytes_max: 1MiB", "3KiB less than outbox_bytes_max, which is 1MiB"),
         ("proxy_protocol: true", "needs trusted_proxies"),
     ] {
         let (status, said) = Server::run_bare(
@@ -210,7 +225,18 @@ fn no_error_shows_a_key_of_the_api() {
 #[test]
 fn variables_and_flags_of_the_wrong_kind_are_named() {
     for (name, value, part) in [
-        ("FANWIRE_PORT", "", "variable FANWIRE_PORT: port: \"\" is not allowed"),
+        (
+            "FANWIRE_PORT",
+            "tcp:/10.0.0.1:80",
+            "variable FANWIRE_PORT: port: \"tcp:/10.0.0.1:80\" is not allowed",
+        ),
+        ("FANWIRE_SERVICE", "1", "variable FANWIRE_SERVICE: unknown key"),
+        (
+            "FANWIRE_ROOM_RULES",
+            "[{\"pattern\":\"a*\"}]",
+            "variable FANWIRE_ROOM_RULES: room_rules: rule 1: pattern: ",
+        ),
+        ("WEBSOCKET_PING_TIMEOUT", "soon", "variable WEBSOCKET_PING_TIMEOUT: \"soon\" is not allowed"),
         ("FANWIRE_PROT", "1", "variable FANWIRE_PROT: unknown key, did you mean FANWIRE_PORT?"),
         ("WEBSOCKET_LIMITS_MAX_CONNECTIONS", "many", "variable WEBSOCKET_LIMITS_MAX_CONNECTIONS"),
     ] {
@@ -221,6 +247,10 @@ fn variables_and_flags_of_the_wrong_kind_are_named() {
     for (flags, part) in [
         (&["--prot", "1"][..], "--prot"),
         (&["--port"], "--port"),
+        (&["--port="], "--port: port: the value is empty; leave the option out"),
+        (&["--jwt-secret", ""], "--jwt-secret: jwt_secret: the value is empty"),
+        (&["--deflate="], "--deflate: deflate: the value is empty"),
+        (&["--deflate=perhaps"], "allowed is true or false"),
         (&["--port", "1", "--port", "2"], "multiple times"),
         (&["serve"], "serve"),
         (&["--config", ""], "--config"),
@@ -292,4 +322,85 @@ fn a_running_server_outlives_every_wrong_file() {
     server.signal("HUP");
     eventually("the file is gone", || server.output().contains("No such file"));
     assert_eq!(server.get("/health").body, r#"{"status":"healthy","clients":1,"rooms":1}"#);
+}
+
+#[test]
+fn variables_that_others_set_do_not_stop_the_start() {
+    let env = [
+        ("FANWIRE_SERVICE_HOST", "10.0.171.239"),
+        ("FANWIRE_PORT", "tcp://10.0.171.239:8081"),
+        ("FANWIRE_PORT_8081_TCP", "tcp://10.0.171.239:8081"),
+        ("FANWIRE_HOOK_SERVICE_HOST", "10.0.0.9"),
+        ("WEBSOCKET_SERVICE_PORT", "80"),
+        ("WEBSOCKET_PATH", "/socket.io"),
+        ("WEBSOCKET_PING_TIMEOUT", "60000"),
+        ("FANWIRE_CONFIG", ""),
+        ("FANWIRE_LOG_LEVEL", ""),
+        ("FANWIRE_JWT_SECRET", ""),
+    ];
+    let server = Server::start_with(&[], &env);
+    assert_eq!(server.get("/health").status, 200);
+    let said = server.output();
+    let lines = |part: &str| said.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(lines("Kubernetes"), 1, "{said}");
+    assert_eq!(
+        (lines("FANWIRE_JWT_SECRET: it is empty and ignored"), lines("WEBSOCKET_PATH: it is ignored")),
+        (1, 1)
+    );
+}
+
+#[test]
+fn an_empty_secret_of_the_environment_does_not_open_what_the_file_closes() {
+    let folder = Folder::new();
+    let file = folder.write(b"jwt_secret: 0123456789abcdef0123456789abcdef\napi_keys: 0123456789abcdef\n");
+    let env = [("FANWIRE_JWT_SECRET", ""), ("FANWIRE_API_KEY", "")];
+    let server = Server::start_with(&["--config", file.to_str().unwrap()], &env);
+    assert_eq!(server.get("/v1/rooms").status, 401);
+    let upgrade = crate::common::Client::handshake("localhost", "/ws?token=bad", &[]);
+    assert_eq!(crate::common::exchange(server.addr(), &upgrade).status, 401);
+}
+
+#[test]
+fn what_is_hardly_meant_is_told_by_the_check_and_the_start_and_refused_where_asked() {
+    let folder = Folder::new();
+    let file = folder.write(b"preset: tenants\nport: 0\napi_keys: k-of-mine\n");
+    let flags = ["--config", file.to_str().unwrap()];
+    let (status, said) = Server::run_bare(&[&flags[..], &["check-config"]].concat(), &[]);
+    assert_eq!(status.code(), Some(0), "{said}");
+    let told = [
+        "nobody can connect at /ws: it asks for a token",
+        "api_keys: a secret is too short (9 of at least 16 bytes)",
+    ];
+    for part in told {
+        let line = said.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {said}"));
+        assert!(line.starts_with("fanwire: warning: ") && !line.contains("k-of-mine"), "{line}");
+    }
+    let server = Server::start(&flags);
+    for part in told {
+        let said = server.output();
+        let line = said.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {said}"));
+        assert!(line.contains(" WARN "), "{line}");
+    }
+    for command in [&["--strict", "check-config"][..], &["--strict"]] {
+        let (status, said) = Server::run_bare(&[&flags[..], command].concat(), &[]);
+        assert_eq!(status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().filter(|line| line.starts_with("fanwire: strict: ")).count(), 2, "{said}");
+    }
+}
+
+#[test]
+fn a_reload_that_does_not_fit_to_what_stays_changes_nothing() {
+    let folder = Folder::new();
+    let file = folder.write(b"http_body_bytes_max: 900KiB\n");
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    folder.write(b"http_body_bytes_max: 32KiB\noutbox_bytes_max: 64KiB\nlog_level: debug\n");
+    server.signal("HUP");
+    eventually("it is refused", || server.output().contains("configuration not taken over"));
+    assert!(
+        server
+            .output()
+            .contains("http_body_bytes_max: 900KiB must be at least 3KiB less than outbox_bytes_max")
+    );
+    server.post("/v1/publish", r#"{"room":"a","data":1}"#);
+    assert!(!server.output().contains("changed=[\"outbox_bytes_max\""), "{}", server.output());
 }

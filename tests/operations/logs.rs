@@ -145,6 +145,18 @@ fn the_level_changes_by_a_hangup() {
 }
 
 #[test]
+fn sweeps_of_idle_connections_are_logged_and_counted() {
+    let flags = ["--shards=1", "--log-level=debug", "--idle-timeout=1s", "--cleanup-interval=1s"];
+    let server = Server::start(&flags);
+    let mut idle = server.connect();
+    idle.read_until_close(4408, |_| {});
+    eventually("it is counted", || server.metric("fanwire_cleanup_closed_total{shard=\"0\"}") == Some(1.0));
+    assert!(server.metric("fanwire_cleanups_total{shard=\"0\"}") >= Some(1.0));
+    let line = |line: &str| line.contains(" DEBUG ") && line.contains("idle connections looked for");
+    eventually("it is logged", || server.output().lines().any(|l| line(l) && l.contains("closed=1")));
+}
+
+#[test]
 fn the_start_is_an_event_where_the_log_is_json() {
     let server = Server::start(&["--log-format=json", "--shards=1"]);
     let output = server.output();

@@ -111,6 +111,8 @@ impl Plan {
         times.idle_timeout = random.pick(&[Duration::ZERO, Duration::ZERO, Duration::from_secs(3)]);
         times.message_timeout =
             random.pick(&[Duration::ZERO, Duration::from_secs(2), Duration::from_secs(60)]);
+        times.cleanup_interval =
+            random.pick(&[Duration::ZERO, Duration::from_secs(2), Duration::from_secs(9)]);
         times.write_wait = Duration::from_millis(random.pick(&[1000, 10_000]));
         times.close_wait = Duration::from_millis(random.pick(&[1000, 5000]));
         let has_rules = random.percent(45);

@@ -5,7 +5,7 @@ mod presets;
 mod written;
 
 pub use actions::{Action, Actions};
-pub(super) use written::{parse_rules, show_rules};
+pub(super) use written::{parse_rules, parse_rules_of, show_rules};
 
 use crate::base::{Pattern, Segment};
 

@@ -2,7 +2,10 @@
 
 use super::{AccessRule, Action, Actions, Who};
 use crate::base::{Pattern, Segment};
-use serde::{Deserialize, Serialize};
+use crate::config::list::{self, Item, ItemError, ListError};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
 /// Most rules: those that begin with the same word are looked through one by one.
 const RULES_MAX: usize = 1000;
@@ -37,11 +40,39 @@ struct Written {
 }
 
 /// A name, or a list of names.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Names {
     One(String),
     Many(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name or a list of names")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Names, E> {
+        Ok(Names::One(name.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = items.next_element()? {
+            names.push(name);
+        }
+        Ok(Names::Many(names))
+    }
 }
 
 impl Names {
@@ -54,13 +85,8 @@ impl Names {
         .map(String::as_str)
     }
 
-    fn actions(&self) -> Result<Actions, String> {
-        let action = |name: &str| {
-            Action::by_name(name).ok_or_else(|| {
-                "allow and deny are lists of subscribe, publish, presence and history".to_owned()
-            })
-        };
-        self.iter().map(action).collect()
+    fn actions(&self) -> Option<Actions> {
+        self.iter().map(Action::by_name).collect()
     }
 }
 
@@ -69,26 +95,15 @@ impl Names {
 /// # Errors
 /// What is wrong, with the number of the rule.
 pub(in crate::config) fn parse_rules(text: &str) -> Result<Vec<AccessRule>, String> {
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    let written: Vec<Written> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    if written.len() > RULES_MAX {
-        return Err(format!("there are more than {RULES_MAX} rules"));
-    }
-    let mut rules: Vec<AccessRule> = Vec::with_capacity(written.len());
-    for (index, rule) in written.into_iter().enumerate() {
-        let rule = rule.check().map_err(|what| format!("rule {}: {what}", index + 1))?;
-        let together = rules.iter().rev().take_while(|before| before.pattern.is_alike(&rule.pattern)).count();
-        let deciding = &rules[..rules.len() - together];
-        // A rule that never counts is a mistake in the order, or a leftover that contradicts what holds.
-        if let Some(before) = deciding.iter().position(|before| before.pattern.covers(&rule.pattern)) {
-            let (number, before) = (index + 1, before + 1);
-            return Err(format!("rule {number}: never counts, as rule {before} decides for all its rooms"));
-        }
-        rules.push(rule);
-    }
-    Ok(rules)
+    list::parse::<Written>(text)
+}
+
+/// Reads the rules that a key of a file has.
+///
+/// # Errors
+/// What is wrong, with its place and the number of the rule.
+pub(in crate::config) fn parse_rules_of(file: &str, key: &str) -> Result<Vec<AccessRule>, ListError> {
+    list::parse_key::<Written>(file, key)
 }
 
 /// Writes rules so that [`parse_rules`] reads them back.
@@ -100,30 +115,60 @@ pub(in crate::config) fn show_rules(rules: &[AccessRule]) -> String {
     serde_json::to_string(&written).expect("text is JSON")
 }
 
-impl Written {
-    fn check(self) -> Result<AccessRule, String> {
+impl Item for Written {
+    type Checked = AccessRule;
+
+    const NAME: &'static str = "rule";
+
+    const MAX: usize = RULES_MAX;
+
+    fn check(self) -> Result<AccessRule, ItemError> {
         let pattern = Pattern::parse_capturing(&self.room, &AccessRule::CAPTURES)
-            .map_err(|error| format!("room: {error}"))?;
+            .map_err(|error| ItemError::new("room", error.to_string()))?;
         let captures = pattern.segments().iter().any(|segment| matches!(segment, Segment::Capture(_)));
         let who = match &self.who {
             Some(names) => names.iter().map(parse_who).collect::<Option<Vec<_>>>().unwrap_or_default(),
             // The captures say who. Without them a rule that lets everybody in must say so.
             None if captures => vec![Who::Any],
-            None => return Err("who: it must be given where room has neither {tenant} nor {user}".to_owned()),
+            None => {
+                let what = "it must be given where room has neither {tenant} nor {user}";
+                return Err(ItemError::new("who", what));
+            }
         };
         if who.is_empty() || who.len() > WHO_MAX {
-            return Err(format!(
-                "who: it must be any, user, {WITHOUT_TENANT} or role:NAME, or a list of 1 to {WHO_MAX} of these"
-            ));
+            let what = format!(
+                "it must be any, user, {WITHOUT_TENANT} or role:NAME, or a list of 1 to {WHO_MAX} of these"
+            );
+            return Err(ItemError::new("who", what));
         }
-        let allow = self.allow.as_ref().map_or(Ok(Actions::ALL), Names::actions)?;
-        let deny = self.deny.as_ref().map_or(Ok(Actions::NONE), Names::actions)?;
+        let actions = |field: &'static str, names: &Option<Names>, unless_given: Actions| {
+            names.as_ref().map_or(Some(unless_given), Names::actions).ok_or_else(|| {
+                ItemError::new(field, "it must be a list of subscribe, publish, presence and history")
+            })
+        };
+        let allow = actions("allow", &self.allow, Actions::ALL)?;
+        let deny = actions("deny", &self.deny, Actions::NONE)?;
         let fits =
             |text: &String| (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         if !self.text.as_ref().is_none_or(fits) {
-            return Err(format!("text: it must have 1 to {TEXT_BYTES_MAX} bytes and no control characters"));
+            let what = format!("it must have 1 to {TEXT_BYTES_MAX} bytes and no control characters");
+            return Err(ItemError::new("text", what));
         }
         Ok(AccessRule { pattern, who, allow: allow - deny, text: self.text })
+    }
+
+    /// A rule that never counts is a mistake in the order, or a leftover that contradicts what holds.
+    fn fits(before: &[AccessRule], rule: &AccessRule) -> Result<(), ItemError> {
+        let together =
+            before.iter().rev().take_while(|before| before.pattern.is_alike(&rule.pattern)).count();
+        let deciding = &before[..before.len() - together];
+        match deciding.iter().position(|before| before.pattern.covers(&rule.pattern)) {
+            Some(index) => Err(ItemError::new(
+                "room",
+                format!("the rule never counts, as rule {} decides for all its rooms", index + 1),
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -236,7 +281,7 @@ mod tests {
         assert!(read(&["a", "a", "b", "b"]).is_ok());
         assert!(read(&["a:{user}", "a:*", "a:{tenant}"]).is_ok());
         let error = read(&["a", "b", "a"]).unwrap_err();
-        assert!(error.starts_with("rule 3: never counts, as rule 1"), "{error}");
+        assert!(error.starts_with("rule 3: room: the rule never counts, as rule 1"), "{error}");
         assert!(read(&["a:{user}", "a:b"]).is_err());
         assert!(read(&["a:b", "a:{user}", "a:{user}:**", "**"]).is_ok());
         assert!(read(&["**", "a:{user}"]).is_err());

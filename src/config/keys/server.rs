@@ -6,6 +6,7 @@ use crate::config::kind::Kind;
 
 pub(super) const SERVER: &[Key] = &[
     key("preset", Kind::Preset(|c| &mut c.preset), "Protocol document whose ports, paths and limits are the defaults"),
+    key("strict", Kind::Bool(|c| &mut c.strict), "Whether warnings about the configuration refuse the start").reloaded(),
     key("enabled", Kind::Bool(|c| &mut c.enabled), "Whether to serve at all").document("enabled"),
     key("host", Kind::Address(|c| &mut c.host), "Address to listen on; localhost is 127.0.0.1, and :: is all of IPv4 and IPv6").document("host"),
     key("port", Kind::Port(|c| &mut c.port), "TCP port to listen on; 0: the system chooses").document("port"),

@@ -42,10 +42,11 @@ pub(super) const TIMES: &[Key] = &[
     .reloaded(),
     key(
         "cleanup_interval",
-        Kind::IgnoredTime { default: "300s", min: SECOND, max: DAY },
-        "Accepted and without effect: an idle connection is closed when idle_timeout is over, without a sweep",
+        Kind::TimeOrOff { at: |c| &mut c.times.cleanup_interval, min: SECOND, max: DAY },
+        "Time between the sweeps that close idle connections, idle_timeout at most; 0: each is closed when it is due",
     )
-    .variable("WEBSOCKET_CLEANUP_INTERVAL"),
+    .variable("WEBSOCKET_CLEANUP_INTERVAL")
+    .reloaded(),
     key(
         "handshake_timeout",
         Kind::Time { at: |c| &mut c.times.handshake_timeout, min: SECOND, max: Duration::from_secs(600) },

@@ -6,8 +6,10 @@
 //!   the API;
 //! - what loads is valid by the rules for a program's own values, which take in that each key, shown and set again,
 //!   is what it was;
-//! - a reload to itself changes nothing, and one from the defaults arrives at it, but for what needs a restart;
-//! - keys given as flags and as variables mean the same.
+//! - a reload to itself changes nothing, and one from the defaults arrives at it, but for what needs a restart, or is
+//!   refused because of that and changes nothing;
+//! - keys given as flags and as variables mean the same, but that empty variables count as not given;
+//! - what should be known of a configuration shows no secret of the environment either.
 
 use fanwire::config::{self, Config, ConfigError, Sources};
 use std::collections::BTreeSet;
@@ -20,7 +22,11 @@ pub fn check(data: &[u8]) {
     let flags = pairs(&sections.next().unwrap_or_default());
     let sources = Sources { file: Some(("f.yaml", &file)), env: &env, flags: &flags };
     match config::load(&sources) {
-        Ok(config) => check_loaded(&config),
+        Ok(config) => {
+            check_loaded(&config);
+            let remarks = config::remarks(&sources, &config);
+            check_texts(remarks.iter().map(ToString::to_string), &env, &flags);
+        }
         Err(errors) => check_errors(&errors, &env, &flags),
     }
     check_sources(&flags);
@@ -42,6 +48,10 @@ fn check_loaded(config: &Config) {
 
     let (reloaded, first) = Config::default().reloaded(config);
     assert_eq!(reloaded.validate(), Ok(()), "what a reload makes of two valid ones");
+    if !first.refused.is_empty() {
+        assert_eq!(reloaded, Config::default(), "a refused reload changes nothing");
+        return;
+    }
     let (again, second) = reloaded.reloaded(config);
     assert_eq!(second.changed, [""; 0], "a reload did not arrive");
     assert_eq!((again, second.needs_restart), (reloaded.clone(), first.needs_restart.clone()));
@@ -52,6 +62,17 @@ fn check_loaded(config: &Config) {
 
 fn check_errors(errors: &[ConfigError], env: &[(String, String)], flags: &[(String, String)]) {
     assert!(!errors.is_empty(), "neither a configuration nor an error");
+    for error in errors {
+        let text = error.to_string();
+        assert!(!error.origin().is_empty() && text.starts_with(error.origin()), "{text}");
+    }
+    // The file's text is not searched: its errors quote lines, but never values of known keys.
+    let elsewhere = errors.iter().filter(|error| !error.origin().starts_with("f.yaml"));
+    check_texts(elsewhere.map(ToString::to_string), env, flags);
+}
+
+/// Checks that no text shows a secret.
+fn check_texts(texts: impl Iterator<Item = String>, env: &[(String, String)], flags: &[(String, String)]) {
     let secrets =
         env.iter().chain(flags).filter(|(name, _)| is_secret(name)).map(|(_, value)| value.as_str());
     // Short ones, and what stands elsewhere as well, occur by chance.
@@ -60,13 +81,8 @@ fn check_errors(errors: &[ConfigError], env: &[(String, String)], flags: &[(Stri
     let secrets: Vec<_> = secrets
         .filter(|secret| secret.len() > 12 && !elsewhere.iter().any(|text| text.contains(secret)))
         .collect();
-    for error in errors {
-        let text = error.to_string();
-        assert!(!error.origin().is_empty() && text.starts_with(error.origin()), "{text}");
-        // The file's text is not searched: its errors quote lines, but never values of known keys.
-        if !error.origin().starts_with("f.yaml") {
-            assert!(!secrets.iter().any(|secret| text.contains(secret)), "a key is shown: {text}");
-        }
+    for text in texts {
+        assert!(!secrets.iter().any(|secret| text.contains(secret)), "a key is shown: {text}");
     }
 }
 
@@ -95,6 +111,11 @@ fn check_sources(flags: &[(String, String)]) {
     let names: BTreeSet<_> = flags.iter().map(|(name, _)| name.replace('-', "_")).collect();
     // Of a flag given twice the last counts, of a variable the first; and this one names the file.
     if names.len() != flags.len() || names.contains("config") || !flags.iter().all(|(name, _)| plain(name)) {
+        return;
+    }
+    // An empty flag is a mistake, and variables can be those that Kubernetes sets.
+    let is_of_service = |name: &String| name.contains("service") || name.contains("port");
+    if flags.iter().any(|(name, value)| value.trim().is_empty() || is_of_service(name)) {
         return;
     }
     let variable = |name: &str| format!("FANWIRE_{}", name.replace('-', "_").to_uppercase());
