@@ -151,6 +151,7 @@ impl Server {
             wrong_keys: Default::default(),
             descriptors,
             pages: Default::default(),
+            failures_told: Default::default(),
             stop: tokio::sync::watch::Sender::new(false),
             stopped_us: Default::default(),
             drained: Default::default(),

@@ -9,6 +9,7 @@ use super::listening::Listening;
 use super::outage::Outage;
 use super::parcel::{Content, send};
 use super::places::{Evicted, NoPlace, Places, Stage, Terms};
+use super::refused::About;
 use super::reply;
 use super::seat::{self, Holder, Seat, SharedPlaces, Silent};
 use super::shared::NodeShared;
@@ -272,8 +273,11 @@ impl Door {
         true
     }
 
-    fn failed(&self, failure: HandshakeFailure) {
-        self.metrics.handshake_failures.inc(failure.index());
+    fn failed(&self, failure: HandshakeFailure, socket: Option<&Socket>) {
+        self.node.note_failure(self.index, failure, || {
+            let peer = socket.and_then(|socket| socket.peer_addr().ok()?.as_socket());
+            About::of(peer)
+        });
     }
 
     /// A new connection. What it asks is often there already; then it needs no place here.
@@ -384,7 +388,7 @@ impl Door {
     }
 
     fn end_evicted(&self, evicted: Evicted<Holder>) {
-        seat::end_evicted(&self.node, &self.metrics, evicted);
+        seat::end_evicted(&self.node, self.index, evicted);
     }
 
     fn refuse_place(&self, socket: &Socket, why: NoPlace) {
@@ -397,7 +401,7 @@ impl Door {
     /// Counts a refusal and tells it. So little fits the buffer of any new socket; a peer that has gone needs no
     /// answer.
     fn refuse(&self, socket: &Socket, failure: HandshakeFailure, answer: &[u8]) {
-        self.failed(failure);
+        self.failed(failure, Some(socket));
         let _ = socket.send_with_flags(answer, libc::MSG_NOSIGNAL);
     }
 
@@ -532,7 +536,7 @@ impl Door {
         let ip = admitted.newcomer.peer.map(|peer| peer.ip());
         let Some(key) = shard.open(now, admitted.newcomer) else {
             self.node.hub.admission.release(ip);
-            return self.failed(HandshakeFailure::Disconnected);
+            return self.failed(HandshakeFailure::Disconnected, None);
         };
         if let Err(error) = sockets.insert(key, socket, watched) {
             tracing::error!(%error, "cannot watch a new socket");
@@ -552,7 +556,7 @@ impl Door {
         }
         let late = self.places.borrow_mut().late(now.us);
         for key in late {
-            self.failed(HandshakeFailure::Timeout);
+            self.failed(HandshakeFailure::Timeout, None);
             self.lose(key);
         }
     }

@@ -7,6 +7,7 @@ use super::driver::Driver;
 use super::hook::connect;
 use super::key_check::Origin;
 use super::linger::linger;
+use super::refused::About;
 use super::reply::{Reply, error_reply, full_reply, json, not_ready, reply};
 use super::seat::Seat;
 use super::shared::NodeShared;
@@ -15,7 +16,6 @@ use super::stream::{Rewound, ShardStream};
 use super::turns::HttpTurns;
 use super::upgrade::{self, Applicant, Asked, For};
 use crate::api::{self, ApiError, Route};
-use crate::auth::token::TokenError;
 use crate::config::Config;
 use crate::hub::METADATA_BYTES_MAX;
 use crate::metrics::{self, HandshakeFailure};
@@ -103,8 +103,8 @@ impl Http {
         &self.node.metrics.shards[self.shard]
     }
 
-    fn failed(&self, failure: HandshakeFailure) {
-        self.metrics().handshake_failures.inc(failure.index());
+    fn failed(&self, failure: HandshakeFailure, about: About<'_>) {
+        self.node.note_failure(self.shard, failure, || about);
     }
 
     /// Serves a connection whose first bytes have come, until it ends or is upgraded. Its first request has to come
@@ -123,8 +123,8 @@ impl Http {
         // is no request.
         match tokio::time::timeout_at(deadline, stream.has_room()).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return self.failed(HandshakeFailure::Disconnected),
-            Err(_) => return self.failed(HandshakeFailure::Timeout),
+            Ok(Err(_)) => return self.failed(HandshakeFailure::Disconnected, About::of(peer)),
+            Err(_) => return self.failed(HandshakeFailure::Timeout, About::of(peer)),
         }
         let far_end = stream.far_end();
         let mut stream = Rewound::new(stream, read);
@@ -136,10 +136,10 @@ impl Http {
                     self.at_seat(|seat| seat.speaks_for(&config, peer));
                 }
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, "bad PROXY header");
-                    return self.failed(HandshakeFailure::ProxyHeader);
+                    let about = About { peer, cause: Some(&error), ..About::default() };
+                    return self.failed(HandshakeFailure::ProxyHeader, about);
                 }
-                Err(_) => return self.failed(HandshakeFailure::Timeout),
+                Err(_) => return self.failed(HandshakeFailure::Timeout, About::of(peer)),
             }
         }
         let http = self.clone();
@@ -173,7 +173,7 @@ impl Http {
                 () = tokio::time::sleep_until(deadline), if !is_late => {
                     is_late = true;
                     if !exchange.asked.get() {
-                        return self.failed(HandshakeFailure::Timeout);
+                        return self.failed(HandshakeFailure::Timeout, About::of(peer));
                     }
                 }
                 _ = ending.wait_for(|ending| *ending), if !is_told => {
@@ -193,17 +193,17 @@ impl Http {
         }
         if let Err(error) = &served {
             if error.is_parse_too_large() {
-                self.failed(HandshakeFailure::TooLarge);
+                self.failed(HandshakeFailure::TooLarge, About::of(peer));
             } else if error.is_parse() {
-                self.failed(HandshakeFailure::BadRequest);
+                self.failed(HandshakeFailure::BadRequest, About::of(peer));
             } else if is_stall(error) {
-                self.failed(HandshakeFailure::Unread);
+                self.failed(HandshakeFailure::Unread, About::of(peer));
             } else if exchange.asked.get() {
                 // Kept alive and used no more, or its request was answered and counted.
             } else if error.is_timeout() {
-                self.failed(HandshakeFailure::Timeout);
+                self.failed(HandshakeFailure::Timeout, About::of(peer));
             } else if error.is_incomplete_message() {
-                self.failed(HandshakeFailure::Disconnected);
+                self.failed(HandshakeFailure::Disconnected, About::of(peer));
             }
             tracing::debug!(%error, peer = peer.map(tracing::field::display), "HTTP connection failed");
         }
@@ -231,10 +231,13 @@ impl Http {
         };
         let mut reply = answer.unwrap_or_else(|error| {
             if is_upgrade {
-                self.failed(match error.status {
+                let failure = match error.status {
                     404 | 405 => HandshakeFailure::Path,
                     _ => HandshakeFailure::BadRequest,
-                });
+                };
+                let path = Some(request.uri().path());
+                let about = About { peer: client, path, cause: Some(&error.text), ..About::default() };
+                self.failed(failure, about);
             } else {
                 self.metrics().http_errors.inc(metrics::http_error_index(error.status));
             }
@@ -407,9 +410,15 @@ impl Http {
 
     /// Admits a newcomer and answers with 101, or says why not.
     async fn upgrade(&self, applicant: &Applicant<'_>, config: &Config, exchange: &Exchange) -> Reply {
-        let &Applicant { asked, entrance, .. } = applicant;
+        let &Applicant { asked, entrance, peer, .. } = applicant;
+        let about = || About {
+            peer,
+            path: Some(asked.target.path()),
+            origin: asked.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()),
+            cause: None,
+        };
         if self.seat.as_ref().is_some_and(|seat| seat.is_scarce()) {
-            self.failed(HandshakeFailure::Descriptors);
+            self.failed(HandshakeFailure::Descriptors, about());
             let mut reply = full_reply("the server has no file descriptors for more connections");
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return reply;
@@ -431,9 +440,9 @@ impl Http {
                 let reply = admitted.reply();
                 if let Some(why) = admitted.newcomer.turned_away {
                     if let TurnedAway::Token(error) = why {
-                        self.token_failed(error);
+                        self.node.note_token_failure(self.shard, error, about());
                     }
-                    self.failed(upgrade::turned_away_failure(why));
+                    self.failed(upgrade::turned_away_failure(why), about());
                 }
                 self.at_seat(Seat::is_admitted);
                 exchange.is_admitted.set(true);
@@ -442,17 +451,12 @@ impl Http {
             }
             Err(refusal) => {
                 if let Some(error) = refusal.token {
-                    self.token_failed(error);
+                    self.node.note_token_failure(self.shard, error, about());
                 }
-                self.failed(refusal.failure);
+                self.failed(refusal.failure, about());
                 refusal.reply
             }
         }
-    }
-
-    fn token_failed(&self, error: TokenError) {
-        self.metrics().token_failures.inc(error.index());
-        tracing::debug!(reason = error.label(), "token refused");
     }
 
     /// Moves an admitted connection from HTTP to the shard, with what was `read` beyond the handshake.
@@ -461,7 +465,7 @@ impl Http {
         let adopted = socket.is_some_and(|socket| self.driver.borrow_mut().adopt(socket, newcomer, read));
         if !adopted {
             self.node.hub.admission.release(ip);
-            self.failed(HandshakeFailure::Disconnected);
+            self.failed(HandshakeFailure::Disconnected, About::default());
         }
     }
 }

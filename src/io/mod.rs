@@ -31,6 +31,7 @@ mod places;
 mod proxy;
 mod publish;
 mod read_queue;
+mod refused;
 mod reply;
 mod ring;
 mod seat;

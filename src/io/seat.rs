@@ -1,10 +1,11 @@
 //! Who holds the places of a shard, and the seat that a task has for the connection that it serves.
 
 use super::places::{Caller, Evicted, Places, Stage};
+use super::refused::About;
 use super::shared::NodeShared;
 use crate::config::Config;
 use crate::hub::Admission;
-use crate::metrics::{HandshakeFailure, ShardMetrics};
+use crate::metrics::HandshakeFailure;
 use crate::wire;
 use hyper::HeaderMap;
 use socket2::Socket;
@@ -54,10 +55,13 @@ pub(super) fn caller_of(config: &Config, admission: &Admission, peer: Option<Soc
 }
 
 /// Ends a connection that has given way, and counts it.
-pub(super) fn end_evicted(node: &NodeShared, metrics: &ShardMetrics, evicted: Evicted<Holder>) {
-    metrics.evictions.inc(evicted.stage.index());
+pub(super) fn end_evicted(node: &NodeShared, shard: usize, evicted: Evicted<Holder>) {
+    node.metrics.shards[shard].evictions.inc(evicted.stage.index());
     if evicted.stage <= Stage::Head {
-        metrics.handshake_failures.inc(HandshakeFailure::Evicted.index());
+        node.note_failure(shard, HandshakeFailure::Evicted, || {
+            let peer = if let Holder::Silent(silent) = &evicted.holder { silent.peer } else { None };
+            About::of(peer)
+        });
     }
     end(node, evicted.holder);
 }
@@ -172,7 +176,7 @@ impl Seat {
     fn move_to(&self, caller: Caller) {
         let evicted = self.places.borrow_mut().move_to(self.key, caller.network);
         if let Some(evicted) = evicted {
-            end_evicted(&self.node, &self.node.metrics.shards[self.shard], evicted);
+            end_evicted(&self.node, self.shard, evicted);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::key_check::WrongKeys;
 use super::log::LogWriter;
 use super::pages::Pages;
 use super::parcel::{Content, ShardMailbox, send};
+use super::refused::FailuresTold;
 use crate::api::{
     HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
     ShardStats, SlowConsumer, Stats,
@@ -54,6 +55,8 @@ pub struct NodeShared {
     pub wrong_keys: Mutex<WrongKeys>,
     /// The file descriptors that the process may have.
     pub descriptors: Descriptors,
+    /// Of which failures of handshakes the log has told.
+    pub failures_told: FailuresTold,
     /// Pages that are kept for a moment.
     pub pages: Pages,
     /// Set to `true` to begin to stop: the node is not ready any more, and drains after `drain_delay`.

@@ -66,6 +66,10 @@ impl Shard {
             Err(error) => {
                 self.metrics.token_failures.inc(error.index());
                 tracing::debug!(connection = %conn.id, reason = error.label(), "token refused");
+                if let Some(count) = self.tokens.refused(error, now.ms()) {
+                    let peer = conn.socket_addr().map(tracing::field::display);
+                    tracing::warn!(reason = error.label(), count, connection = %conn.id, peer, "tokens refused");
+                }
                 // Without the message that was refused: a secret is in it.
                 let original = None;
                 self.answer(now, slot, &Answer::Error { refusal: None, text: error.told(), original, id });

@@ -75,13 +75,8 @@ fn refused_requests_are_a_line_for_each_reason_with_room_peer_and_cause() {
             client.expect_json(|answer| assert_eq!(answer["type"], "error", "{answer}"));
         }
     }
-    let told = |server: &Server| -> Vec<serde_json::Value> {
-        let lines = server.output();
-        let refused = lines.lines().filter(|line| line.contains("requests refused"));
-        refused.map(|line| serde_json::from_str(line).expect("an object")).collect()
-    };
-    eventually("both are told", || told(&server).len() >= 2);
-    let told = told(&server);
+    eventually("both are told", || lines_with(&server, "requests refused").len() >= 2);
+    let told = lines_with(&server, "requests refused");
     let [join, publish] = &told[..] else { panic!("{told:?}") };
     for (line, reason, cause, kind, room) in [
         (join, "join_denied", "staff only", "subscribe", "staff:a"),
@@ -203,4 +198,68 @@ fn the_topics_documents_events_are_logged() {
     assert_eq!(received, [(&"subscribe".into(), &room), (&"message".into(), &room), (&short, &none)]);
     assert!(message("protocol error")[0]["error"].is_string());
     assert!(!output.contains("do not log this") && !output.contains(&token));
+}
+
+/// The lines of a server's log with these words, each an object.
+fn lines_with(server: &Server, words: &str) -> Vec<serde_json::Value> {
+    let output = server.output();
+    let lines = output.lines().filter(|line| line.contains(words));
+    lines.map(|line| serde_json::from_str(line).expect("an object")).collect()
+}
+
+#[test]
+fn refused_connections_are_a_line_for_each_reason_with_peer_path_and_origin() {
+    let server = Server::start_with(&["--log-format=json", "--connections-per-ip-max=1"], &[SECRET_VARIABLE]);
+    let foreign = ("Origin", "https://evil.example");
+    let good = server.connect();
+    for _ in 0..10 {
+        for (path, headers, status) in [
+            ("/ws", &[foreign][..], 403),
+            ("/nothing", &[], 404),
+            ("/ws?token=a.secret.b", &[], 401),
+            ("/ws", &[], 503),
+        ] {
+            let mut wanted = vec![("Connection", "Upgrade"), ("Upgrade", "websocket")];
+            wanted
+                .extend([("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]);
+            wanted.extend_from_slice(headers);
+            let answer = crate::common::request(server.addr(), "GET", path, &wanted, b"");
+            assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        }
+    }
+    let told = |reason: &str| {
+        let lines = lines_with(&server, "connections refused");
+        let lines: Vec<_> = lines.into_iter().filter(|line| line["reason"] == reason).collect();
+        assert!(lines.len() < 2, "{lines:?}");
+        lines.into_iter().next()
+    };
+    for (reason, path, origin) in [
+        ("origin", Some("/ws"), Some("https://evil.example")),
+        ("path_or_method", Some("/nothing"), None),
+        ("unauthorized", Some("/ws"), None),
+        ("ip_full", Some("/ws"), None),
+    ] {
+        eventually(reason, || told(reason).is_some());
+        let line = told(reason).unwrap();
+        assert_eq!((line["path"].as_str(), line["origin"].as_str()), (path, origin), "{line}");
+        assert!(line["level"] == "WARN" && line["count"] == 1, "{line}");
+        assert!(line["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{line}");
+    }
+    let [token] = &lines_with(&server, "tokens refused")[..] else { panic!("{}", server.output()) };
+    assert!(token["reason"].is_string() && token["path"] == "/ws", "{token}");
+    assert!(!server.output().contains("secret"), "{}", server.output());
+    drop(good);
+}
+
+#[test]
+fn a_missing_proxy_header_is_told_with_its_peer() {
+    let server =
+        Server::start(&["--log-format=json", "--proxy-protocol=true", "--trusted-proxies=127.0.0.1"]);
+    let mut stream = std::net::TcpStream::connect(server.addr()).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    eventually("it is told", || !lines_with(&server, "connections refused").is_empty());
+    let line = &lines_with(&server, "connections refused")[0];
+    assert_eq!(line["reason"], "proxy_header", "{line}");
+    assert_eq!(line["peer"], stream.local_addr().unwrap().to_string().as_str(), "{line}");
+    assert!(line["cause"].is_string(), "{line}");
 }

@@ -1,4 +1,5 @@
 use super::{KeyError, TokenError, TokenPolicy};
+use crate::base::Seldom;
 use crate::model::Identity;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -12,12 +13,20 @@ pub struct TokenDesk {
     wanted: Notify,
     fetches: AtomicU64,
     fetch_failures: AtomicU64,
+    /// When each reason for which tokens are refused was told, by [`TokenError::index`].
+    told: [Seldom; TokenError::ALL.len()],
 }
 
 impl TokenDesk {
     /// A desk with its first policy.
     pub fn new(policy: TokenPolicy) -> Self {
         Self { policy: RwLock::new(policy), ..Self::default() }
+    }
+
+    /// A token was refused, at `now_ms` of the shards' clock. `Some` if it is time to tell of it in the log: how many
+    /// there are to tell of.
+    pub fn refused(&self, error: TokenError, now_ms: u64) -> Option<u64> {
+        self.told[error.index()].happened(now_ms)
     }
 
     /// The policy in force.
