@@ -223,7 +223,7 @@ impl Shard {
 
     /// When the sweep under way is over, in ms; none where there is nothing to look through.
     fn next_sweep_ms(&self) -> Option<u64> {
-        let is_needed = self.config.times.sweep_interval().is_some() && self.conns.len() > 0;
+        let is_needed = self.config.times.sweep_interval().is_some() && !self.conns.is_empty();
         is_needed.then_some(self.cleanup.next_ms)
     }
 
