@@ -186,7 +186,7 @@ fn a_mistake_in_a_list_of_the_file_has_its_line_and_column() {
         ),
         ("room_rules:\n  - pattern: a\n    overflow: explode\n", "5:15", "(explode is given)"),
         ("room_rules:\n  - pattern: a\n    histroy_ttl: 5s\n", "5:5", "unknown field `histroy_ttl`"),
-        ("room_rules:\n  - pattern: a\n    presence: perhaps\n", "5:15", "bool"),
+        ("room_rules:\n  - pattern: a\n    presence: perhaps\n", "5:5", "expected presence"),
         ("room_rules:\n  - pattern: a\n    history_messages: -1\n", "5:23", "u32"),
         ("room_rules:\n  - pattern: a\n  - pattern: a\n", "5:14", "rule 2: pattern: the rule never counts"),
         ("room_rules:\n  - pattern: b\n  - presence: true\n", "5:5", "pattern"),
