@@ -148,7 +148,7 @@ fn every_kind_of_request_has_its_share() {
     for (kind, messages) in cases {
         let texts: Vec<String> = messages.iter().map(Value::to_string).collect();
         let parts = take(&mut world, slot, input(&texts).0);
-        check(kind, &parts, 1024 * 1024);
+        check(kind, &parts, 3 * 1024 * 1024);
         assert!(parts.len() > 2, "{kind} is not paused");
         assert!(world.closing(slot).is_none(), "{kind}");
         world.texts(slot);
