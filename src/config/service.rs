@@ -43,7 +43,7 @@ pub enum Past {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// Has the snapshot sent again; where there is none, it goes to the backend.
+    /// Sends the snapshot again. Where there is none the backend gets the message, or the client is told so.
     Snapshot,
     /// Sets the time between two values of a room: `interval` in ms.
     Pace,

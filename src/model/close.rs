@@ -16,12 +16,8 @@ pub enum CloseReason {
     InvalidUtf8,
     /// A message over `message_bytes_max`, or too many fragments.
     TooBig,
-    /// A policy that no other code names.
-    Policy,
     /// The node drains.
     ShuttingDown,
-    /// The node is full.
-    TryAgainLater,
     /// No pong within `pong_wait`, or neither message nor ping within `idle_timeout` ([`IDLE_TEXT`]).
     Idle,
     /// Rate limits exceeded again and again.
@@ -47,16 +43,14 @@ pub const IDLE_TEXT: &str = "idle for too long: send a message or a ping now and
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 16] = [
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
         Self::Unsupported,
         Self::InvalidUtf8,
         Self::TooBig,
-        Self::Policy,
         Self::ShuttingDown,
-        Self::TryAgainLater,
         Self::Idle,
         Self::RateLimited,
         Self::SlowConsumer,
@@ -69,16 +63,14 @@ impl CloseReason {
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 18] = [
+    pub const LABELS: [&'static str; 16] = [
         "peer_closed",
         "transport_lost",
         "protocol_error",
         "unsupported",
         "invalid_utf8",
         "too_big",
-        "policy",
         "shutting_down",
-        "try_again_later",
         "idle",
         "rate_limited",
         "slow_consumer",
@@ -104,9 +96,8 @@ impl CloseReason {
             Self::Unsupported => 1003,
             Self::InvalidUtf8 => 1007,
             Self::TooBig => 1009,
-            Self::Policy => 1008,
             Self::ShuttingDown => 1001,
-            Self::TryAgainLater | Self::InputsFull => 1013,
+            Self::InputsFull => 1013,
             Self::Idle | Self::MessageTimeout => 4408,
             Self::RateLimited => 4429,
             Self::SlowConsumer => 4430,
@@ -124,9 +115,7 @@ impl CloseReason {
             Self::Unsupported => "binary messages are not supported here: send text",
             Self::InvalidUtf8 => "text is not valid UTF-8",
             Self::TooBig => "message too big: send smaller messages",
-            Self::Policy => "policy violation",
             Self::ShuttingDown => "server shutting down",
-            Self::TryAgainLater => "server is at maximum capacity: try again later",
             Self::Idle => "no sign of life: answer pings",
             Self::RateLimited => "rate limit exceeded: send more slowly",
             Self::SlowConsumer => "slow consumer: read faster or subscribe to less",

@@ -20,6 +20,18 @@ const INTERVALS_MS: RangeInclusive<u64> = 100..=3_600_000;
 /// Publications of a history that one snapshot holds at the most.
 const SNAPSHOT_MAX: usize = 1000;
 
+/// What a snapshot came to.
+pub(super) enum Sent {
+    /// So many publications as members got them, which name no request.
+    Publications(usize),
+    /// One answer, with the request's `id`, that holds all there is.
+    Answer,
+}
+
+impl Sent {
+    const NOTHING: Self = Self::Publications(0);
+}
+
 impl Shard {
     /// A message of a type that the dialect does not have. Whether the connection's endpoint has it.
     pub(super) fn acted(&mut self, now: Now, asked: Asked<'_>, event: &str) -> bool {
@@ -27,13 +39,7 @@ impl Shard {
         let Some(act) = self.act_of(asked.slot, event) else { return false };
         let done = match act {
             Act::Join(room) => self.join_named(now, asked, &room),
-            Act::Snapshot => match self.snapshot(now, asked.slot, asked.id, &config) {
-                Ok(false) if self.is_heard(asked.slot, event) => {
-                    self.forward_from(now, asked, event, &config);
-                    Ok(())
-                }
-                other => other.map(drop),
-            },
+            Act::Snapshot => self.snapshot_again(now, asked, event, &config),
             Act::Pace => self.set_pace(now, asked, event),
             Act::Filter => self.set_filter(now, asked, event),
             Act::Forward if mutated(Mutation::ForgetForward) => Ok(()),
@@ -69,7 +75,31 @@ impl Shard {
         self.close_at_once(now, slot, CloseReason::Done);
     }
 
-    /// Sends what the endpoint of a connection sends of the past. `false` if it has no such thing.
+    /// Sends the snapshot again. Where there is nothing to send, the backend or a handler gets the message, and where
+    /// neither listens, the client is told so: a request without an answer looks like a lost one.
+    fn snapshot_again(
+        &mut self,
+        now: Now,
+        asked: Asked<'_>,
+        event: &str,
+        config: &Config,
+    ) -> Result<(), Denial> {
+        let sent = self.snapshot(now, asked.slot, asked.id, config)?;
+        match sent {
+            Some(Sent::Publications(0)) | None if self.is_heard(asked.slot, event) => {
+                self.forward_from(now, asked, event, config);
+            }
+            None => self.refuse(now, asked, Refusal::UnknownType),
+            Some(Sent::Publications(count)) if count == 0 || asked.id.is_some() => {
+                let data = format!(r#"{{"sent":{count}}}"#);
+                self.answer(now, asked.slot, &Answer::Event { event, data: Some(&data), id: asked.id });
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Sends what the endpoint of a connection sends of the past. `None` if it has no such thing.
     ///
     /// # Errors
     /// If the rules do not let it.
@@ -79,19 +109,19 @@ impl Shard {
         slot: u32,
         id: RequestId<'_>,
         config: &Config,
-    ) -> Result<bool, Denial> {
+    ) -> Result<Option<Sent>, Denial> {
         let endpoint = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.endpoint(config));
         let Some(snapshot) = endpoint.and_then(|endpoint| endpoint.snapshot.as_ref()) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let Some(room) = self.fill(slot, &snapshot.room, None) else { return Ok(false) };
-        let Ok(room) = RoomName::new(&room) else { return Ok(false) };
+        // The path or the client has no value for the room's name, or not a valid one: nothing is known of such a room.
+        let Some(room) = self.fill(slot, &snapshot.room, None) else { return Ok(Some(Sent::NOTHING)) };
+        let Ok(room) = RoomName::new(&room) else { return Ok(Some(Sent::NOTHING)) };
         self.allowed(slot, room.as_str(), Action::History)?;
         self.may_ask_past(now, slot)?;
-        Ok(self.send_past(now, slot, &room, snapshot, id))
+        Ok(Some(self.send_past(now, slot, &room, snapshot, id)))
     }
 
-    /// Whether there was something to send.
     fn send_past(
         &mut self,
         now: Now,
@@ -99,16 +129,17 @@ impl Shard {
         room: &RoomName,
         snapshot: &Snapshot,
         id: RequestId<'_>,
-    ) -> bool {
+    ) -> Sent {
         let name = room.as_str();
         let shared = self.hub.directory.get(name);
         let locked = shared.as_ref().and_then(|shared| Some((shared, shared.log.as_ref()?)));
         let locked = locked.and_then(|(shared, log)| Some((shared, log, log.lock(now.ms())?)));
         let Some((shared, log, history)) = locked else {
-            if snapshot.what == Past::History {
-                self.tell_past(now, slot, snapshot, "[]", id, None);
+            if snapshot.what == Past::Last {
+                return Sent::NOTHING;
             }
-            return snapshot.what == Past::History;
+            self.tell_past(now, slot, snapshot, "[]", id, None);
+            return Sent::Answer;
         };
         let member = self.membership(slot, name).and_then(|index| {
             self.conns.at(slot).and_then(|conn| conn.memberships.get(index)).map(|membership| membership.room)
@@ -125,7 +156,7 @@ impl Shard {
                 for &entry in &entries {
                     self.owe_after(now, slot, entry, kind);
                 }
-                !entries.is_empty()
+                Sent::Publications(entries.len())
             }
             Past::History => {
                 let space = self.space(slot);
@@ -143,7 +174,7 @@ impl Shard {
                 self.turn.charge(price::ENCODED * page.len() as u64 + 2 * values.len() as u64);
                 self.catch_up(slot, member, position.offset);
                 self.tell_past(now, slot, snapshot, &values, id, kind);
-                true
+                Sent::Answer
             }
         }
     }

@@ -7,6 +7,7 @@ mod autobahn;
 mod autobahn_cases;
 mod channels;
 mod clients;
+mod closes;
 mod deflate;
 mod deflate_clients;
 mod deflate_echo;

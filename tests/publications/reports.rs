@@ -47,8 +47,13 @@ fn the_progress_of_a_report_is_followed() {
         // Nothing is known of the report yet.
         conversation(
             &mut client,
-            r#"> {"type":"request_update"}
-            < nothing"#,
+            r#"
+            > {"type":"request_update"}
+            < {"type":"request_update","data":{"sent":0},"timestamp":"*iso"}
+            > {"type":"request_update","id":"first"}
+            < {"type":"request_update","data":{"sent":0},"id":"first","timestamp":"*iso"}
+            < nothing
+            "#,
         );
         let status = json!({"reportId": "report-uuid", "status": "running", "progress": 75});
         assert_eq!(publish(&server, "reports:progress:report-uuid", "report_status", &status), 1);
@@ -57,6 +62,9 @@ fn the_progress_of_a_report_is_followed() {
         assert_eq!(publish(&server, "reports:progress:other", "report_status", &status), 0);
         client.send_text(r#"{"type":"request_update"}"#);
         client.expect(message);
+        client.send_text(r#"{"type":"request_update","id":2}"#);
+        client.expect(message);
+        client.expect(r#"{"type":"request_update","data":{"sent":1},"id":2,"timestamp":"*iso"}"#);
         // Who comes later sees where it stands.
         connect(&server, "/api/v1/reports/progress/report-uuid").expect(message);
         conversation(
@@ -292,6 +300,8 @@ fn hostile_paths_name_no_rooms_of_others() {
         let mut client = connect(&server, &format!("/api/v1/reports/progress/{parameter}"));
         client.send_text(r#"{"type":"get_status"}"#);
         client.expect_json(|status| assert_eq!(status["data"]["channels"], json!([]), "{parameter:.9}"));
+        client.send_text(r#"{"type":"request_update"}"#);
+        client.expect(r#"{"type":"request_update","data":{"sent":0},"timestamp":"*iso"}"#);
     }
     let mut client = connect(&server, "/api/v1/reports/progress/a%2Fb%20%C3%A9%7Buser%7D");
     client.send_text(r#"{"type":"get_status"}"#);

@@ -69,12 +69,17 @@ fn a_last_value_is_not_followed_by_older_ones() {
 }
 
 #[test]
-fn without_a_value_a_request_for_it_is_no_error() {
+fn without_a_value_a_request_for_it_is_answered() {
     let mut world = World::new(|_| {});
     let slot = world.routed(1);
-    world.say(slot, &json!({"type": "again"}));
-    world.tick();
-    assert_eq!(world.heard(slot), []);
+    for id in [None, Some(7)] {
+        world.say(slot, &json!({"type": "again", "id": id}));
+        world.tick();
+        let heard = world.texts(slot);
+        let [answer] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((&answer["type"], &answer["data"]), (&json!("again"), &json!({"sent": 0})));
+        assert_eq!(answer["id"], json!(id));
+    }
 }
 
 #[test]
