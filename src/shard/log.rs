@@ -1,11 +1,15 @@
-//! What is logged of connections: at debug the events of the topics document, at warn what is refused and which slow
-//! consumers are evicted. Never what a message holds.
+//! What is logged of connections: the events of the topics document, at warn what is refused and which slow consumers
+//! are evicted. Never what a message holds.
+//!
+//! The preset `topics` uses the words, fields and levels of its document; all others log these events at debug.
 
 use super::access::Denial;
 use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
+use crate::config::Preset;
 use crate::dialect::{DecodeLimits, dialect};
 use crate::model::{Command, ConnectionId, Eviction, Identity, Refusal};
+use crate::wire::ProtocolError;
 use std::net::SocketAddr;
 
 /// Bytes of a type that a client made up which are logged.
@@ -14,14 +18,36 @@ const TYPE_BYTES_MAX: usize = 64;
 impl Shard {
     /// A connection has come in: who it is, and how many connections the node has with it.
     pub(super) fn log_opened(&self, id: ConnectionId, peer: Option<SocketAddr>, identity: Option<&Identity>) {
-        tracing::debug!(
-            connection = %id,
-            peer = peer.map(tracing::field::display),
-            user = identity.and_then(|identity| identity.user.as_deref()),
-            tenant = identity.and_then(|identity| identity.tenant.as_deref()),
-            connections = self.hub.admission.connections(),
-            "connected"
-        );
+        let peer = peer.map(tracing::field::display);
+        let user = identity.and_then(|identity| identity.user.as_deref());
+        let tenant = identity.and_then(|identity| identity.tenant.as_deref());
+        let connections = self.hub.admission.connections();
+        if self.logs_as_topics() {
+            tracing::info!(
+                connectionId = %id,
+                userId = user,
+                tenantId = tenant,
+                totalConnections = connections,
+                peer,
+                "WebSocket connection established"
+            );
+        } else {
+            tracing::debug!(connection = %id, peer, user, tenant, connections, "connected");
+        }
+    }
+
+    /// A peer has broken the protocol, and the connection ends for it.
+    pub(super) fn log_protocol_error(&self, id: ConnectionId, error: ProtocolError) {
+        if self.logs_as_topics() {
+            tracing::error!(connectionId = %id, %error, "WebSocket connection error");
+        } else {
+            tracing::debug!(connection = %id, %error, "protocol error");
+        }
+    }
+
+    /// Whether the log has the words of the topics document.
+    fn logs_as_topics(&self) -> bool {
+        self.config.preset == Preset::Topics
     }
 
     /// A message has come: its type and the room that it is about. Not inlined, as hardly anybody logs messages.
@@ -31,7 +57,12 @@ impl Shard {
         let Some(conn) = self.conns.at(slot).filter(|_| !mutated(Mutation::ForgetReceived)) else { return };
         let (kind, room) = kind_and_room(command);
         let kind = &kind[..kind.floor_char_boundary(TYPE_BYTES_MAX)];
-        tracing::debug!(connection = %conn.id, r#type = kind, room, "message received");
+        if self.logs_as_topics() {
+            let id = conn.id;
+            tracing::debug!(connectionId = %id, messageType = kind, channel = room, "WebSocket message received");
+        } else {
+            tracing::debug!(connection = %conn.id, r#type = kind, room, "message received");
+        }
     }
 
     /// Counts a request that is refused, and tells of it.

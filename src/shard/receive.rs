@@ -236,7 +236,7 @@ impl Shard {
         // What comes after our close frame is the rest of what was refused, or is not looked at.
         let Some(conn) = self.conns.at(slot).filter(|conn| conn.is_open()) else { return };
         self.metrics.protocol_errors.add(1);
-        tracing::debug!(connection = %conn.id, %error, "protocol error");
+        self.log_protocol_error(conn.id, error);
         let reason = match error.close_code() {
             1007 => CloseReason::InvalidUtf8,
             1009 => CloseReason::TooBig,
