@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,9 +72,10 @@ impl LogWriter {
 }
 
 impl Write for LogWriter {
-    /// Takes whole lines, all of them or none.
+    /// Takes whole lines, all of them or none. Characters that a terminal or a viewer obeys instead of showing are
+    /// written as `\uXXXX`, see [`escaped`].
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.0.add(lines);
+        self.0.add(&escaped(lines));
         Ok(lines.len())
     }
 
@@ -140,6 +143,46 @@ fn write(output: &mut impl Write, mut lines: &[u8]) -> u64 {
     0
 }
 
+/// Lines with the characters escaped by which a client could change how its line or the ones around it are shown: DEL,
+/// the controls U+0080 to U+009F, separators of lines, marks of direction, and characters without a width.
+///
+/// The formats of the log leave these as they are in places: JSON demands escapes only below U+0020 (RFC 8259 section 7),
+/// where all of these are in strings and so may be escaped. What is below U+0020 is the format's own here: ends of lines,
+/// and colours on a terminal.
+fn escaped(lines: &[u8]) -> Cow<'_, [u8]> {
+    if lines.is_ascii() && !lines.contains(&0x7f) {
+        return Cow::Borrowed(lines);
+    }
+    let mut out = String::with_capacity(lines.len());
+    for char in String::from_utf8_lossy(lines).chars() {
+        if is_obeyed(char) {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                // Writing to a string never fails.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(char);
+        }
+    }
+    Cow::Owned(out.into_bytes())
+}
+
+/// Unicode's categories Cc from DEL on, Zl, Zp, and those characters of Cf that reorder or hide text.
+fn is_obeyed(char: char) -> bool {
+    matches!(
+        char,
+        '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
 fn count(lines: &[u8]) -> u64 {
     let ends = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
     ends + u64::from(lines.last().is_some_and(|byte| *byte != b'\n'))
@@ -174,6 +217,28 @@ mod tests {
     fn start() -> (LogWriter, Sender<io::Result<usize>>, Receiver<Vec<u8>>) {
         let ((say, words), (written, read)) = (channel(), channel());
         (LogWriter::start(Output { words, written }).unwrap(), say, read)
+    }
+
+    #[test]
+    fn characters_that_a_terminal_obeys_are_escaped() {
+        for (written, read) in [
+            ("plain, and \u{1b}[2mdim\n", "plain, and \u{1b}[2mdim\n"),
+            ("a\u{9b}31m", r"a\u009b31m"),
+            ("\u{7f}\u{80}\u{9f}\u{a0}", "\\u007f\\u0080\\u009f\u{a0}"),
+            ("evil\u{202e}gpj.exe", r"evil\u202egpj.exe"),
+            ("\u{2028}\u{2029}\u{2066}\u{feff}", r"\u2028\u2029\u2066\ufeff"),
+            ("\u{e0041}", r"\udb40\udc41"),
+            ("h\u{e9}llo, \u{4e16} \u{1f600}", "h\u{e9}llo, \u{4e16} \u{1f600}"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&escaped(written.as_bytes())), read);
+            // In JSON it stays the same string.
+            if !written.contains(['\u{1b}', '\n']) {
+                let json = format!("\"{written}\"");
+                let parsed: String = serde_json::from_slice(&escaped(json.as_bytes())).unwrap();
+                assert_eq!(parsed, written);
+            }
+        }
+        assert_eq!(&*escaped(b"\xff\n"), "\u{fffd}\n".as_bytes());
     }
 
     #[test]
