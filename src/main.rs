@@ -53,13 +53,7 @@ fn main() -> ExitCode {
             complain("disabled by the configuration (enabled, WEBSOCKET_ENABLED)");
             ExitCode::SUCCESS
         }
-        Command::Run => match run(&invocation, config, &remarks) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(error);
-                ExitCode::FAILURE
-            }
-        },
+        Command::Run => run(&invocation, config, &remarks),
     }
 }
 
@@ -105,12 +99,31 @@ fn tell_remarks(config: &Config, remarks: &[Remark]) {
     }
 }
 
-fn run(invocation: &config::Invocation, config: Config, remarks: &[Remark]) -> std::io::Result<()> {
-    let (log, level) = start_log(&config)?;
+fn run(invocation: &config::Invocation, config: Config, remarks: &[Remark]) -> ExitCode {
+    let (log, level) = match start_log(&config) {
+        Ok(started) => started,
+        Err(error) => {
+            complain(error);
+            return ExitCode::FAILURE;
+        }
+    };
+    // Each line of a log in JSON stays an object. A log that is off has no lines.
+    let is_event = config.log_format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR);
     tell_remarks(&config, remarks);
     let result = serve(invocation, config, &log, &level);
+    if let (Err(error), true) = (&result, is_event) {
+        tracing::error!(%error, "ended by an error");
+    }
     log.flush(LogWriter::LAST_WORDS);
-    result
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !is_event {
+                complain(error);
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn serve(
@@ -121,6 +134,7 @@ fn serve(
 ) -> std::io::Result<()> {
     let admin = config.admin_listen.clone();
     let (host, prefix, format) = (config.host, config.path_prefix.clone(), config.log_format);
+    let preset = config.preset.name();
     let endpoint = config.endpoints.first().cloned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anyone is told that the server runs: a signal that comes at once must find its handler.
@@ -129,20 +143,18 @@ fn serve(
         Signals::listen()?
     };
     let server = Server::builder().config(config).log(log.clone()).give_back(allocator::give_back).start()?;
+    tell_start(&server, preset, &admin);
     let exposure = server.exposure();
     if exposure.is_wide {
         tracing::warn!("{}", exposure.text);
     } else {
         tracing::info!("{}", exposure.text);
     }
-    match format {
-        LogFormat::Text => {
-            greet(greeting(&server, host, &prefix, endpoint.as_ref()) + &admin_greeting(&server, &admin))?
-        }
-        // Streams that are collected together stay readable by machines.
-        LogFormat::Json => tell_start(&server),
+    // Streams that are collected together stay readable by machines.
+    if format == LogFormat::Text {
+        greet(greeting(&server, host, &prefix, endpoint.as_ref()) + &admin_greeting(&server, &admin))?;
     }
-    runtime.block_on(obey(server, signals, invocation, level))
+    runtime.block_on(obey(server, signals, invocation, log, level))
 }
 
 /// The signals that the server obeys.
@@ -205,16 +217,22 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
     lines.join("\n") + "\n"
 }
 
-/// Where the admin listeners are.
+/// Where the admin listeners are, as people see it.
 fn admin_greeting(server: &Server, listen: &[ListenAddress]) -> String {
-    let mut addresses = server.admin_addrs().iter();
-    let line = |address: &ListenAddress| match address {
-        ListenAddress::Tcp(_) => {
-            addresses.next().map_or_else(String::new, |at| format!("admin on http://{at}\n"))
-        }
-        ListenAddress::Unix(_) => format!("admin on {address}\n"),
+    let shown = |address: String| match address.starts_with("unix:") {
+        true => format!("admin on {address}\n"),
+        false => format!("admin on http://{address}\n"),
     };
-    listen.iter().map(line).collect()
+    admin_addresses(server, listen).map(shown).collect()
+}
+
+/// The addresses of the admin listeners, with the ports that the system has chosen.
+fn admin_addresses(server: &Server, listen: &[ListenAddress]) -> impl Iterator<Item = String> {
+    let mut tcp = server.admin_addrs().iter();
+    listen.iter().filter_map(move |address| match address {
+        ListenAddress::Tcp(_) => tcp.next().map(ToString::to_string),
+        ListenAddress::Unix(_) => Some(address.to_string()),
+    })
 }
 
 /// Says it on standard output: on a thread of its own, because a pipe that nobody empties may take it never, and signals
@@ -229,12 +247,14 @@ fn greet(greeting: String) -> std::io::Result<()> {
     std::thread::Builder::new().name("greeting".to_owned()).spawn(say).map(drop)
 }
 
-/// Says in the log where the server listens.
-fn tell_start(server: &Server) {
+/// Says in the log that the server has started, as what, and where it listens.
+fn tell_start(server: &Server, preset: &str, admin: &[ListenAddress]) {
     let address = server.local_addr().map(tracing::field::display);
     let unix_socket = server.unix_socket().map(|path| tracing::field::display(path.display()));
+    let admin = admin_addresses(server, admin).collect::<Vec<_>>().join(" ");
+    let admin = (!admin.is_empty()).then_some(admin);
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, address, unix_socket, shards = server.shards(), "listening");
+    tracing::info!(version, address, unix_socket, admin, preset, shards = server.shards(), "listening");
 }
 
 /// Waits for signals and does what they ask.
@@ -242,6 +262,7 @@ async fn obey(
     mut server: Server,
     Signals { mut terminate, mut interrupt, mut hang_up }: Signals,
     invocation: &config::Invocation,
+    log: &LogWriter,
     level: &LevelHandle,
 ) -> std::io::Result<()> {
     loop {
@@ -255,10 +276,13 @@ async fn obey(
     server.handle().shutdown();
     let drained = tokio::task::spawn_blocking(move || server.wait());
     tokio::select! {
-        result = drained => result?,
-        _ = terminate.recv() => std::process::exit(1),
-        _ = interrupt.recv() => std::process::exit(1),
+        result = drained => return result?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    tracing::warn!("ended at once by a second signal, before the drain was over");
+    log.flush(LogWriter::LAST_WORDS);
+    std::process::exit(1)
 }
 
 fn reload(server: &mut Server, invocation: &config::Invocation, level: &LevelHandle) {

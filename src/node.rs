@@ -267,6 +267,14 @@ impl Server {
         tracing::info!(closed = began.saturating_sub(cut), cut, ms, "drained");
     }
 
+    /// Says in the log that the server has ended, and what it did.
+    fn tell_end(&self) {
+        let metrics = &self.shared.metrics;
+        let connections: u64 = metrics.shards.iter().map(|shard| shard.closes.total()).sum();
+        let (deliveries, uptime_s) = (metrics.deliveries(), self.shared.clock.now().us / 1_000_000);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), uptime_s, connections, deliveries, "ended");
+    }
+
     /// Waits until the server has ended after [`Handle::shutdown`].
     ///
     /// # Errors
@@ -282,6 +290,7 @@ impl Server {
         if let Some(hook) = &self.shared.hook {
             hook.finish();
         }
+        self.tell_end();
         for file in self.unix_sockets {
             file.remove();
         }

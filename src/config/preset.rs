@@ -37,6 +37,13 @@ pub(super) const PRESETS: [(&str, Preset); 5] = [
     ("tenants", Preset::Tenants),
 ];
 
+impl Preset {
+    /// The name that the key `preset` has for it.
+    pub fn name(self) -> &'static str {
+        PRESETS.iter().find(|(_, preset)| *preset == self).map_or("none", |(name, _)| name)
+    }
+}
+
 impl Config {
     /// What a preset has where nothing else is configured.
     pub fn of_preset(preset: Preset) -> Self {

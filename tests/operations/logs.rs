@@ -1,7 +1,7 @@
 //! What the server says on standard error: who came, who went and why; never a message.
 
 use crate::common::token::{SECRET_VARIABLE, token_of};
-use crate::common::{Client, Server, eventually};
+use crate::common::{Client, PATIENCE, Server, eventually};
 
 #[test]
 fn json_logs_are_one_object_per_line_with_connection_peer_and_reason() {
@@ -121,6 +121,27 @@ fn evictions_tell_the_bound_and_what_waited() {
 }
 
 #[test]
+fn names_that_a_terminal_obeys_are_escaped_in_both_formats() {
+    // C1's "control sequence introducer", a change of direction, and a separator of lines.
+    let hostile = "a\u{9b}31m\u{202e}b\u{2028}c";
+    for format in ["json", "text"] {
+        let server = Server::start(&[&format!("--log-format={format}"), "--log-level=debug"]);
+        let mut client = server.connect();
+        client.send_text(&serde_json::json!({"type": hostile, "room": hostile}).to_string());
+        client.expect_json(|answer| assert_eq!(answer["type"], "error"));
+        let line =
+            || server.output().lines().find(|line| line.contains("message received")).map(str::to_owned);
+        eventually("it is logged", || line().is_some());
+        let line = line().unwrap();
+        assert!(!line.contains(['\u{9b}', '\u{202e}', '\u{2028}']), "{line:?}");
+        if format == "json" {
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(line["type"], hostile);
+        }
+    }
+}
+
+#[test]
 fn the_level_changes_by_a_hangup() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fanwire.yaml");
@@ -152,16 +173,76 @@ fn sweeps_of_idle_connections_are_logged_and_counted() {
 }
 
 #[test]
-fn the_start_is_an_event_where_the_log_is_json() {
-    let server = Server::start(&["--log-format=json", "--shards=1"]);
-    let output = server.output();
-    for line in output.lines() {
-        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+fn the_start_and_the_end_are_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("fanwire.sock");
+    let (path, admin) = (socket.to_str().unwrap(), "--admin-listen=127.0.0.1:0");
+    let flags = [
+        "--log-format=json",
+        "--shards=1",
+        "--preset=channels",
+        "--unix-socket",
+        path,
+        admin,
+        "--drain-timeout=20s",
+    ];
+    let mut server = Server::start(&flags);
+    let mut clients =
+        [Client::ungreeted(server.addr(), "/ws", &[]), Client::ungreeted(server.addr(), "/ws", &[])];
+    server.signal("TERM");
+    for client in &mut clients {
+        client.read_until_close(1001, |_| {});
     }
-    let started = output.lines().find(|line| line.contains("\"message\":\"listening\"")).unwrap();
-    let started: serde_json::Value = serde_json::from_str(started).unwrap();
+    server.wait(PATIENCE).expect("ends");
+    let output = server.output();
+    let lines: Vec<serde_json::Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let one = |message: &str| lines.iter().find(|line| line["message"] == message).expect("it is logged");
+    let started = one("listening");
     assert_eq!(started["address"], server.addr().to_string());
     assert_eq!((&started["version"], &started["shards"]), (&env!("CARGO_PKG_VERSION").into(), &1.into()));
+    assert_eq!((&started["preset"], &started["unix_socket"]), (&"channels".into(), &path.into()));
+    assert!(started["admin"].as_str().is_some_and(|admin| admin.starts_with("127.0.0.1:")), "{started}");
+    assert!(output.contains("the API answers"), "what is open to whom");
+    let ended = one("ended");
+    assert_eq!(ended["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(ended["connections"], 2, "{ended}");
+    assert!(ended["uptime_s"].is_u64(), "{ended}");
+}
+
+#[test]
+fn the_start_is_logged_beside_the_greeting_too() {
+    let server = Server::start(&["--shards=1"]);
+    let line = format!("listening version=\"{}\" address={}", env!("CARGO_PKG_VERSION"), server.addr());
+    eventually("it is logged", || server.output().contains(&line));
+}
+
+#[test]
+fn an_error_that_ends_the_server_is_an_event_where_the_log_is_json() {
+    let first = Server::start(&[]);
+    let port = first.addr().port().to_string();
+    let (status, output) = Server::run(&["--log-format=json", "--host=127.0.0.1", "--port", &port], &[]);
+    assert_eq!(status.code(), Some(1), "{output}");
+    let lines: Vec<serde_json::Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let last = lines.last().expect("a line");
+    assert_eq!((&last["level"], &last["message"]), (&"ERROR".into(), &"ended by an error".into()), "{last}");
+    assert!(last["error"].as_str().is_some_and(|error| error.contains(&port)), "{last}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once_with_a_line() {
+    let mut server = Server::start(&["--log-format=json", "--drain-delay=1h"]);
+    server.signal("TERM");
+    eventually("the drain has begun", || server.output().contains("draining"));
+    server.signal("TERM");
+    assert_eq!(server.wait(PATIENCE).expect("ends").code(), Some(1));
+    let output = server.output();
+    assert!(output.contains("ended at once by a second signal"), "{output}");
 }
 
 #[test]
@@ -188,15 +269,27 @@ fn the_topics_documents_events_are_logged() {
     let lines = output.lines().filter(|line| line.contains(&id));
     let lines: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
     let message = |word| lines.iter().filter(move |line| line["message"] == word).collect::<Vec<_>>();
-    let connected = message("connected")[0];
-    assert_eq!((&connected["user"], &connected["tenant"]), (&"u1".into(), &"t1".into()), "{connected}");
-    assert_eq!(connected["connections"], 2);
-    let received: Vec<_> =
-        message("message received").into_iter().map(|line| (&line["type"], &line["room"])).collect();
-    let (room, none) = ("reports:progress".into(), serde_json::Value::Null);
-    let short = long[..64].into();
-    assert_eq!(received, [(&"subscribe".into(), &room), (&"message".into(), &room), (&short, &none)]);
-    assert!(message("protocol error")[0]["error"].is_string());
+    let connected = message("WebSocket connection established")[0];
+    let fields = ["level", "userId"].map(|name| connected[name].as_str());
+    assert_eq!(fields, [Some("INFO"), Some("u1")], "{connected}");
+    assert_eq!(connected["totalConnections"], 2);
+    let received: Vec<_> = message("WebSocket message received")
+        .into_iter()
+        .map(|line| ["level", "messageType", "channel"].map(|name| line[name].as_str()))
+        .collect();
+    let (level, room) = (Some("DEBUG"), Some("reports:progress"));
+    assert_eq!(
+        received,
+        [[level, Some("subscribe"), room], [level, Some("message"), room], [level, Some(&long[..64]), None]]
+    );
+    let error = message("WebSocket connection error")[0];
+    assert_eq!(
+        (&error["level"], &error["error"]),
+        (&"ERROR".into(), &"frames of a client must be masked".into())
+    );
+    for line in [connected, error, message("WebSocket message received")[0]] {
+        assert_eq!(line["connectionId"], id.as_str(), "{line}");
+    }
     assert!(!output.contains("do not log this") && !output.contains(&token));
 }
 
