@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(places[..3], [(1, &200), (3, &201), (5, &202)]);
         // All busy ones had a turn before one of them had two.
         assert!(order.iter().filter(|slot| **slot < 100).take(100).copied().eq(0..100), "{order:?}");
-        assert!(queue.is_empty() && queue.len() == 0);
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -444,7 +444,7 @@ fn rules_that_are_none_stop_the_start() {
         ("[{\"room\":\"a*\",\"who\":\"any\"}]", "rule 1: room: a star"),
         (
             "[{\"room\":\"**\",\"who\":\"any\"},{\"room\":\"b\",\"who\":\"user\"}]",
-            "rule 2: never counts, as rule 1",
+            "rule 2: room: the rule never counts, as rule 1",
         ),
     ] {
         let (status, output) = Server::run(&["--access-rules", rules], &[]);

@@ -213,7 +213,7 @@ fn a_connection_ends_with_its_token_after_a_warning() {
 
 #[test]
 fn a_token_is_renewed_in_place_by_the_same_person_alone() {
-    let server = server(&["--jwt-leeway=0s", "--jwt-expiry-warning=0s"], &[]);
+    let server = server(&["--jwt-leeway=0s", "--jwt-expiry-warning=0s", "--auths-per-s=0"], &[]);
     let ends = now_unix_s() + 2;
     let claims = |user: &str, roles: Value, exp: u64| {
         sign(&json!({"userId": user, "tenantId": "a1", "roles": roles, "exp": exp}))

@@ -10,11 +10,8 @@
 use crate::json::{self, Field, Pairs};
 use fanwire::dialect::{DecodeLimits, Dialect, Rejected, Rooms};
 use fanwire::model::{
-<<<<<<< HEAD
-    Answer, Changed, Command, ConnectionId, ConnectionKey, Epoch, Locator, Position, Publication, Refusal, RequestId,
-=======
-    Answer, Changed, Command, CountOf, NamedMembers, ConnectionId, Epoch, Locator, Position, Publication, Refusal, RequestId,
->>>>>>> 53f66d7 (hub, shard, config: name users in presence, and tell counts that continue)
+    Answer, Changed, Command, ConnectionId, ConnectionKey, CountOf, Epoch, Locator, NamedMembers, Position,
+    Publication, Refusal, RequestId,
 };
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -240,11 +237,20 @@ fn present(room: &str, count: u32, id: RequestId<'_>) {
     let ids: Vec<_> = (0..count).map(client).collect();
     let named: Vec<_> = ids.iter().map(ToString::to_string).collect();
     answer(
-        &Answer::Presence { room, counted: CountOf::Connections, count: 9, named: NamedMembers::Ids(&ids), id },
+        &Answer::Presence {
+            room,
+            counted: CountOf::Connections,
+            count: 9,
+            named: NamedMembers::Ids(&ids),
+            id,
+        },
         Fields { inner: json!({ "client_count": 9, "clients": named }), ..Fields::of("presence", room, id) },
     );
     // All who joined are named, and not all who left.
-    let (joined, left) = (Changed { named: NamedMembers::Ids(&ids), count }, Changed { named: NamedMembers::Ids(&ids), count: count + 1 });
+    let (joined, left) = (
+        Changed { named: NamedMembers::Ids(&ids), count },
+        Changed { named: NamedMembers::Ids(&ids), count: count + 1 },
+    );
     let inner = json!({ "joined": named, "left": named, "left_count": count + 1, "client_count": 9 });
     answer(
         &Answer::PresenceChange { room, joined, left, counted: CountOf::Connections, count: 9 },

@@ -128,9 +128,8 @@ fn check_signed(policy: &TokenPolicy, names: &Names, header: &[u8], claims: &[u8
     let token = signed(header, claims);
     let parsed: Option<Value> = serde_json::from_slice(claims).ok();
     // What is remembered of the token is no word of its claims.
-    let verify = |token: &str| {
-        policy.verify(token, KEPT.now).map(|identity| Identity { token: None, ..identity })
-    };
+    let verify =
+        |token: &str| policy.verify(token, KEPT.now).map(|identity| Identity { token: None, ..identity });
     match verify(&token) {
         Ok(identity) => {
             // As with the claims: what nobody reads is not looked into.

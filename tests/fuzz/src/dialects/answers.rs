@@ -4,7 +4,9 @@ use super::{encoded, once};
 use crate::json;
 use crate::rooms::client;
 use fanwire::dialect::Dialect;
-use fanwire::model::{Answer, Changed, Command, CountOf, NamedMembers, ORIGINAL_BYTES_MAX, Refusal, RequestId, RoomName};
+use fanwire::model::{
+    Answer, Changed, Command, CountOf, NamedMembers, ORIGINAL_BYTES_MAX, Refusal, RequestId, RoomName,
+};
 
 /// The mark of a request.
 pub fn id_of<'a>(command: &Command<'a>) -> RequestId<'a> {
@@ -39,8 +41,20 @@ pub fn check(dialect: &dyn Dialect, text: &str, id: RequestId<'_>) {
         Answer::Subscribed { room, client_count: 1, position: None, recovered: Some(false), id },
         Answer::Unsubscribed { room, id },
         Answer::Published { room: Some(room), offset: Some(1), id },
-        Answer::Presence { room, counted: CountOf::Connections, count: 1, named: NamedMembers::Ids(&ids), id },
-        Answer::PresenceChange { room, joined: changed, left: changed, counted: CountOf::Connections, count: 1 },
+        Answer::Presence {
+            room,
+            counted: CountOf::Connections,
+            count: 1,
+            named: NamedMembers::Ids(&ids),
+            id,
+        },
+        Answer::PresenceChange {
+            room,
+            joined: changed,
+            left: changed,
+            counted: CountOf::Connections,
+            count: 1,
+        },
         Answer::Gap { room, lost: 1 },
         Answer::Error { refusal: None, text, original, id },
         Answer::Error { refusal: Some(Refusal::UnknownType), text, original, id },
