@@ -198,7 +198,7 @@ fn published(text: &str) -> Option<PublishRequest<'_>> {
         return None;
     }
     let all = match pairs.get("all") {
-        Field::Absent | Field::Once("false") => false,
+        Field::Absent | Field::Once("false" | "null") => false,
         Field::Once("true") => true,
         _ => return None,
     };
@@ -221,7 +221,7 @@ fn published(text: &str) -> Option<PublishRequest<'_>> {
         return None;
     }
     let kind = json::text_or_null(&pairs.get("event")).ok()?;
-    if let Field::Absent = pairs.get("message") {
+    if let Field::Absent | Field::Once("null") = pairs.get("message") {
         let data = Some(once(&pairs, "data")?);
         return Some(PublishRequest { to, event: event(kind)?.into(), data, whole: None });
     }
