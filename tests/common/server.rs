@@ -102,7 +102,8 @@ impl Server {
         let mut child = command.spawn().expect("the binary starts");
         let output = Arc::new(Mutex::new(String::new()));
         let ready = keep_output(&mut child, &output);
-        let status = wait(&mut child, PATIENCE).unwrap_or_else(|| {
+        // A hostile file costs its reader seconds where other work is done beside.
+        let status = wait(&mut child, 6 * PATIENCE).unwrap_or_else(|| {
             child.kill().ok();
             panic!("it runs: {command:?}");
         });
