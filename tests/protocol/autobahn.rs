@@ -35,7 +35,7 @@ const PARTS: [&[&str]; 14] = [
 ];
 
 /// How long one part may take: some 40 s where nothing else runs.
-const PART_PATIENCE: Duration = Duration::from_secs(600);
+const PART_PATIENCE: Duration = Duration::from_secs(1800);
 
 /// What the suite says of a case: of the conversation, and of its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
