@@ -208,5 +208,5 @@ fn read(claims: &Value, names: &Names) -> Option<Identity> {
         None => Default::default(),
     };
     let since_unix_s = expires_unix_s.map_or(0, |_| KEPT.now);
-    Some(Identity { user, tenant, roles, expires_unix_s, since_unix_s, token: None })
+    Some(Identity { user, tenant, roles, info: None, expires_unix_s, since_unix_s, token: None })
 }
