@@ -21,7 +21,7 @@ pub const MOST: f64 = 40_000_000.0;
 /// As [`MOST`] for the case `worst_first_look`, which is over it: the first filter that looks at a history has the fields
 /// of all its publications read in one part. Each is read once, so a client can cause that again only by publishing as
 /// much again. The bound holds what that costs now, until such a look is divided between turns.
-pub const FIRST_LOOK_MOST: f64 = 100_000_000.0;
+pub const FIRST_LOOK_MOST: f64 = 70_000_000.0;
 
 /// Bytes that a driver reads at once.
 const READ_BYTES: usize = 256 * 1024;

@@ -6,31 +6,45 @@ use std::borrow::Cow;
 /// One pass up to the field, without recursion and without a tree. `raw` should be valid JSON: for text that is not,
 /// the answer means nothing but is still given.
 pub fn json_field<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = None;
+    json_fields(raw, |key, value| {
+        let is_it = json_text(key).is_some_and(|key| key == name);
+        found = found.or(is_it.then_some(value));
+        !is_it
+    });
+    found
+}
+
+/// Calls `each` with the name and the value of each top-level field of the object `raw`, both as they are written there,
+/// until it returns `false`. Calls it for nothing if `raw` is no object.
+///
+/// One pass, as [`json_field`] makes it, and with the same meaning for text that is not valid JSON.
+pub fn json_fields<'a>(raw: &'a str, mut each: impl FnMut(&'a str, &'a str) -> bool) {
     let bytes = raw.as_bytes();
     let mut at = blank(bytes, 0);
     if bytes.get(at) != Some(&b'{') {
-        return None;
+        return;
     }
     loop {
         // After the opening brace or a comma.
         at = blank(bytes, at + 1);
         if bytes.get(at) != Some(&b'"') {
-            return None;
+            return;
         }
         let colon = string(bytes, at);
-        let key = raw.get(at..colon)?;
+        let Some(key) = raw.get(at..colon) else { return };
         at = blank(bytes, colon);
         if bytes.get(at) != Some(&b':') {
-            return None;
+            return;
         }
         let start = blank(bytes, at + 1);
         let end = value(bytes, start);
-        if json_text(key).is_some_and(|key| key == name) {
-            return raw.get(start..end);
+        if !raw.get(start..end).is_some_and(|value| each(key, value)) {
+            return;
         }
         at = blank(bytes, end);
         if bytes.get(at) != Some(&b',') {
-            return None;
+            return;
         }
     }
 }

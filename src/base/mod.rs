@@ -13,7 +13,7 @@ mod slab;
 mod template;
 mod wheel;
 
-pub use field::{json_field, json_text};
+pub use field::{json_field, json_fields, json_text};
 pub use gcra::{Gcra, Rate};
 pub use iso8601::iso8601;
 pub use json::{is_json_object, json_depth_within};

@@ -1,11 +1,13 @@
 //! Top-level fields of JSON objects as hashes, for filters: what a filter wants, and what some `data` has.
 
-use crate::base::json_text;
+use crate::base::{json_fields, json_text};
+use foldhash::fast::RandomState as Spread;
+use hashbrown::HashMap;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// Fields of one filter.
 pub const FIELDS_MAX: usize = 16;
@@ -60,7 +62,7 @@ pub(super) struct FieldHasher(RandomState);
 impl FieldHasher {
     /// The hash of a whole text.
     pub fn text(&self, text: &str) -> u64 {
-        self.0.hash_one(text)
+        self.name(text)
     }
 
     /// What a filter wants: hashes as in [`Fields`], rising. Reads no further than to the first field that a filter
@@ -81,31 +83,41 @@ impl FieldHasher {
         Ok(pairs_of(found))
     }
 
-    /// The fields of `data`; none if it is no object. Of several of one name the last counts, as in JavaScript. Costs
-    /// one pass over the text and a sort of its fields.
+    /// The fields of `data`, which must be valid JSON; none if it is no object. Of several of one name the last counts,
+    /// as in JavaScript. Costs one pass over the text and a sort of its fields.
     pub fn read(&self, data: &str) -> Fields {
-        let mut found = Vec::new();
-        let whole = each_field(data, |name, value| {
-            // A nested value counts too: it takes the place of an earlier one of its name.
-            found.push(match self.field(name, value) {
-                Some(field) => (field, true),
-                None => (Field { name: self.0.hash_one(name), pair: 0 }, false),
-            });
-            Ok(())
+        let mut found: HashMap<u64, u64, Spread> = HashMap::default();
+        json_fields(data, |name, value| {
+            // A name with an escape that stands for no character is none that a filter can have.
+            let Some(name) = json_text(name) else { return true };
+            match self.field(&name, value) {
+                Some(Field { name, pair }) => drop(found.insert(name, pair)),
+                // It takes the place of an earlier one of its name.
+                None => drop(found.remove(&self.name(&name))),
+            }
+            true
         });
-        if whole.is_err() {
-            return Fields::default();
-        }
-        found.sort_by_key(|(field, _)| field.name);
-        let last = |at: usize| found.get(at + 1).is_none_or(|(next, _)| next.name != found[at].0.name);
-        let of_last = (0..found.len()).filter(|at| last(*at) && found[*at].1);
-        Fields { pairs: pairs_of(of_last.map(|at| found[at].0).collect()) }
+        let mut pairs: Vec<u64> = found.into_values().collect();
+        pairs.sort_unstable();
+        Fields { pairs: pairs.into_boxed_slice() }
+    }
+
+    fn name(&self, name: &str) -> u64 {
+        self.hash(&[], name.as_bytes())
+    }
+
+    /// The hash of two parts, of which the first tells the kind and so the length of the whole, or that it is a text.
+    fn hash(&self, kind: &[u8], bytes: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(kind);
+        hasher.write(bytes);
+        hasher.finish()
     }
 
     /// `None` if the value is nested, or cannot be read.
     fn field(&self, name: &str, raw: &str) -> Option<Field> {
         let value = self.value(raw)?;
-        let name = self.0.hash_one(name);
+        let name = self.name(name);
         // Odd, so that different names of one value, and different values of one name, make different pairs.
         Some(Field { name, pair: name.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(value) })
     }
@@ -114,14 +126,20 @@ impl FieldHasher {
     fn value(&self, raw: &str) -> Option<u64> {
         match raw.as_bytes().first()? {
             b'{' | b'[' => None,
-            b'"' => Some(self.0.hash_one((1, &*json_text(raw)?))),
-            b't' | b'f' => Some(self.0.hash_one((2, raw == "true"))),
-            b'n' => Some(self.0.hash_one(4)),
+            b'"' => Some(self.hash(b"\"", json_text(raw)?.as_bytes())),
+            b't' | b'f' => Some(self.hash(b"b", if raw == "true" { b"1" } else { b"0" })),
+            b'n' => Some(self.hash(b"0", b"")),
             _ => {
+                let whole_number = |whole: i128| self.hash(b"i", &whole.to_ne_bytes());
+                // Most are short and whole: no need for a parser.
+                if raw.len() < 19 && raw.bytes().all(|byte| byte.is_ascii_digit()) {
+                    let digit = |sum: i128, byte: u8| sum * 10 + i128::from(byte - b'0');
+                    return Some(whole_number(raw.bytes().fold(0, digit)));
+                }
                 let number: serde_json::Number = serde_json::from_str(raw).ok()?;
                 let whole = number.as_i128().or_else(|| whole(number.as_f64()?));
-                let other = number.as_f64().map(f64::to_bits).filter(|_| whole.is_none());
-                Some(self.0.hash_one((3, whole, other)))
+                let other = |number: f64| self.hash(b"f", &number.to_bits().to_ne_bytes());
+                whole.map(whole_number).or_else(|| number.as_f64().map(other))
             }
         }
     }

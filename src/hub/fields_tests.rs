@@ -50,13 +50,30 @@ fn what_cannot_be_read_hides_no_other_field() {
     for data in [r#"{"x":1e999,"a":1}"#, r#"{"x":"\ud800","a":1}"#, r#"{"a":1,"x":[[{"a":2}]]}"#] {
         assert!(have(r#"{"a":1}"#, data), "{data}");
     }
-    for data in ["", "[1]", "{", r#"{"a":1"#, "null", r#"{"a":1}}"#] {
+    for data in ["", "[1]", "{}", "null", r#"{"x\ud800":0,"b":1}"#] {
         assert!(!have(r#"{"a":1}"#, data), "{data}");
     }
 }
 
 #[test]
-fn a_million_small_fields_cost_their_hashes() {
+fn kinds_of_values_are_never_equal() {
+    let values =
+        ["0", "1", "\"0\"", "\"1\"", "\"\"", "true", "false", "null", "0.5", "-1", "18446744073709551616.5"];
+    for (at, wanted) in values.iter().enumerate() {
+        for (other, has) in values.iter().enumerate() {
+            let (wanted, data) = (format!("{{\"a\":{wanted}}}"), format!("{{\"a\":{has}}}"));
+            assert_eq!(have(&wanted, &data), at == other, "{wanted} {data}");
+        }
+    }
+    for (wanted, has) in
+        [("12", "1.2e1"), ("-0", "0"), ("7", "7.0"), ("123456789012345678901", "123456789012345678901")]
+    {
+        assert!(have(&format!("{{\"a\":{wanted}}}"), &format!("{{\"a\":{has}}}")), "{wanted} {has}");
+    }
+}
+
+#[test]
+fn many_small_fields_cost_their_hashes() {
     let fields: Vec<String> = (0..80_000).map(|field| format!("\"{field:x}\":1")).collect();
     let data = format!("{{{}}}", fields.join(","));
     let read = FieldHasher::default().read(&data);

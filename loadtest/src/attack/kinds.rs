@@ -68,7 +68,7 @@ fn nothing(_: &Siege) -> Result<()> {
 /// Fills the history of [`ROOM`] by the server's API, which needs no key from this machine.
 fn fill(siege: &Siege) -> Result<()> {
     let fields: Vec<String> = (0..200).map(|field| format!("\"field{field}\":{field}")).collect();
-    let body = format!(r#"{{"room":"{ROOM}","type":"data_update","data":{{{}}}}}"#, fields.join(","));
+    let body = format!(r#"{{"room":"{ROOM}","event":"data_update","data":{{{}}}}}"#, fields.join(","));
     for _ in 0..KEPT {
         let mut stream = TcpStream::connect_timeout(&siege.target.address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
