@@ -155,6 +155,13 @@ impl Account {
         self.messages.check_since(&rate(limits), 1, now_ns, since_ns)
     }
 
+    /// A connection of a tenant has gone, with its share of the tenant's rate.
+    pub(super) fn give_back(&self, share: &Share) {
+        if let Some(fair) = &self.fair {
+            fair.leave(share);
+        }
+    }
+
     /// The same of a tenant, one of whose connections has this share; see [`super::fair`].
     pub(super) fn may_send_of(
         &self,

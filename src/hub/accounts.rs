@@ -203,7 +203,7 @@ impl Holding {
     }
 
     /// Whether one message more may pass that came at `now_ns`, or unseen since `since_ns`. A tenant's rate refuses only
-    /// what is beyond the connection's share of it; see [`super::fair`]. What it refuses has been charged to the user.
+    /// what is beyond the connection's share of it; see `hub::fair`. What it refuses has been charged to the user.
     ///
     /// # Errors
     /// Whose rate it is.
@@ -254,6 +254,9 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
+        if let Some(tenant) = &self.tenant {
+            tenant.give_back(&self.share);
+        }
         for account in self.user.iter().chain(&self.tenant) {
             account.home.leave(account);
         }

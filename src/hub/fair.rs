@@ -3,9 +3,10 @@
 //! The rate `R` (a second) with its burst `B` is one bucket for all connections of the tenant. By that alone whoever sends
 //! most would keep it empty for all. So each second of the node's clock also has shares:
 //!
-//! - `n` connections were active in the second before: they sent something, whatever came of it. Three quarters of the rate
-//!   are divided among them: each has a share of `3 R / 4 n` messages in this second. The last quarter is for all others
-//!   together, for those that come or seldom speak: each can take the first message of its second out of it.
+//! - `n` connections were active in the second before, and there at its end: they sent something, whatever came of it.
+//!   Three quarters of the rate are divided among them: each has a share of `3 R / 4 n` messages in this second. The last
+//!   quarter is for all others together, for those that come or seldom speak: each can take the first message of its
+//!   second out of it.
 //! - A message within a share passes, whatever is left in the bucket, and is taken out of the bucket all the same. Any other
 //!   message passes if the bucket has room: what some do not use is there for all.
 //! - What is left of a share at the end of its second is lost, but for one message, so that shares of less than one
@@ -72,6 +73,16 @@ impl Fair {
         }
         share.0.store(join(second, credit), Ordering::Relaxed);
         within
+    }
+
+    /// The connection with this share has gone: it does not count in the second after this one. Otherwise a member that is
+    /// closed for its flood and comes back a hundred times a second would be a hundred, and leave others a hundredth.
+    pub fn leave(&self, share: &Share) {
+        let (of, _) = split(share.0.load(Ordering::Relaxed));
+        let _other_second = self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            let (second, [before, here]) = unpack(word);
+            (second == of).then(|| pack(second, [before, here.saturating_sub(1)]))
+        });
     }
 
     /// The present second and the number of connections that were active in the one before. `now` may be a little behind.
@@ -192,6 +203,20 @@ mod tests {
         assert!(refused <= 9, "one was the first of its second");
         // All of the rate is used: what one leaves the other takes.
         assert!((50 * 20 - 200..50 * 20 + 150).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn who_comes_back_after_each_close_is_one_connection() {
+        let (mut tenant, rate) = (Tenant::new(2), Rate { per_s: 50, burst: 50 });
+        for ms in 0..20_000_u64 {
+            let now_ns = ms * 1_000_000;
+            // One floods, is closed and comes back, a thousand times a second.
+            let _flood = (0..40).filter(|_| tenant.sends(0, &rate, now_ns)).count();
+            tenant.fair.leave(&std::mem::take(&mut tenant.shares[0]));
+            if ms % 100 == 50 {
+                assert!(tenant.sends(1, &rate, now_ns) || ms < 1000, "refused at {ms} ms");
+            }
+        }
     }
 
     #[test]

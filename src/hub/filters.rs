@@ -94,7 +94,7 @@ impl Filters {
     /// booleans or null. `None` if it has no fields, so that it lets all pass.
     ///
     /// # Errors
-    /// If it is no such object, or has more than [`FIELDS_MAX`] fields.
+    /// If it is no such object, or has more than [`FIELDS_MAX`](super::FIELDS_MAX) fields.
     pub fn take(&self, raw: &str) -> Result<Option<FilterId>, NoFilter> {
         let fields: Arc<[u64]> = self.hasher.wanted(raw)?.into();
         if fields.is_empty() {

@@ -73,7 +73,7 @@ impl LogWriter {
 
 impl Write for LogWriter {
     /// Takes whole lines, all of them or none. Characters that a terminal or a viewer obeys instead of showing are
-    /// written as `\uXXXX`, see [`escaped`].
+    /// written as `\uXXXX`, so that no value can end its line.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         self.0.add(&escaped(lines));
         Ok(lines.len())

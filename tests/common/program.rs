@@ -13,9 +13,20 @@ pub struct Program {
 }
 
 impl Program {
+    /// Starts it without the settings of a server that its environment may hold, but for those that `command` names.
+    ///
     /// # Panics
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Self {
+        let given: Vec<_> =
+            command.get_envs().map(|(key, value)| (key.to_owned(), value.map(ToOwned::to_owned))).collect();
+        super::server::forget_settings(command);
+        for (key, value) in given {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let output = Arc::new(Mutex::new(String::new()));

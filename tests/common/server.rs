@@ -213,6 +213,14 @@ fn bare_command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
     // Another build of the server, such as one kept aside for a run of hours.
     let binary = std::env::var_os("FANWIRE_TEST_SERVER");
     let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_fanwire").into()));
+    forget_settings(&mut command);
+    command.args(flags).envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Takes the variables that the server reads out of the environment of a command: no test depends on where it runs.
+pub fn forget_settings(command: &mut Command) {
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         // A mistake that `tests/mistakes` has the server make is the one setting that tests do not choose.
@@ -220,9 +228,6 @@ fn bare_command(flags: &[&str], environment: &[(&str, &str)]) -> Command {
             command.env_remove(&key);
         }
     }
-    command.args(flags).envs(environment.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
 }
 
 /// The same command, run by a shell that has done `setup` and then becomes it.
