@@ -1,4 +1,5 @@
 use super::ApiError;
+use std::borrow::Cow;
 
 /// Undoes percent-encoding (RFC 3986 section 2.1) of at most `bytes_max` decoded bytes of UTF-8.
 ///
@@ -10,30 +11,18 @@ pub fn percent_decode(
     bytes_max: usize,
     what: &str,
 ) -> Result<String, ApiError> {
-    let mut decoded = Vec::with_capacity(text.len().min(bytes_max));
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if decoded.len() == bytes_max {
-            return Err(ApiError::bad_request(format!("{what} is longer than {bytes_max} bytes")));
-        }
-        decoded.push(match byte {
-            b'%' => {
-                let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
-                let (Some(high), Some(low)) = digits else {
-                    return Err(ApiError::bad_request(format!("{what} has a % without two hex digits")));
-                };
-                high << 4 | low
-            }
-            b'+' if plus_is_space => b' ',
-            other => other,
-        });
+    let is_encoded =
+        |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    // The library passes on what is no encoding.
+    if !text.split('%').skip(1).all(is_encoded) {
+        return Err(ApiError::bad_request(format!("{what} has a % without two hex digits")));
+    }
+    let text = if plus_is_space { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(&text).take(bytes_max + 1).collect();
+    if decoded.len() > bytes_max {
+        return Err(ApiError::bad_request(format!("{what} is longer than {bytes_max} bytes")));
     }
     String::from_utf8(decoded).map_err(|_| ApiError::bad_request(format!("{what} is not UTF-8")))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    // A hex digit's value is below 16.
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 /// Parameters of a query, each known and given at most once.

@@ -90,7 +90,7 @@ fn bind_one(config: &Config, address: SocketAddr, shard: usize, exclusive: bool)
     socket.set_tcp_nodelay(true)?;
     let options = &config.socket;
     if options.notsent_lowat_bytes != 0 {
-        sys::set_notsent_lowat(socket.as_fd(), options.notsent_lowat_bytes)?;
+        socket.set_tcp_notsent_lowat(options.notsent_lowat_bytes)?;
     }
     if options.send_buffer_bytes != 0 {
         socket.set_send_buffer_size(options.send_buffer_bytes as usize)?;

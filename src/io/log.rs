@@ -1,73 +1,87 @@
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What may wait to be written, in bytes. As much again may be under way.
-const WAITING_BYTES_MAX: usize = 1 << 20;
+/// Bytes of lines that wait to be written or are being written.
+const BYTES_MAX: usize = 1 << 20;
 
-/// Of a buffer that a burst has made large, what is kept for the next.
-const KEPT_BYTES: usize = 64 * 1024;
+/// Events that wait: their places cost 40 bytes each from the start.
+const EVENTS_MAX: usize = 2048;
 
-/// Pause before a write is tried again whose output was made non-blocking by somebody else.
+/// Bytes after which waiting lines are no longer gathered into one write.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Pause before a write is tried again whose output another process has made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// A log that never blocks who writes to it: lines wait in a bounded buffer for a thread that writes them. What finds
-/// the buffer full, and what cannot be written (a full disk, a pipe whose reader has gone), is lost and counted.
+/// A log that never blocks its writers: lines wait in a bounded channel for a thread that writes them. Lines that find it
+/// full, and lines that cannot be written (a full disk, a pipe whose reader has gone), are lost and counted.
 ///
 /// A shard that wrote its log itself would stand still with all of its connections when nobody empties the pipe that
 /// the log goes to.
 #[derive(Debug, Clone)]
-pub struct LogWriter(Arc<Shared>);
+pub struct LogWriter {
+    sender: Sender<Message>,
+    counts: Arc<Counts>,
+}
 
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Told when lines have come, and when all are written.
-    changed: Condvar,
+#[derive(Debug)]
+enum Message {
+    Lines(Vec<u8>),
+    /// All that came before has been written.
+    Written(Sender<()>),
 }
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: Vec<u8>,
-    /// The thread has taken lines and not come back.
-    writing: bool,
-    lost: u64,
+struct Counts {
+    /// Bytes of lines that wait or are being written.
+    waiting: AtomicUsize,
+    /// Lines.
+    lost: AtomicU64,
 }
 
 impl LogWriter {
     /// How long the end of a process waits for what is still to be written.
     pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
-    /// Starts the thread that writes to `output`.
+    /// Starts the thread that writes to `output`. It ends with the last clone of this writer.
     ///
     /// # Errors
-    /// If there can be no further thread.
+    /// If the process cannot have a further thread.
     pub fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        let of_thread = shared.clone();
-        std::thread::Builder::new().name("log".to_owned()).spawn(move || of_thread.write_all_to(output))?;
-        Ok(Self(shared))
+        let (sender, receiver) = bounded(EVENTS_MAX);
+        let counts = Arc::<Counts>::default();
+        let of_thread = counts.clone();
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&receiver, &of_thread, output))?;
+        Ok(Self { sender, counts })
     }
 
     /// Lines that were lost so far.
     pub fn lost(&self) -> u64 {
-        self.0.lock().lost
+        self.counts.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until all that came before is written, at most `within`; says whether it is.
     pub fn flush(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
-        let mut state = self.0.lock();
-        while state.writing || !state.waiting.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            (state, _) = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+        let (written, is_written) = bounded(1);
+        self.sender.send_deadline(Message::Written(written), deadline).is_ok()
+            && is_written.recv_deadline(deadline).is_ok()
+    }
+
+    fn add(&self, lines: &[u8]) {
+        let Counts { waiting, lost } = &*self.counts;
+        let has_place = waiting.fetch_add(lines.len(), Ordering::Relaxed) + lines.len() <= BYTES_MAX;
+        if !has_place || self.sender.try_send(Message::Lines(lines.to_vec())).is_err() {
+            waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+            lost.fetch_add(count(lines), Ordering::Relaxed);
         }
-        true
     }
 }
 
@@ -75,52 +89,32 @@ impl Write for LogWriter {
     /// Takes whole lines, all of them or none. Characters that a terminal or a viewer obeys instead of showing are
     /// written as `\uXXXX`, so that no value can end its line.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.0.add(&escaped(lines));
+        self.add(&escaped(lines));
         Ok(lines.len())
     }
 
-    /// Does nothing: see [`LogWriter::flush`] for what waits.
+    /// Does nothing: [`LogWriter::flush`] waits for the lines.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, lines: &[u8]) {
-        let mut state = self.lock();
-        let room = WAITING_BYTES_MAX - state.waiting.len();
-        if lines.len() > room {
-            state.lost += count(lines);
-            return;
+/// Writes the lines of all writers until the last writer has gone.
+fn write_all(messages: &Receiver<Message>, counts: &Counts, mut output: impl Write) {
+    let mut taken = Vec::new();
+    while let Ok(message) = messages.recv() {
+        let mut next = Some(message);
+        while let Some(Message::Lines(lines)) = next {
+            taken.extend(lines);
+            next = if taken.len() < WRITE_BYTES { messages.try_recv().ok() } else { None };
         }
-        state.waiting.extend_from_slice(lines);
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    fn write_all_to(&self, mut output: impl Write) {
-        let mut taken = Vec::new();
-        loop {
-            let mut state = self.lock();
-            state.writing = false;
-            self.changed.notify_all();
-            while state.waiting.is_empty() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.writing = true;
-            std::mem::swap(&mut state.waiting, &mut taken);
-            drop(state);
-            let unwritten = write(&mut output, &taken);
-            if unwritten > 0 {
-                self.lock().lost += unwritten;
-            }
-            taken.clear();
-            taken.shrink_to(KEPT_BYTES);
+        counts.lost.fetch_add(write(&mut output, &taken), Ordering::Relaxed);
+        counts.waiting.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken.clear();
+        taken.shrink_to(WRITE_BYTES);
+        if let Some(Message::Written(told)) = next {
+            // Fails where nobody waits any more.
+            let _ = told.try_send(());
         }
     }
 }
@@ -191,7 +185,7 @@ fn count(lines: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use crossbeam_channel::unbounded;
 
     /// Long enough for any machine.
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -215,7 +209,7 @@ mod tests {
     }
 
     fn start() -> (LogWriter, Sender<io::Result<usize>>, Receiver<Vec<u8>>) {
-        let ((say, words), (written, read)) = (channel(), channel());
+        let ((say, words), (written, read)) = (unbounded(), unbounded());
         (LogWriter::start(Output { words, written }).unwrap(), say, read)
     }
 
@@ -283,23 +277,44 @@ mod tests {
         let line = [[b'x'; 1023].as_slice(), b"\n"].concat();
         // Taken by the thread, which is stuck with it then.
         log.write_all(b"stuck\n").unwrap();
-        while !log.0.lock().writing {
+        while !log.sender.is_empty() {
             std::thread::yield_now();
         }
         for _ in 0..3 * 1024 {
             log.write_all(&line).unwrap();
         }
-        assert_eq!(log.0.lock().waiting.len(), WAITING_BYTES_MAX);
-        assert_eq!(log.lost(), 2 * 1024);
-        for _ in 0..2 {
+        let kept = BYTES_MAX / 1024 - 1;
+        assert_eq!(log.counts.waiting.load(Ordering::Relaxed), b"stuck\n".len() + kept * 1024);
+        assert_eq!(log.lost(), (3 * 1024 - kept) as u64);
+        assert!(!log.flush(Duration::from_millis(1)), "the output takes nothing");
+        for _ in 0..=BYTES_MAX / WRITE_BYTES {
             say.send(Ok(usize::MAX)).unwrap();
         }
         assert!(log.flush(PATIENCE));
-        assert_eq!(read.try_iter().map(|bytes| bytes.len()).sum::<usize>(), 6 + WAITING_BYTES_MAX);
+        assert_eq!(read.try_iter().map(|bytes| bytes.len()).sum::<usize>(), 6 + kept * 1024);
+    }
+
+    #[test]
+    fn short_lines_are_bounded_by_their_number_and_the_log_goes_on_after_a_burst() {
+        let (mut log, say, read) = start();
+        log.write_all(b"stuck\n").unwrap();
+        while !log.sender.is_empty() {
+            std::thread::yield_now();
+        }
+        for _ in 0..EVENTS_MAX + 10 {
+            log.write_all(b"x\n").unwrap();
+        }
+        assert_eq!(log.lost(), 10);
+        let all = 6 + 2 * EVENTS_MAX;
+        let mut written = 0;
+        while written < all {
+            say.send(Ok(usize::MAX)).unwrap();
+            written += read.recv_timeout(PATIENCE).unwrap().len();
+        }
         say.send(Ok(usize::MAX)).unwrap();
         log.write_all(b"after\n").unwrap();
         assert!(log.flush(PATIENCE));
-        let state = log.0.lock();
-        assert!(state.waiting.capacity() <= WAITING_BYTES_MAX, "{}", state.waiting.capacity());
+        assert_eq!(read.try_iter().collect::<Vec<_>>(), [b"after\n"]);
+        assert_eq!(log.counts.waiting.load(Ordering::Relaxed), 0);
     }
 }

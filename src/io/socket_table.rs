@@ -1,5 +1,4 @@
 use super::ring::Ring;
-use super::sys;
 use crate::base::Key;
 use crate::shard::{Sent, Sockets};
 use foldhash::fast::RandomState;
@@ -9,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use smallvec::SmallVec;
 use socket2::Socket;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 /// The sockets of a shard's upgraded connections, by slot: eight bytes each.
@@ -186,7 +185,7 @@ impl Sockets for SocketTable {
     fn urge(&mut self, slot: u32) {
         if let Some(socket) = self.get(slot) {
             // Fails on a Unix socket, which has no such bound.
-            let _ = sys::set_notsent_lowat(socket.as_fd(), u32::MAX);
+            let _ = socket.set_tcp_notsent_lowat(u32::MAX);
         }
     }
 

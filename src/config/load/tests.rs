@@ -363,9 +363,11 @@ fn a_programs_own_value_is_checked_as_a_files() {
 }
 
 #[test]
-fn the_distance_counts_edits() {
-    for (a, b, n) in [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("same", "same", 0)] {
-        assert_eq!(edits(a, b), n, "{a} {b}");
+fn the_nearest_name_is_near() {
+    let names = ["port", "ping_interval", "path_prefix"];
+    for (name, near) in [("prot", Some("port")), ("ping_intervall", Some("ping_interval")), ("unlike", None)]
+    {
+        assert_eq!(nearest(name, names.into_iter()), near, "{name}");
     }
     assert_eq!(nearest(&"x".repeat(1000), ["x"].into_iter()), None);
 }
