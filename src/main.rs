@@ -6,7 +6,9 @@ use fanwire::Server;
 use fanwire::config::{
     self, Auth, Command, Config, ConfigError, Endpoint, ListenAddress, LogFormat, Remark, Sources,
 };
+use fanwire::dialect::{self, DialectSpec};
 use fanwire::io::LogWriter;
+use fanwire::model::DialectId;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -190,13 +192,8 @@ fn greeting(server: &Server, host: IpAddr, prefix: &str, endpoint: Option<&Endpo
     let path = endpoint.map_or("/ws".to_owned(), |endpoint| endpoint.path.to_string());
     let asks = endpoint.is_some_and(|endpoint| endpoint.auth == Auth::Required);
     let token = if asks { "?token=TOKEN" } else { "" };
-    let (room, join) = match endpoint.map_or("", |endpoint| endpoint.dialect.as_str()) {
-        "channels" => ("chat", r#"{"type":"JOIN_CHANNEL","channel":"chat"}"#),
-        "topics" => ("chat", r#"{"type":"subscribe","channel":"chat"}"#),
-        // In the preset of the name nobody may join a room that is nobody's.
-        "tenants" => ("public:chat", r#"{"type":"join_channel","data":{"channel":"public:chat"}}"#),
-        _ => ("chat", r#"{"type":"subscribe","room":"chat"}"#),
-    };
+    let spoken = endpoint.and_then(|endpoint| dialect::named(&endpoint.dialect)).unwrap_or(DialectId::NATIVE);
+    let DialectSpec { greeting_room: room, greeting_join: join, .. } = dialect::spec(spoken);
     let publish = format!(r#"-d '{{"room":"{room}","data":{{"message":"Hello!"}}}}'"#);
     let mut lines = vec![format!("fanwire {version}, {shards}")];
     lines.extend(tcp.iter().map(|tcp| format!("listening on http://{tcp}{prefix}")));

@@ -37,7 +37,7 @@ impl Sockets for Sink {
 /// One shard of a node with one.
 pub struct World {
     /// Of the members that were asked for by dialect.
-    dialects: Vec<DialectId>,
+    dialects: Vec<&'static str>,
     pub hub: Arc<Hub>,
     pub shard: Shard,
     pub sink: Sink,
@@ -86,13 +86,13 @@ impl World {
     }
 
     /// The same with members that speak these dialects by turns.
-    pub fn with_members_of(dialects: &[DialectId], members: usize) -> Self {
+    pub fn with_members_of(dialects: &[&'static str], members: usize) -> Self {
         let mut world = Self::new();
         for dialect in dialects.iter().cycle().take(members) {
-            let newcomer = Newcomer { dialect: *dialect, ..Newcomer::default() };
+            let newcomer = Newcomer { dialect: spoken(dialect), ..Newcomer::default() };
             let slot = world.shard.open(NOW, newcomer).expect("a slot").slot;
             world.dialects.push(*dialect);
-            world.receive(slot, &mut frame(&join_text(*dialect)));
+            world.receive(slot, &mut frame(&join_text(dialect)));
         }
         world.flush();
         world
@@ -146,24 +146,29 @@ pub fn frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// The dialect of this name.
+pub fn spoken(name: &str) -> DialectId {
+    fanwire::dialect::named(name).expect("a dialect")
+}
+
 /// What a client says to join `room`.
-fn join_text(dialect: DialectId) -> String {
+fn join_text(dialect: &str) -> String {
     match dialect {
-        DialectId::CHANNELS => r#"{"type":"JOIN_CHANNEL","channel":"room"}"#,
-        DialectId::TOPICS => r#"{"type":"subscribe","channel":"room"}"#,
-        DialectId::TENANTS => r#"{"type":"join_channel","data":{"channel":"room"}}"#,
+        "channels" => r#"{"type":"JOIN_CHANNEL","channel":"room"}"#,
+        "topics" => r#"{"type":"subscribe","channel":"room"}"#,
+        "tenants" => r#"{"type":"join_channel","data":{"channel":"room"}}"#,
         _ => r#"{"type":"subscribe","room":"room"}"#,
     }
     .to_owned()
 }
 
 /// What a client says to publish to `room` so many bytes of data.
-pub fn publish_text(dialect: DialectId, data_bytes: usize) -> String {
+pub fn publish_text(dialect: &str, data_bytes: usize) -> String {
     let data = format!("\"{}\"", "x".repeat(data_bytes - 2));
     match dialect {
-        DialectId::CHANNELS => format!(r#"{{"type":"message","channel":"room","data":{data}}}"#),
-        DialectId::TOPICS => format!(r#"{{"type":"publish","channel":"room","data":{data}}}"#),
-        DialectId::TENANTS => {
+        "channels" => format!(r#"{{"type":"message","channel":"room","data":{data}}}"#),
+        "topics" => format!(r#"{{"type":"publish","channel":"room","data":{data}}}"#),
+        "tenants" => {
             format!(r#"{{"type":"send_message","data":{{"channel":"room","message":{data}}}}}"#)
         }
         _ => format!(r#"{{"type":"publish","room":"room","data":{data}}}"#),
@@ -172,5 +177,5 @@ pub fn publish_text(dialect: DialectId, data_bytes: usize) -> String {
 
 /// A publication to `room` with so many bytes of data.
 pub fn publish(data_bytes: usize) -> Vec<u8> {
-    frame(&publish_text(DialectId::ROOMS, data_bytes))
+    frame(&publish_text("rooms", data_bytes))
 }

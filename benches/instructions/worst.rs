@@ -6,11 +6,11 @@
 
 use crate::cases::Case;
 use crate::measured;
-use crate::world::{NOW, World, frame};
+use crate::world::{NOW, World, frame, spoken};
 use fanwire::auth::token::{KeyTexts, TokenDesk, TokenPolicy};
 use fanwire::base::Pattern;
 use fanwire::config::{Config, Overflow, RoomPolicy, RoomRule, Secret, Tokens};
-use fanwire::model::{Compression, DialectId, Draft, Identity, NOTIFICATION_TYPES_MAX, Selector};
+use fanwire::model::{Compression, Draft, Identity, NOTIFICATION_TYPES_MAX, Selector};
 use fanwire::shard::{Newcomer, Reading, Route};
 use fanwire::wire::Deflater;
 use std::sync::Arc;
@@ -52,17 +52,17 @@ pub const CASES: &[Case] = &[
     worst("worst_tokens", tokens),
     worst("worst_inflated", inflated),
     worst("worst_depth_rooms", || {
-        said(DialectId::ROOMS, &format!(r#"{{"type":"publish","room":"r","data":{}}}"#, deep(8000)));
+        said("rooms", &format!(r#"{{"type":"publish","room":"r","data":{}}}"#, deep(8000)));
     }),
     worst("worst_depth_channels", || {
-        said(DialectId::CHANNELS, &format!(r#"{{"type":"message","channel":"r","data":{}}}"#, deep(8000)));
+        said("channels", &format!(r#"{{"type":"message","channel":"r","data":{}}}"#, deep(8000)));
     }),
     worst("worst_depth_topics", || {
-        said(DialectId::TOPICS, &format!(r#"{{"type":"publish","channel":"r","data":{}}}"#, deep(8000)));
+        said("topics", &format!(r#"{{"type":"publish","channel":"r","data":{}}}"#, deep(8000)));
     }),
     worst("worst_depth_tenants", || {
         let data = format!(r#"{{"channel":"r","message":{}}}"#, deep(8000));
-        said(DialectId::TENANTS, &format!(r#"{{"type":"send_message","data":{data}}}"#));
+        said("tenants", &format!(r#"{{"type":"send_message","data":{data}}}"#));
     }),
     worst("worst_notifications", notifications),
     worst("worst_losses", losses),
@@ -130,7 +130,7 @@ fn by_endpoint(world: &mut World) -> u32 {
     let mut endpoints = world.shard.config().endpoints.iter();
     let endpoint = endpoints.position(|endpoint| endpoint.path.to_string() == STREAM).expect("the endpoint");
     let route = Some(Route { endpoint, parameters: vec![("templateId".to_owned(), "x".to_owned())] });
-    let newcomer = Newcomer { dialect: DialectId::TOPICS, route, ..Newcomer::default() };
+    let newcomer = Newcomer { dialect: spoken("topics"), route, ..Newcomer::default() };
     world.shard.open(NOW, newcomer).expect("a slot").slot
 }
 
@@ -141,9 +141,13 @@ fn one(text: &str) {
     first_part(&mut world, slot, &[frame(text)]);
 }
 
-fn said(dialect: DialectId, text: &str) {
+fn said(dialect: &str, text: &str) {
     let mut world = World::of(config());
-    let slot = world.shard.open(NOW, Newcomer { dialect, ..Newcomer::default() }).expect("a slot").slot;
+    let slot = world
+        .shard
+        .open(NOW, Newcomer { dialect: spoken(dialect), ..Newcomer::default() })
+        .expect("a slot")
+        .slot;
     first_part(&mut world, slot, &[frame(text)]);
 }
 
@@ -217,7 +221,7 @@ fn notifications() {
     let mut world = World::of(config());
     let identity = Identity { user: Some("u".into()), tenant: Some("t".into()), ..Identity::default() };
     let newcomer =
-        Newcomer { dialect: DialectId::TENANTS, identity: Some(Arc::new(identity)), ..Newcomer::default() };
+        Newcomer { dialect: spoken("tenants"), identity: Some(Arc::new(identity)), ..Newcomer::default() };
     let slot = world.shard.open(NOW, newcomer).expect("a slot").slot;
     let types: Vec<String> = (0..NOTIFICATION_TYPES_MAX).map(|number| format!("\"{number}\"")).collect();
     let text = format!(r#"{{"type":"subscribe_notifications","data":{{"types":[{}]}}}}"#, types.join(","));

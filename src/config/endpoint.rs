@@ -3,6 +3,7 @@
 use super::list::{self, Item, ItemError, ListError};
 use super::service::{self, Messages, Snapshot};
 use super::value;
+use crate::dialect;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -15,17 +16,15 @@ const SEGMENTS_MAX: usize = 16;
 /// Most rooms that an endpoint puts a connection into.
 const ROOMS_MAX: usize = 16;
 
-/// The dialects that an endpoint may speak.
-pub const DIALECTS: [&str; 4] = ["rooms", "channels", "topics", "tenants"];
-
 /// A path at which clients connect. The first whose path fits counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The path.
     pub path: PathTemplate,
-    /// What is spoken where the client does not ask for a dialect by `Sec-WebSocket-Protocol`: one of [`DIALECTS`].
+    /// What is spoken where the client does not ask for a dialect by `Sec-WebSocket-Protocol`: the name of one of
+    /// [`DIALECTS`](crate::dialect::DIALECTS).
     pub dialect: String,
-    /// Dialects that a client can ask for beside that one, each of [`DIALECTS`].
+    /// Dialects that a client can ask for beside that one, by name.
     pub dialects: Vec<String>,
     /// Whether clients say who they are.
     pub auth: Auth,
@@ -223,11 +222,12 @@ impl Item for Written {
         let Self { path, dialect, auth, auth_failure, role, admin, deliver_to_sender, rooms, .. } = self;
         let (snapshot, messages, health) = (self.snapshot, self.messages, self.health);
         let path = PathTemplate::parse(&path).map_err(|what| wrong("path", what))?;
-        if !DIALECTS.contains(&dialect.as_str()) {
-            return Err(wrong("dialect", format!("it must be one of {}", DIALECTS.join(", "))));
+        let spoken = || dialect::names().collect::<Vec<_>>().join(", ");
+        if dialect::named(&dialect).is_none() {
+            return Err(wrong("dialect", format!("it must be one of {}", spoken())));
         }
-        if let Some(unknown) = self.dialects.iter().find(|name| !DIALECTS.contains(&name.as_str())) {
-            return Err(wrong("dialects", format!("{unknown:.64?} must be one of {}", DIALECTS.join(", "))));
+        if let Some(unknown) = self.dialects.iter().find(|name| dialect::named(name).is_none()) {
+            return Err(wrong("dialects", format!("{unknown:.64?} must be one of {}", spoken())));
         }
         let mut dialects = Vec::new();
         for name in self.dialects {

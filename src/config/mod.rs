@@ -34,7 +34,7 @@ pub use account::AccountLimits;
 pub use args::{Command, Invocation, parse_args};
 #[cfg(test)]
 pub(crate) use endpoint::parse_endpoints;
-pub use endpoint::{Auth, AuthFailure, DIALECTS, Endpoint, PathTemplate};
+pub use endpoint::{Auth, AuthFailure, Endpoint, PathTemplate};
 pub use error::ConfigError;
 pub use exposure::Exposure;
 pub use file::read_file;

@@ -1,11 +1,12 @@
 //! Presets: the ports, paths and limits of the protocol documents.
 
 use super::access::AccessTable;
-use super::endpoint::{Auth, DIALECTS, Endpoint};
+use super::endpoint::{Auth, Endpoint};
 use super::rule::{HistoryLimits, RoomPolicy, RoomRule};
 use super::service::{Act, Past, Snapshot};
 use super::settings::Config;
 use crate::base::Pattern;
+use crate::dialect;
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
@@ -155,7 +156,7 @@ pub(super) fn endpoints(preset: Preset) -> Vec<Endpoint> {
     };
     match preset {
         Preset::None => {
-            let dialects = DIALECTS.map(str::to_owned).into_iter().filter(|name| name != "rooms").collect();
+            let dialects = dialect::names().filter(|name| *name != "rooms").map(str::to_owned).collect();
             let mut all = vec![Endpoint { dialects, ..Endpoint::new("/ws", "rooms") }, admin()];
             all.extend(reports());
             all

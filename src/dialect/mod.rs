@@ -1,7 +1,8 @@
 //! The protocols that clients speak: each turns received text into a [`Command`], and publications and answers
 //! into text. No dialect does I/O, looks at a clock, or knows a connection.
 //!
-//! A further protocol is one more folder here and one more line in [`DIALECTS`].
+//! A further protocol is one more folder here and one more line in [`DIALECTS`]: names in the configuration, the reserved
+//! types, what the server says it speaks, and its greeting follow from there.
 
 mod channelled;
 mod channels;
@@ -44,14 +45,8 @@ pub struct Rejected<'a> {
 /// The encoders only append to `out`, so that a caller can reserve room for a frame header in front of the text
 /// and reuse one buffer for many messages. They trust `data` to be valid JSON and copy it byte for byte.
 pub trait Dialect: Sync {
-    /// Place in [`DIALECTS`].
-    fn id(&self) -> DialectId;
-
     /// Reads one text message.
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>>;
-
-    /// Whether binary messages mean anything here. Where not, they end the connection with close code 1003.
-    fn accepts_binary(&self) -> bool;
 
     /// Whether a client's own messages come back to it, where the endpoint does not say.
     fn delivers_to_sender(&self) -> bool;
@@ -72,26 +67,59 @@ pub trait Dialect: Sync {
     fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>);
 }
 
-/// Every dialect, each at the index that is its id.
-pub static DIALECTS: [&dyn Dialect; 4] = [&Rooms, &Channels, &Topics, &Tenants];
+/// A dialect's line in the table of dialects.
+pub struct DialectSpec {
+    /// Its name in the configuration, in `Sec-WebSocket-Protocol` (after `fanwire.`), and in reports.
+    pub name: &'static str,
+    /// What reads and writes its messages.
+    pub codec: &'static dyn Dialect,
+    /// A room to try it with, and the message that joins it.
+    pub greeting_room: &'static str,
+    /// See [`DialectSpec::greeting_room`].
+    pub greeting_join: &'static str,
+    /// Types of messages that only the server sends. No client of any dialect can publish under one: a room has members
+    /// of all dialects, and none of them must be sent what looks like an answer of the server.
+    pub reserved: &'static [&'static str],
+}
 
-/// The dialect of an id.
+/// Every dialect, each at the index that is its id; the native one first.
+pub static DIALECTS: [DialectSpec; 4] = [rooms::SPEC, channels::SPEC, topics::SPEC, tenants::SPEC];
+
+/// The line of a dialect.
 ///
 /// # Panics
-/// If `id` came from elsewhere than [`Dialect::id`].
+/// If there is no dialect of this id.
+pub fn spec(id: DialectId) -> &'static DialectSpec {
+    &DIALECTS[usize::from(id.0)]
+}
+
+/// What reads and writes the messages of a dialect.
+///
+/// # Panics
+/// If there is no dialect of this id.
 pub fn dialect(id: DialectId) -> &'static dyn Dialect {
-    DIALECTS[usize::from(id.0)]
+    spec(id).codec
+}
+
+/// The dialect called `name`, in exactly this spelling.
+pub fn named(name: &str) -> Option<DialectId> {
+    names().position(|known| known == name).map(|index| DialectId(index as u8))
+}
+
+/// The names of all dialects, in the order of the table.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DIALECTS.iter().map(|spec| spec.name)
 }
 
 /// The dialects that have an encoding in a mask of encodings, each with those of the mask that are its own.
-pub fn dialects_in(mut mask: u32) -> impl Iterator<Item = (&'static dyn Dialect, u32)> {
+pub fn dialects_in(mut mask: u32) -> impl Iterator<Item = (DialectId, u32)> {
     std::iter::from_fn(move || {
         let index = mask.trailing_zeros() as usize / Compression::ALL.len();
         // Beyond the last where no bit is left.
-        let dialect = *DIALECTS.get(index)?;
-        let own = mask & DialectId(index as u8).encodings();
+        let id = DialectId((index < DIALECTS.len()).then_some(index as u8)?);
+        let own = mask & id.encodings();
         mask &= !own;
-        Some((dialect, own))
+        Some((id, own))
     })
 }
 
@@ -104,25 +132,36 @@ mod tests {
     use crate::model::Encoding;
 
     #[test]
-    fn every_dialect_stands_at_its_id_and_is_found_by_name() {
-        for (index, entry) in DIALECTS.into_iter().enumerate() {
-            assert_eq!(usize::from(entry.id().0), index);
-            assert_eq!(DialectId::by_name(entry.id().name()), Some(entry.id()));
+    fn every_dialect_is_found_by_its_name_alone() {
+        for (index, entry) in DIALECTS.iter().enumerate() {
+            assert_eq!(named(entry.name), Some(DialectId(index as u8)));
         }
-        assert_eq!(DialectId::NAMES, crate::config::DIALECTS);
-        assert_eq!([DialectId::by_name("Rooms"), DialectId::by_name("")], [None; 2]);
+        assert_eq!([named("Rooms"), named("")], [None; 2]);
+        assert_eq!(spec(DialectId::NATIVE).name, "rooms");
+    }
+
+    #[test]
+    fn every_greeting_joins_its_room() {
+        for entry in &DIALECTS {
+            let limits = DecodeLimits { json_depth_max: 32 };
+            let command = entry.codec.decode(entry.greeting_join, &limits).unwrap();
+            assert!(
+                matches!(command, Command::Subscribe { room, .. } if room == entry.greeting_room),
+                "{}",
+                entry.name
+            );
+        }
     }
 
     #[test]
     fn the_dialects_of_a_mask_share_it_out() {
-        let bit = |dialect: DialectId, compression| Encoding::new(dialect, compression).bit();
-        let some =
-            bit(DialectId::CHANNELS, Compression::None) | bit(DialectId::CHANNELS, Compression::Window15);
-        let last = bit(DialectId::TENANTS, Compression::Window9);
-        let found: Vec<_> = dialects_in(some | last).map(|(dialect, own)| (dialect.id(), own)).collect();
-        assert_eq!(found, [(DialectId::CHANNELS, some), (DialectId::TENANTS, last)]);
+        let [channels, tenants] = ["channels", "tenants"].map(|name| named(name).unwrap());
+        let bit = |dialect, compression| Encoding::new(dialect, compression).bit();
+        let some = bit(channels, Compression::None) | bit(channels, Compression::Window15);
+        let last = bit(tenants, Compression::Window9);
+        assert_eq!(dialects_in(some | last).collect::<Vec<_>>(), [(channels, some), (tenants, last)]);
         assert_eq!(dialects_in(0).count(), 0);
-        let all = DIALECTS.map(|dialect| dialect.id().encodings()).into_iter().sum();
+        let all = names().map(|name| named(name).unwrap().encodings()).sum();
         assert_eq!(dialects_in(all).count(), DIALECTS.len());
     }
 }

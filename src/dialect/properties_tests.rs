@@ -4,8 +4,8 @@ use super::request::is_event;
 use super::{DIALECTS, DecodeLimits};
 use crate::base::{json_depth_within, json_field};
 use crate::model::{
-    Answer, Changed, Command, ConnectionId, CountOf, DialectId, Epoch, NamedMembers, ORIGINAL_BYTES_MAX,
-    Position, Publication, Refusal, RoomName, Sender,
+    Answer, Changed, Command, ConnectionId, CountOf, Epoch, NamedMembers, ORIGINAL_BYTES_MAX, Position,
+    Publication, Refusal, RoomName, Sender,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -14,21 +14,21 @@ const LIMITS: DecodeLimits = DecodeLimits { json_depth_max: 32 };
 const UUID: &str = "5f64a9c2-8b1d-4e3f-a0b1-c2d3e4f50617";
 
 /// A client's message that publishes, as a dialect has it.
-fn publish(dialect: DialectId, room: &str, data: &str) -> String {
+fn publish(dialect: &str, room: &str, data: &str) -> String {
     let room = json!(room);
     match dialect {
-        DialectId::ROOMS => format!(r#"{{"type":"publish","room":{room},"data":{data}}}"#),
-        DialectId::CHANNELS => format!(r#"{{"type":"CHAT_MESSAGE","channel":{room},"data":{data}}}"#),
-        DialectId::TOPICS => format!(r#"{{"type":"publish","channel":{room},"data":{data}}}"#),
+        "rooms" => format!(r#"{{"type":"publish","room":{room},"data":{data}}}"#),
+        "channels" => format!(r#"{{"type":"CHAT_MESSAGE","channel":{room},"data":{data}}}"#),
+        "topics" => format!(r#"{{"type":"publish","channel":{room},"data":{data}}}"#),
         _ => format!(r#"{{"type":"send_message","data":{{"channel":{room},"message":{data}}}}}"#),
     }
 }
 
 /// The data in what a member of a dialect receives of a client, and the room's name.
-fn received(dialect: DialectId, text: &str) -> (Option<&str>, Option<String>) {
+fn received<'t>(dialect: &str, text: &'t str) -> (Option<&'t str>, Option<String>) {
     let (object, room, data) = match dialect {
-        DialectId::ROOMS => (text, "room", "data"),
-        DialectId::TENANTS => (json_field(text, "data").unwrap(), "channel", "message"),
+        "rooms" => (text, "room", "data"),
+        "tenants" => (json_field(text, "data").unwrap(), "channel", "message"),
         _ => (text, "channel", "data"),
     };
     (json_field(object, data), json_field(object, room).map(|room| serde_json::from_str(room).unwrap()))
@@ -68,21 +68,21 @@ fn room() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn what_one_publishes_is_what_the_others_receive(room in room(), data in data(), offset in any::<Option<u64>>()) {
-        for from in DIALECTS {
-            let text = publish(from.id(), &room, &data);
-            let Ok(Command::Publish { room: named, event, data: Some(read), .. }) = from.decode(&text, &LIMITS)
+        for from in &DIALECTS {
+            let text = publish(from.name, &room, &data);
+            let Ok(Command::Publish { room: named, event, data: Some(read), .. }) = from.codec.decode(&text, &LIMITS)
             else { panic!("{text}") };
             prop_assert_eq!(&named, &room);
             let sender = Some(Sender { id: ConnectionId::parse(UUID).unwrap(), user: Some("u") });
             let publication = Publication {
                 event: &event, room: Some(&named), data: Some(read), whole: None, sender, unix_ms: 7, offset,
             };
-            for to in DIALECTS {
+            for to in &DIALECTS {
                 let mut out = Vec::new();
-                to.encode_publication(&publication, &mut out);
+                to.codec.encode_publication(&publication, &mut out);
                 let text = std::str::from_utf8(&out).unwrap();
                 prop_assert!(serde_json::from_str::<Map<String, Value>>(text).is_ok(), "{}", text);
-                prop_assert_eq!(received(to.id(), text), (Some(data.as_str()), Some(room.clone())));
+                prop_assert_eq!(received(to.name, text), (Some(data.as_str()), Some(room.clone())));
                 let told = json_field(text, "offset").map(|it| it.parse::<u64>().unwrap());
                 prop_assert_eq!(told, offset);
             }
@@ -98,18 +98,18 @@ proptest! {
         let publication = Publication {
             event: &event, room: Some(&room), data: Some(&data), whole: Some(&whole), sender: None, unix_ms: 7, offset,
         };
-        for to in DIALECTS {
+        for to in &DIALECTS {
             let mut out = Vec::new();
-            to.encode_publication(&publication, &mut out);
+            to.codec.encode_publication(&publication, &mut out);
             let text = std::str::from_utf8(&out).unwrap();
             let object: Map<String, Value> = serde_json::from_str(text).unwrap();
             prop_assert_eq!(&object["type"], &event);
             prop_assert_eq!(json_field(text, "data"), Some(data.as_str()));
-            let whole_goes_through = to.id() != DialectId::ROOMS;
+            let whole_goes_through = to.name != "rooms";
             prop_assert_eq!(object.contains_key("level"), whole_goes_through);
             let channel = object.get("channel").and_then(Value::as_str);
-            prop_assert_eq!(channel, match (to.id(), named) {
-                (DialectId::ROOMS, _) | (DialectId::TENANTS, false) => None,
+            prop_assert_eq!(channel, match (to.name, named) {
+                ("rooms", _) | ("tenants", false) => None,
                 (_, true) => Some("elsewhere"),
                 (_, false) => Some(&*room),
             });
@@ -128,7 +128,7 @@ proptest! {
         let position = Some(Position { epoch: Epoch::new(5), offset: u64::MAX });
         let (active_unix_ms, connected_unix_ms) = (u64::MAX, 0);
         let refusal = Refusal::ALL[refusal];
-        for dialect in DIALECTS {
+        for dialect in DIALECTS.iter().map(|spec| spec.codec) {
             for answer in [
                 Answer::Connected { client_id, user, available: &available },
                 Answer::Status { client_id, user, rooms: &rooms, active_unix_ms, connected_unix_ms, id },
@@ -171,7 +171,7 @@ proptest! {
     #[test]
     fn any_text_is_a_command_or_a_refusal(text in any::<String>(), depth in 1..40_usize) {
         let nested = format!("{{\"type\":\"x\",\"data\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        for dialect in DIALECTS {
+        for dialect in DIALECTS.iter().map(|spec| spec.codec) {
             let opens = text.trim_start().starts_with('{');
             prop_assert!(opens || dialect.decode(&text, &LIMITS).is_err());
             let deep = !json_depth_within(&nested, LIMITS.json_depth_max);

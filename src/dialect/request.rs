@@ -1,6 +1,6 @@
 //! What the dialects that speak JSON share when they read a request.
 
-use super::{DecodeLimits, Rejected};
+use super::{DIALECTS, DecodeLimits, Rejected};
 use crate::base::{json_depth_within, json_scan, json_text};
 use crate::model::{
     EVENT_BYTES_MAX, Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError,
@@ -172,47 +172,10 @@ pub(super) fn token(field: Option<&str>) -> Result<Cow<'_, str>, Refusal> {
 /// answer of the server.
 #[inline]
 pub(super) fn is_event(name: &str) -> bool {
-    name.len() <= EVENT_BYTES_MAX && !name.chars().any(char::is_control) && !RESERVED.contains(&name)
+    name.len() <= EVENT_BYTES_MAX
+        && !name.chars().any(char::is_control)
+        && !DIALECTS.iter().any(|dialect| dialect.reserved.contains(&name))
 }
-
-/// What only the server says, in any dialect: a room has members of all, and nobody is to be able to send them what
-/// looks like an answer. `STATUS` of `channels` is not among them: it is a likely name, and the server's has no channel.
-const RESERVED: [&str; 31] = [
-    // `rooms`, and what `topics` has beyond it.
-    "authenticated",
-    "connected",
-    "error",
-    "gap",
-    "health",
-    "identity_ends",
-    "initial_data",
-    "notifications_subscribed",
-    "pong",
-    "presence",
-    "presence_change",
-    "published",
-    "status",
-    "subscribed",
-    "unsubscribed",
-    "welcome",
-    // `tenants`
-    "channel_joined",
-    "channel_left",
-    "channel_message",
-    "connection",
-    // `channels`
-    "AUTHENTICATED",
-    "CHANNEL_GAP",
-    "CHANNEL_JOINED",
-    "CHANNEL_LEFT",
-    "CHANNEL_PRESENCE",
-    "CHANNEL_PRESENCE_CHANGE",
-    "ERROR",
-    "IDENTITY_ENDS",
-    "NOTIFICATIONS_SUBSCRIBED",
-    "PONG",
-    "PUBLISHED",
-];
 
 /// A room name that is there and valid.
 #[inline]

@@ -4,7 +4,7 @@ use super::subprotocol::PREFIX as SUBPROTOCOL_PREFIX;
 use crate::api::{self, ApiError};
 use crate::base::fill_template;
 use crate::config::{Auth, AuthFailure, Config, Endpoint};
-use crate::dialect::{DIALECTS, dialect};
+use crate::dialect::{self, dialect};
 use crate::model::{DialectId, Identity, RoomName};
 use crate::shard::{Newcomer, Route};
 use std::borrow::Cow;
@@ -64,21 +64,20 @@ impl Entrance<'_> {
     /// The client names dialects, and the endpoint speaks none of them; in words.
     pub fn dialect(&self, asked: &[String]) -> Result<(DialectId, Option<String>), String> {
         // An echo speaks no protocol, so it chooses none.
-        let Self::At { endpoint, .. } = self else { return Ok((DialectId::ROOMS, None)) };
+        let Self::At { endpoint, .. } = self else { return Ok((DialectId::NATIVE, None)) };
         for name in asked {
             let dialect = name.strip_prefix(SUBPROTOCOL_PREFIX).filter(|dialect| endpoint.speaks(dialect));
-            if let Some(dialect) = dialect.and_then(DialectId::by_name) {
+            if let Some(dialect) = dialect.and_then(dialect::named) {
                 return Ok((dialect, Some(name.clone())));
             }
         }
         if let Some(refused) = asked.iter().find(|name| name.starts_with(SUBPROTOCOL_PREFIX)) {
-            let spoken = DIALECTS.iter().map(|dialect| dialect.id().name());
-            let spoken = spoken.filter(|name| endpoint.speaks(name));
+            let spoken = dialect::names().filter(|name| endpoint.speaks(name));
             let spoken: Vec<_> = spoken.map(|name| format!("{SUBPROTOCOL_PREFIX}{name}")).collect();
             let spoken = spoken.join(", ");
             return Err(format!("subprotocol {refused:.64?} is not spoken here, only {spoken} (dialects)"));
         }
-        Ok((DialectId::by_name(&endpoint.dialect).unwrap_or(DIALECTS[0].id()), None))
+        Ok((dialect::named(&endpoint.dialect).unwrap_or(DialectId::NATIVE), None))
     }
 
     /// The endpoint, if it is one.

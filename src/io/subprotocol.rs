@@ -3,7 +3,7 @@
 //! Browsers let a page set no other header of the handshake, so a token stands there as `bearer.TOKEN`, which unlike a
 //! query stays out of the logs of proxies. It is never chosen: an answer would carry it.
 
-use crate::dialect::DIALECTS;
+use crate::dialect;
 
 /// What stands before the name of a dialect.
 pub(super) const PREFIX: &str = "fanwire.";
@@ -48,7 +48,7 @@ impl Offer {
 
 /// All dialects, as they are offered.
 fn spoken() -> String {
-    let names: Vec<_> = DIALECTS.iter().map(|dialect| format!("{PREFIX}{}", dialect.id().name())).collect();
+    let names: Vec<_> = dialect::names().map(|name| format!("{PREFIX}{name}")).collect();
     names.join(" or ")
 }
 

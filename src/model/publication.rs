@@ -1,34 +1,12 @@
 use super::ConnectionId;
 
-/// Index of a dialect in the dialect table (so below 8, see [`Encoding`]).
+/// Index of a dialect in the table of dialects (so below 8, see [`Encoding`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DialectId(pub u8);
 
 impl DialectId {
-    /// The native protocol.
-    pub const ROOMS: Self = Self(0);
-    /// The protocol of the Fastify channels document.
-    pub const CHANNELS: Self = Self(1);
-    /// The protocol of the AegisX service document.
-    pub const TOPICS: Self = Self(2);
-    /// The protocol of the AegisX platform document.
-    pub const TENANTS: Self = Self(3);
-
-    /// The names of all, each at its index.
-    pub const NAMES: [&str; 4] = ["rooms", "channels", "topics", "tenants"];
-
-    /// The dialect called `name`, in exactly this spelling.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().position(|known| *known == name).map(|index| Self(index as u8))
-    }
-
-    /// Its name in configuration, in `Sec-WebSocket-Protocol` (after `fanwire.`), and in reports.
-    ///
-    /// # Panics
-    /// If the id is none of these.
-    pub fn name(self) -> &'static str {
-        Self::NAMES[usize::from(self.0)]
-    }
+    /// The native protocol, the first of the table.
+    pub const NATIVE: Self = Self(0);
 
     /// The bits of all encodings of this dialect in a mask of encodings.
     pub const fn encodings(self) -> u32 {

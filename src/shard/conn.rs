@@ -4,6 +4,7 @@ use super::backlog::Backlog;
 use super::terms::Terms;
 use crate::api::hook::Subject;
 use crate::base::Gcra;
+use crate::dialect;
 use crate::hub::Membership;
 use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
 use crate::wire::Assembler;
@@ -130,7 +131,7 @@ impl Conn {
             connection: Some(self.id),
             identity: self.identity.clone(),
             ip: self.ip(),
-            dialect: self.dialect.name(),
+            dialect: dialect::spec(self.dialect).name,
         }
     }
 

@@ -86,16 +86,16 @@ fn by_window(dialect: DialectId, wanted: u32, len: usize) -> impl Iterator<Item 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::{Dialect, Rooms};
 
     fn masks(wanted: &[Compression], len: usize) -> Vec<(u8, u32)> {
-        let bit = |compression: &Compression| Encoding::new(Rooms.id(), *compression).bit();
-        by_window(Rooms.id(), wanted.iter().map(bit).sum(), len).collect()
+        let bit = |compression: &Compression| Encoding::new(DialectId::NATIVE, *compression).bit();
+        by_window(DialectId::NATIVE, wanted.iter().map(bit).sum(), len).collect()
     }
 
     #[test]
     fn windows_that_hold_the_message_share_a_frame() {
-        let [none, small, middle, large] = Compression::ALL.map(|c| Encoding::new(Rooms.id(), c).bit());
+        let [none, small, middle, large] =
+            Compression::ALL.map(|c| Encoding::new(DialectId::NATIVE, c).bit());
         assert_eq!(none, 1);
         let all = Compression::ALL;
         assert_eq!(masks(&all, 512), [(15, small | middle | large)]);

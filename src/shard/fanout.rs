@@ -5,7 +5,7 @@ use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::{EMPTY, Kind, Tag};
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, mutated};
-use crate::dialect::dialects_in;
+use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, RoomShared};
 use crate::model::Publication;
 use std::sync::Arc;
@@ -45,9 +45,9 @@ impl Shard {
         }
         self.metrics.publications.add(1);
         let loss = self.hub.loss(&room.policy, publication.data);
-        for (dialect, wanted) in dialects_in(room.encodings()) {
-            let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
-            let frames = self.encode(now, dialect.id(), wanted, write);
+        for (id, wanted) in dialects_in(room.encodings()) {
+            let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
+            let frames = self.encode(now, id, wanted, write);
             self.bring_to_members(now, room, &frames, loss, except.unwrap_or(NOBODY));
         }
         let delivered = room.members().saturating_sub(u32::from(except.is_some()));
@@ -97,9 +97,9 @@ impl Shard {
         self.metrics.publications.add(1);
         let in_use = self.hub.encodings.in_use();
         let (loss, except_slot) = (Loss::Never, except.unwrap_or(NOBODY));
-        for (dialect, wanted) in dialects_in(in_use) {
-            let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
-            for (entry, encodings) in self.encode(now, dialect.id(), wanted, write) {
+        for (id, wanted) in dialects_in(in_use) {
+            let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
+            for (entry, encodings) in self.encode(now, id, wanted, write) {
                 for shard in 0..self.outgoing.len() {
                     let delivery =
                         Delivery { target, encodings, loss, except: except_slot, offset: NO_OFFSET };

@@ -58,7 +58,7 @@ impl Default for Newcomer {
     fn default() -> Self {
         Self {
             peer: None,
-            dialect: DialectId::ROOMS,
+            dialect: DialectId::NATIVE,
             compression: Compression::None,
             identity: None,
             agent: None,

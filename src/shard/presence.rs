@@ -7,7 +7,7 @@ use super::fanout::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
 use crate::config::Action;
-use crate::dialect::dialects_in;
+use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, Membership, RoomShared, Take};
 use crate::model::{Answer, Changed, ConnectionId, CountOf, Encoding, Refusal};
 use std::collections::VecDeque;
@@ -114,9 +114,9 @@ impl Shard {
 
     /// Says something to all members of a room. Never lost: a member without place for it is closed.
     fn announce(&mut self, now: Now, room: &RoomShared, answer: &Answer<'_>) {
-        for (dialect, wanted) in dialects_in(room.encodings()) {
-            let write = |out: &mut Vec<u8>| dialect.encode_answer(answer, now.unix_ms, out);
-            let frames = self.encode(now, dialect.id(), wanted, write);
+        for (id, wanted) in dialects_in(room.encodings()) {
+            let write = |out: &mut Vec<u8>| dialect(id).encode_answer(answer, now.unix_ms, out);
+            let frames = self.encode(now, id, wanted, write);
             self.bring_to_members(now, room, &frames, Loss::Notice, NOBODY);
         }
     }

@@ -5,6 +5,7 @@ use super::mail::{Mail, Message, Request};
 use super::tally::Tally;
 use super::{Now, Shard, Sockets};
 use crate::api::SlowConsumer;
+use crate::dialect;
 use crate::model::{Answer, CloseReason, ConnectionId, Draft, DropReason, Eviction};
 use std::sync::Arc;
 
@@ -148,7 +149,7 @@ impl Shard {
                 SlowConsumer {
                     client_id: conn.id.to_string(),
                     ip: conn.ip(),
-                    dialect: if conn.echo { "echo" } else { conn.dialect.name() },
+                    dialect: if conn.echo { "echo" } else { dialect::spec(conn.dialect).name },
                     user: user_of(&conn.identity).map(str::to_owned),
                     user_agent: self.agents.name(conn.agent).map(str::to_owned),
                     rooms: conn

@@ -15,7 +15,7 @@ use super::mail::{ByEncoding, Mail, Published, Request, Selected, SelectedFrames
 use super::palette::{Kind, Tag};
 use super::tally::Tally;
 use super::{Now, Shard};
-use crate::dialect::{DIALECTS, dialect};
+use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, RoomShared};
 use crate::model::{Audience, ConnectionId, Draft, Position, Publication, Selector};
 use smallvec::SmallVec;
@@ -75,13 +75,10 @@ impl Shard {
     ) -> u32 {
         self.metrics.publications.add(1);
         let wanted = room.encodings();
-        for dialect in DIALECTS {
-            let wanted = wanted & dialect.id().encodings();
-            if wanted != 0 {
-                let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
-                let frames = self.encode(now, dialect.id(), wanted, write);
-                self.bring_to_members(now, room, &frames, Loss::Notice, except.unwrap_or(NOBODY));
-            }
+        for (id, wanted) in dialects_in(wanted) {
+            let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
+            let frames = self.encode(now, id, wanted, write);
+            self.bring_to_members(now, room, &frames, Loss::Notice, except.unwrap_or(NOBODY));
         }
         room.members()
     }
@@ -162,14 +159,10 @@ impl Shard {
     /// Builds the frames of a publication in the encodings of the mask `wanted`, to be handed to several shards.
     pub(super) fn build(&mut self, now: Now, publication: &Publication<'_>, wanted: u32) -> ByEncoding {
         let mut frames = ByEncoding::default();
-        for dialect in DIALECTS {
-            let wanted = wanted & dialect.id().encodings();
-            if wanted != 0 {
-                let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
-                let built = self.encode(now, dialect.id(), wanted, write);
-                let built = built.into_iter();
-                frames.0.extend(built.map(|(entry, mask)| (mask, self.palette.frame(entry).into())));
-            }
+        for (id, wanted) in dialects_in(wanted) {
+            let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
+            let built = self.encode(now, id, wanted, write).into_iter();
+            frames.0.extend(built.map(|(entry, mask)| (mask, self.palette.frame(entry).into())));
         }
         frames
     }
@@ -223,9 +216,9 @@ impl Shard {
         if !self.sieve(&filter).is_some_and(|sieve| sieve.passes(self, slot)) {
             return;
         }
-        let (dialect, wanted) = (dialect(conn.dialect), conn.encoding().bit());
-        let write = |out: &mut Vec<u8>| dialect.encode_publication(publication, out);
-        for (entry, _) in self.encode(now, dialect.id(), wanted, write) {
+        let (id, wanted) = (conn.dialect, conn.encoding().bit());
+        let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
+        for (entry, _) in self.encode(now, id, wanted, write) {
             self.wide.step.push(slot);
             self.owe_met(entry, Target::All, Loss::Never);
         }

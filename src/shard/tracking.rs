@@ -5,6 +5,7 @@
 use super::{Now, Shard, Sockets};
 use crate::api::{ConnectionInfo, MembersCursor, ROOMS_SHOWN_MAX, Which};
 use crate::base::{Mutation, mutated};
+use crate::dialect;
 use crate::model::{CloseReason, ConnectionId, RoomName};
 
 /// Slots that one request looks at.
@@ -29,7 +30,7 @@ impl Shard {
             user: identity.and_then(|own| named(own.user.as_deref())),
             tenant: identity.and_then(|own| named(own.tenant.as_deref())),
             roles: identity.into_iter().flat_map(|own| &own.roles).map(|role| role.to_string()).collect(),
-            dialect: conn.dialect.name(),
+            dialect: dialect::spec(conn.dialect).name,
             rooms: rooms.map(|room| room.shared.name.to_string()).collect(),
             room_count: conn.memberships.len() as u64,
             ip: conn.ip(),

@@ -123,7 +123,7 @@ fn a_token_without_an_end_may_be_refused() {
 
 #[test]
 fn a_session_ends_unless_a_new_token_is_brought() {
-    let mut node = Changing::start(&format!("jwt_secret: {SECRET}\njwt_session_max: 1s\n"));
+    let mut node = Changing::start(&format!("jwt_secret: {SECRET}\njwt_session_max: 4s\n"));
     let mut endless = node.connect(&json!({"userId": "u"}));
     let mut long = node.connect(&who("u", "a"));
     for client in [&mut endless, &mut long] {
@@ -133,7 +133,7 @@ fn a_session_ends_unless_a_new_token_is_brought() {
     // Those that are there when it is set end so long after that.
     node.change(&format!("jwt_secret: {SECRET}\n"));
     let (mut nobody, mut long) = (node.server.connect(), node.connect(&who("u", "a")));
-    node.change(&format!("jwt_secret: {SECRET}\njwt_session_max: 1s\n"));
+    node.change(&format!("jwt_secret: {SECRET}\njwt_session_max: 4s\n"));
     long.expect_json(|warning| assert_eq!(warning["type"], "identity_ends", "{warning}"));
     long.expect_close(4401);
     lives(&mut nobody);

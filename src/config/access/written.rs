@@ -3,6 +3,7 @@
 use super::{AccessRule, Action, Actions, Who};
 use crate::base::{Pattern, Segment};
 use crate::config::list::{self, Item, ItemError, ListError};
+use crate::model::Identity;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -14,7 +15,7 @@ const RULES_MAX: usize = 1000;
 const WHO_MAX: usize = 32;
 
 /// Longest name of a role, in bytes: no identity has a longer one.
-const ROLE_BYTES_MAX: usize = 128;
+const ROLE_BYTES_MAX: usize = Identity::NAME_BYTES_MAX;
 
 /// Longest `text`, in bytes: it goes into an error message each time.
 const TEXT_BYTES_MAX: usize = 255;

@@ -14,24 +14,38 @@
 mod decode;
 mod encode;
 
-use super::{DecodeLimits, Dialect, Rejected, channelled};
-use crate::model::{Answer, Command, DialectId, Publication};
+use super::{DecodeLimits, Dialect, DialectSpec, Rejected, channelled};
+use crate::model::{Answer, Command, Publication};
+
+/// The dialect's line in the table.
+pub(super) const SPEC: DialectSpec = DialectSpec {
+    name: "channels",
+    codec: &Channels,
+    greeting_room: "chat",
+    greeting_join: r#"{"type":"JOIN_CHANNEL","channel":"chat"}"#,
+    // `STATUS` is not among them: it is a likely name, and the server's has no channel.
+    reserved: &[
+        "AUTHENTICATED",
+        "CHANNEL_GAP",
+        "CHANNEL_JOINED",
+        "CHANNEL_LEFT",
+        "CHANNEL_PRESENCE",
+        "CHANNEL_PRESENCE_CHANGE",
+        "ERROR",
+        "IDENTITY_ENDS",
+        "NOTIFICATIONS_SUBSCRIBED",
+        "PONG",
+        "PUBLISHED",
+    ],
+};
 
 /// The dialect `channels`.
 #[derive(Debug, Clone, Copy)]
 pub struct Channels;
 
 impl Dialect for Channels {
-    fn id(&self) -> DialectId {
-        DialectId::CHANNELS
-    }
-
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
         decode::decode(text, limits)
-    }
-
-    fn accepts_binary(&self) -> bool {
-        false
     }
 
     fn delivers_to_sender(&self) -> bool {

@@ -10,24 +10,39 @@
 mod decode;
 mod encode;
 
-use super::{DecodeLimits, Dialect, Rejected};
-use crate::model::{Answer, Command, DialectId, Publication};
+use super::{DecodeLimits, Dialect, DialectSpec, Rejected};
+use crate::model::{Answer, Command, Publication};
+
+/// The dialect's line in the table.
+pub(super) const SPEC: DialectSpec = DialectSpec {
+    name: "rooms",
+    codec: &Rooms,
+    greeting_room: "chat",
+    greeting_join: r#"{"type":"subscribe","room":"chat"}"#,
+    reserved: &[
+        "authenticated",
+        "connected",
+        "error",
+        "gap",
+        "identity_ends",
+        "notifications_subscribed",
+        "pong",
+        "presence",
+        "presence_change",
+        "published",
+        "status",
+        "subscribed",
+        "unsubscribed",
+    ],
+};
 
 /// The dialect `rooms`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rooms;
 
 impl Dialect for Rooms {
-    fn id(&self) -> DialectId {
-        DialectId::ROOMS
-    }
-
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
         decode::decode(text, limits)
-    }
-
-    fn accepts_binary(&self) -> bool {
-        false
     }
 
     fn delivers_to_sender(&self) -> bool {

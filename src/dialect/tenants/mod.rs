@@ -12,25 +12,28 @@
 mod decode;
 mod encode;
 
-use super::{DecodeLimits, Dialect, Rejected};
+use super::{DecodeLimits, Dialect, DialectSpec, Rejected};
 use crate::base::json_field;
-use crate::model::{Answer, Command, DialectId, Publication};
+use crate::model::{Answer, Command, Publication};
+
+/// The dialect's line in the table.
+pub(super) const SPEC: DialectSpec = DialectSpec {
+    name: "tenants",
+    codec: &Tenants,
+    // In the preset of the name no client may join a room without an owner.
+    greeting_room: "public:chat",
+    greeting_join: r#"{"type":"join_channel","data":{"channel":"public:chat"}}"#,
+    // Beyond those of `rooms`.
+    reserved: &["channel_joined", "channel_left", "channel_message", "connection"],
+};
 
 /// The dialect `tenants`.
 #[derive(Debug, Clone, Copy)]
 pub struct Tenants;
 
 impl Dialect for Tenants {
-    fn id(&self) -> DialectId {
-        DialectId::TENANTS
-    }
-
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
         decode::decode(text, limits)
-    }
-
-    fn accepts_binary(&self) -> bool {
-        false
     }
 
     fn delivers_to_sender(&self) -> bool {

@@ -12,24 +12,26 @@
 mod decode;
 mod encode;
 
-use super::{DecodeLimits, Dialect, Rejected, channelled};
-use crate::model::{Answer, Command, DialectId, Publication};
+use super::{DecodeLimits, Dialect, DialectSpec, Rejected, channelled};
+use crate::model::{Answer, Command, Publication};
+
+/// The dialect's line in the table.
+pub(super) const SPEC: DialectSpec = DialectSpec {
+    name: "topics",
+    codec: &Topics,
+    greeting_room: "chat",
+    greeting_join: r#"{"type":"subscribe","channel":"chat"}"#,
+    // Beyond those of `rooms`.
+    reserved: &["health", "initial_data", "welcome"],
+};
 
 /// The dialect `topics`.
 #[derive(Debug, Clone, Copy)]
 pub struct Topics;
 
 impl Dialect for Topics {
-    fn id(&self) -> DialectId {
-        DialectId::TOPICS
-    }
-
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>> {
         decode::decode(text, limits)
-    }
-
-    fn accepts_binary(&self) -> bool {
-        false
     }
 
     fn delivers_to_sender(&self) -> bool {

@@ -4,6 +4,7 @@ use super::super::reply::{full_reply, text_reply};
 use super::super::upgrade::{Asked, Candidate, Refused101};
 use super::Hook;
 use crate::api::hook::{Decision, Question, Subject, Verdict, What};
+use crate::dialect;
 use crate::metrics::HandshakeFailure;
 use crate::model::{Identity, Refusal};
 use hyper::StatusCode;
@@ -29,7 +30,7 @@ pub(in super::super) async fn ask(
         connection: None,
         identity: newcomer.identity.clone(),
         ip: newcomer.peer.map(|peer| peer.ip()),
-        dialect: newcomer.dialect.name(),
+        dialect: dialect::spec(newcomer.dialect).name,
     };
     let path = asked.target.path();
     let what = What::Connect {

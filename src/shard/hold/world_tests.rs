@@ -179,7 +179,11 @@ impl World {
     }
 
     pub fn deflated(newcomer: Newcomer) -> Newcomer {
-        Newcomer { compression: Compression::Window15, dialect: DialectId::TOPICS, ..newcomer }
+        Newcomer {
+            compression: Compression::Window15,
+            dialect: crate::dialect::named("topics").unwrap(),
+            ..newcomer
+        }
     }
 
     fn quiet(&mut self, newcomer: Newcomer) -> u32 {
@@ -208,7 +212,7 @@ impl World {
     }
 
     pub fn join(&mut self, slot: u32, room: &str) {
-        let key = if self.shard.dialect_of(slot) == DialectId::ROOMS { "room" } else { "channel" };
+        let key = if self.shard.dialect_of(slot) == DialectId::NATIVE { "room" } else { "channel" };
         self.say(slot, &json!({"type": "subscribe", key: room}));
         self.tick();
         self.pipes.0[slot as usize].sent.clear();
