@@ -10,21 +10,18 @@ mod loss;
 mod release;
 mod waiting;
 
-#[cfg(test)]
-pub use chunk::frame_len;
-pub use chunk::frames_after;
 pub use loss::Bounds;
-pub use release::payload;
 
+use super::bundle::Bundle;
 use crate::base::{Mutation, mutated};
-use chunk::{Chunk, NO_ROOM, frame_around};
+use chunk::{Chunk, NO_ROOM};
 use loss::LOSSY_BYTES;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use waiting::WaitingRooms;
 
-/// Bytes charged for each waiting chunk beside its frames, about what its bookkeeping costs.
-const CHUNK_BYTES: usize = 40;
+/// Bytes charged for each waiting chunk beside its messages: its place in a line and its bundle, which others may share.
+const CHUNK_BYTES: usize = 64;
 
 /// The frames that wait for one blocked connection. Chunks are shared with the other connections that wait for the
 /// same bytes, but each is charged in full. So the memory is at most what is charged, and for each connection what
@@ -107,29 +104,23 @@ impl Backlog {
 
     /// Adds whole frames of which the first `sent` bytes are already with the kernel. Charged are the bytes that
     /// are left, and [`charge`]'s overhead.
-    pub fn push(&mut self, bytes: Rc<[u8]>, sent: usize) {
-        let frames = frames_after(&bytes, sent);
-        self.push_counted(bytes, sent, frames);
-    }
-
-    /// As [`Backlog::push`], where it is known that something is left of `frames` frames.
-    pub fn push_counted(&mut self, bytes: Rc<[u8]>, sent: usize, frames: u32) {
-        let chunk = self.count(bytes, sent, frames);
+    pub(super) fn push(&mut self, bundle: Rc<Bundle>, sent: usize) {
+        let chunk = self.count(bundle, sent);
         self.queue.push_back(chunk);
     }
 
     /// Adds an answer or a control frame, before all publications that wait. Charged as by [`Backlog::push`].
-    pub fn push_ahead(&mut self, bytes: Rc<[u8]>) {
-        let frames = frames_after(&bytes, 0);
-        let chunk = self.count(bytes, 0, frames);
+    pub(super) fn push_ahead(&mut self, bundle: Rc<Bundle>) {
+        let chunk = self.count(bundle, 0);
         self.ahead.push_back(chunk);
         self.raw += 1;
     }
 
-    fn count(&mut self, bytes: Rc<[u8]>, sent: usize, frames: u32) -> Chunk {
-        self.bytes += charge(bytes.len() - sent);
+    fn count(&mut self, bundle: Rc<Bundle>, sent: usize) -> Chunk {
+        let frames = bundle.left_after(sent);
+        self.bytes += charge(bundle.len() - sent);
         self.frames += frames;
-        let mut chunk = Chunk { bytes: Some(bytes), sent: sent as u32, frames, room: NO_ROOM, key: None };
+        let mut chunk = Chunk { bundle: Some(bundle), sent: sent as u32, frames, room: NO_ROOM, key: None };
         if sent > 0 {
             chunk.shed(0);
         }
@@ -148,10 +139,10 @@ impl Backlog {
             (Some(ahead), _) => (ahead, false),
             (None, queue) => (queue?, false),
         };
-        let bytes = chunk.bytes.as_ref()?;
+        let bundle = chunk.bundle.as_ref()?;
         let sent = chunk.sent as usize;
-        let end = if to_the_frames_end { frame_around(bytes, sent).end } else { bytes.len() };
-        Some(&bytes[sent..end])
+        let end = if to_the_frames_end { bundle.message_at(sent).end } else { bundle.len() };
+        Some(&bundle.bytes()[sent..end])
     }
 
     /// The kernel took `taken` bytes of [`Backlog::front`]. Returns the charge given back.
@@ -160,15 +151,15 @@ impl Backlog {
         let line = if from_queue { &mut self.queue } else { &mut self.ahead };
         let Some(chunk) = line.front_mut() else { return 0 };
         self.progress_ms = now_ms;
-        let Some(bytes) = &chunk.bytes else { return 0 };
+        let Some(bundle) = &chunk.bundle else { return 0 };
         chunk.sent += taken as u32;
-        let is_sent = chunk.sent as usize == bytes.len();
-        let left = if is_sent { 0 } else { frames_after(bytes, chunk.sent as usize) };
+        let is_sent = chunk.sent as usize == bundle.len();
+        let left = if is_sent { 0 } else { bundle.left_after(chunk.sent as usize) };
         self.frames -= chunk.frames - left;
         chunk.frames = left;
         // What has begun is not lost any more.
         let (room, key) = (std::mem::replace(&mut chunk.room, NO_ROOM), chunk.key.take());
-        let (mut given, whole) = (taken, charge(bytes.len()) + LOSSY_BYTES);
+        let (mut given, whole) = (taken, charge(bundle.len()) + LOSSY_BYTES);
         if is_sent {
             line.pop_front();
             given += CHUNK_BYTES;
@@ -197,18 +188,17 @@ impl Backlog {
         let (frames, bytes) = (self.frames, self.bytes);
         let fronts = [self.ahead.front(), self.queue.front()];
         let begun = fronts.into_iter().flatten().find(|chunk| chunk.has_begun()).and_then(|chunk| {
-            let (bytes, sent) = (chunk.bytes.as_ref()?, chunk.sent as usize);
-            let frame = frame_around(bytes, sent);
-            let sent = sent - frame.start;
-            (!mutated(Mutation::CutBegunFrame)).then(|| (Rc::<[u8]>::from(&bytes[frame]), sent))
+            let (bundle, sent) = (chunk.bundle.as_ref()?, chunk.sent as usize);
+            let begun = (bundle.copy_from(sent, false), sent - bundle.message_at(sent).start);
+            (!mutated(Mutation::CutBegunFrame)).then_some(begun)
         });
         self.ahead.clear();
         self.queue.clear();
         self.rooms.clear();
         (self.first, self.holes, self.bytes, self.frames, self.raw) = (0, 0, 0, 0, 0);
         self.cut = true;
-        if let Some((frame, sent)) = begun {
-            self.push(frame, sent);
+        if let Some((message, sent)) = begun {
+            self.push(Rc::new(message), sent);
         }
         (frames - self.frames, bytes - self.bytes)
     }
@@ -217,4 +207,4 @@ impl Backlog {
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod tests;
+pub(in crate::shard) mod tests;

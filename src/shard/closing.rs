@@ -115,7 +115,7 @@ impl Shard {
             CloseReason::SlowConsumer => self.cut_backlog(slot, DropReason::Outbox),
             _ => self.cut_backlog(slot, DropReason::Closed),
         }
-        let entry = self.palette.push_answer(|out| wire::write_close(out, code, text));
+        let entry = self.palette.push_control(|out| wire::write_close(out, code, text));
         if self.pending[slot as usize] == BLOCKED && self.has_backlog(slot) {
             let frame = self.palette.keep(entry);
             self.force_budget(slot, charge(frame.len()));
@@ -145,7 +145,7 @@ impl Shard {
         if self.begin_closing(now, slot, reason).is_none() {
             return;
         }
-        let entry = self.palette.push_answer(|out| wire::write_close(out, reason.code(), reason.text()));
+        let entry = self.palette.push_control(|out| wire::write_close(out, reason.code(), reason.text()));
         self.owe(slot, entry);
     }
 

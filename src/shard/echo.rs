@@ -30,7 +30,8 @@ impl Shard {
         let worth_it = window != 0 && payload.len() >= config.deflate.min_bytes;
         let compressed =
             if worth_it { encoder.deflater.compress(window, config.deflate.level, payload) } else { None };
-        let entry = palette.push_answer(|out| match compressed {
+        // Nothing makes arrays of echoes, so none has to be known as a text.
+        let entry = palette.push_control(|out| match compressed {
             Some(compressed) => wire::compressed_frame(out, opcode, compressed),
             None => {
                 wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload));

@@ -4,7 +4,7 @@
 use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::model::{Compression, DialectId, Encoding};
-use crate::wire::{self, Deflater};
+use crate::wire::{self, Deflater, TextAt};
 use smallvec::SmallVec;
 
 /// Bytes of a text that is kept for the next one: more than publications have, but for a few.
@@ -34,9 +34,7 @@ impl Shard {
         self.metrics.encoded_texts.add(1);
         let plain = Encoding::new(dialect, Compression::None).bit();
         if wanted & !plain == 0 {
-            let entry = self.palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, write);
-            });
+            let entry = self.palette.push(Some(now.us), |out| wire::text_frame(out, write));
             return Frames::from_slice(&[(entry, wanted)]);
         }
         let Self { palette, encoder: Encoder { text, deflater }, metrics, config, .. } = self;
@@ -54,6 +52,7 @@ impl Shard {
                 metrics.deflated_bytes_after.add(compressed.len() as u64);
                 let entry = palette.push(Some(now.us), |out| {
                     wire::compressed_frame(out, wire::Opcode::Text, compressed);
+                    TextAt::NONE
                 });
                 frames.push((entry, encodings));
                 uncompressed &= !encodings;
@@ -61,9 +60,8 @@ impl Shard {
         }
         // What is too short, or gets no shorter, is the same for all.
         if uncompressed != 0 {
-            let entry = palette.push(Some(now.us), |out| {
-                wire::frame_in_place(out, wire::Opcode::Text, |out| out.extend_from_slice(text));
-            });
+            let entry =
+                palette.push(Some(now.us), |out| wire::text_frame(out, |out| out.extend_from_slice(text)));
             frames.push((entry, uncompressed));
         }
         frames

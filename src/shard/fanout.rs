@@ -1,5 +1,6 @@
 //! The way of a publication: encoded once per encoding, owed to the members here, mailed to the shards that have more.
 
+use super::bundle::Ready;
 use super::encode::Frames;
 use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::{EMPTY, Kind, Tag};
@@ -114,7 +115,7 @@ impl Shard {
         if shard == self.index {
             self.deliver(entry, &delivery);
         } else {
-            self.outgoing[shard].push(self.palette.frame(entry), now.us, &delivery);
+            self.outgoing[shard].push(self.palette.message(entry), now.us, &delivery);
         }
     }
 
@@ -128,9 +129,9 @@ impl Shard {
                 return false;
             }
             batch.handled += 1;
-            let frame = &batch.bytes[start..item.end];
+            let message = Ready { bytes: &batch.bytes[start..item.end], text_at: item.text_at };
             start = item.end;
-            let entry = self.palette.push(Some(item.accepted_us), |out| out.extend_from_slice(frame));
+            let entry = self.palette.push(Some(item.accepted_us), |out| message.append(out));
             let FrameItem { target, encodings, loss, .. } = *item;
             self.deliver(entry, &Delivery { target, encodings, loss, except: NOBODY, offset: NO_OFFSET });
         }
@@ -229,9 +230,9 @@ impl Shard {
 }
 
 impl FrameBatch {
-    fn push(&mut self, frame: &[u8], accepted_us: u64, delivery: &Delivery) {
+    fn push(&mut self, message: Ready<'_>, accepted_us: u64, delivery: &Delivery) {
         let Delivery { target, encodings, loss, .. } = *delivery;
-        self.bytes.extend_from_slice(frame);
-        self.items.push(FrameItem { end: self.bytes.len(), target, encodings, accepted_us, loss });
+        let text_at = message.append(&mut self.bytes);
+        self.items.push(FrameItem { end: self.bytes.len(), text_at, target, encodings, accepted_us, loss });
     }
 }

@@ -2,6 +2,7 @@
 //! [`crate::hub::Filters`]); a shard remembers what it has asked the node, so that it asks once for a publication and
 //! filter, however many encodings the publication has and however many steps a wide room takes.
 
+use super::bundle::Ready;
 use super::turn::price;
 use crate::dialect::dialect;
 use crate::hub::{DataHash, FilterId, Hub, NoFilter, RoomLog, Stored};
@@ -15,9 +16,6 @@ use std::sync::Arc;
 /// Verdicts that are remembered, at some 25 bytes each: as many as fill a table of 4,096 places. What is forgotten is
 /// asked of the node again, not found out again.
 const VERDICTS_MAX: usize = 3584;
-
-/// Bit of a text frame that says that it is compressed (RFC 7692 section 6).
-const COMPRESSED: u8 = 0x40;
 
 /// The filters of a shard's connections.
 pub(super) struct FilterDesk {
@@ -64,19 +62,17 @@ impl FilterDesk {
     }
 
     /// Whether a filter lets the publication of the present frame pass.
-    pub fn lets_frame_pass(&mut self, id: FilterId, of: DialectId, frame: &[u8]) -> bool {
+    pub fn lets_frame_pass(&mut self, id: FilterId, of: DialectId, frame: Ready<'_>) -> bool {
         if let Some(data) = self.frame
             && let Some(passes) = data.map_or(Some(false), |data| self.verdict(id, data, None))
         {
             return passes;
         }
-        let payload = super::backlog::payload(frame);
         // Out of here for as long as the text lies in its buffer.
         let mut inflater = std::mem::take(&mut self.inflater);
-        let text = if frame[0] & COMPRESSED == 0 {
-            std::str::from_utf8(payload).ok()
-        } else {
-            inflater.inflate_own(payload)
+        let text = match frame.text_at.text_of(frame.bytes) {
+            Some(text) => std::str::from_utf8(text).ok(),
+            None => inflater.inflate_own(compressed(frame.bytes)),
         };
         let data = text.and_then(|text| dialect(of).data_in(text));
         let hash = data.map(|data| self.hub.filters.hash(data));
@@ -124,4 +120,13 @@ impl FilterDesk {
         self.verdicts.insert((of, id), verdict.passes);
         Some(verdict.passes)
     }
+}
+/// The payload of a compressed frame of ours, whose header has one of three lengths (RFC 6455 section 5.2).
+fn compressed(frame: &[u8]) -> &[u8] {
+    let header = match frame[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    &frame[header..]
 }

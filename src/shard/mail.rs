@@ -1,3 +1,4 @@
+use super::bundle::Ready;
 use super::hook::Decided;
 use super::select::Filter;
 use super::tally::Tally;
@@ -5,6 +6,7 @@ use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::{Account, Loss, Party};
 use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName, Selector};
+use crate::wire::TextAt;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,17 +87,21 @@ pub(super) struct SelectedFrames {
     pub by_encoding: ByEncoding,
 }
 
-/// The frames of one publication, each with the mask of the encodings that it is for.
+/// The messages of one publication, each with the mask of the encodings that it is for.
 #[derive(Debug, Default)]
-pub(super) struct ByEncoding(pub SmallVec<[(u32, Box<[u8]>); 1]>);
+pub(super) struct ByEncoding(SmallVec<[(u32, TextAt, Box<[u8]>); 1]>);
 
 impl ByEncoding {
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        self.0.iter().map(|(encodings, frame)| (*encodings, &**frame))
+    pub fn push(&mut self, encodings: u32, message: Ready<'_>) {
+        self.0.push((encodings, message.text_at, message.bytes.into()));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Ready<'_>)> {
+        self.0.iter().map(|(encodings, text_at, bytes)| (*encodings, Ready { bytes, text_at: *text_at }))
     }
 
     pub fn len_bytes(&self) -> usize {
-        self.iter().map(|(_, frame)| frame.len()).sum()
+        self.iter().map(|(_, message)| message.bytes.len()).sum()
     }
 }
 
@@ -122,6 +128,8 @@ pub struct FrameBatch {
 pub(super) struct FrameItem {
     /// Where it ends in the batch; it starts where the one before ends.
     pub end: usize,
+    /// Where its text begins.
+    pub text_at: TextAt,
     pub target: Target,
     /// Mask of the encodings that it is for.
     pub encodings: u32,

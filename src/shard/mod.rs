@@ -33,6 +33,7 @@ mod agents;
 mod audience;
 mod backlog;
 mod budget;
+mod bundle;
 mod closing;
 mod commands;
 mod conn;

@@ -65,7 +65,7 @@ impl Shard {
         drop(history);
         let by_encoding = self.build(now, &publication, wanted);
         let (filter, tally) = part.unzip();
-        let bytes: usize = by_encoding.iter().map(|(_, frame)| frame.len()).sum();
+        let bytes = by_encoding.len_bytes();
         let frames =
             Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, loss, filter, by_encoding });
         let (here, post, tally) = (self.index, self.post.clone(), tally.cloned());
@@ -98,12 +98,12 @@ impl Shard {
         if self.is_wide(target, self.receivers_here(target)) {
             return self.put_wide_ordered(target, ordered);
         }
-        for (encodings, frame) in frames.by_encoding.iter() {
+        for (encodings, message) in frames.by_encoding.iter() {
             // Who had these encodings may have left since.
             if self.rooms.get(*local).is_none_or(|room| room.members(encodings).next().is_none()) {
                 continue;
             }
-            let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
+            let entry = self.palette.push(Some(frames.accepted_us), |out| message.append(out));
             let OrderedFrames { loss, offset, .. } = **frames;
             self.deliver(entry, &Delivery { target, encodings, loss, except: *except, offset });
         }
@@ -123,10 +123,10 @@ impl Shard {
             |slot: &u32| self.rooms.get(*local).is_some_and(|room| !room.is_ahead(*slot, frames.offset));
         let by_encoding = frames.by_encoding.iter();
         let mut parts: SmallVec<[_; 4]> = by_encoding
-            .map(|(encodings, frame)| {
+            .map(|(encodings, message)| {
                 let mut members = self.selected(target, encodings, filter);
                 members.retain(is_behind);
-                (frame, members)
+                (message, members)
             })
             .collect();
         let count = parts.iter().map(|(_, members)| members.len()).sum();
@@ -136,8 +136,8 @@ impl Shard {
         if self.is_wide(target, count) {
             return self.put_wide_ordered(target, ordered);
         }
-        for (frame, members) in parts.iter_mut().filter(|(_, members)| !members.is_empty()) {
-            let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
+        for (message, members) in parts.iter_mut().filter(|(_, members)| !members.is_empty()) {
+            let entry = self.palette.push(Some(frames.accepted_us), |out| message.append(out));
             self.hand_out(entry, target, frames.loss, members);
         }
         self.rooms.set_reached(*local, frames.room, frames.offset);

@@ -1,6 +1,6 @@
 //! What connections are owed: answers, the writes at a tick's end, and backlogs.
 
-use super::backlog::{Backlog, charge, frames_after};
+use super::backlog::{Backlog, charge};
 use super::palette::{EMPTY, Kind, ListId};
 use super::{BLOCKED, Now, Sent, Shard, Sockets};
 use crate::base::{Mutation, mutated};
@@ -25,11 +25,9 @@ impl Shard {
     pub(super) fn answer_of_kind(&mut self, now: Now, slot: u32, answer: &Answer<'_>, kind: Option<Kind>) {
         let Some(conn) = self.conns.at(slot).filter(|conn| !conn.echo) else { return };
         let dialect = dialect(conn.dialect);
-        let entry = self.palette.push_answer(|out| {
-            wire::frame_in_place(out, wire::Opcode::Text, |out| {
-                dialect.encode_answer(answer, now.unix_ms, out)
-            });
-        });
+        let entry = self
+            .palette
+            .push_answer(|out| wire::text_frame(out, |out| dialect.encode_answer(answer, now.unix_ms, out)));
         // The dialect says nothing.
         if self.palette.frame(entry).len() <= wire::EMPTY_FRAME_BYTES {
             return self.palette.pop(entry);
@@ -208,14 +206,14 @@ impl Shard {
     /// As [`Shard::wait_for_each`], of a list of plain publications, or of a connection that is told no more: one
     /// chunk, shared by all who owe it.
     fn wait_for_all(&mut self, slot: u32, list: ListId, taken: usize, closing: bool) -> u32 {
-        let bytes = self.palette.keep_list(list);
-        let cost = charge(bytes.len() - taken);
-        let left = if taken == 0 { self.palette.frames(list) } else { frames_after(&bytes, taken) };
+        let bundle = self.palette.keep_list(list);
+        let cost = charge(bundle.len() - taken);
+        let left = bundle.left_after(taken);
         let fits = self.room_in_backlog(slot, cost, left, closing);
         let close = self.palette.last(list);
         let close = (closing && fits.is_err()).then(|| self.palette.keep(close));
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) else { return 0 };
-        backlog.push_counted(bytes, taken, left);
+        backlog.push(bundle, taken);
         if let Err(drop) = fits {
             let waited = backlog.bytes();
             let (mut dropped, _) = backlog.cut();

@@ -29,6 +29,7 @@
 //! as there is such, and else with its connection.
 
 use super::backlog::{Backlog, Bounds, charge};
+use super::bundle::Bundle;
 use super::hold::Held;
 use super::mail::Target;
 use super::palette::{Kind, ListId, Tag};
@@ -329,10 +330,10 @@ impl Shard {
 }
 
 /// The frame that tells a loss.
-pub(super) fn gap(id: DialectId, room: &RoomName, lost: u64, now: Now) -> Rc<[u8]> {
+pub(super) fn gap(id: DialectId, room: &RoomName, lost: u64, now: Now) -> Rc<Bundle> {
     let mut frame = Vec::new();
-    wire::frame_in_place(&mut frame, wire::Opcode::Text, |out| {
+    let text_at = wire::text_frame(&mut frame, |out| {
         dialect(id).encode_answer(&Answer::Gap { room: room.as_str(), lost }, now.unix_ms, out);
     });
-    frame.into()
+    Rc::new(Bundle::one(frame, text_at))
 }

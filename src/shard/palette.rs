@@ -7,8 +7,10 @@
 //! bytes, straight out of the arena if the list's frames lie side by side there (one room, one burst), else out of a
 //! buffer that is put together once per list.
 
+use super::bundle::{Bundle, Mark, Ready};
 use crate::base::{Mutation, mutated};
 use crate::hub::Loss;
+use crate::wire::TextAt;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -43,8 +45,9 @@ struct Entry {
     /// When its publication was accepted, for the publish-to-write histogram; `None` for what is not counted there.
     accepted_us: Option<u64>,
     /// A copy that outlives the tick, made when the first blocked connection needs it and shared by all that do.
-    kept: Option<Rc<[u8]>>,
+    kept: Option<Rc<Bundle>>,
     kind: Kind,
+    text_at: TextAt,
 }
 
 /// What a frame is to a connection that cannot take it at once.
@@ -87,7 +90,7 @@ struct List {
 struct Assembled {
     list: ListId,
     bytes: Vec<u8>,
-    kept: Option<(ListId, Rc<[u8]>)>,
+    kept: Option<(ListId, Rc<Bundle>)>,
 }
 
 const NO_ENTRY: u32 = u32::MAX;
@@ -133,25 +136,33 @@ impl Palette {
 
     /// Appends the frame of a publication that `build` writes (header and payload) and returns its entry.
     /// `accepted_us` is when it was accepted, `None` where that has been counted already.
-    pub fn push(&mut self, accepted_us: Option<u64>, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    pub fn push(&mut self, accepted_us: Option<u64>, build: impl FnOnce(&mut Vec<u8>) -> TextAt) -> u32 {
         self.push_of_kind(Kind::Plain, accepted_us, build)
     }
 
-    /// Appends an answer or a control frame, as [`Palette::push`] does.
-    pub fn push_answer(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
+    /// Appends an answer, as [`Palette::push`] does.
+    pub fn push_answer(&mut self, build: impl FnOnce(&mut Vec<u8>) -> TextAt) -> u32 {
         self.has_kinds = true;
         self.push_of_kind(Kind::Answer, None, build)
+    }
+
+    /// Appends what has no text to be read: a control frame.
+    pub fn push_control(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        self.push_answer(|out| {
+            build(out);
+            TextAt::NONE
+        })
     }
 
     fn push_of_kind(
         &mut self,
         kind: Kind,
         accepted_us: Option<u64>,
-        build: impl FnOnce(&mut Vec<u8>),
+        build: impl FnOnce(&mut Vec<u8>) -> TextAt,
     ) -> u32 {
         let start = self.arena.len();
-        build(&mut self.arena);
-        self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None, kind });
+        let text_at = build(&mut self.arena);
+        self.entries.push(Entry { start, end: self.arena.len(), accepted_us, kept: None, kind, text_at });
         self.entries.len() as u32 - 1
     }
 
@@ -172,6 +183,12 @@ impl Palette {
     pub fn frame(&self, entry: u32) -> &[u8] {
         let Entry { start, end, .. } = self.entries[entry as usize];
         &self.arena[start..end]
+    }
+
+    /// The bytes of a frame, and where its text begins.
+    pub fn message(&self, entry: u32) -> Ready<'_> {
+        let Entry { start, end, text_at, .. } = self.entries[entry as usize];
+        Ready { bytes: &self.arena[start..end], text_at }
     }
 
     /// Says what a frame is, if that is more than how it was pushed tells.
@@ -204,9 +221,9 @@ impl Palette {
     }
 
     /// A frame's bytes in a form that outlives the tick.
-    pub fn keep(&mut self, entry: u32) -> Rc<[u8]> {
-        let Entry { start, end, kept, .. } = &mut self.entries[entry as usize];
-        kept.get_or_insert_with(|| Rc::from(&self.arena[*start..*end])).clone()
+    pub fn keep(&mut self, entry: u32) -> Rc<Bundle> {
+        let Entry { start, end, kept, text_at, .. } = &mut self.entries[entry as usize];
+        kept.get_or_insert_with(|| Rc::new(Bundle::one(&self.arena[*start..*end], *text_at))).clone()
     }
 
     /// The list that is `list` and then `entry`.
@@ -268,17 +285,24 @@ impl Palette {
     }
 
     /// All bytes of a list in a form that outlives the tick.
-    pub fn keep_list(&mut self, list: ListId) -> Rc<[u8]> {
+    pub fn keep_list(&mut self, list: ListId) -> Rc<Bundle> {
         let List { parent, entry, .. } = self.lists[list as usize];
         if parent == EMPTY {
             return self.keep(entry);
         }
         match &self.assembled.kept {
-            Some((kept, bytes)) if *kept == list => bytes.clone(),
+            Some((kept, bundle)) if *kept == list => bundle.clone(),
             _ => {
-                let bytes: Rc<[u8]> = Rc::from(self.bytes(list));
-                self.assembled.kept = Some((list, bytes.clone()));
-                bytes
+                let mut end = 0;
+                let mark = |entry: u32| {
+                    let Entry { start, end: to, text_at, .. } = self.entries[entry as usize];
+                    end += (to - start) as u32;
+                    Mark { end, text_at }
+                };
+                let marks = self.entries(list).into_iter().map(mark).collect();
+                let bundle = Rc::new(Bundle::new(self.bytes(list), marks));
+                self.assembled.kept = Some((list, bundle.clone()));
+                bundle
             }
         }
     }
@@ -343,7 +367,7 @@ mod tests {
     use super::*;
 
     fn push(palette: &mut Palette, text: &str) -> u32 {
-        palette.push_answer(|out| out.extend_from_slice(text.as_bytes()))
+        palette.push_control(|out| out.extend_from_slice(text.as_bytes()))
     }
 
     #[test]
@@ -370,7 +394,8 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(palette.bytes(gap), b"onethree");
             assert_eq!(palette.bytes(next), b"onetwo");
-            assert_eq!(&*palette.keep_list(gap), b"onethree");
+            assert_eq!(palette.keep_list(gap).bytes(), b"onethree");
+            assert_eq!(palette.keep_list(gap).message_at(3), 3..8);
             assert_eq!(palette.bytes(next), b"onetwo");
         }
     }

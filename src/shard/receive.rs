@@ -195,7 +195,7 @@ impl Shard {
             Event::Ping(payload) => {
                 // Unlike a pong, nobody asked for it: `lastPing` of the tenants document.
                 conn.message_ds = now.ds();
-                let entry = self.palette.push_answer(|out| wire::write_pong(out, payload));
+                let entry = self.palette.push_control(|out| wire::write_pong(out, payload));
                 self.owe(slot, entry);
             }
             Event::Close { code, .. } => {

@@ -9,7 +9,7 @@ use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, fill_template, iso8601, json_field, json_text, mutated};
 use crate::config::{Act, Action, Config, Past, Snapshot};
 use crate::model::{Answer, CloseReason, Command, Refusal, RequestId, RoomName, RoomNameError};
-use crate::wire::{self, Opcode};
+use crate::wire;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -65,9 +65,9 @@ impl Shard {
         let time = iso8601(now.unix_ms);
         let time = String::from_utf8_lossy(&time);
         let text = format!(r#"{{"type":"health","status":"ok","timestamp":"{time}"}}"#);
-        let entry = self.palette.push_answer(|out| {
-            wire::frame_in_place(out, Opcode::Text, |out| out.extend_from_slice(text.as_bytes()));
-        });
+        let entry = self
+            .palette
+            .push_answer(|out| wire::text_frame(out, |out| out.extend_from_slice(text.as_bytes())));
         self.owe(slot, entry);
         if mutated(Mutation::KeepHealthOpen) {
             return;

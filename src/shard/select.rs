@@ -161,8 +161,9 @@ impl Shard {
         let mut frames = ByEncoding::default();
         for (id, wanted) in dialects_in(wanted) {
             let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
-            let built = self.encode(now, id, wanted, write).into_iter();
-            frames.0.extend(built.map(|(entry, mask)| (mask, self.palette.frame(entry).into())));
+            for (entry, encodings) in self.encode(now, id, wanted, write) {
+                frames.push(encodings, self.palette.message(entry));
+            }
         }
         frames
     }
@@ -235,17 +236,17 @@ impl Shard {
     /// Takes a publication over that some shard, perhaps this one, has built.
     pub(super) fn deliver_selected(&mut self, selected: &Selected) {
         let Selected { target, frames, tally } = selected;
-        for (encodings, frame) in frames.by_encoding.iter() {
+        for (encodings, message) in frames.by_encoding.iter() {
             let mut members = self.selected(*target, encodings, &frames.filter);
             tally.add(members.len() as u32);
             if members.is_empty() {
                 continue;
             }
             if self.is_wide(*target, members.len()) {
-                self.put_wide_selected(*target, encodings, frame, frames);
+                self.put_wide_selected(*target, encodings, message, frames);
                 continue;
             }
-            let entry = self.palette.push(Some(frames.accepted_us), |out| out.extend_from_slice(frame));
+            let entry = self.palette.push(Some(frames.accepted_us), |out| message.append(out));
             self.hand_out(entry, *target, frames.loss, &mut members);
         }
     }

@@ -258,7 +258,7 @@ impl Shard {
     fn ping(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.pinged_ds = now.ds();
-        let entry = self.palette.push_answer(|out| wire::write_ping(out, b""));
+        let entry = self.palette.push_control(|out| wire::write_ping(out, b""));
         self.owe(slot, entry);
     }
 

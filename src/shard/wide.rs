@@ -16,6 +16,7 @@
 
 mod walk;
 
+use super::bundle::Ready;
 use super::conn::Conn;
 use super::fanout::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
@@ -112,8 +113,8 @@ impl Shard {
     pub(super) fn put_wide(&mut self, entry: u32, delivery: &Delivery) {
         let Delivery { target, encodings, loss, except, .. } = *delivery;
         let accepted_us = self.palette.entry_accepted_us(entry);
-        let bytes = self.palette.frame(entry).into();
-        let content = Content::Frame { bytes, encodings, accepted_us, loss };
+        let Ready { bytes, text_at } = self.palette.message(entry);
+        let content = Content::Frame { bytes: bytes.into(), text_at, encodings, accepted_us, loss };
         let tenantless = target == Target::Tenantless;
         self.put_item(target, Item { content, except, filter: None, tenantless });
     }
@@ -130,11 +131,12 @@ impl Shard {
         &mut self,
         target: Target,
         encodings: u32,
-        frame: &[u8],
+        message: Ready<'_>,
         frames: &SelectedFrames,
     ) {
         let SelectedFrames { accepted_us, loss, ref filter, .. } = *frames;
-        let content = Content::Frame { bytes: frame.into(), encodings, accepted_us, loss };
+        let Ready { bytes, text_at } = message;
+        let content = Content::Frame { bytes: bytes.into(), text_at, encodings, accepted_us, loss };
         let filter = Some(filter.clone());
         self.put_item(target, Item { content, except: NOBODY, filter, tenantless: false });
     }
@@ -286,10 +288,11 @@ impl Shard {
                 room.waiting.fetch_sub(len, Ordering::Relaxed);
             }
             match content {
-                Content::Frame { bytes, encodings, accepted_us, loss } => {
+                Content::Frame { bytes, text_at, encodings, accepted_us, loss } => {
+                    let (message, ordered) = (Ready { bytes: &bytes, text_at }, false);
                     walk.add(
-                        &bytes,
-                        Frame { range: 0..0, encodings, except, accepted_us, loss, ordered: false },
+                        message,
+                        Frame { encodings, except, accepted_us, loss, ordered, ..Frame::NOWHERE },
                     );
                 }
                 Content::Ordered(frames) => {
@@ -303,9 +306,10 @@ impl Shard {
                     }
                     reached = Some(offset);
                     let OrderedFrames { accepted_us, loss, .. } = *frames;
-                    for (encodings, bytes) in frames.by_encoding.iter() {
-                        let ordered = true;
-                        walk.add(bytes, Frame { range: 0..0, encodings, except, accepted_us, loss, ordered });
+                    for (encodings, message) in frames.by_encoding.iter() {
+                        let frame =
+                            Frame { encodings, except, accepted_us, loss, ordered: true, ..Frame::NOWHERE };
+                        walk.add(message, frame);
                     }
                 }
             }

@@ -7,6 +7,7 @@ use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
 use super::{Mail, Reading, Request};
 use crate::base::Key;
 use crate::model::{Draft, Selector};
+use crate::wire::TextAt;
 use world::{NOW, World, frame, numbers, publish, remembering, subscribe};
 
 /// The most writes to others between a message of a small room and its own write, with `members` in a room whose
@@ -305,6 +306,7 @@ fn mail_that_does_not_fit_into_a_turn_waits_in_its_order() {
             let target = super::mail::Target::Room { local, id };
             let end = frames.bytes.len();
             frames.items.push(super::mail::FrameItem {
+                text_at: TextAt::NONE,
                 end,
                 target,
                 encodings: 1,

@@ -2,7 +2,6 @@
 
 use super::frame::Opcode;
 use crate::base::{Mutation, mutated};
-use std::ops::Range;
 
 const FIN: u8 = 0x80;
 
@@ -19,8 +18,28 @@ const REASON_BYTES_MAX: usize = 123;
 /// Bytes of a frame without a payload.
 pub const EMPTY_FRAME_BYTES: usize = 2;
 
-/// Appends a frame whose payload `body` writes. Returns where it lies.
-pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+/// Where the text of a message begins that is ready to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextAt(u8);
+
+impl TextAt {
+    /// The message has no text to be read as it is: it is compressed, binary, a control frame, or several frames.
+    pub const NONE: Self = Self(0);
+
+    /// The text of a message.
+    pub fn text_of(self, message: &[u8]) -> Option<&[u8]> {
+        if self == Self::NONE { None } else { message.get(usize::from(self.0)..) }
+    }
+}
+
+/// Appends a text frame whose payload `body` writes.
+pub fn text_frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> TextAt {
+    // A header has 10 bytes at the most.
+    TextAt(frame_in_place(out, Opcode::Text, body) as u8)
+}
+
+/// Appends a frame whose payload `body` writes. Returns the length of its header.
+pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; RESERVED]);
     body(out);
@@ -36,7 +55,7 @@ pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut 
         out.truncate(start + header_len + payload_len);
     }
     out[start..start + header_len].copy_from_slice(&header[..header_len]);
-    start..out.len()
+    header_len
 }
 
 /// Appends a frame with a payload that is compressed already (RFC 7692 section 7.2.1).
@@ -105,9 +124,9 @@ mod tests {
         for len in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let text = "x".repeat(len);
             let mut out = b"before".to_vec();
-            let range = frame_in_place(&mut out, Opcode::Text, |out| out.extend_from_slice(text.as_bytes()));
-            assert_eq!((range.start, range.end), (6, out.len()));
-            assert_eq!(read(out[range].to_vec()), Message::text(text));
+            let at = text_frame(&mut out, |out| out.extend_from_slice(text.as_bytes()));
+            assert_eq!(at.text_of(&out[6..]), Some(text.as_bytes()));
+            assert_eq!(read(out[6..].to_vec()), Message::text(text));
         }
     }
 

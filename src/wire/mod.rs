@@ -13,7 +13,10 @@ mod proxy;
 mod request;
 
 pub use browsers::has_broken_deflate;
-pub use build::{EMPTY_FRAME_BYTES, compressed_frame, frame_in_place, write_close, write_ping, write_pong};
+pub use build::{
+    EMPTY_FRAME_BYTES, TextAt, compressed_frame, frame_in_place, text_frame, write_close, write_ping,
+    write_pong,
+};
 pub use deflate::{Deflater, Inflater};
 pub use extensions::{DeflateOffer, MalformedExtensions, deflate_offer};
 pub use forwarded::client_ip;

@@ -9,6 +9,7 @@ use super::{Backlog, charge};
 use crate::base::{Mutation, mutated};
 use crate::hub::Loss;
 use crate::model::RoomName;
+use crate::shard::bundle::Bundle;
 use std::rc::Rc;
 
 /// Bytes charged on top for a frame that may be lost: its entries in the index, and its share of the holes.
@@ -51,25 +52,31 @@ impl Backlog {
 
     /// Adds one frame of a room that may lose it. [`Backlog::make_place`] comes before it, so that no other of its
     /// key waits.
-    pub fn push_lossy(&mut self, bytes: Rc<[u8]>, room: u64, name: &RoomName, loss: Loss) {
-        self.bytes += self.lossy_charge(bytes.len(), room);
+    pub(in crate::shard) fn push_lossy(
+        &mut self,
+        bundle: Rc<Bundle>,
+        room: u64,
+        name: &RoomName,
+        loss: Loss,
+    ) {
+        self.bytes += self.lossy_charge(bundle.len(), room);
         self.frames += 1;
         let number = self.first + self.queue.len() as u64;
         let key = if let Loss::ByKey(key) = loss { Some(key) } else { None };
         self.rooms.add(room, name);
         self.rooms.change(room, |waiting| {
             waiting.frames.push_back(number);
-            waiting.bytes += charge(bytes.len()) + LOSSY_BYTES;
+            waiting.bytes += charge(bundle.len()) + LOSSY_BYTES;
             key.map(|key| waiting.by_key.insert(key, number));
         });
-        self.queue.push_back(Chunk { bytes: Some(bytes), sent: 0, frames: 1, room, key });
+        self.queue.push_back(Chunk { bundle: Some(bundle), sent: 0, frames: 1, room, key });
     }
 
     /// The frame of a room that waits and would make place for one of the same key.
-    pub fn of_key(&self, room: u64, loss: Loss) -> Option<Rc<[u8]>> {
+    pub(in crate::shard) fn of_key(&self, room: u64, loss: Loss) -> Option<Rc<Bundle>> {
         let Loss::ByKey(key) = loss else { return None };
         let number = self.rooms.get(room)?.by_key.get(&key)?;
-        self.queue.get((number - self.first) as usize)?.bytes.clone()
+        self.queue.get((number - self.first) as usize)?.bundle.clone()
     }
 
     /// Makes place for a frame of `len` bytes of a room: takes away the one of the same key, then others as
@@ -120,7 +127,7 @@ impl Backlog {
             if let Some(key) = chunk.key.take() {
                 waiting.by_key.remove(&key);
             }
-            chunk.bytes = None;
+            chunk.bundle = None;
             let told = u64::from(!silent);
             waiting.lost += if mutated(Mutation::MiscountLoss) && waiting.lost > 0 { 0 } else { told };
             waiting.bytes -= given;
@@ -152,13 +159,13 @@ impl Backlog {
         self.rooms.get(chunk.room).map(|waiting| (&waiting.name, waiting.lost))
     }
 
-    /// Makes the notice that is next the frame `bytes`. Returns what that is charged, whatever the bound, as one
+    /// Makes the notice that is next the message `bundle`. Returns what that is charged, whatever the bound, as one
     /// notice at a time is told; and the charge given back.
-    pub fn tell(&mut self, bytes: Rc<[u8]>) -> (usize, usize) {
+    pub(in crate::shard) fn tell(&mut self, bundle: Rc<Bundle>) -> (usize, usize) {
         let Some(mut chunk) = self.queue.pop_front() else { return (0, 0) };
-        let (room, charged) = (chunk.room, charge(bytes.len()));
+        let (room, charged) = (chunk.room, charge(bundle.len()));
         self.rooms.change(room, |waiting| (waiting.notice, waiting.lost) = (None, 0));
-        chunk.bytes = Some(bytes);
+        chunk.bundle = Some(bundle);
         (chunk.room, chunk.frames, chunk.sent) = (NO_ROOM, 1, 0);
         self.queue.push_front(chunk);
         self.frames += 1;

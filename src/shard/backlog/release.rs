@@ -3,20 +3,17 @@
 //!
 //! A held connection is sent what is `ahead` alone; what is in the queue waits to be released, and is put ahead then.
 
-use super::chunk::{Chunk, NO_ROOM, frame_len};
+use super::chunk::{Chunk, NO_ROOM};
 use super::loss::{LOSSY_BYTES, ROOM_BYTES};
 use super::{Backlog, charge};
 use crate::model::RoomName;
-use crate::wire::{self, Opcode};
-use std::ops::Range;
+use crate::shard::bundle::Bundle;
+use crate::wire;
 use std::rc::Rc;
 
 /// Bytes of texts over which an array of them ends, so that the copy that it is made of stays small beside the
 /// bound of an outbox.
 const ARRAY_BYTES: usize = 64 * 1024;
-
-/// First byte of a text frame that is whole and not compressed (RFC 6455 section 5.2).
-const TEXT_FRAME: u8 = 0x80 | Opcode::Text as u8;
 
 impl Backlog {
     /// Whether something waits to be released.
@@ -31,7 +28,10 @@ impl Backlog {
 
     /// Puts all that waits ahead, in its order. `encode` writes the notice of a loss. Returns what that is charged,
     /// whatever the bound, and the charge given back.
-    pub fn release(&mut self, encode: impl Fn(&RoomName, u64) -> Rc<[u8]>) -> (usize, usize) {
+    pub(in crate::shard) fn release(
+        &mut self,
+        encode: impl Fn(&RoomName, u64) -> Rc<Bundle>,
+    ) -> (usize, usize) {
         let mut moved = Moved::default();
         for chunk in std::mem::take(&mut self.queue) {
             if !chunk.is_hole() {
@@ -47,7 +47,11 @@ impl Backlog {
     /// Puts all that waits of a room ahead, behind the answers that are there, and with it every frame that is not
     /// lost, as the room's own may be among these. `encode` writes the notice of a loss. Returns what that is
     /// charged, whatever the bound, and the charge given back.
-    pub fn hasten(&mut self, room: u64, encode: impl Fn(&RoomName, u64) -> Rc<[u8]>) -> (usize, usize) {
+    pub(in crate::shard) fn hasten(
+        &mut self,
+        room: u64,
+        encode: impl Fn(&RoomName, u64) -> Rc<Bundle>,
+    ) -> (usize, usize) {
         let mut moved = Moved::default();
         let mut queue = std::mem::take(&mut self.queue);
         for entry in &mut queue {
@@ -69,15 +73,15 @@ impl Backlog {
     fn put_ahead(
         &mut self,
         mut chunk: Chunk,
-        encode: &impl Fn(&RoomName, u64) -> Rc<[u8]>,
+        encode: &impl Fn(&RoomName, u64) -> Rc<Bundle>,
         moved: &mut Moved,
     ) {
         if chunk.is_notice() {
             let Some(waiting) = self.rooms.get(chunk.room) else { return };
-            let bytes = encode(&waiting.name, waiting.lost);
-            moved.charged += charge(bytes.len());
+            let bundle = encode(&waiting.name, waiting.lost);
+            moved.charged += charge(bundle.len());
             self.frames += 1;
-            chunk = Chunk { bytes: Some(bytes), frames: 1, ..Chunk::HOLE };
+            chunk = Chunk { bundle: Some(bundle), frames: 1, ..Chunk::HOLE };
         } else if chunk.room != NO_ROOM {
             moved.given += LOSSY_BYTES;
             (chunk.room, chunk.key) = (NO_ROOM, None);
@@ -96,8 +100,8 @@ impl Backlog {
         (charged, given)
     }
 
-    /// Makes arrays of the messages ahead that nothing has been sent of: each run of text frames becomes one frame
-    /// with a JSON array of their texts, or some, where they are long. Control frames stay as they are. Returns what
+    /// Makes arrays of the messages ahead that nothing has been sent of: each run of texts becomes one frame
+    /// with a JSON array of their texts, or some, where they are long. Other messages stay as they are. Returns what
     /// that is charged and the charge given back.
     pub fn seal(&mut self) -> (usize, usize) {
         let raw = std::mem::take(&mut self.raw).min(self.ahead.len());
@@ -110,20 +114,18 @@ impl Backlog {
         for chunk in &raw {
             self.bytes -= charge(chunk.len());
             self.frames -= chunk.frames;
-            let Some(bytes) = &chunk.bytes else { continue };
-            let mut at = 0;
-            while at < bytes.len() {
-                let frame = at..at + frame_len(&bytes[at..]);
-                at = frame.end;
-                if bytes[frame.start] == TEXT_FRAME {
-                    if run.bytes + frame.len() > ARRAY_BYTES {
+            let Some(bundle) = &chunk.bundle else { continue };
+            for (message, text_at) in bundle.messages() {
+                let message = &bundle.bytes()[message];
+                if let Some(text) = text_at.text_of(message) {
+                    if run.bytes + message.len() > ARRAY_BYTES {
                         self.push_array(&mut run);
                     }
-                    run.bytes += frame.len();
-                    run.frames.push((bytes, frame));
+                    run.bytes += message.len();
+                    run.texts.push(text);
                 } else {
                     self.push_array(&mut run);
-                    self.push_ahead(bytes[frame].into());
+                    self.push_ahead(Rc::new(Bundle::one(message, text_at)));
                 }
             }
         }
@@ -135,20 +137,20 @@ impl Backlog {
     }
 
     fn push_array(&mut self, run: &mut Run<'_>) {
-        let frames = std::mem::take(&mut run.frames);
-        if frames.is_empty() {
+        let texts = std::mem::take(&mut run.texts);
+        if texts.is_empty() {
             return;
         }
         let mut array = Vec::with_capacity(run.bytes + 16);
         run.bytes = 0;
-        wire::frame_in_place(&mut array, Opcode::Text, |out| {
-            for (index, (bytes, frame)) in frames.into_iter().enumerate() {
+        let text_at = wire::text_frame(&mut array, |out| {
+            for (index, text) in texts.into_iter().enumerate() {
                 out.push(if index == 0 { b'[' } else { b',' });
-                out.extend_from_slice(payload(&bytes[frame]));
+                out.extend_from_slice(text);
             }
             out.push(b']');
         });
-        self.push_ahead(array.into());
+        self.push_ahead(Rc::new(Bundle::one(array, text_at)));
     }
 }
 
@@ -159,19 +161,9 @@ struct Moved {
     given: usize,
 }
 
-/// Text frames one after the other, and their bytes.
+/// Texts of messages one after the other, and the bytes of these messages.
 #[derive(Default)]
 struct Run<'a> {
-    frames: Vec<(&'a Rc<[u8]>, Range<usize>)>,
+    texts: Vec<&'a [u8]>,
     bytes: usize,
-}
-
-/// What a frame of ours carries.
-pub fn payload(frame: &[u8]) -> &[u8] {
-    let header = match frame[1] {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    &frame[header..]
 }

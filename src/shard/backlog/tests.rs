@@ -1,7 +1,8 @@
-use super::chunk::frame_len;
 use super::*;
 use crate::hub::Loss;
 use crate::model::RoomName;
+use crate::shard::bundle::Mark;
+use crate::wire::TextAt;
 use std::num::NonZeroU64;
 
 fn frame(len: u8) -> Vec<u8> {
@@ -10,8 +11,41 @@ fn frame(len: u8) -> Vec<u8> {
     frame
 }
 
-fn frames(lens: &[u8]) -> Rc<[u8]> {
-    lens.iter().flat_map(|len| frame(*len)).collect::<Vec<_>>().into()
+fn frames(lens: &[u8]) -> Rc<Bundle> {
+    side_by_side(lens.iter().map(|len| frame(*len)).collect())
+}
+
+/// A bundle of one message.
+pub(super) fn one(frame: Vec<u8>) -> Rc<Bundle> {
+    Rc::new(Bundle::one(frame, TextAt::NONE))
+}
+
+/// A bundle of messages.
+pub(super) fn side_by_side(messages: Vec<Vec<u8>>) -> Rc<Bundle> {
+    let mark = |end: &mut u32, message: &Vec<u8>| {
+        *end += message.len() as u32;
+        Some(Mark { end: *end, text_at: TextAt::NONE })
+    };
+    let marks = messages.iter().scan(0, mark).collect();
+    Rc::new(Bundle::new(messages.concat(), marks))
+}
+
+/// Length of the frame at the start of `bytes`, which is neither masked nor cut off (RFC 6455 section 5.2).
+pub(in crate::shard) fn frame_len(bytes: &[u8]) -> usize {
+    match bytes[1] {
+        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+        127 => 10 + bytes[2..10].iter().fold(0, |len, byte| len << 8 | usize::from(*byte)),
+        len => 2 + usize::from(len),
+    }
+}
+
+/// What such a frame carries.
+pub(in crate::shard) fn payload(frame: &[u8]) -> &[u8] {
+    match frame[1] {
+        126 => &frame[4..],
+        127 => &frame[10..],
+        _ => &frame[2..],
+    }
 }
 
 pub(super) fn name(room: u64) -> RoomName {
@@ -29,9 +63,9 @@ pub(super) fn stamped(room: u64, number: usize, padding: usize) -> Vec<u8> {
 }
 
 /// The frame that tells a loss.
-pub(super) fn told(name: &RoomName, lost: u64) -> Rc<[u8]> {
+pub(super) fn told(name: &RoomName, lost: u64) -> Rc<Bundle> {
     let text = format!("{name} lost {lost}");
-    [&[0x81, text.len() as u8], text.as_bytes()].concat().into()
+    one([&[0x81, text.len() as u8], text.as_bytes()].concat())
 }
 
 const WIDE: Bounds = Bounds { bytes_max: usize::MAX, frames_max: u32::MAX };
@@ -59,7 +93,7 @@ pub(super) fn take_all(backlog: &mut Backlog) -> Vec<u8> {
     stream
 }
 
-pub(super) fn texts(mut stream: &[u8]) -> Vec<String> {
+fn texts(mut stream: &[u8]) -> Vec<String> {
     let mut texts = Vec::new();
     while !stream.is_empty() {
         let (frame, rest) = stream.split_at(frame_len(stream));
@@ -113,8 +147,8 @@ fn a_frame_that_has_begun_survives_another_cut() {
 fn answers_go_after_the_frame_that_has_begun_and_before_the_rest() {
     let mut backlog = Backlog::new(0, 0);
     backlog.push(frames(&[10, 20]), 3);
-    backlog.push_ahead(stamped(0, 1, 0).into());
-    backlog.push_ahead(stamped(0, 2, 0).into());
+    backlog.push_ahead(one(stamped(0, 1, 0)));
+    backlog.push_ahead(one(stamped(0, 2, 0)));
     assert_eq!(backlog.front().unwrap(), &frame(10)[3..]);
     backlog.advance(4, 0);
     assert_eq!(backlog.front().unwrap(), &frame(10)[7..]);
@@ -133,8 +167,8 @@ fn answers_go_after_the_frame_that_has_begun_and_before_the_rest() {
 fn the_oldest_of_the_room_go_and_their_number_is_told_in_their_place() {
     let mut backlog = Backlog::new(0, 0);
     for number in 0..4 {
-        backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), Loss::Oldest);
-        backlog.push(stamped(0, number, 0).into(), 0);
+        backlog.push_lossy(one(stamped(7, number, 0)), 7, &name(7), Loss::Oldest);
+        backlog.push(one(stamped(0, number, 0)), 0);
     }
     let bounds = Bounds { frames_max: backlog.frames() - 1, ..WIDE };
     let made = backlog.make_place(5, 7, Loss::Oldest, false, bounds);
@@ -145,9 +179,9 @@ fn the_oldest_of_the_room_go_and_their_number_is_told_in_their_place() {
 #[test]
 fn the_room_of_which_most_waits_gives_way_first() {
     let mut backlog = Backlog::new(0, 0);
-    backlog.push_lossy(stamped(7, 0, 0).into(), 7, &name(7), Loss::Oldest);
+    backlog.push_lossy(one(stamped(7, 0, 0)), 7, &name(7), Loss::Oldest);
     for number in 0..4 {
-        backlog.push_lossy(stamped(8, number, 20).into(), 8, &name(8), Loss::Oldest);
+        backlog.push_lossy(one(stamped(8, number, 20)), 8, &name(8), Loss::Oldest);
     }
     let made = backlog.make_place(5, 7, Loss::Oldest, false, Bounds { frames_max: 3, ..WIDE });
     assert_eq!((made.dropped, made.fits), (3, true));
@@ -157,10 +191,10 @@ fn the_room_of_which_most_waits_gives_way_first() {
 #[test]
 fn as_much_gives_way_as_there_is() {
     let mut backlog = Backlog::new(0, 0);
-    backlog.push(stamped(0, 0, 0).into(), 0);
+    backlog.push(one(stamped(0, 0, 0)), 0);
     for number in 0..3 {
-        backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), Loss::Oldest);
-        backlog.push_lossy(stamped(8, number, 0).into(), 8, &name(8), Loss::Oldest);
+        backlog.push_lossy(one(stamped(7, number, 0)), 7, &name(7), Loss::Oldest);
+        backlog.push_lossy(one(stamped(8, number, 0)), 8, &name(8), Loss::Oldest);
     }
     let made = backlog.make_place(5, 7, Loss::Oldest, false, Bounds { frames_max: 3, ..WIDE });
     assert_eq!((made.dropped, made.fits), (5, true));
@@ -172,7 +206,7 @@ fn as_much_gives_way_as_there_is() {
 fn a_frame_that_has_begun_is_not_lost() {
     let mut backlog = Backlog::new(0, 0);
     for number in 0..3 {
-        backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), key(1 + number as u64));
+        backlog.push_lossy(one(stamped(7, number, 0)), 7, &name(7), key(1 + number as u64));
     }
     backlog.advance(3, 0);
     assert_eq!(backlog.make_place(1, 7, key(1), false, WIDE).conflated, 0);
@@ -191,7 +225,7 @@ fn the_newest_of_each_key_is_what_waits() {
         let loss = key(1 + number as u64 % 3);
         let made = backlog.make_place(8, 7, loss, false, WIDE);
         assert_eq!(made.conflated, u32::from(number >= 3));
-        backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), loss);
+        backlog.push_lossy(one(stamped(7, number, 0)), 7, &name(7), loss);
         most = most.max(backlog.queue.len());
     }
     assert!(backlog.frames() == 3 && most < 100, "{most} entries for 3 frames");
@@ -202,7 +236,7 @@ fn the_newest_of_each_key_is_what_waits() {
 fn a_notice_under_way_is_not_counted_on() {
     let mut backlog = Backlog::new(0, 0);
     for number in 0..3 {
-        backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), Loss::Oldest);
+        backlog.push_lossy(one(stamped(7, number, 0)), 7, &name(7), Loss::Oldest);
     }
     backlog.drop_any();
     let bytes = backlog.notice().map(|(name, lost)| told(name, lost)).unwrap();
@@ -217,18 +251,18 @@ fn a_notice_under_way_is_not_counted_on() {
 #[test]
 fn what_is_hastened_keeps_its_order() {
     let mut backlog = Backlog::new(0, 0);
-    backlog.push([stamped(0, 0, 0), stamped(0, 1, 0)].concat().into(), 2);
-    backlog.push_ahead(stamped(0, 100, 0).into());
+    backlog.push(side_by_side(vec![stamped(0, 0, 0), stamped(0, 1, 0)]), 2);
+    backlog.push_ahead(one(stamped(0, 100, 0)));
     for number in 0..3 {
-        backlog.push_lossy(stamped(7, number, 0).into(), 7, &name(7), Loss::Oldest);
-        backlog.push_lossy(stamped(8, number, 0).into(), 8, &name(8), Loss::Oldest);
+        backlog.push_lossy(one(stamped(7, number, 0)), 7, &name(7), Loss::Oldest);
+        backlog.push_lossy(one(stamped(8, number, 0)), 8, &name(8), Loss::Oldest);
     }
-    backlog.push(stamped(0, 2, 0).into(), 0);
+    backlog.push(one(stamped(0, 2, 0)), 0);
     backlog.drop_any();
     let before = backlog.bytes();
     let (charged, given) = backlog.hasten(7, told);
     assert_eq!(backlog.bytes(), before + charged - given);
-    backlog.push_ahead(stamped(0, 101, 0).into());
+    backlog.push_ahead(one(stamped(0, 101, 0)));
     backlog.advance(backlog.front().unwrap().len(), 0);
     let order = ["0 100", "room 7 lost 1", "7 1", "7 2", "0 2", "0 101", "8 0", "8 1", "8 2"];
     assert_eq!(drain(&mut backlog), order);

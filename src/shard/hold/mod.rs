@@ -86,7 +86,7 @@ impl Shard {
             return Held::Plain;
         }
         if let Some(filter) = filter
-            && !self.filters.lets_frame_pass(filter, dialect, self.palette.frame(entry))
+            && !self.filters.lets_frame_pass(filter, dialect, self.palette.message(entry))
         {
             return Held::Filtered;
         }

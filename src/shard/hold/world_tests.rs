@@ -5,7 +5,7 @@ use crate::config::{Config, HistoryLimits, Overflow, PresenceMode, RoomPolicy, R
 use crate::hub::Hub;
 use crate::metrics::ShardMetrics;
 use crate::model::{CloseReason, Compression, DialectId, Draft, Selector};
-use crate::shard::backlog::{frame_len, payload};
+use crate::shard::backlog::tests::{frame_len, payload};
 use crate::shard::{
     CustomRequest, Handlers, LABELS, Mail, Newcomer, Now, Parts, Request, Route, Sent, Shard, Sockets,
 };

@@ -1,9 +1,12 @@
 //! What waits for the members of a wide room, and the walk that brings it to them.
 
 use crate::hub::{Loss, RoomShared};
+use crate::shard::bundle::Ready;
+use crate::shard::fanout::NOBODY;
 use crate::shard::mail::{OrderedFrames, Target};
 use crate::shard::palette::{Kind, Palette, Tag};
 use crate::shard::select::Filter;
+use crate::wire::TextAt;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +32,7 @@ pub struct Item {
 
 #[derive(Debug)]
 pub enum Content {
-    Frame { bytes: Box<[u8]>, encodings: u32, accepted_us: u64, loss: Loss },
+    Frame { bytes: Box<[u8]>, text_at: TextAt, encodings: u32, accepted_us: u64, loss: Loss },
     Ordered(Arc<OrderedFrames>),
 }
 
@@ -45,12 +48,26 @@ pub struct Walk {
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub range: Range<usize>,
+    pub text_at: TextAt,
     pub encodings: u32,
     pub except: u32,
     pub accepted_us: u64,
     pub loss: Loss,
     /// Has a place in the room's order.
     pub ordered: bool,
+}
+
+impl Frame {
+    /// Before its message is added to a walk.
+    pub const NOWHERE: Self = Self {
+        range: 0..0,
+        text_at: TextAt::NONE,
+        encodings: 0,
+        except: NOBODY,
+        accepted_us: 0,
+        loss: Loss::Never,
+        ordered: false,
+    };
 }
 
 /// A set of the slots that there are.
@@ -83,17 +100,17 @@ impl Content {
 }
 
 impl Walk {
-    /// Adds a frame; where it lies among the walk's bytes is found here.
-    pub fn add(&mut self, bytes: &[u8], frame: Frame) {
+    /// Adds a message; where it lies among the walk's bytes is found here.
+    pub fn add(&mut self, message: Ready<'_>, frame: Frame) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        self.frames.push(Frame { range: start..self.bytes.len(), ..frame });
+        let text_at = message.append(&mut self.bytes);
+        self.frames.push(Frame { range: start..self.bytes.len(), text_at, ..frame });
     }
 
     /// Puts one of its frames into the palette.
     pub fn put(&self, frame: &Frame, target: Target, accepted_us: Option<u64>, palette: &mut Palette) -> u32 {
-        let bytes = &self.bytes[frame.range.clone()];
-        let entry = palette.push(accepted_us, |out| out.extend_from_slice(bytes));
+        let message = Ready { bytes: &self.bytes[frame.range.clone()], text_at: frame.text_at };
+        let entry = palette.push(accepted_us, |out| message.append(out));
         if frame.loss.may_be()
             && let Target::Room { local, id } = target
         {

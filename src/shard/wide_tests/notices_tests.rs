@@ -7,6 +7,7 @@ use crate::config::{Config, PresenceMode, RoomPolicy, RoomRule};
 use crate::hub::Loss;
 use crate::model::CloseReason;
 use crate::shard::StepLimits;
+use crate::wire::TextAt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -90,7 +91,14 @@ fn what_waits_for_a_room_that_is_gone_is_not_counted_for_the_next_one() {
     assert_eq!(world.shard.rooms.find("two"), Some(local), "the slot has changed hands");
     // Another shard has not heard of it yet.
     let target = Target::Room { local, id: one.id };
-    let item = FrameItem { end: 3, target, encodings: 1, accepted_us: NOW.us, loss: Loss::Never };
+    let item = FrameItem {
+        text_at: TextAt::NONE,
+        end: 3,
+        target,
+        encodings: 1,
+        accepted_us: NOW.us,
+        loss: Loss::Never,
+    };
     let batch = FrameBatch { bytes: b"\x81\x01x".to_vec(), items: vec![item], handled: 0 };
     world.shard.mail(NOW, Mail::Frames(batch), &mut world.wires);
     world.settle();
