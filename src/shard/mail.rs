@@ -89,15 +89,23 @@ pub(super) struct SelectedFrames {
 
 /// The messages of one publication, each with the mask of the encodings that it is for.
 #[derive(Debug, Default)]
-pub(super) struct ByEncoding(SmallVec<[(u32, TextAt, Box<[u8]>); 1]>);
+pub(super) struct ByEncoding(SmallVec<[Encoded; 1]>);
+
+#[derive(Debug)]
+struct Encoded {
+    encodings: u32,
+    text_at: TextAt,
+    bytes: Box<[u8]>,
+}
 
 impl ByEncoding {
     pub fn push(&mut self, encodings: u32, message: Ready<'_>) {
-        self.0.push((encodings, message.text_at, message.bytes.into()));
+        let Ready { bytes, text_at } = message;
+        self.0.push(Encoded { encodings, text_at, bytes: bytes.into() });
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, Ready<'_>)> {
-        self.0.iter().map(|(encodings, text_at, bytes)| (*encodings, Ready { bytes, text_at: *text_at }))
+        self.0.iter().map(|one| (one.encodings, Ready { bytes: &one.bytes, text_at: one.text_at }))
     }
 
     pub fn len_bytes(&self) -> usize {

@@ -125,7 +125,7 @@ enum Step {
 /// A message of one text frame, or, where its number is even, with two binary frames that belong to it.
 fn several(room: u64, number: usize, padding: usize) -> Vec<u8> {
     let mut message = stamped(room, number, padding);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         message.extend([0x82, 2, 7, number as u8, 0x82, 1, number as u8]);
     }
     message
@@ -145,7 +145,7 @@ fn are_whole(mut stream: &[u8]) -> bool {
         let number: Option<usize> = text.split(' ').nth(1).and_then(|number| number.parse().ok());
         let is_notice = text.contains(" lost ");
         follow = match (begins, number) {
-            (true, Some(number)) if !is_notice && number % 2 == 0 => 2,
+            (true, Some(number)) if !is_notice && number.is_multiple_of(2) => 2,
             (true, _) => 0,
             (false, _) => follow - 1,
         };
