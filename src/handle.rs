@@ -1,6 +1,6 @@
 use crate::api::{
     self, ApiError, ConnectionInfo, ConnectionStats, MembersCursor, RoomInfo, RoomMembers, RoomMessages,
-    RoomRemoved, SlowConsumer, Stats, Which, Whole,
+    RoomRemoved, RoomStats, SlowConsumer, Stats, UserEntry, UsersCursor, Which, Whole,
 };
 use crate::calls::Calls;
 use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
@@ -247,6 +247,31 @@ impl Handle {
     /// One room, if it has members, is registered, or is kept for its history.
     pub fn room(&self, room: &str) -> Option<RoomInfo> {
         self.shared.room(room)
+    }
+
+    /// What is counted of one room, its different users among that: each of its members is looked at, some thousands at a
+    /// time. `None` if there is no such room.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn room_stats(&self, room: &RoomName) -> Result<Option<RoomStats>, Ended> {
+        self.shared.room_stats(room).await
+    }
+
+    /// Up to `limit` (at least 1) of the users with a connection of this node, of one tenant if that is given, from
+    /// `cursor` on ([`UsersCursor::default`]: all), and where to go on if there may be more. In no order; users of one name
+    /// in two tenants are two. A page may have fewer than `limit`, or none, where there are more: it ends as well when it
+    /// has passed over many rooms.
+    ///
+    /// # Errors
+    /// If the server ends first.
+    pub async fn users(
+        &self,
+        tenant: Option<&str>,
+        cursor: UsersCursor,
+        limit: usize,
+    ) -> Result<(Vec<UserEntry>, Option<UsersCursor>), Ended> {
+        self.shared.users(tenant, cursor, limit).await
     }
 
     /// Puts a room's members out and tells them, empties its history and forgets what was said of it.

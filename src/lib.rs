@@ -84,7 +84,8 @@
 //!
 //! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
 //!   rooms, of admission, and of users and tenants where these have limits, touched when somebody comes, joins, leaves
-//!   or goes, and the latter for a message or for bytes that a socket did not take, never for a delivery; and the filters
+//!   or goes, those of a room once for each publication to it, and the last for a message or for bytes that a socket did
+//!   not take, never for a delivery; and the filters
 //!   of clients, touched for one publication once for each different filter among a shard's members.
 //! - Messages of one publisher to one room arrive in the order sent, at each member once.
 //! - Members of a room that remembers all see its publications in the order of their offsets, without gaps but those that

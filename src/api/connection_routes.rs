@@ -2,7 +2,7 @@
 
 use super::query::{Params, percent_decode};
 use super::route::{READ, Route, cursor, no_params, on, room_name};
-use super::{ApiError, MembersCursor, Which};
+use super::{ApiError, MembersCursor, NoCursor, USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UsersCursor, Which};
 use crate::model::{ConnectionId, Identity, RoomName};
 
 /// Connections in one page where the request does not say.
@@ -23,6 +23,7 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Option<Res
         "/v1/connections" => on(method, READ)
             .and_then(|()| connections(query))
             .map(|Asked { which, cursor, limit }| Route::Connections { which, cursor, limit }),
+        "/v1/users" => on(method, READ).and_then(|()| users(query)),
         "/v1/stats/connections" => {
             on(method, READ).and_then(|()| no_params(query)).map(|()| Route::ConnectionStats)
         }
@@ -64,6 +65,19 @@ fn connections(query: Option<&str>) -> Result<Asked, ApiError> {
         which: Which { user: name("user")?, tenant: name("tenant")?, room, idle_ms },
         cursor: cursor(&params)?,
         limit: params.limit("limit", CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX)?,
+    })
+}
+
+fn users(query: Option<&str>) -> Result<Route, ApiError> {
+    let params = Params::parse(query, ["tenant", "cursor", "limit"])?;
+    let cursor = match params.text("cursor", UsersCursor::BYTES_MAX)?.filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string()))?,
+        None => UsersCursor::default(),
+    };
+    Ok(Route::Users {
+        tenant: params.text("tenant", Identity::NAME_BYTES_MAX)?,
+        cursor,
+        limit: params.limit("limit", USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX)?,
     })
 }
 
@@ -169,6 +183,16 @@ mod tests {
             ),
             ("PUT", &format!("/v1/connections/{ID}/rooms/a%2Fb"), Route::Join { id, room: room.clone() }),
             ("DELETE", &format!("/v1/connections/{ID}/rooms/a%2Fb"), Route::Leave { id, room }),
+            (
+                "GET",
+                "/v1/users",
+                Route::Users { tenant: None, cursor: UsersCursor::default(), limit: USERS_LIMIT_DEFAULT },
+            ),
+            (
+                "HEAD",
+                "/v1/users?tenant=t&cursor=7/ann%2Ft&limit=1000",
+                Route::Users { tenant: Some("t".into()), cursor: "7/ann/t".parse().unwrap(), limit: 1000 },
+            ),
             ("GET", "/v1/users/u%2F1", Route::User { which: of("u/1"), user: "u/1".into() }),
             ("DELETE", "/v1/users/u?reason=bye+bye", Route::DisconnectUser { which: of("u"), reason: bye }),
         ] {
@@ -194,6 +218,12 @@ mod tests {
             ("PUT", &format!("/v1/connections/{ID}/room/a"), 404),
             ("GET", "/v1/users/a/b", 404),
             ("GET", "/v1/users/", 400),
+            ("POST", "/v1/users", 405),
+            ("GET", "/v1/users?limit=0", 400),
+            ("GET", "/v1/users?limit=1001", 400),
+            ("GET", "/v1/users?user=x", 400),
+            ("GET", "/v1/users?cursor=0/", 400),
+            ("GET", "/v1/users?cursor=0/%00", 400),
             ("GET", "/v1/users/%00", 400),
             ("PUT", &format!("/v1/connections/{ID}/rooms/%00"), 400),
             ("GET", "/v1/connections?limit=1001", 400),

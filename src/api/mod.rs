@@ -14,6 +14,7 @@ mod room_routes;
 mod route;
 mod tracked;
 mod types;
+mod users;
 
 pub use body::{
     BATCH_MAX, PublishRequest, Whole, parse_batch, parse_broadcast, parse_publish, parse_room, parse_whole,
@@ -29,15 +30,16 @@ pub use idempotency::{Claim, Idempotency, Stored, check_key};
 pub use openapi::openapi;
 pub use query::percent_decode;
 pub use room_routes::{
-    MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX,
+    MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX, ROOM_USERS_MAX,
     ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX,
 };
 pub use route::{Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route};
 pub use tracked::{Metadata, TrackedConnection, TrackedList};
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
-    RoomMessages, RoomPut, RoomRemoved, ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    RoomMessages, RoomPut, RoomRemoved, RoomStats, ShardStats, SlowConsumer, SlowList, Stats, to_json,
 };
+pub use users::{USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UserEntry, UserList, UsersCursor};
 
 /// Media type of every answer but the metrics.
 pub const CONTENT_TYPE: &str = "application/json";

@@ -149,6 +149,7 @@ fn limits_and_defaults_are_those_of_the_code() {
                 "Members" => (MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX),
                 "Messages" => (MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX),
                 "Connections" | "DebugConnections" => (CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX),
+                "Users" => (USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX),
                 "Slow" => (SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX),
                 other => panic!("{other} has a limit"),
             };
@@ -159,6 +160,10 @@ fn limits_and_defaults_are_those_of_the_code() {
     }
     let document = document();
     assert_eq!(document["components"]["schemas"]["PublishBatch"]["maxItems"], BATCH_MAX);
+    let list = &document["components"]["schemas"]["UserList"]["properties"]["users"];
+    assert_eq!(list["maxItems"], USERS_LIMIT_MAX);
+    // What a text of so many characters can have in UTF-8.
+    assert_eq!(document["components"]["schemas"]["UsersCursor"]["maxLength"], UsersCursor::BYTES_MAX / 4);
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let page = &document["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
     for form in [metrics::OPEN_METRICS, metrics::TEXT] {
@@ -201,8 +206,23 @@ fn answers_have_the_fields_of_their_schemas() {
     let history = HistoryInfo { epoch: String::new(), offset: 0, messages: 0, bytes: 0 };
     same("HistoryInfo", &history);
     let bare = RoomInfo::new(String::new(), 0);
-    let full = RoomInfo { metadata: raw(), created_at: Some(0), history: Some(history), ..bare.clone() };
+    let full = RoomInfo {
+        metadata: raw(),
+        created_at: Some(0),
+        last_activity: Some(0),
+        history: Some(history),
+        ..bare.clone()
+    };
     check("RoomInfo", &full, &bare);
+    let bare = RoomStats {
+        room: String::new(),
+        members: 0,
+        users: None,
+        messages: 0,
+        created_at: None,
+        last_activity: None,
+    };
+    check("RoomStats", &RoomStats { created_at: Some(0), last_activity: Some(0), ..bare.clone() }, &bare);
     same("RoomList", &RoomList { rooms: Vec::new(), cursor: None });
     same("RoomPut", &RoomPut { created: true });
     same("RoomRemoved", &RoomRemoved { registered: true, members: 0 });
@@ -270,6 +290,9 @@ fn what_is_told_of_connections_has_the_fields_of_its_schemas() {
     check("Metadata", &TrackedConnection::from(full).metadata, &tracked.metadata);
     same("TrackedList", &TrackedList { connections: Vec::new(), cursor: None });
     same("UserInfo", &UserInfo { user: String::new(), online: true, connections: Vec::new() });
+    let bare = UserEntry { user: String::new(), tenant: None, connections: 1 };
+    check("UserEntry", &UserEntry { tenant: text(), ..bare.clone() }, &bare);
+    same("UserList", &UserList { users: vec![bare], cursor: None });
     let error: Value = serde_json::from_str(&ApiError::not_found("").to_json()).unwrap();
     same("Error", &error);
 }

@@ -13,6 +13,8 @@ pub const ROOMS_LIMIT_MAX: u32 = 1000;
 pub const MEMBERS_LIMIT_DEFAULT: u32 = 100;
 /// Most members of a room listed.
 pub const MEMBERS_LIMIT_MAX: u32 = 1000;
+/// Members of a room up to which its different users are counted: each is looked at.
+pub const ROOM_USERS_MAX: u32 = 100_000;
 /// Publications in one page of a room's history where the request does not say.
 pub const MESSAGES_LIMIT_DEFAULT: u32 = 100;
 /// Most publications in one page; their bytes are bounded as well.
@@ -36,6 +38,9 @@ pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Option<Res
         "" => on(method, ROOM).and_then(|()| no_params(query)).and_then(|()| room(method, name)),
         "members" => on(method, READ).and_then(|()| members(name, query)),
         "messages" => on(method, READ).and_then(|()| messages(name, query)),
+        "stats" => on(method, READ)
+            .and_then(|()| no_params(query))
+            .and_then(|()| Ok(Route::RoomStats { name: room_name(name)? })),
         _ => return None,
     })
 }

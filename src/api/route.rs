@@ -1,7 +1,7 @@
 //! Which route a request is for. Those of rooms and of connections are found in files of their own.
 
 use super::query::{Params, percent_decode};
-use super::{ApiError, MembersCursor, NoCursor, Which, connection_routes, room_routes};
+use super::{ApiError, MembersCursor, NoCursor, UsersCursor, Which, connection_routes, room_routes};
 use crate::model::{ConnectionId, RoomName};
 
 /// Slow connections listed where the request does not say.
@@ -75,6 +75,11 @@ pub enum Route {
         /// Most publications to list.
         limit: u32,
     },
+    /// `GET /v1/rooms/{name}/stats`: what is counted of it.
+    RoomStats {
+        /// The room.
+        name: RoomName,
+    },
     /// `GET /v1/stats`.
     Stats,
     /// `GET /v1/connections?user=&tenant=&room=&idle_s=&cursor=&limit=`.
@@ -121,6 +126,15 @@ pub enum Route {
         /// The room.
         room: RoomName,
     },
+    /// `GET /v1/users?tenant=&cursor=&limit=`: the users with a connection.
+    Users {
+        /// Only those of this tenant.
+        tenant: Option<String>,
+        /// Where to go on: the `cursor` of the page before.
+        cursor: UsersCursor,
+        /// Most users to list.
+        limit: u32,
+    },
     /// `GET /v1/users/{user}?tenant=`: whether a user is online, and by which connections.
     User {
         /// Its connections.
@@ -163,6 +177,7 @@ impl Route {
             | Self::Disconnect { .. }
             | Self::Join { .. }
             | Self::Leave { .. }
+            | Self::Users { .. }
             | Self::User { .. }
             | Self::DisconnectUser { .. }
             | Self::Cleanup { .. }
@@ -177,6 +192,7 @@ impl Route {
             | Self::RemoveRoom { .. }
             | Self::Members { .. }
             | Self::Messages { .. }
+            | Self::RoomStats { .. }
             | Self::Stats
             | Self::Slow { .. } => true,
         }
@@ -293,6 +309,13 @@ mod tests {
             ("GET", "/v1/rooms/a%2Fb/messages", page("a/b", None, MESSAGES_LIMIT_DEFAULT), true),
             ("HEAD", "/v1/rooms/messages/messages?offset=0&limit=1", page("messages", Some(0), 1), true),
             ("GET", "/v1/rooms/messages", room("messages"), true),
+            (
+                "GET",
+                "/v1/rooms/stats/stats",
+                Route::RoomStats { name: RoomName::new("stats").unwrap() },
+                true,
+            ),
+            ("GET", "/v1/rooms/stats", room("stats"), true),
             ("PUT", "/v1/rooms/a%2Fb", Route::PutRoom { name: RoomName::new("a/b").unwrap() }, true),
             ("DELETE", "/v1/rooms/a", Route::RemoveRoom { name: RoomName::new("a").unwrap() }, true),
         ] {
@@ -320,6 +343,8 @@ mod tests {
             "/v1/rooms//members",
             "/v1/rooms//",
             "/v1/rooms//messages",
+            "/v1/rooms//stats",
+            "/v1/rooms/a/stats/",
             "/v1/rooms/a/messages/",
             "/v1/rooms/a/b/messages",
             "//v1/rooms",
@@ -345,6 +370,7 @@ mod tests {
             ("GET", "/v1/publish/batch", "POST"),
             ("POST", "/v1/rooms/chat", "GET, HEAD, PUT, DELETE"),
             ("POST", "/v1/rooms/chat/messages", "GET, HEAD"),
+            ("DELETE", "/v1/rooms/chat/stats", "GET, HEAD"),
             ("PATCH", "/v1/rooms/%zz", "GET, HEAD, PUT, DELETE"),
             ("OPTIONS", "/v1/rooms", "GET, HEAD"),
         ] {

@@ -77,12 +77,18 @@ pub struct RoomInfo {
     pub room: String,
     /// Members on this node.
     pub members: u64,
-    /// What a backend has said of it, if one has registered it.
+    /// Messages published to it since it began.
+    pub messages: u64,
+    /// What a backend has said of it, if one has registered it and one room alone was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Box<RawValue>>,
-    /// When it was registered, Unix time in milliseconds.
+    /// When it began, Unix time in milliseconds: with its first member, its first message that was kept, or its
+    /// registration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<u64>,
+    /// When a connection last joined it or a message was last published to it, Unix time in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_activity: Option<u64>,
     /// Its history, where it has one and one room alone was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryInfo>,
@@ -91,8 +97,36 @@ pub struct RoomInfo {
 impl RoomInfo {
     /// A room with so many members, of which nothing else is known.
     pub fn new(room: String, members: u64) -> Self {
-        Self { room, members, metadata: None, created_at: None, history: None }
+        Self {
+            room,
+            members,
+            messages: 0,
+            metadata: None,
+            created_at: None,
+            last_activity: None,
+            history: None,
+        }
     }
+}
+
+/// Answer of `/v1/rooms/{name}/stats`. The counts are as old as the room: it is forgotten with its last member, unless it
+/// has a history to keep, and what is counted begins anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomStats {
+    /// Its name.
+    pub room: String,
+    /// Members on this node.
+    pub members: u64,
+    /// Different users among them; `null` where it has more than [`super::ROOM_USERS_MAX`] members.
+    pub users: Option<u64>,
+    /// As in [`RoomInfo`].
+    pub messages: u64,
+    /// As in [`RoomInfo`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<u64>,
+    /// As in [`RoomInfo`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_activity: Option<u64>,
 }
 
 /// Answer to a room's registration.
@@ -269,7 +303,7 @@ mod tests {
     fn the_last_page_has_no_cursor() {
         let rooms = vec![RoomInfo::new("a\"b".into(), 2)];
         let list = RoomList { rooms, cursor: Some("a\"b".into()) };
-        assert_eq!(to_json(&list), r#"{"rooms":[{"room":"a\"b","members":2}],"cursor":"a\"b"}"#);
+        assert_eq!(to_json(&list), r#"{"rooms":[{"room":"a\"b","members":2,"messages":0}],"cursor":"a\"b"}"#);
         let last = RoomList { rooms: vec![], cursor: None };
         assert_eq!(to_json(&last), r#"{"rooms":[],"cursor":null}"#);
     }
@@ -284,7 +318,7 @@ mod tests {
         let info = RoomInfo { history: Some(history), ..RoomInfo::new("r".into(), 0) };
         assert_eq!(
             to_json(&info),
-            r#"{"room":"r","members":0,"history":{"epoch":"e","offset":7,"messages":2,"bytes":300}}"#
+            r#"{"room":"r","members":0,"messages":0,"history":{"epoch":"e","offset":7,"messages":2,"bytes":300}}"#
         );
         let message = |offset, data: Option<&str>, client_id: Option<&str>| RoomMessage {
             offset,

@@ -1,3 +1,4 @@
+use super::activity::Activity;
 use super::histories::{Histories, KEPT_BYTES};
 use super::presence::Presence;
 use super::room_log::{Ledger, LogGuard, RoomLog};
@@ -8,6 +9,7 @@ use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -145,10 +147,11 @@ impl Directory {
         let room = Arc::new(RoomShared {
             id,
             log: RoomLog::new(&policy, Epoch::new(self.epochs.hash_one(id)), tenant, &self.ledger),
-            presence: policy.presence.is_on().then(|| Presence::new(policy.presence, self.shards)),
+            presence: policy.presence.is_on().then(|| Box::new(Presence::new(policy.presence, self.shards))),
             policy,
             name: name.clone(),
             waiting: AtomicUsize::new(0),
+            activity: Activity::default(),
             members: AtomicU32::new(0),
             interest: (0..self.shards).map(|_| AtomicU64::new(0)).collect(),
         });
@@ -210,9 +213,9 @@ impl Directory {
         self.stripe(name).get(name).map(|held| held.room.clone())
     }
 
-    /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name, with
-    /// member counts; none of audiences. Costs one pass over all rooms, one stripe's lock at a time.
-    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u32)> {
+    /// Up to `limit` rooms with members whose names start with `prefix` and sort after `after`, in order of name; none
+    /// of audiences. Costs one pass over all rooms, one stripe's lock at a time.
+    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, Arc<RoomShared>)> {
         self.first(limit, |name| {
             let text = name.as_str();
             let listed = text.starts_with(prefix)
@@ -225,17 +228,49 @@ impl Directory {
     /// Up to `limit` users or tenants with connections, in order of name, and how many they have. As
     /// [`Directory::list`], it passes over all rooms.
     pub fn audiences(&self, audience: Audience, limit: usize) -> Vec<(String, u32)> {
-        self.first(limit, |name| audience.name_of(name.as_str()).map(str::to_owned))
+        let found = self.first(limit, |name| audience.name_of(name.as_str()).map(str::to_owned));
+        found.into_iter().map(|(name, room)| (name, room.members())).collect()
     }
 
-    /// The first `limit` of what `named` makes of the names of rooms with members, in order, with member counts. Passes
-    /// over all rooms, one stripe's lock at a time.
-    fn first<T: Ord>(&self, limit: usize, named: impl Fn(&RoomName) -> Option<T>) -> Vec<(T, u32)> {
+    /// Rooms of one kind of audience in the stripe of that index: up to `limit` whose names come after `after`, in order
+    /// of these, and how many rooms were passed over. `None` if there is no such stripe.
+    ///
+    /// A page of all audiences of a kind is found in this way by a look at a part of the rooms. Names do not change their
+    /// stripe, so whoever stays is in one page and only one, whoever comes and goes meanwhile.
+    pub fn audiences_in(
+        &self,
+        audience: Audience,
+        stripe: usize,
+        after: Bound<&str>,
+        limit: usize,
+    ) -> Option<(Vec<Arc<RoomShared>>, usize)> {
+        let rooms = lock(self.stripes.get(stripe)?);
+        let mut found: BTreeMap<&str, &Arc<RoomShared>> = BTreeMap::new();
+        for held in rooms.values().filter(|held| held.shards != 0) {
+            let Some(name) = audience.name_of(held.room.name.as_str()) else { continue };
+            if !RangeBounds::<str>::contains(&(after, Bound::Unbounded), name) {
+                continue;
+            }
+            found.insert(name, &held.room);
+            if found.len() > limit {
+                found.pop_last();
+            }
+        }
+        Some((found.into_values().cloned().collect(), rooms.len()))
+    }
+
+    /// The first `limit` of what `named` makes of the names of rooms with members, in order, with the rooms. Passes over
+    /// all rooms, one stripe's lock at a time.
+    fn first<T: Ord>(
+        &self,
+        limit: usize,
+        named: impl Fn(&RoomName) -> Option<T>,
+    ) -> Vec<(T, Arc<RoomShared>)> {
         let mut found = BTreeMap::new();
         for stripe in &self.stripes {
             for (name, held) in lock(stripe).iter().filter(|(_, held)| held.shards != 0) {
                 let Some(name) = named(name) else { continue };
-                found.insert(name, held.room.members());
+                found.insert(name, held.room.clone());
                 if found.len() > limit {
                     found.pop_last();
                 }
@@ -276,7 +311,9 @@ pub struct RoomShared {
     /// written over several ticks.
     pub waiting: AtomicUsize,
     /// Who is in it, if its policy has that told.
-    pub presence: Option<Presence>,
+    pub presence: Option<Box<Presence>>,
+    /// What is counted of it for those who run the server.
+    pub activity: Activity,
     members: AtomicU32,
     interest: Box<[AtomicU64]>,
 }
@@ -355,6 +392,7 @@ mod tests {
     use super::*;
     use crate::config::PresenceMode;
     use crate::model::{Compression, DialectId};
+    use std::collections::BTreeSet;
 
     #[test]
     fn a_room_lives_as_long_as_a_shard_holds_it() {
@@ -386,9 +424,43 @@ mod tests {
         let directory = Directory::new(1, &[]);
         let held: Vec<_> = ["b:2", "a:1", "b:1", "b:3"].map(|name| directory.attach(name)).into();
         assert_eq!(held.len(), 4);
-        let names = |page: Vec<(RoomName, u32)>| page.iter().map(|(n, _)| n.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(directory.list("b:", None, 2)), ["b:1", "b:2"]);
-        assert_eq!(names(directory.list("b:", Some("b:2"), 2)), ["b:3"]);
+        let names = |prefix, after, limit| {
+            let page = directory.list(prefix, after, limit);
+            page.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("b:", None, 2), ["b:1", "b:2"]);
+        assert_eq!(names("b:", Some("b:2"), 2), ["b:3"]);
+    }
+
+    #[test]
+    fn audiences_are_found_stripe_by_stripe() {
+        let directory = Directory::new(1, &[]);
+        let attach = |name: String| directory.attach(&name);
+        let users: BTreeSet<String> = (0..500).map(|number| format!("u{number}")).collect();
+        let held: Vec<_> = users.iter().map(|user| attach(Audience::User.room(user))).collect();
+        attach(Audience::Tenant.room("u1"));
+        attach("u2".to_owned());
+        let page = |stripe, after, limit| {
+            let (rooms, passed) = directory.audiences_in(Audience::User, stripe, after, limit)?;
+            let names = rooms.iter().filter_map(|room| Audience::User.name_of(room.name.as_str()));
+            Some((names.map(str::to_owned).collect::<Vec<_>>(), passed))
+        };
+        let (mut found, mut passed) = (BTreeSet::new(), 0);
+        for stripe in 0..STRIPES {
+            let (all, rooms) = page(stripe, Bound::Unbounded, usize::MAX).unwrap();
+            assert!(all.is_sorted());
+            passed += rooms;
+            for (index, name) in all.iter().enumerate() {
+                assert!(found.insert(name.clone()), "{name} is in one stripe");
+                let rest = |after| page(stripe, after, usize::MAX).unwrap().0;
+                assert_eq!(rest(Bound::Excluded(name.as_str())), all[index + 1..]);
+                assert_eq!(rest(Bound::Included(name.as_str())), all[index..]);
+                assert_eq!(page(stripe, Bound::Included(name.as_str()), 1).unwrap().0, [name.as_str()]);
+            }
+        }
+        assert_eq!((found, passed), (users, 502));
+        assert_eq!(page(STRIPES, Bound::Unbounded, 1), None);
+        assert_eq!(held.len(), 500);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod account;
 mod accounts;
+mod activity;
 mod admission;
 mod directory;
 mod encodings;
@@ -25,6 +26,7 @@ mod turnstile;
 
 pub use account::{Account, Party};
 pub use accounts::{Accounts, Holding};
+pub use activity::Activity;
 pub use admission::{Admission, Refused};
 pub use directory::{Directory, Interest, NoPlace, RoomShared};
 pub use encodings::Encodings;

@@ -56,12 +56,14 @@ impl Registry {
         self.lock().remove(name).is_some()
     }
 
-    /// Up to `limit` names that start with `prefix` and sort after `after`, in order.
-    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomName> {
+    /// Up to `limit` names that start with `prefix` and sort after `after`, in order, with the Unix times in milliseconds
+    /// at which they were registered.
+    pub fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<(RoomName, u64)> {
         let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
         let rooms = self.lock();
-        let names = rooms.range::<str, _>((from, Bound::Unbounded)).map(|(name, _)| name);
-        names.take_while(|name| name.as_str().starts_with(prefix)).take(limit).cloned().collect()
+        let rooms = rooms.range::<str, _>((from, Bound::Unbounded));
+        let listed = rooms.take_while(|(name, _)| name.as_str().starts_with(prefix)).take(limit);
+        listed.map(|(name, known)| (name.clone(), known.created_unix_ms)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RoomName, Registered>> {
@@ -88,12 +90,14 @@ mod tests {
         let known = registry.get("a:1").unwrap();
         assert_eq!((&*known.metadata, known.created_unix_ms), (r#"{"x":1}"#, 7));
         let list = |prefix, after, limit| {
-            registry.list(prefix, after, limit).iter().map(|name| name.to_string()).collect::<Vec<_>>()
+            let rooms = registry.list(prefix, after, limit);
+            rooms.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(list("b:", None, 2), ["b:1", "b:2"]);
         assert_eq!(list("b:", Some("b:2"), 2), ["b:3"]);
         assert_eq!(list("b:", Some("a"), 1), ["b:1"]);
         assert_eq!(list("", Some("b:3"), 9), ["c"]);
+        assert_eq!(registry.list("c", None, 1), [(name("c"), 7)]);
         assert!(registry.remove("c") && !registry.remove("c"));
         assert_eq!(registry.get("c"), None);
     }

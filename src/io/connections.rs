@@ -5,7 +5,7 @@ use super::shared::{Ended, NodeShared};
 use crate::api::{
     ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionInfo, ConnectionList,
     ConnectionStats, MembersCursor, Put, Route, Status, StatusCounts, Taken, TrackedConnection, TrackedList,
-    UserInfo, Which,
+    UserInfo, UserList, Which,
 };
 use crate::base;
 use crate::model::{Audience, CloseReason, IDLE_TEXT, Selector};
@@ -52,6 +52,11 @@ pub(super) async fn answer(node: &NodeShared, route: Route) -> Result<Reply, Api
         Route::Leave { id, room } => {
             let asked = node.ask(node.shard_of(id), |reply| Request::Leave { to: id, room, reply });
             json(&Taken { was_member: asked.await.map_err(ended)?.ok_or_else(none)? })
+        }
+        Route::Users { tenant, cursor, limit } => {
+            let (users, cursor) =
+                node.users(tenant.as_deref(), cursor, limit as usize).await.map_err(ended)?;
+            json(&UserList { users, cursor: cursor.map(|cursor| cursor.to_string()) })
         }
         Route::User { which, .. } | Route::DisconnectUser { which, .. }
             if which.tenant.is_none() && node.tokens.has_tenants() =>
@@ -145,7 +150,7 @@ impl NodeShared {
             total_channels: u64::from(self.hub.directory.len()),
             channel_breakdown: rooms
                 .into_iter()
-                .map(|(room, members)| (room.to_string(), members.into()))
+                .map(|(name, room)| (name.to_string(), room.members().into()))
                 .collect(),
         }
     }

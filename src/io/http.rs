@@ -347,6 +347,13 @@ impl Http {
                     None => Err(ApiError::not_found("no such room, or it has no history")),
                 }
             }
+            Route::RoomStats { name } => {
+                let stats = self.node.room_stats(&name).await;
+                match stats.map_err(|_| ApiError::unavailable("shutting down"))? {
+                    Some(stats) => Ok(json(&stats)),
+                    None => Err(ApiError::not_found("no such room")),
+                }
+            }
             Route::Stats => Ok(json(&self.node.stats())),
             route @ (Route::Connections { .. }
             | Route::DebugConnections { .. }
@@ -354,6 +361,7 @@ impl Http {
             | Route::Disconnect { .. }
             | Route::Join { .. }
             | Route::Leave { .. }
+            | Route::Users { .. }
             | Route::User { .. }
             | Route::DisconnectUser { .. }
             | Route::Cleanup { .. }

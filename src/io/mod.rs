@@ -46,6 +46,7 @@ mod sys;
 mod turns;
 mod unix_listener;
 mod upgrade;
+mod users;
 
 pub use admin::handle_admins;
 pub use admin_listener::{AdminListener, bind_admin};

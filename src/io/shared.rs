@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::auth::token::TokenDesk;
 use crate::config::{Auth, Config, Endpoint, HookEvent};
-use crate::hub::{Hub, RegistryFull, Stored};
+use crate::hub::{Activity, Hub, RegistryFull, RoomShared, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
 use crate::shard::{Mail, Reply, Request};
@@ -65,6 +65,18 @@ pub struct NodeShared {
     pub stopped_us: AtomicU64,
     /// Shards that have nothing left to serve. Each serves the others until all have.
     pub drained: AtomicUsize,
+}
+
+/// What is counted of a room that was registered at that time, if it was, and has members or a history, if it has.
+fn about(name: &str, registered_unix_ms: Option<u64>, room: Option<&RoomShared>) -> RoomInfo {
+    let activity = room.map(|room| &room.activity);
+    let began = activity.and_then(Activity::created_unix_ms);
+    RoomInfo {
+        messages: activity.map_or(0, Activity::messages),
+        created_at: registered_unix_ms.into_iter().chain(began).min(),
+        last_activity: activity.and_then(Activity::last_unix_ms),
+        ..RoomInfo::new(name.to_owned(), room.map_or(0, RoomShared::members).into())
+    }
 }
 
 /// The server ended before it answered.
@@ -195,11 +207,15 @@ impl NodeShared {
 
     /// Up to `limit` rooms whose names start with `prefix` and sort after `after`, in order of name.
     pub fn rooms(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<RoomInfo> {
-        let mut rooms: BTreeMap<RoomName, u32> =
-            self.hub.registry.list(prefix, after, limit).into_iter().map(|name| (name, 0)).collect();
-        rooms.extend(self.hub.directory.list(prefix, after, limit));
-        let page = rooms.into_iter().take(limit);
-        page.map(|(room, members)| RoomInfo::new(room.to_string(), members.into())).collect()
+        let registered = self.hub.registry.list(prefix, after, limit).into_iter();
+        let mut rooms: BTreeMap<RoomName, RoomInfo> = registered
+            .map(|(name, unix_ms)| (name.clone(), about(name.as_str(), Some(unix_ms), None)))
+            .collect();
+        for (name, room) in self.hub.directory.list(prefix, after, limit) {
+            let created_at = rooms.get(&name).and_then(|known| known.created_at);
+            rooms.insert(name.clone(), about(name.as_str(), created_at, Some(&room)));
+        }
+        rooms.into_values().take(limit).collect()
     }
 
     /// One room, if it has members, is registered, or is kept for its history.
@@ -207,23 +223,18 @@ impl NodeShared {
         let registered = self.hub.registry.get(name);
         let created_at = registered.as_ref().map(|known| known.created_unix_ms);
         let metadata = registered.and_then(|known| RawValue::from_string(known.metadata.into()).ok());
-        let Some(room) = self.hub.directory.get(name) else {
+        let room = self.hub.directory.get(name);
+        if room.is_none() {
             created_at?;
-            return Some(RoomInfo { metadata, created_at, ..RoomInfo::new(name.to_owned(), 0) });
-        };
-        let log = room.log.as_ref().filter(|log| log.has_offsets());
+        }
+        let log = room.as_ref().and_then(|room| room.log.as_ref()).filter(|log| log.has_offsets());
         let history = log.and_then(|log| log.lock(self.clock.now().ms())).map(|history| HistoryInfo {
             epoch: history.position().epoch.to_string(),
             offset: history.position().offset,
             messages: history.len() as u64,
             bytes: history.bytes() as u64,
         });
-        Some(RoomInfo {
-            metadata,
-            created_at,
-            history,
-            ..RoomInfo::new(name.to_owned(), room.members().into())
-        })
+        Some(RoomInfo { metadata, history, ..about(name, created_at, room.as_deref()) })
     }
 
     /// Registers a room, or says something else of one that is: `metadata` is one valid JSON object of at most

@@ -29,7 +29,7 @@ impl Shard {
 
     /// Makes a connection a member without being asked, and without an answer.
     fn put_into(&mut self, now: Now, slot: u32, room: &RoomName) {
-        if let Err(denial) = self.subscribe(slot, room.as_str()) {
+        if let Err(denial) = self.subscribe(now, slot, room.as_str()) {
             self.note_refusal(now, slot, None, &denial);
         }
     }
@@ -74,7 +74,7 @@ impl Shard {
             }
         }
         for room in &rooms {
-            if let Err(denial) = self.subscribe(asked.slot, room.as_str()) {
+            if let Err(denial) = self.subscribe(now, asked.slot, room.as_str()) {
                 return self.deny(now, asked, denial);
             }
         }

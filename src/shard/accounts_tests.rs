@@ -72,7 +72,8 @@ fn a_room_that_is_full_costs_no_place() {
     let _there = world.member(usize::MAX);
     let slot = world.connect();
     world.shard.identify(NOW, slot, who("u"));
-    let join = |world: &mut World, room| world.shard.subscribe(slot, room).err().map(|denial| denial.refusal);
+    let join =
+        |world: &mut World, room| world.shard.subscribe(NOW, slot, room).err().map(|denial| denial.refusal);
     assert_eq!(join(&mut world, "room"), Some(Refusal::RoomFull));
     assert_eq!((join(&mut world, "a"), join(&mut world, "b")), (None, None));
     assert_eq!(join(&mut world, "c"), Some(Refusal::TooManyRoomsOfUser));

@@ -116,7 +116,7 @@ impl Shard {
         match command {
             Command::Subscribe { room, recover, id } => {
                 let may = if recover.is_some() { self.may_ask_past(now, slot) } else { Ok(()) };
-                match may.and_then(|()| self.subscribe(slot, &room)) {
+                match may.and_then(|()| self.subscribe(now, slot, &room)) {
                     Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
                     Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
                 }
@@ -158,7 +158,7 @@ impl Shard {
     }
 
     /// Makes a connection a member, if the rules let it. Joining twice counts once.
-    pub(super) fn subscribe(&mut self, slot: u32, room: &str) -> Result<Joined, Denial> {
+    pub(super) fn subscribe(&mut self, now: Now, slot: u32, room: &str) -> Result<Joined, Denial> {
         self.allowed(slot, room, Action::Subscribe)?;
         self.turn.charge(price::REQUEST);
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
@@ -186,6 +186,9 @@ impl Shard {
         let client_count = client_count + u32::from(mutated(Mutation::MiscountMembers));
         self.conns.at_mut(slot).ok_or(Refusal::Internal)?.memberships.push(membership);
         self.note_join(slot, membership);
+        if let Some(room) = self.rooms.get(membership.room) {
+            room.shared.activity.joined(now.unix_ms);
+        }
         self.metrics.members.add(1);
         self.metrics.rooms.set(self.rooms.len() as u64);
         Ok(Joined { local: membership.room, client_count, was_member: false })

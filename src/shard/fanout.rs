@@ -45,6 +45,9 @@ impl Shard {
             return self.publish_ordered(now, room, log, publication, except, None);
         }
         self.metrics.publications.add(1);
+        if !mutated(Mutation::ForgetPublication) {
+            room.activity.published(now.unix_ms);
+        }
         let loss = self.hub.loss(&room.policy, publication.data);
         for (id, wanted) in dialects_in(room.encodings()) {
             let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);

@@ -2,12 +2,14 @@ use super::bundle::Ready;
 use super::hook::Decided;
 use super::select::Filter;
 use super::tally::Tally;
+use super::users::{UserPart, UsersPlace};
 use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::{Account, Loss, Party};
 use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName, Selector};
 use crate::wire::TextAt;
 use smallvec::SmallVec;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -282,6 +284,26 @@ pub enum Request {
         /// Told the ids, in no order, and where to go on if this shard has more.
         reply: Reply<(Vec<ConnectionId>, Option<MembersCursor>)>,
     },
+    /// Which users have connections on this shard: the members of the rooms of some users by their tenants.
+    Users {
+        /// The rooms of users' audiences.
+        rooms: Arc<[RoomName]>,
+        /// Where to go on.
+        from: UsersPlace,
+        /// Told the users, each perhaps in several parts, and where to go on if this shard has more.
+        reply: Reply<(Vec<UserPart>, Option<UsersPlace>)>,
+    },
+    /// The users among the members of a room on this shard.
+    RoomUsers {
+        /// The room.
+        room: RoomName,
+        /// Where to go on.
+        cursor: MembersCursor,
+        /// Makes the same number of the same user on all shards.
+        numbers: RandomState,
+        /// Told the numbers, one perhaps several times, and where to go on if this shard has more.
+        reply: Reply<(Vec<u64>, Option<MembersCursor>)>,
+    },
     /// The consumers with the largest backlogs, at most `limit`.
     Slow {
         /// Most entries wanted.
@@ -326,7 +348,9 @@ impl Request {
             Self::Join { room, .. }
             | Self::Leave { room, .. }
             | Self::PutOut { room, .. }
-            | Self::Members { room, .. } => room.as_str().len(),
+            | Self::Members { room, .. }
+            | Self::RoomUsers { room, .. } => room.as_str().len(),
+            Self::Users { rooms, .. } => size_of_val::<[RoomName]>(rooms),
             Self::CloseAll { text: reason, .. } | Self::Disconnect { reason, .. } => len(reason),
             Self::Decided(decided) => size_of::<Decided>() + decided.len_bytes(),
             Self::Connection { .. }

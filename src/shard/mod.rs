@@ -72,6 +72,7 @@ mod tests;
 mod timers;
 mod tracking;
 mod turn;
+mod users;
 mod wall;
 mod wide;
 #[cfg(test)]
@@ -109,6 +110,7 @@ pub use tally::Tally;
 pub use terms::Route;
 use turn::Turn;
 pub use turn::{Reading, StepLimits};
+pub use users::{UserPart, UsersPlace};
 use wide::Wide;
 
 /// The labels that a shard counts by.

@@ -80,6 +80,7 @@ impl Shard {
         });
         self.hub.directory.look_after(room);
         self.metrics.publications.add(1);
+        room.activity.published_first(now.unix_ms);
         let delivered = room.members().saturating_sub(u32::from(except.is_some()));
         Some(Published { delivered, position })
     }

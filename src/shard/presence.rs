@@ -148,26 +148,9 @@ impl Shard {
         cursor: MembersCursor,
         limit: usize,
     ) -> (Vec<ConnectionId>, Option<MembersCursor>) {
-        let mut found = Vec::new();
-        let Some(room) = self.rooms.find(room).and_then(|local| self.rooms.get(local)) else {
-            return (found, None);
-        };
-        let mut before = cursor.before as usize;
-        for encoding in Encoding::all().skip(usize::from(cursor.encoding)) {
-            let members = room.members(encoding.bit()).next().unwrap_or_default();
-            if encoding.index() > usize::from(cursor.encoding) {
-                before = members.len();
-            }
-            let end = before.min(members.len());
-            let start = end.saturating_sub(limit - found.len());
-            let ids = members[start..end].iter().rev().filter_map(|slot| self.conns.at(*slot));
-            found.extend(ids.map(|conn| conn.id));
-            if start > 0 {
-                let encoding = encoding.index() as u8;
-                return (found, Some(MembersCursor { encoding, before: start as u32, ..cursor }));
-            }
-        }
-        (found, None)
+        let (slots, next) = self.member_slots(room, cursor, limit);
+        let ids = slots.into_iter().filter_map(|slot| self.conns.at(slot));
+        (ids.map(|conn| conn.id).collect(), next)
     }
 }
 

@@ -90,6 +90,10 @@ impl Shard {
             Request::Members { room, cursor, limit, reply } => {
                 reply(self.members_here(room.as_str(), cursor, limit));
             }
+            Request::Users { rooms, from, reply } => reply(self.users_here(&rooms, from)),
+            Request::RoomUsers { room, cursor, numbers, reply } => {
+                reply(self.room_users_here(room.as_str(), cursor, &numbers));
+            }
             Request::Slow { limit, reply } => reply(self.slow(now, limit)),
             Request::Canary(reply) => self.canaries.push(reply),
             Request::EvictLargest => {

@@ -123,7 +123,10 @@ impl Shard {
         });
         let smallest = named.iter().min_by_key(|room| room.members());
         let loss = match smallest.filter(|_| !is_part && to.room.is_some()) {
-            Some(room) => self.hub.loss(&room.policy, publication.data),
+            Some(room) => {
+                room.activity.published(now.unix_ms);
+                self.hub.loss(&room.policy, publication.data)
+            }
             None => Loss::Notice,
         };
         let wanted = smallest.map_or_else(|| self.hub.encodings.in_use(), |room| room.encodings());

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 #[path = "accounts_tests.rs"]
 mod accounts;
+#[path = "users_tests.rs"]
+mod users;
 
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };
 

@@ -124,7 +124,7 @@ impl Shard {
         room: &RoomName,
     ) -> Option<Result<u32, String>> {
         let slot = self.find(to).filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.echo))?;
-        let joined = self.subscribe(slot, room.as_str()).map_err(|denial| denial.words().1.to_owned());
+        let joined = self.subscribe(now, slot, room.as_str()).map_err(|denial| denial.words().1.to_owned());
         Some(joined.map(|joined| {
             let members = joined.client_count;
             self.welcome(now, slot, room.as_str(), joined, None, None);

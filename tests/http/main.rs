@@ -8,6 +8,7 @@ mod admin_listener;
 mod answers;
 mod connections;
 mod cors;
+mod counts;
 mod hostile_bodies;
 mod hostile_handshakes;
 mod http;

@@ -225,7 +225,7 @@ fn every_broken_feature_has_a_row_that_turns_red() {
     let (text, checklist) = (read("mistakes.md"), read("checklist.md"));
     let named = mistakes(&text);
     let known: Vec<_> =
-        Mutation::ALL.into_iter().chain(Mutation::FEATURES).map(|it| format!("{it:?}")).collect();
+        Mutation::ALL.iter().chain(Mutation::FEATURES).map(|it| format!("{it:?}")).collect();
     for (mistake, test) in &named {
         assert!(known.iter().any(|it| it == mistake), "there is no mistake {mistake}");
         let row = Row { what: (*mistake).to_owned(), test: (*test).to_owned(), asserted: String::new() };
@@ -233,7 +233,7 @@ fn every_broken_feature_has_a_row_that_turns_red() {
         assert!(!test.starts_with("src/"), "{test} runs no server");
         assert!(rows(&checklist).iter().any(|row| row.test == *test), "{test} is no test of the checklist");
     }
-    for mistake in Mutation::FEATURES.map(|it| format!("{it:?}")) {
+    for mistake in Mutation::FEATURES.iter().map(|it| format!("{it:?}")) {
         assert!(named.iter().any(|(name, _)| *name == mistake), "no test finds {mistake}");
     }
 }

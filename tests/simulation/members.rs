@@ -30,6 +30,10 @@ impl Model {
                 // They may have left before this one came.
                 self.rooms[room].site_epochs[site] += 1;
             }
+            let mut others = self.rooms[room].members.iter().flatten().peekable();
+            if others.peek().is_some() && others.all(|member| self.peers[*member].limbo) {
+                self.rooms[room].unsure = true;
+            }
             self.rooms[room].members[site].push(peer);
             self.peers[peer].rooms.push(room);
             for source in [room, NOTICES + room] {

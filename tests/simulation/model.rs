@@ -38,6 +38,10 @@ pub struct Room {
     pub epoch: u64,
     /// Counts the times that it was empty on a shard: frames from before may or may not reach those of after.
     pub site_epochs: Vec<u64>,
+    /// Messages published since it was empty, if it does not remember.
+    pub published: u64,
+    /// That is not known: it may have been empty when it was not seen to be.
+    pub unsure: bool,
 }
 
 impl Room {
@@ -51,7 +55,10 @@ impl Room {
         self.members[site].retain(|member| *member != peer);
         if before > 0 && self.members[site].is_empty() {
             self.site_epochs[site] += 1;
-            self.epoch += u64::from(self.count() == 0);
+            if self.count() == 0 {
+                self.epoch += 1;
+                (self.published, self.unsure) = (0, false);
+            }
         }
     }
 }
@@ -352,6 +359,9 @@ impl Model {
             && self.kind.policies[room].remembers()
         {
             return self.publish_ordered(site, sender, room, event, data, key, at);
+        }
+        if let Some(room) = room.filter(|room| self.rooms[*room].count() > 0) {
+            self.rooms[room].published += 1;
         }
         let name = sender.map(|sender| self.peers[sender].name.as_str());
         let text: Rc<str> = speech::publication(event, room, data, name, None, at.unix_ms).into();

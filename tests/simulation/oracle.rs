@@ -337,12 +337,19 @@ impl World {
         let rooms = model.rooms.iter().filter(|room| !room.members[site].is_empty()).count();
         assert_eq!(metrics.rooms.get(), rooms as u64, "gauge of rooms");
         let listed: Vec<_> =
-            self.hub.directory.list("", None, 100).into_iter().map(|(_, count)| count).collect();
+            self.hub.directory.list("", None, 100).into_iter().map(|(_, room)| room.members()).collect();
         let mut counts: Vec<_> =
             (0..model.rooms.len()).filter(|room| model.rooms[*room].count() > 0).collect();
         counts.sort_by_key(|room| super::speech::ROOMS[*room]);
         let counts: Vec<_> = counts.into_iter().map(|room| model.rooms[room].count()).collect();
         assert_eq!(listed, counts, "members of the rooms");
+        for (index, room) in model.rooms.iter().enumerate() {
+            let is_known = room.count() > 0 && !room.unsure && !model.kind.policies[index].remembers();
+            if let Some(shared) = self.hub.directory.get(super::speech::ROOMS[index]).filter(|_| is_known) {
+                let told = shared.activity.messages();
+                assert_eq!(told, room.published, "messages of the room {}", super::speech::ROOMS[index]);
+            }
+        }
     }
 
     /// No timer is late.
