@@ -1,7 +1,8 @@
 //! Behind real proxies, with the sample configurations of tests/deploy/ as they are but for ports and paths.
 
 use crate::common::{
-    Client, PATIENCE, Program, Server, exchange, find_program, free_port, left_out, stream_from, tests_path,
+    Client, PATIENCE, Program, Server, exchange, exchange_on, find_program, free_port, left_out, stream_from,
+    tests_path,
 };
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -38,23 +39,36 @@ fn clients_are_told_apart(proxy: SocketAddr) {
     assert_eq!(exchange(proxy, b"GET /v1/rooms HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 404);
 }
 
-/// nginx with the sample configuration: `upstream` in place of the sample's.
-fn nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, SocketAddr)> {
-    let (nginx, port) = start_nginx(upstream, folder)?;
-    Some((nginx, wait_for(port)))
+/// A proxy that runs.
+struct Nginx {
+    _program: Program,
+    /// Where clients come.
+    addr: SocketAddr,
+    /// Where operators do.
+    inside: SocketAddr,
+}
+
+/// nginx with the sample configuration: `upstream` and the server's admin listener in place of the sample's.
+fn nginx(server: &Server, upstream: &str, folder: &std::path::Path) -> Option<Nginx> {
+    let nginx = start_nginx(server, upstream, folder)?;
+    wait_for(nginx.addr.port());
+    Some(nginx)
 }
 
 /// The same, before it listens.
-fn start_nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, u16)> {
+fn start_nginx(server: &Server, upstream: &str, folder: &std::path::Path) -> Option<Nginx> {
     let program = find_program("nginx")?;
-    let port = free_port();
+    let [addr, inside] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let sample = std::fs::read_to_string(tests_path("deploy/nginx.conf")).unwrap();
     let replace = |text: String, from: &str, to: &str| {
         assert!(text.contains(from), "{from}");
         text.replacen(from, to, 1)
     };
     let text = replace(sample, "server unix:/run/fanwire/fanwire.sock;", &format!("server {upstream};"));
-    let text = replace(text, "listen 80;", &format!("listen 127.0.0.1:{port};"));
+    let text = replace(text, "server 127.0.0.1:8082;", &format!("server {};", server.admin()));
+    let text = replace(text, "listen 80;", &format!("listen {addr};"));
+    let text = replace(text, "listen 127.0.0.1:8083;", &format!("listen {inside};"));
+    let text = replace(text, "allow 127.0.0.0/8;", &format!("allow 127.0.0.{OPERATORS};"));
     let text = if has_www_data() { text } else { replace(text, "user www-data;", "user root;") };
     let text = replace(text, "/run/nginx.pid", &folder.join("nginx.pid").display().to_string());
     let text = replace(text, "/var/log/nginx/error.log", "stderr");
@@ -62,8 +76,11 @@ fn start_nginx(upstream: &str, folder: &std::path::Path) -> Option<(Program, u16
     std::fs::write(&path, text).unwrap();
     let mut command = Command::new(program);
     command.arg("-p").arg(folder).arg("-c").arg(&path).args(["-e", "stderr", "-g", "daemon off;"]);
-    Some((Program::start(&mut command), port))
+    Some(Nginx { _program: Program::start(&mut command), addr, inside })
 }
+
+/// The last byte of the address that operators come from.
+const OPERATORS: u8 = 5;
 
 /// Whether this process is root's, so that nginx gives up root for `www-data`, and such a user exists.
 fn nginx_changes_user() -> bool {
@@ -110,12 +127,48 @@ fn wait_for(port: u16) -> SocketAddr {
 
 #[test]
 fn nginx_passes_upgrades_and_addresses_on() {
-    let server = Server::start(&["--trusted-proxies", "127.0.0.1", "--connections-per-ip-max", "1"]);
+    let server = Server::start(&[ADMIN, "--trusted-proxies", "127.0.0.1", "--connections-per-ip-max", "1"]);
     let folder = tempfile::tempdir().unwrap();
-    let Some((_nginx, proxy)) = nginx(&server.addr().to_string(), folder.path()) else {
+    let Some(nginx) = nginx(&server, &server.addr().to_string(), folder.path()) else {
         return left_out("proxies::nginx", "nginx");
     };
-    clients_are_told_apart(proxy);
+    clients_are_told_apart(nginx.addr);
+}
+
+#[test]
+fn nginx_passes_operators_on_by_a_door_of_their_own() {
+    let key = "the-key-of-operators-0123456789";
+    let server = Server::start_with(&[ADMIN, "--admin-only=true"], &[("FANWIRE_API_KEY", key)]);
+    let folder = tempfile::tempdir().unwrap();
+    let Some(nginx) = nginx(&server, &server.addr().to_string(), folder.path()) else {
+        return left_out("proxies::nginx_admin", "nginx");
+    };
+    let mut member = client_from(2, nginx.addr);
+    member.subscribe("chat");
+    let ask = |last: u8, to: SocketAddr, request: &str, lines: &str, body: &str| {
+        let length = format!("Content-Length: {}\r\n", body.len());
+        let head = format!("{request} HTTP/1.0\r\nHost: localhost\r\n{length}{lines}\r\n{body}");
+        exchange_on(stream_from(last, to), head.as_bytes())
+    };
+    let authorization = format!("Authorization: Bearer {key}\r\n");
+    let publish = r#"{"room":"chat","data":1}"#;
+    for (request, lines, body, status) in [
+        ("GET /health", "", "", 200),
+        ("GET /ready", "", "", 200),
+        ("GET /metrics", "", "", 200),
+        ("GET /v1/rooms", "", "", 401),
+        ("GET /v1/rooms/chat/stats", authorization.as_str(), "", 200),
+        ("POST /v1/publish", &authorization, publish, 200),
+    ] {
+        let answer = ask(OPERATORS, nginx.inside, request, lines, body);
+        assert_eq!(answer.status, status, "{request}: {}", answer.body);
+        let refused = ask(2, nginx.inside, request, lines, body);
+        assert_eq!(refused.status, 403, "{request} from elsewhere: {}", refused.body);
+        let public = ask(2, nginx.addr, request, lines, body);
+        assert_eq!(public.status, if request == "GET /health" { 200 } else { 404 }, "{request} of a client");
+    }
+    member.expect(r#"{"type":"message","room":"chat","data":1,"timestamp":"*ms"}"#);
+    assert_ne!(upgrade_status(stream_from(OPERATORS, nginx.inside), b"", &[]), "101", "no door for clients");
 }
 
 #[test]
@@ -129,12 +182,12 @@ fn nginx_reaches_a_unix_socket_of_its_group() {
     let socket = folder.path().join("fanwire.sock");
     let unit = std::fs::read_to_string(tests_path("deploy/fanwire.service")).unwrap();
     let group = unit.split("--unix-socket-group ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    let flags = ["--unix-socket", socket.to_str().unwrap(), "--unix-socket-group", group];
-    let _server = Server::start(&flags);
-    let Some((_nginx, proxy)) = nginx(&format!("unix:{}", socket.display()), folder.path()) else {
+    let flags = [ADMIN, "--unix-socket", socket.to_str().unwrap(), "--unix-socket-group", group];
+    let server = Server::start(&flags);
+    let Some(nginx) = nginx(&server, &format!("unix:{}", socket.display()), folder.path()) else {
         return left_out("proxies::nginx_unix", "nginx");
     };
-    let mut client = client_from(1, proxy);
+    let mut client = client_from(1, nginx.addr);
     client.subscribe("chat");
     client.send_text(r#"{"type":"publish","room":"chat","data":1}"#);
     client.expect(r#"{"type":"message","room":"chat","data":1,"client_id":"*uuid","timestamp":"*ms"}"#);
@@ -148,25 +201,27 @@ fn nginx_does_not_reach_a_unix_socket_of_another_group() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let socket = folder.path().join("fanwire.sock");
-    let _server = Server::start(&["--unix-socket", socket.to_str().unwrap()]);
-    let Some((_nginx, port)) = start_nginx(&format!("unix:{}", socket.display()), folder.path()) else {
+    let server = Server::start(&[ADMIN, "--unix-socket", socket.to_str().unwrap()]);
+    let Some(nginx) = start_nginx(&server, &format!("unix:{}", socket.display()), folder.path()) else {
         return left_out("proxies::nginx_unix", "nginx");
     };
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    crate::common::eventually("the proxy listens", || TcpStream::connect(addr).is_ok());
-    assert_eq!(exchange(addr, b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 502);
+    crate::common::eventually("the proxy listens", || TcpStream::connect(nginx.addr).is_ok());
+    assert_eq!(exchange(nginx.addr, b"GET /ws HTTP/1.0\r\nHost: localhost\r\n\r\n").status, 502);
 }
 
 #[test]
 fn nginx_passes_a_path_prefix_on() {
-    let server = Server::start(&["--path-prefix", "/realtime"]);
+    let server = Server::start(&[ADMIN, "--path-prefix", "/realtime"]);
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(server.get("/realtime/health").status, 200);
     assert_eq!(server.get("/health").status, 404);
-    let Some((_nginx, proxy)) = nginx(&server.addr().to_string(), folder.path()) else {
+    let Some(nginx) = nginx(&server, &server.addr().to_string(), folder.path()) else {
         return left_out("proxies::nginx_prefix", "nginx");
     };
-    Client::on(TcpStream::connect(proxy).unwrap(), "localhost", "/realtime/ws", &[]).subscribe("chat");
+    Client::on(TcpStream::connect(nginx.addr).unwrap(), "localhost", "/realtime/ws", &[]).subscribe("chat");
+    let metrics =
+        exchange_on(stream_from(OPERATORS, nginx.inside), b"GET /metrics HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!(metrics.status, 200, "operators' paths have no prefix");
 }
 
 #[test]
