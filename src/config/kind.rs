@@ -331,7 +331,7 @@ impl Kind {
             }
             Self::Algorithms(_) => format!(
                 "some of {}, separated by commas",
-                TokenAlgorithm::ALL.map(TokenAlgorithm::name).join(", ")
+                TokenAlgorithm::ALL.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(", ")
             ),
             Self::Url(_) => {
                 "an address such as https://id.example.com/jwks.json, without user or password".to_owned()

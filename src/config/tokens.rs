@@ -163,7 +163,7 @@ pub enum TokenAlgorithm {
 
 impl TokenAlgorithm {
     /// All there are.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &[Self] = &[
         Self::Hs256,
         Self::Hs384,
         Self::Hs512,
@@ -201,7 +201,7 @@ impl TokenAlgorithm {
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "Ed25519" => Some(Self::EdDsa),
-            name => Self::ALL.into_iter().find(|algorithm| algorithm.name() == name),
+            name => Self::ALL.iter().copied().find(|algorithm| algorithm.name() == name),
         }
     }
 }
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn names_of_algorithms_are_exact() {
         for algorithm in TokenAlgorithm::ALL {
-            assert_eq!(TokenAlgorithm::from_name(algorithm.name()), Some(algorithm));
+            assert_eq!(TokenAlgorithm::from_name(algorithm.name()), Some(*algorithm));
         }
         assert_eq!(TokenAlgorithm::from_name("Ed25519"), Some(TokenAlgorithm::EdDsa));
         for name in ["", "none", "None", "hs256", "HS256 ", "ES512", "ES256K", "EDDSA", "Ed448", "ed25519"] {

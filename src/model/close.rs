@@ -43,7 +43,7 @@ pub const IDLE_TEXT: &str = "idle for too long: send a message or a ping now and
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: &[Self] = &[
         Self::PeerClosed,
         Self::TransportLost,
         Self::ProtocolError,
@@ -63,7 +63,7 @@ impl CloseReason {
     ];
 
     /// Label values, by [`CloseReason::index`].
-    pub const LABELS: [&'static str; 16] = [
+    pub const LABELS: &[&'static str] = &[
         "peer_closed",
         "transport_lost",
         "protocol_error",
@@ -156,7 +156,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`DropReason::index`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: &[Self] = &[
         Self::Outbox,
         Self::NodeOutboxes,
         Self::Closed,
@@ -167,8 +167,15 @@ impl DropReason {
     ];
 
     /// Label values, by [`DropReason::index`].
-    pub const LABELS: [&'static str; 7] =
-        ["outbox", "node_outboxes", "closed", "drop_oldest", "conflated", "user_outboxes", "tenant_outboxes"];
+    pub const LABELS: &[&'static str] = &[
+        "outbox",
+        "node_outboxes",
+        "closed",
+        "drop_oldest",
+        "conflated",
+        "user_outboxes",
+        "tenant_outboxes",
+    ];
 
     /// Position in [`DropReason::ALL`], for counters.
     pub const fn index(self) -> usize {
@@ -220,12 +227,12 @@ mod tests {
 
     #[test]
     fn reasons_fit_a_close_frame_and_stand_at_their_index() {
-        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+        for (index, reason) in CloseReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), index);
             assert!(reason.text().len() <= 123);
         }
         assert!(IDLE_TEXT.len() <= 123);
-        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), index);
         }
     }

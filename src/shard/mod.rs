@@ -115,9 +115,9 @@ use wide::Wide;
 
 /// The labels that a shard counts by.
 pub const LABELS: ShardLabels = ShardLabels {
-    close_reasons: &CloseReason::LABELS,
-    drop_reasons: &DropReason::LABELS,
-    refusals: &Refusal::LABELS,
+    close_reasons: CloseReason::LABELS,
+    drop_reasons: DropReason::LABELS,
+    refusals: Refusal::LABELS,
     token_failures: &TokenError::LABELS,
 };
 

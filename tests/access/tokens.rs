@@ -93,7 +93,7 @@ impl Made {
             TokenError::UserMissing,
             TokenError::ExpiryMissing,
         ];
-        for error in TokenError::ALL.into_iter().filter(|error| !elsewhere.contains(error)) {
+        for error in TokenError::ALL.iter().filter(|error| !elsewhere.contains(error)) {
             assert!(labels.contains(error.label()), "no case has {error:?}");
         }
     }

@@ -224,8 +224,7 @@ fn mistakes(text: &str) -> Vec<(&str, &str)> {
 fn every_broken_feature_has_a_row_that_turns_red() {
     let (text, checklist) = (read("mistakes.md"), read("checklist.md"));
     let named = mistakes(&text);
-    let known: Vec<_> =
-        Mutation::ALL.iter().chain(Mutation::FEATURES).map(|it| format!("{it:?}")).collect();
+    let known: Vec<_> = Mutation::ALL.iter().chain(Mutation::FEATURES).map(|it| format!("{it:?}")).collect();
     for (mistake, test) in &named {
         assert!(known.iter().any(|it| it == mistake), "there is no mistake {mistake}");
         let row = Row { what: (*mistake).to_owned(), test: (*test).to_owned(), asserted: String::new() };

@@ -137,7 +137,7 @@ fn every_reason_is_told_by_its_code_and_words() {
     what_the_tokens_say(&mut seen);
     what_waiting_does(&mut seen);
     what_the_node_does(&mut seen);
-    for reason in CloseReason::ALL {
+    for &reason in CloseReason::ALL {
         // Of a connection that breaks off nothing can be told.
         let is_told = reason != CloseReason::TransportLost;
         assert_eq!(seen.0.contains(&reason), is_told, "{}", reason.label());

@@ -303,7 +303,7 @@ impl World {
         assert_eq!(metrics.deliveries.get(), frames, "deliveries");
         assert_eq!(metrics.bytes_out.get(), bytes, "bytes out");
         assert_eq!(metrics.publications.get(), tally.publications, "publications");
-        for (reason, (label, count)) in CloseReason::ALL.into_iter().zip(metrics.closes.iter()) {
+        for (reason, (label, count)) in CloseReason::ALL.iter().zip(metrics.closes.iter()) {
             assert_eq!(count, tally.closes[reason.index()], "closes for {label}");
         }
         let spans: [(&str, Span, u64); 3] = [

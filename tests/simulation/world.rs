@@ -317,7 +317,7 @@ impl World {
         }
         let mut ends = Ends::default();
         for ((reason, before), (_, after)) in
-            CloseReason::ALL.into_iter().zip(counted).zip(here.metrics.closes.iter())
+            CloseReason::ALL.iter().copied().zip(counted).zip(here.metrics.closes.iter())
         {
             ends.reasons.extend((before..after).map(|_| reason));
         }

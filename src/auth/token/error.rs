@@ -79,7 +79,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// All there are, in the order of [`TokenError::index`].
-    pub const ALL: [Self; 24] = [
+    pub const ALL: &[Self] = &[
         Self::Missing,
         Self::TooLong,
         Self::Parts,
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn each_has_a_place_and_a_label_of_its_own() {
-        for (place, error) in TokenError::ALL.into_iter().enumerate() {
+        for (place, error) in TokenError::ALL.iter().enumerate() {
             assert_eq!(error.index(), place);
         }
         let labels: HashSet<_> = TokenError::ALL.iter().map(|error| error.label()).collect();
