@@ -440,7 +440,7 @@ mod tests {
         let held: Vec<_> = users.iter().map(|user| attach(Audience::User.room(user))).collect();
         attach(Audience::Tenant.room("u1"));
         attach("u2".to_owned());
-        let page = |stripe, after, limit| {
+        let page = |stripe, after: Bound<&str>, limit| {
             let (rooms, passed) = directory.audiences_in(Audience::User, stripe, after, limit)?;
             let names = rooms.iter().filter_map(|room| Audience::User.name_of(room.name.as_str()));
             Some((names.map(str::to_owned).collect::<Vec<_>>(), passed))

@@ -161,7 +161,8 @@ pub struct Model {
 
 impl Model {
     pub fn new(sites: usize, kind: Kind) -> Self {
-        let room = || Room { members: vec![Vec::new(); sites], site_epochs: vec![0; sites], ..Room::default() };
+        let room =
+            || Room { members: vec![Vec::new(); sites], site_epochs: vec![0; sites], ..Room::default() };
         Self {
             peers: Vec::new(),
             rooms: speech::ROOMS.iter().map(|_| room()).collect(),

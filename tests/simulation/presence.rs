@@ -89,7 +89,7 @@ impl Model {
                 continue;
             }
             for to in 0..self.tallies.len() {
-                let super::model::Room { members, epoch, site_epochs } = &self.rooms[room];
+                let super::model::Room { members, epoch, site_epochs, .. } = &self.rooms[room];
                 if !members[to].is_empty() {
                     let target = Target::Room { room, epoch: *epoch, site_epoch: site_epochs[to] };
                     self.serial += 1;
