@@ -162,8 +162,7 @@ fn limits_and_defaults_are_those_of_the_code() {
     assert_eq!(document["components"]["schemas"]["PublishBatch"]["maxItems"], BATCH_MAX);
     let list = &document["components"]["schemas"]["UserList"]["properties"]["users"];
     assert_eq!(list["maxItems"], USERS_LIMIT_MAX);
-    // What a text of so many characters can have in UTF-8.
-    assert_eq!(document["components"]["schemas"]["UsersCursor"]["maxLength"], UsersCursor::BYTES_MAX / 4);
+    assert_eq!(document["components"]["schemas"]["UsersCursor"]["maxLength"], UsersCursor::CHARS_MAX);
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let page = &document["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
     for form in [metrics::OPEN_METRICS, metrics::TEXT] {

@@ -49,8 +49,11 @@ pub struct UsersCursor {
 }
 
 impl UsersCursor {
-    /// Longest cursor in bytes. Those of pages have a number and two names of 128 bytes, each byte escaped at the most.
-    pub const BYTES_MAX: usize = 2400;
+    /// Longest cursor in characters. Those of pages have a number and two names of 128 bytes, each byte escaped at the most.
+    pub const CHARS_MAX: usize = 600;
+
+    /// What so many characters have in UTF-8, in bytes.
+    pub const BYTES_MAX: usize = 4 * Self::CHARS_MAX;
 
     /// All users of a part, and of those after it.
     pub const fn part(part: u16) -> Self {
@@ -76,8 +79,12 @@ impl FromStr for UsersCursor {
     type Err = NoCursor;
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
+        if text.chars().count() > Self::CHARS_MAX {
+            return Err(NoCursor);
+        }
         let mut parts = text.split('/');
         let part = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+        let part = part.filter(|part| part.len() < 5 || !part.starts_with('0'));
         let part = part.and_then(|part| part.parse().ok()).ok_or(NoCursor)?;
         let mut name = || parts.next().map(unescaped).transpose();
         let (user, tenant) = (name()?, name()?);
@@ -125,6 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_made_up_is_no_cursor() {
+        let long = format!("1/{}", "a".repeat(UsersCursor::CHARS_MAX - 1));
         for wrong in [
             "",
             "/",
@@ -144,6 +152,8 @@ mod tests {
             "1/a~2",
             "1/~~0",
             "/ann",
+            "00001",
+            &long,
             "1-0-9",
         ] {
             assert_eq!(wrong.parse::<UsersCursor>(), Err(NoCursor), "{wrong:?}");

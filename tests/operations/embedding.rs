@@ -2,7 +2,7 @@
 
 use crate::common::token::{SECRET, path_of};
 use crate::common::{Client, PATIENCE, conversation, eventually, request};
-use fanwire::api::{MembersCursor, Which};
+use fanwire::api::{MembersCursor, UserEntry, UsersCursor, Which};
 use fanwire::calls::ClientFilter;
 use fanwire::config::{Config, Secret};
 use fanwire::model::{ConnectionId, RoomName};
@@ -271,6 +271,51 @@ fn the_handle_joins_lists_counts_and_cleans_up() {
     drop(clients);
     eventually("all are gone", || handle.active_connections() == 0);
     assert_eq!(handle.join(ids[0], &room).wait(), Ok(None));
+    stop(server);
+}
+
+#[test]
+fn rooms_and_users_are_counted_on_the_handle() {
+    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
+    config.tokens.secret = Secret::new(SECRET);
+    let server = Server::builder().config(config).start().unwrap();
+    let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let users = |tenant, cursor, limit| runtime.block_on(handle.users(tenant, cursor, limit)).unwrap();
+    assert_eq!(users(None, UsersCursor::default(), 9), (Vec::new(), None));
+    let by = [("ann", "t"), ("ann", "t"), ("bob", "t"), ("ann", "s")];
+    let mut clients: Vec<_> = by
+        .iter()
+        .map(|(user, tenant)| Client::connect_with(addr, &path_of("/ws", user, tenant), &[]))
+        .collect();
+    clients.iter_mut().for_each(|client| client.subscribe("news"));
+    assert_eq!(handle.publish("news", "message", &1).unwrap().wait(), Ok(4));
+    let news = RoomName::new("news").unwrap();
+    let stats = runtime.block_on(handle.room_stats(&news)).unwrap().unwrap();
+    assert_eq!((stats.members, stats.users, stats.messages), (4, Some(3), 1));
+    assert!(stats.created_at.is_some() && stats.created_at <= stats.last_activity);
+    let info = handle.room("news").unwrap();
+    assert_eq!(
+        (info.messages, info.created_at, info.last_activity),
+        (1, stats.created_at, stats.last_activity)
+    );
+    assert_eq!(handle.rooms("", None, 9)[0].messages, 1);
+    assert!(runtime.block_on(handle.room_stats(&RoomName::new("none").unwrap())).unwrap().is_none());
+    let (mut all, mut next) = (Vec::new(), Some(UsersCursor::default()));
+    while let Some(cursor) = next {
+        let (page, rest) = users(None, cursor, 1);
+        assert!(page.len() <= 1);
+        all.extend(page);
+        next = rest;
+    }
+    all.sort_by(|one, other| (&one.user, &one.tenant).cmp(&(&other.user, &other.tenant)));
+    let entry = |user: &str, tenant: &str, connections| UserEntry {
+        user: user.to_owned(),
+        tenant: Some(tenant.to_owned()),
+        connections,
+    };
+    assert_eq!(all, [entry("ann", "s", 1), entry("ann", "t", 2), entry("bob", "t", 1)]);
+    assert_eq!(users(Some("s"), UsersCursor::default(), 9), (vec![entry("ann", "s", 1)], None));
     stop(server);
 }
 
