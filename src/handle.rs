@@ -1,14 +1,15 @@
 use crate::api::{
-    self, ApiError, ConnectionInfo, ConnectionStats, MembersCursor, RoomInfo, RoomMembers, RoomMessages,
-    RoomRemoved, RoomStats, SlowConsumer, Stats, UserEntry, UsersCursor, Which, Whole,
+    self, ApiError, BATCH_MAX, ConnectionInfo, ConnectionStats, MembersCursor, RoomInfo, RoomMembers,
+    RoomMessages, RoomRemoved, RoomStats, SlowConsumer, Stats, UserEntry, UsersCursor, Which, Whole,
 };
 use crate::calls::Calls;
+use crate::handler::Home;
 use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{CloseReason, ConnectionId, Identity, RoomName, RoomNameError, Selector};
+use crate::model::{CloseReason, ConnectionId, EVENT_BYTES_MAX, Identity, RoomName, RoomNameError, Selector};
 use crate::shard::{Message, Request};
 use serde::Serialize;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<NodeShared>,
-    /// Picks the shard that encodes for a room: always the same, so that publications keep their order.
-    spread: RandomState,
+    home: Home,
 }
 
 /// Why a call was refused.
@@ -47,18 +47,44 @@ pub enum HandleError {
     /// There are too many registered rooms.
     #[error(transparent)]
     Registry(#[from] RegistryFull),
+    /// The type of a message is invalid.
+    #[error("event must have 1 to {EVENT_BYTES_MAX} bytes and no control characters")]
+    Event,
+    /// A batch is empty, or too large.
+    #[error("a batch holds 1 to {BATCH_MAX} publications, not {0}")]
+    Batch(usize),
+    /// A publication of a batch is wrong: its place, counted from 0, and why.
+    #[error("[{0}]: {1}")]
+    InBatch(usize, Box<HandleError>),
+    /// The same batch is being published.
+    #[error("a batch with this key is being published")]
+    Running,
+    /// The key was given to another batch.
+    #[error("this key was given to another batch")]
+    OtherBatch,
+    /// The threads for handlers cannot be started.
+    #[error("the threads for handlers cannot be started: {0}")]
+    Threads(std::io::Error),
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<NodeShared>) -> Self {
-        Self { shared, spread: RandomState::new() }
+    pub(crate) fn new(shared: Arc<NodeShared>, home: Home) -> Self {
+        Self { shared, home }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<NodeShared> {
+        &self.shared
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// Publishes to the members of a room. The answer is the number of connections of this node that it is handed
     /// to. Publications of one thread to one room arrive in the order of the calls.
     ///
     /// # Errors
-    /// If the room's name is none or `data` cannot be written as JSON.
+    /// If the room's name or `event` is invalid, or `data` cannot be written as JSON.
     pub fn publish(
         &self,
         room: &str,
@@ -72,7 +98,7 @@ impl Handle {
     /// Publishes to every connection of this node. The answer is their number.
     ///
     /// # Errors
-    /// If `data` cannot be written as JSON.
+    /// If `event` is invalid, or `data` cannot be written as JSON.
     pub fn broadcast(&self, event: &str, data: &impl Serialize) -> Result<Answer<u32>, HandleError> {
         self.publish_to(Selector::all(), event, data)
     }
@@ -116,20 +142,31 @@ impl Handle {
         data: Option<String>,
         whole: Option<String>,
     ) -> Result<Answer<u32>, HandleError> {
+        self.check(&to, event)?;
+        let shard = self.shard_for(&to);
+        let (to, event) = (Box::new(to.into_owned()), event.to_owned());
+        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, whole, reply }))
+    }
+
+    /// Whether something can be published so.
+    pub(crate) fn check(&self, to: &Selector<'_>, event: &str) -> Result<(), HandleError> {
         to.check().map_err(HandleError::Selector)?;
         if to.is_ambiguous() && self.shared.tokens.has_tenants() {
             return Err(HandleError::Selector(Selector::AMBIGUOUS.to_owned()));
         }
-        let shard = match (to.connection, to.is_all()) {
+        api::is_event(event).then_some(()).ok_or(HandleError::Event)
+    }
+
+    /// The shard that encodes for a selector.
+    pub(crate) fn shard_for(&self, to: &Selector<'_>) -> usize {
+        match (to.connection, to.is_all()) {
             (Some(id), _) => self.shared.shard_of(id),
             (None, true) => 0,
             (None, false) => {
                 let named = (&to.room, &to.user, &to.tenant);
-                self.spread.hash_one(named) as usize % self.shared.mailboxes.len()
+                self.home.spread().hash_one(named) as usize % self.shared.mailboxes.len()
             }
-        };
-        let (to, event) = (Box::new(to.into_owned()), event.to_owned());
-        Ok(self.shared.ask(shard, |reply| Request::Publish { to, event, data, whole, reply }))
+        }
     }
 
     /// The calls of the systems that Fanwire stands in for, under their names.

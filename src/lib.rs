@@ -10,9 +10,10 @@
 //! let server = Server::builder()
 //!     .config(config)
 //!     // Messages of a type that the protocol does not have.
-//!     .on("get_user", |request| match request.data() {
-//!         "null" => request.error("invalid request"),
-//!         email => drop(request.reply("user_response", &serde_json::json!({ "email": email }))),
+//!     .on("get_user", |request| {
+//!         let email: String = request.json()?; // the client is told what is wrong
+//!         request.reply("user_response", &serde_json::json!({ "email": email }))?;
+//!         Ok(())
 //!     })
 //!     .start()?;
 //! let handle = server.handle();
@@ -136,10 +137,12 @@
 pub mod api;
 pub mod auth;
 pub mod base;
+mod batch;
 pub mod calls;
 pub mod config;
 pub mod dialect;
 mod handle;
+mod handler;
 pub mod hub;
 pub mod io;
 pub mod metrics;
@@ -148,7 +151,9 @@ mod node;
 pub mod shard;
 pub mod wire;
 
+pub use batch::Batch;
 pub use handle::{Handle, HandleError};
+pub use handler::{CustomRequest, HandlerError, Outcome};
 pub use io::{Answer, Ended};
 pub use node::{Builder, Server};
 

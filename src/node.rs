@@ -1,14 +1,15 @@
 use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Exposure, Reload};
 use crate::handle::Handle;
+use crate::handler::{self, CustomRequest, Home, Outcome};
 use crate::hub::{Admission, Hub, Prefixes};
 use crate::io::{
-    self, Clock, Descriptors, GiveBack, Hook, LogWriter, NodeShared, ShardMailbox, ShardThread, ShardWaker,
-    SocketFile,
+    self, Clock, Descriptors, GiveBack, Hook, LogWriter, NodeShared, Program, ShardMailbox, ShardThread,
+    ShardWaker, SocketFile,
 };
 use crate::metrics::NodeMetrics;
 use crate::model::CloseReason;
-use crate::shard::{Backend, CustomRequest, Handlers, LABELS, Message, Parts, Request, Respond};
+use crate::shard::{Backend, Handlers, LABELS, Message, Parts, Request, Respond};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 use std::any::Any;
@@ -26,6 +27,10 @@ const SHARD_FAILED: i32 = 70;
 pub struct Builder {
     config: Config,
     handlers: Handlers,
+    home: Home,
+    /// Whether something runs beside the shards.
+    is_async: bool,
+    runtime: Option<tokio::runtime::Handle>,
     log: Option<LogWriter>,
     give_back: Option<GiveBack>,
 }
@@ -40,11 +45,35 @@ impl Builder {
 
     /// Sets the handler of messages of type `event`, in every dialect. The dialects' own types cannot be taken.
     ///
-    /// The handler runs on the shard's thread and must not block; see [`CustomRequest`]. If it panics the client is
-    /// told of an internal error.
+    /// The handler runs on the shard's thread and must not block; see [`Handle::on`], which does the same while the
+    /// server runs.
     #[must_use]
-    pub fn on(mut self, event: &str, handler: impl Fn(CustomRequest) + Send + Sync + 'static) -> Self {
-        self.handlers.set(event, Arc::new(handler));
+    pub fn on<R: Outcome>(
+        self,
+        event: &str,
+        handler: impl Fn(CustomRequest) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.set(event, handler::on_shard(&self.home, handler));
+        self
+    }
+
+    /// The same for a handler that may wait; see [`Handle::on_async`].
+    #[must_use]
+    pub fn on_async<R: Outcome, F: Future<Output = R> + Send + 'static>(
+        mut self,
+        event: &str,
+        handler: impl Fn(CustomRequest) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.set_going_on(event, handler::beside_shards(&self.home, handler));
+        self.is_async = true;
+        self
+    }
+
+    /// Gives the runtime on which async handlers run: the program's own, if it has one. Without it the server starts
+    /// four threads for them. A runtime of one thread must not be blocked by [`Server::wait`].
+    #[must_use]
+    pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
         self
     }
 
@@ -94,7 +123,7 @@ impl Server {
     }
 
     fn start(builder: Builder) -> std::io::Result<Self> {
-        let Builder { config, mut handlers, log, give_back } = builder;
+        let Builder { config, mut handlers, home, is_async, runtime, log, give_back } = builder;
         warn(&config);
         let open_files = io::raise_open_files();
         if let Err(error) = &open_files {
@@ -126,7 +155,14 @@ impl Server {
                 ask: Arc::new(move |question, answer| hook.ask(question, answer)),
             });
         }
+        let program = Program::new(&config.hook, runtime);
+        if is_async {
+            program.start()?;
+        }
         let mut metrics = NodeMetrics::new(shards, &LABELS);
+        if is_async {
+            metrics.program = program.metrics().clone().into();
+        }
         metrics.hook = hook.as_ref().map(|hook| hook.metrics().clone());
         let policy = io::token_policy(&config.tokens)
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
@@ -141,6 +177,8 @@ impl Server {
             hub: Arc::new(hub),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
             hook,
+            program,
+            handlers: handlers.clone(),
             give_back,
             metrics,
             rate: Default::default(),
@@ -156,6 +194,7 @@ impl Server {
             stopped_us: Default::default(),
             drained: Default::default(),
         });
+        home.set(&shared);
         let limits = &config.limits;
         let directory = &shared.hub.directory;
         directory.set_membership_bytes_max(limits.memberships_bytes_max);
@@ -195,9 +234,12 @@ impl Server {
                     tracing::warn!(shard = index, core = core.id, "cannot pin the thread");
                 }
                 let of_shard = node.clone();
-                run_shard(index, &node, || {
+                let ended = run_shard(index, &node, || {
                     ShardThread { parts, poll, node: of_shard, metrics, tcp, unix, admin, ready }.run()
-                })
+                });
+                // No shard has anything left to serve when the first one ends.
+                node.handlers.clear();
+                ended
             };
             threads.push(std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
         }
@@ -205,7 +247,7 @@ impl Server {
         // that cannot start ends the process.
         let _ = (0..shards).try_for_each(|_| readiness.recv());
         descriptors.tell(config.limits.connections_max);
-        let handle = Handle::new(shared.clone());
+        let handle = Handle::new(shared.clone(), home);
         Ok(Self { shared, config, handle, address, admin_addresses, threads, unix_sockets })
     }
 
@@ -287,6 +329,7 @@ impl Server {
         }
         self.tell_drain();
         // The last connections' ends are told too.
+        self.shared.program.finish();
         if let Some(hook) = &self.shared.hook {
             hook.finish();
         }

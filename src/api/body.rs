@@ -335,9 +335,14 @@ fn connection_id(text: &str) -> Result<ConnectionId, ApiError> {
         .ok_or_else(|| ApiError::bad_request("a connection id is a UUID of 36 characters"))
 }
 
+/// Whether `event` can be the type of a message: 1 to [`EVENT_BYTES_MAX`] bytes, no control characters.
+pub fn is_event(event: &str) -> bool {
+    (1..=EVENT_BYTES_MAX).contains(&event.len()) && !event.chars().any(char::is_control)
+}
+
 fn event(given: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, ApiError> {
     let Some(event) = given else { return Ok(Cow::Borrowed(EVENT_DEFAULT)) };
-    if event.is_empty() || event.len() > EVENT_BYTES_MAX || event.chars().any(char::is_control) {
+    if !is_event(&event) {
         let text = format!("event must have 1 to {EVENT_BYTES_MAX} bytes and no control characters");
         return Err(ApiError::bad_request(text));
     }

@@ -17,7 +17,8 @@ mod types;
 mod users;
 
 pub use body::{
-    BATCH_MAX, PublishRequest, Whole, parse_batch, parse_broadcast, parse_publish, parse_room, parse_whole,
+    BATCH_MAX, PublishRequest, Whole, is_event, parse_batch, parse_broadcast, parse_publish, parse_room,
+    parse_whole,
 };
 pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
 pub use connections::{

@@ -6,6 +6,7 @@ use super::key_check::WrongKeys;
 use super::log::LogWriter;
 use super::pages::Pages;
 use super::parcel::{Content, ShardMailbox, send};
+use super::program::Program;
 use super::refused::FailuresTold;
 use crate::api::{
     HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
@@ -16,7 +17,7 @@ use crate::config::{Auth, Config, Endpoint, HookEvent};
 use crate::hub::{Activity, Hub, RegistryFull, RoomShared, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
 use crate::model::{ConnectionId, RoomName};
-use crate::shard::{Mail, Reply, Request};
+use crate::shard::{Handlers, Mail, Reply, Request};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,10 @@ pub struct NodeShared {
     pub mailboxes: Arc<[ShardMailbox]>,
     /// The backend hook, where one is configured.
     pub hook: Option<Arc<Hook>>,
+    /// Where callbacks of the embedding program run.
+    pub program: Arc<Program>,
+    /// Its handlers, as all shards have them.
+    pub handlers: Handlers,
     /// How the allocator gives memory back, where the program has said.
     pub give_back: Option<GiveBack>,
     /// Every shard's counters.
@@ -89,6 +94,12 @@ pub struct Ended;
 pub struct Answer<T>(oneshot::Receiver<T>);
 
 impl<T> Answer<T> {
+    /// An answer, and the way to give it.
+    pub fn channel() -> (oneshot::Sender<T>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+
     /// Blocks until the answer is there. Not for an async runtime's own threads: await the answer there.
     ///
     /// # Errors
@@ -121,10 +132,10 @@ impl NodeShared {
         shard: usize,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Answer<T> {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, answer) = Answer::channel();
         // Nobody waiting any more is no fault.
         self.post(shard, request(Box::new(move |value| drop(sender.send(value)))));
-        Answer(receiver)
+        answer
     }
 
     /// Posts a request.

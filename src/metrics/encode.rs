@@ -1,6 +1,6 @@
 use super::cell::LabelledCounters;
 use super::histogram::Histogram;
-use super::hook::HookMetrics;
+use super::hook::{HookMetrics, HookOutcome};
 use super::node::{NodeMetrics, Scrape};
 use super::shard::ShardMetrics;
 use prometheus_client::collector::Collector;
@@ -165,6 +165,9 @@ impl Collector for Scraped {
         if let Some(hook) = &self.node.hook {
             encode_hook(hook, &mut encoder)?;
         }
+        if let Some(program) = self.node.program.get() {
+            encode_program(program, &mut encoder)?;
+        }
         for (name, help, read) in HISTOGRAMS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
             for (index, shard) in self.indexed() {
@@ -193,7 +196,8 @@ fn encode_hook(hook: &HookMetrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::
         None,
         MetricType::Counter,
     )?;
-    for (event, outcome, count) in hook.outcomes() {
+    let of_program = HookOutcome::LABELS[HookOutcome::Failed.index()];
+    for (event, outcome, count) in hook.outcomes().filter(|(_, outcome, _)| *outcome != of_program) {
         counter
             .encode_family(&[("event", event), ("outcome", outcome)])?
             .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
@@ -233,6 +237,26 @@ fn encode_hook(hook: &HookMetrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::
             MetricType::Histogram,
         )?
         .encode_histogram::<NoLabelSet>(hook.seconds.sum_seconds(), count, &buckets, None)
+}
+
+/// The metrics of code of the embedding program beside the shards, of the whole node.
+fn encode_program(program: &HookMetrics, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Callbacks and async handlers of the embedding program";
+    let mut counter = encoder.encode_descriptor("fanwire_program", help, None, MetricType::Counter)?;
+    let known = HookOutcome::OF_PROGRAM.map(|outcome| HookOutcome::LABELS[outcome.index()]);
+    for (event, outcome, count) in program.outcomes().filter(|(_, outcome, _)| known.contains(outcome)) {
+        counter
+            .encode_family(&[("event", event), ("outcome", outcome)])?
+            .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+    }
+    for (name, help, value) in [
+        ("fanwire_program_items", "Callbacks and async handlers that run", &program.items),
+        ("fanwire_program_bytes", "Bytes of what they were given", &program.bytes),
+    ] {
+        let value = value.load(Ordering::Relaxed);
+        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+    }
+    Ok(())
 }
 
 impl Scraped {

@@ -22,11 +22,13 @@ pub enum HookOutcome {
     QueueFull,
     /// Not told: the server ended before.
     Ended,
+    /// Code of the embedding program returned an error, or panicked.
+    Failed,
 }
 
 impl HookOutcome {
     /// Label values in metrics, by [`HookOutcome::index`].
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 10] = [
         "ok",
         "refused",
         "unreachable",
@@ -36,7 +38,12 @@ impl HookOutcome {
         "breaker_open",
         "queue_full",
         "ended",
+        "failed",
     ];
+
+    /// Those that code of the embedding program can come to.
+    pub const OF_PROGRAM: [Self; 6] =
+        [Self::Ok, Self::Refused, Self::Timeout, Self::QueueFull, Self::Ended, Self::Failed];
 
     /// Position in [`HookOutcome::LABELS`].
     pub const fn index(self) -> usize {

@@ -1,6 +1,6 @@
 use super::hook::HookMetrics;
 use super::shard::{ShardLabels, ShardMetrics};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The metrics of every shard of the node.
 #[derive(Debug, Clone)]
@@ -9,6 +9,8 @@ pub struct NodeMetrics {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// Of the backend hook, where there is one.
     pub hook: Option<Arc<HookMetrics>>,
+    /// Of what the embedding program decides or handles beside the shards, once there is such code.
+    pub program: OnceLock<Arc<HookMetrics>>,
 }
 
 /// What a scrape tells beside the shards' own numbers, because only the caller knows it.
@@ -47,7 +49,8 @@ pub struct Scrape {
 impl NodeMetrics {
     /// Metrics at zero for `shards` shards.
     pub fn new(shards: usize, labels: &ShardLabels) -> Self {
-        Self { shards: (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect(), hook: None }
+        let shards = (0..shards).map(|_| Arc::new(ShardMetrics::new(labels))).collect();
+        Self { shards, hook: None, program: OnceLock::new() }
     }
 
     /// Open connections of the node.

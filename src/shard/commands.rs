@@ -2,7 +2,7 @@
 
 use super::access::Denial;
 use super::conn::Authenticates;
-use super::handlers::CustomRequest;
+use super::handlers::{CustomRequest, Registered, UnderWay};
 use super::mail::Target;
 use super::palette::Kind;
 use super::recovery::Joined;
@@ -316,16 +316,29 @@ impl Shard {
 
     pub(super) fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
-        let Some(conn) = self.conns.at(slot) else { return };
-        let Some(handler) = self.handlers.get(event, conn.admin).cloned() else {
+        let Some(conn) = self.conns.at_mut(slot) else { return };
+        let Some(Registered { handler, goes_on }) = self.handlers.get(event, conn.admin) else {
             if !self.tell_backend(now, asked, event, data) {
                 self.refuse(now, asked, Refusal::UnknownType);
             }
             return;
         };
-        let request = CustomRequest::new(conn.id, event, data, id, self.respond.clone());
+        if goes_on && !conn.forwards_one_more() {
+            return self.refuse(now, asked, Refusal::RateLimited);
+        }
+        let client = conn.id;
+        let under_way = || UnderWay { of: client, shard: self.index, post: self.post.clone() };
+        let request = CustomRequest {
+            client,
+            identity: conn.identity.clone(),
+            event: event.to_owned(),
+            data: data.map(str::to_owned),
+            id: id.map(str::to_owned),
+            respond: self.respond.clone(),
+            under_way: goes_on.then(under_way),
+        };
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
-            tracing::error!(event, connection = %conn.id, "a custom handler panicked");
+            tracing::error!(event, connection = %client, "a custom handler panicked");
             self.refuse(now, asked, Refusal::Internal);
         }
     }

@@ -1,6 +1,7 @@
 use super::Reading;
 use super::agents::AgentId;
 use super::backlog::Backlog;
+use super::hook::FORWARDED_MAX;
 use super::terms::Terms;
 use crate::api::hook::Subject;
 use crate::base::Gcra;
@@ -42,7 +43,7 @@ pub(super) struct Conn {
     pub state: State,
     /// Requests refused in a row by the rate limits.
     pub strikes: u8,
-    /// Messages of it that are on their way to the backend.
+    /// Messages of it that are on their way to the backend or to handlers; at most [`FORWARDED_MAX`].
     pub forwarded: u8,
     /// Whether what it sends is taken in.
     pub reading: Reading,
@@ -133,6 +134,13 @@ impl Conn {
             ip: self.ip(),
             dialect: dialect::spec(self.dialect).name,
         }
+    }
+
+    /// Counts one more message that is on its way. `false` if there are too many already.
+    pub fn forwards_one_more(&mut self) -> bool {
+        let fits = self.forwarded < FORWARDED_MAX;
+        self.forwarded += u8::from(fits);
+        fits
     }
 
     pub fn ip(&self) -> Option<IpAddr> {

@@ -1,28 +1,62 @@
 use super::hook::Backend;
-use super::mail::Message;
-use crate::model::ConnectionId;
+use super::mail::{Mail, Message, Post, Request};
+use crate::model::{ConnectionId, Identity};
 use hashbrown::HashMap;
 use serde::Serialize;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// Who outside the shards has a say: handlers of the embedding program for message types that no dialect defines, and
-/// the backend.
+/// What outside the shards has a say: handlers of the embedding program for message types that no dialect defines, and
+/// the backend. All clones share the handlers of the program, which can change while the shards run.
 #[derive(Default, Clone)]
 pub struct Handlers {
-    by_type: HashMap<String, Handler>,
+    /// Locked for messages of types that no dialect defines, for the time of a look-up; nothing else is locked then.
+    by_type: Arc<RwLock<HashMap<String, Registered>>>,
     of_admins: HashMap<String, Handler>,
     backend: Option<Backend>,
 }
 
-/// A handler. It runs on the shard's thread and so must be quick and not block: for anything longer, move the
-/// [`CustomRequest`] to a thread or runtime of your own and answer from there.
+/// A handler. It runs on the shard's thread and so must be quick and not block.
 pub type Handler = Arc<dyn Fn(CustomRequest) + Send + Sync>;
+
+/// A handler, and whether it goes on after it returns.
+#[derive(Clone)]
+pub(super) struct Registered {
+    pub handler: Handler,
+    /// It hands the request to another thread, so that each connection has a bound of requests that are under way.
+    pub goes_on: bool,
+}
 
 impl Handlers {
     /// Sets the handler of a type; the last one set counts.
-    pub fn set(&mut self, event: &str, handler: Handler) {
-        self.by_type.insert(event.to_owned(), handler);
+    pub fn set(&self, event: &str, handler: Handler) {
+        self.insert(event, Registered { handler, goes_on: false });
+    }
+
+    /// The same for a handler that hands the request to another thread. Of each connection at most
+    /// [`super::FORWARDED_MAX`] such requests are under way; a request ends when its [`CustomRequest`] is dropped.
+    pub fn set_going_on(&self, event: &str, handler: Handler) {
+        self.insert(event, Registered { handler, goes_on: true });
+    }
+
+    fn insert(&self, event: &str, registered: Registered) {
+        let mut handlers = self.by_type.write().unwrap_or_else(PoisonError::into_inner);
+        let before = handlers.insert(event.to_owned(), registered);
+        drop(handlers);
+        // What the program has captured can call back when it is dropped, so this comes after the lock.
+        drop(before);
+    }
+
+    /// Removes the handler of a type. `false` if there was none. Requests that are under way go on.
+    pub fn unset(&self, event: &str) -> bool {
+        let removed = self.by_type.write().unwrap_or_else(PoisonError::into_inner).remove(event);
+        removed.is_some()
+    }
+
+    /// Removes all handlers of the program, at the end: they can hold what holds them.
+    pub fn clear(&self) {
+        let removed = std::mem::take(&mut *self.by_type.write().unwrap_or_else(PoisonError::into_inner));
+        drop(removed);
     }
 
     /// Sets the backend that is asked and told.
@@ -42,45 +76,73 @@ impl Handlers {
     }
 
     /// The handler of a type.
-    pub fn get(&self, event: &str, admin: bool) -> Option<&Handler> {
+    pub(super) fn get(&self, event: &str, admin: bool) -> Option<Registered> {
         let of_admins = if admin { self.of_admins.get(event) } else { None };
-        of_admins.or_else(|| self.by_type.get(event))
+        if let Some(handler) = of_admins {
+            return Some(Registered { handler: handler.clone(), goes_on: false });
+        }
+        self.by_type.read().unwrap_or_else(PoisonError::into_inner).get(event).cloned()
+    }
+
+    /// Whether a type has a handler.
+    pub(super) fn has(&self, event: &str, admin: bool) -> bool {
+        admin && self.of_admins.contains_key(event)
+            || self.by_type.read().unwrap_or_else(PoisonError::into_inner).contains_key(event)
     }
 }
 
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.by_type.keys()).finish()
+        let handlers = self.by_type.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_set().entries(handlers.keys()).finish()
     }
 }
 
 /// How a handler's answers reach the connection: set by the node.
 pub type Respond = Arc<dyn Fn(ConnectionId, Message) + Send + Sync>;
 
+/// A place among the requests of a connection that are under way; dropping it gives the place back.
+pub(super) struct UnderWay {
+    pub of: ConnectionId,
+    /// The shard of the connection.
+    pub shard: usize,
+    pub post: Post,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        (self.post)(self.shard, Mail::Request(Request::Handled(self.of)));
+    }
+}
+
 /// One message of a client for a custom handler. Can be moved to any thread.
 pub struct CustomRequest {
-    client: ConnectionId,
-    event: String,
-    data: Option<String>,
-    id: Option<String>,
-    respond: Respond,
+    pub(super) client: ConnectionId,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) event: String,
+    pub(super) data: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) respond: Respond,
+    /// Where the handler goes on after it returns.
+    #[expect(dead_code, reason = "it is held until the request is dropped")]
+    pub(super) under_way: Option<UnderWay>,
 }
 
 impl CustomRequest {
-    pub(super) fn new(
-        client: ConnectionId,
-        event: &str,
-        data: Option<&str>,
-        id: Option<&str>,
-        respond: Respond,
-    ) -> Self {
-        let [data, id] = [data, id].map(|text| text.map(str::to_owned));
-        Self { client, event: event.to_owned(), data, id, respond }
-    }
-
     /// The connection that asks.
     pub fn client(&self) -> ConnectionId {
         self.client
+    }
+
+    /// The identity of the connection when it sent the message; `None` for an anonymous one.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// Memory that it stands for, in bytes.
+    pub fn len_bytes(&self) -> usize {
+        let texts = [self.data.as_ref(), self.id.as_ref()].into_iter().flatten();
+        size_of::<Self>() + self.event.len() + texts.map(String::len).sum::<usize>()
     }
 
     /// The message's type.

@@ -14,9 +14,9 @@ use crate::model::{
 use std::fmt;
 use std::sync::Arc;
 
-/// Messages of one connection that may be on their way to the backend: a client that sends more has to wait, so that
-/// one alone does not fill the queue of all.
-const FORWARDED_MAX: u8 = 16;
+/// Messages of one connection that may be on their way to the backend or to handlers that go on after they return: a
+/// client that sends more has to wait, so that one alone does not fill the queue of all.
+pub const FORWARDED_MAX: u8 = 16;
 
 /// How questions get to the backend: set by the node. Must not block; answers on any thread.
 pub type AskBackend = Arc<dyn Fn(Question, HookAnswer) + Send + Sync>;
@@ -117,11 +117,10 @@ impl Shard {
         let slot = asked.slot;
         let rooms = self.rooms_of(slot);
         let Some(conn) = self.conns.at_mut(slot) else { return true };
-        if conn.forwarded >= FORWARDED_MAX {
+        if !conn.forwards_one_more() {
             self.refuse(now, asked, Refusal::RateLimited);
             return true;
         }
-        conn.forwarded += 1;
         let (event, data) = (event.to_owned(), data.map(str::to_owned));
         self.ask(asked, What::Message { event, data, rooms }, None);
         true
@@ -146,7 +145,7 @@ impl Shard {
 
     /// Whether somebody outside takes a message that no dialect defines.
     pub(super) fn is_heard(&self, slot: u32, event: &str) -> bool {
-        self.conns.at(slot).is_some_and(|conn| self.handlers.get(event, conn.admin).is_some())
+        self.conns.at(slot).is_some_and(|conn| self.handlers.has(event, conn.admin))
             || self.backend_hears_messages()
     }
 
@@ -163,6 +162,14 @@ impl Shard {
     pub fn tell_ends(&self) {
         for (_, conn) in self.conns.iter().filter(|(_, conn)| !conn.echo) {
             self.tell_end(conn.subject(), conn.closing().unwrap_or(CloseReason::ShuttingDown));
+        }
+    }
+
+    /// A handler is done with a request of a connection of this shard.
+    pub(super) fn handled(&mut self, of: ConnectionId) {
+        let slot = of.locator(&self.hub.connection_key).map(|locator| locator.slot);
+        if let Some(conn) = slot.and_then(|slot| self.conns.at_mut(slot)).filter(|conn| conn.id == of) {
+            conn.forwarded = conn.forwarded.saturating_sub(1);
         }
     }
 

@@ -329,6 +329,8 @@ pub enum Request {
     },
     /// The backend was asked about something of this shard.
     Decided(Box<Decided>),
+    /// A handler is done with a request of a connection of this shard.
+    Handled(ConnectionId),
     /// Takes a new configuration over.
     Reconfigure(Arc<Config>),
     /// Closes all connections, spread over a time.
@@ -358,6 +360,7 @@ impl Request {
             | Self::Identify { .. }
             | Self::Slow { .. }
             | Self::Canary(_)
+            | Self::Handled(_)
             | Self::EvictLargest
             | Self::EvictLargestInput
             | Self::EvictLargestOf { .. }

@@ -126,6 +126,7 @@ impl Shard {
                 }
                 self.trim_holdings();
             }
+            Request::Handled(of) => self.handled(of),
             Request::Decided(decided) => self.decided(now, *decided, sockets),
             Request::Drain(over) => self.start_drain(now, over),
         }

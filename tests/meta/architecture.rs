@@ -4,8 +4,8 @@ use crate::source::{code_only, is_word};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Imports run one way: a module imports strictly lower layers and itself, never a sibling. `handle`, `calls`
-/// and `node` are one part in three files.
+/// Imports run one way: a module imports strictly lower layers and itself, never a sibling. [`NODE`] is one part in
+/// several files.
 const LAYERS: [&[&str]; 9] = [
     &["base"],
     &["model", "wire"],
@@ -17,6 +17,9 @@ const LAYERS: [&[&str]; 9] = [
     &["node", "allocator"],
     &["main", "lib"],
 ];
+
+/// The files of the part `node`.
+const NODE: [&str; 6] = ["batch", "callbacks", "calls", "handle", "handler", "node"];
 
 /// The only files that may contain `unsafe`.
 const UNSAFE_FILES: [&str; 3] = ["src/allocator.rs", "src/io/ring.rs", "src/io/sys.rs"];
@@ -178,7 +181,7 @@ fn part_of(path: &str) -> (String, usize) {
 }
 
 fn part_name(module: &str) -> String {
-    if ["handle", "calls"].contains(&module) { "node" } else { module }.to_owned()
+    if NODE.contains(&module) { "node" } else { module }.to_owned()
 }
 
 fn layer(part: &str) -> Option<usize> {

@@ -6,8 +6,7 @@ use fanwire::api::{MembersCursor, UserEntry, UsersCursor, Which};
 use fanwire::calls::ClientFilter;
 use fanwire::config::{Config, Secret};
 use fanwire::model::{ConnectionId, RoomName};
-use fanwire::shard::CustomRequest;
-use fanwire::{Answer, Builder, HandleError, Server};
+use fanwire::{Answer, Builder, CustomRequest, HandleError, Server};
 use serde_json::json;
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
@@ -119,7 +118,10 @@ fn a_handler_may_answer_later_from_elsewhere() {
 
 #[test]
 fn a_handler_that_panics_harms_nobody() {
-    let server = builder().on("bad", |_| panic!("on purpose")).start().unwrap();
+    fn bad(_: CustomRequest) {
+        panic!("on purpose");
+    }
+    let server = builder().on("bad", bad).start().unwrap();
     let mut client = Client::connect(server.local_addr().unwrap());
     conversation(
         &mut client,
@@ -180,7 +182,7 @@ fn every_call_of_the_documents_reaches_whom_it_names() {
     let said = |n: u32| json!({"type": "said", "data": n, "more": 1});
     let on_bus = |n: u32| json!({"type": "said", "channel": "c", "data": n, "timestamp": "now"});
     type Call<'a> = &'a dyn Fn() -> Result<Answer<u32>, HandleError>;
-    let handed: [(Call<'_>, Vec<usize>); 13] = [
+    let handed: [(Call<'_>, Vec<usize>); 15] = [
         (&|| calls.broadcast("c", &said(0), None), vec![0, 1, 2]),
         (&|| calls.broadcast("c", &said(1), Some(first)), vec![1, 2]),
         (&|| calls.broadcast_to_channel("c", &said(2), Some(second)), vec![0, 2]),
@@ -194,6 +196,8 @@ fn every_call_of_the_documents_reaches_whom_it_names() {
         (&|| calls.notify_user("t", "v", &10), vec![2]),
         (&|| calls.global_broadcast(&said(11)), vec![0, 1, 2]),
         (&|| calls.event_bus_publish("broadcast_to_channel", &on_bus(12)), vec![0, 1, 2]),
+        (&|| calls.room_broadcast("c", &said(13)), vec![0, 1, 2]),
+        (&|| calls.send_to_channel("c", &said(14)), vec![0, 1, 2]),
     ];
     for (n, (call, expected)) in handed.into_iter().enumerate() {
         assert_eq!(call().unwrap().wait(), Ok(expected.len() as u32), "{n}");
@@ -316,6 +320,49 @@ fn rooms_and_users_are_counted_on_the_handle() {
     };
     assert_eq!(all, [entry("ann", "s", 1), entry("ann", "t", 2), entry("bob", "t", 1)]);
     assert_eq!(users(Some("s"), UsersCursor::default(), 9), (vec![entry("ann", "s", 1)], None));
+    stop(server);
+}
+
+#[test]
+fn the_documents_other_calls_do_what_they_say() {
+    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
+    config.tokens.secret = Secret::new(SECRET);
+    let server = Server::builder().config(config).start().unwrap();
+    let (handle, addr) = (server.handle(), server.local_addr().unwrap());
+    let calls = handle.calls();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let connect = |user: &str, tenant: &str| Client::connect_with(addr, &path_of("/ws", user, tenant), &[]);
+    let mut clients = [connect("u", "t"), connect("u", "t1"), connect("v", "t")];
+    let ids = clients.each_ref().map(|client| ConnectionId::parse(&client.id).unwrap());
+
+    assert_eq!(calls.subscribe_to_channel(ids[0], "news").unwrap().wait(), Ok(Some(Ok(1))));
+    assert_eq!(calls.join_channel(ids[2], "news").unwrap().wait(), Ok(Some(Ok(2))));
+    let told = |client: &mut Client, word: &str| client.expect_json(|told| assert_eq!(told["type"], *word));
+    told(&mut clients[0], "subscribed");
+    told(&mut clients[2], "subscribed");
+    let mut in_news = runtime.block_on(calls.get_connections_by_channel("news")).unwrap();
+    in_news.sort_by_key(|info| info.user.clone());
+    let of = |found: &[fanwire::api::ConnectionInfo]| -> Vec<String> {
+        found.iter().map(|info| info.id.clone()).collect()
+    };
+    assert_eq!(of(&in_news), [&clients[0], &clients[2]].map(|client| client.id.clone()));
+    let of_user = |tenant| of(&runtime.block_on(calls.get_connections_by_user("u", tenant)).unwrap());
+    assert_eq!((of_user(None).len(), of_user(Some("t1"))), (2, vec![clients[1].id.clone()]));
+    let stats = calls.get_connection_stats();
+    assert_eq!((stats.total, stats.by_channel.get("news"), stats.by_tenant.get("t")), (3, Some(&2), Some(&2)));
+    assert_eq!(calls.unsubscribe_from_channel(ids[0], "news").unwrap().wait(), Ok(Some(true)));
+    assert_eq!(calls.leave_channel(ids[2], "news").unwrap().wait(), Ok(Some(true)));
+    told(&mut clients[0], "unsubscribed");
+    assert!(runtime.block_on(calls.get_connections_by_channel("news")).unwrap().is_empty());
+    assert!(calls.join_channel(ids[0], "").is_err() && calls.leave_channel(ids[0], "\0").is_err());
+
+    calls.register_custom_handler("get_user", get_user);
+    clients[0].send_text(r#"{"type":"get_user","data":{"email":"a@example.com"}}"#);
+    told(&mut clients[0], "user_response");
+    assert_eq!(calls.get_active_connections(), 3);
+    assert_eq!(runtime.block_on(calls.cleanup_inactive_connections(Duration::from_secs(300))), Ok(0));
+    assert_eq!(runtime.block_on(calls.cleanup_inactive_connections(Duration::ZERO)), Ok(3));
+    clients[1].expect_close(4408);
     stop(server);
 }
 

@@ -6,7 +6,7 @@
 //! such a program.
 
 use crate::common::{Client, PATIENCE, Program};
-use fanwire::Server;
+use fanwire::{CustomRequest, Server};
 use fanwire::config::Config;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -25,6 +25,14 @@ impl Drop for Bomb {
     }
 }
 
+fn bomb(_: CustomRequest) {
+    std::panic::panic_any(Bomb)
+}
+
+fn only_the_handler(_: CustomRequest) {
+    panic!("only the handler")
+}
+
 /// Not a test by itself: the program of the others, which runs until it fails.
 #[test]
 fn the_program_inside() {
@@ -38,8 +46,8 @@ fn the_program_inside() {
     let server = Server::builder()
         .config(config)
         .log(log)
-        .on("bomb", |_| std::panic::panic_any(Bomb))
-        .on("panic", |_| panic!("only the handler"))
+        .on("bomb", bomb)
+        .on("panic", only_the_handler)
         .start()
         .unwrap();
     println!("\nlistening on {}", server.local_addr().unwrap());
