@@ -1,8 +1,8 @@
 //! Handlers of the embedding program for message types that no dialect defines.
 
-use crate::handle::{Handle, HandleError};
 use crate::base::Seldom;
 use crate::config::HookEvent;
+use crate::handle::{Handle, HandleError};
 use crate::io::NodeShared;
 use crate::metrics::{HookMetrics, HookOutcome};
 use crate::model::{ConnectionId, Identity, Refusal};
@@ -244,8 +244,8 @@ impl Handle {
         handler: impl Fn(CustomRequest) -> F + Send + Sync + 'static,
     ) -> Result<(), HandleError> {
         let node = self.shared();
-        node.program.start().map_err(HandleError::Threads)?;
-        node.metrics.program.get_or_init(|| node.program.metrics().clone());
+        node.deciders.program.start().map_err(HandleError::Threads)?;
+        node.metrics.program.get_or_init(|| node.deciders.program.metrics().clone());
         node.handlers.set_going_on(event, beside_shards(self.home(), handler));
         Ok(())
     }
@@ -318,11 +318,13 @@ pub(crate) fn beside_shards<R: Outcome, F: Future<Output = R> + Send + 'static>(
     let (home, handler) = (home.clone(), Arc::new(handler));
     Arc::new(move |request| {
         let Some(handle) = home.handle() else { return };
-        let Some(place) = handle.shared().program.take_place(HookEvent::Message, request.len_bytes()) else {
+        let Some(place) =
+            handle.shared().deciders.program.take_place(HookEvent::Message, request.len_bytes())
+        else {
             return request.error(Refusal::BackendFailed.text());
         };
         let inner = Arc::new(request);
-        let (handler, program) = (handler.clone(), handle.shared().program.clone());
+        let (handler, program) = (handler.clone(), handle.shared().deciders.program.clone());
         let (home, metrics) = (home.clone(), program.metrics().clone());
         let mut being_handled = BeingHandled { home, request: inner.clone(), metrics, is_done: false };
         program.spawn(async move {

@@ -43,7 +43,7 @@
 //! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
 //! | [`shard`] | connections, outboxes, ticks, timers: the state machine | a system call, ask for the time |
 //! | [`io`] | sockets, poll, mailboxes, HTTP, clock | decide anything about rooms |
-//! | [`Server`], [`Handle`] | start and stop the shards; ask something of them from anywhere | |
+//! | [`Server`], [`Handle`] | start and stop the shards; ask something of them from anywhere; code of the program | |
 //!
 //! # One publish, from A on shard 1 to B on shard 3
 //!
@@ -114,6 +114,10 @@
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
 //! - `unsafe` stands in `io/sys.rs` and `io/ring.rs` alone, each block with its reason; and the binary sets its
 //!   allocator.
+//! - No code of the embedding program runs on a shard's thread but handlers of [`Handle::on`]. What else it decides or
+//!   handles runs on other threads, within bounds in number and bytes; a decision comes in time whatever that code does,
+//!   and comes back to its shard by mail. The handlers of the program are read under a lock of their own, which is taken
+//!   by itself, for messages that no dialect defines alone.
 //! - Code outside [`dialect`] never asks which protocol a connection speaks.
 //!
 //! # Simulation
@@ -138,6 +142,7 @@ pub mod api;
 pub mod auth;
 pub mod base;
 mod batch;
+mod callbacks;
 pub mod calls;
 pub mod config;
 pub mod dialect;
@@ -152,6 +157,7 @@ pub mod shard;
 pub mod wire;
 
 pub use batch::Batch;
+pub use callbacks::{Connect, Disconnect, Join, Leave, Publish, blocking};
 pub use handle::{Handle, HandleError};
 pub use handler::{CustomRequest, HandlerError, Outcome};
 pub use io::{Answer, Ended};

@@ -1,15 +1,16 @@
+use crate::api::hook::Decider;
 use crate::auth::token::TokenDesk;
-use crate::config::{Config, ConfigError, Exposure, Reload};
+use crate::config::{Config, ConfigError, Exposure, HookEvent, HookEvents, Reload};
 use crate::handle::Handle;
 use crate::handler::{self, CustomRequest, Home, Outcome};
 use crate::hub::{Admission, Hub, Prefixes};
 use crate::io::{
-    self, Clock, Descriptors, GiveBack, Hook, LogWriter, NodeShared, Program, ShardMailbox, ShardThread,
-    ShardWaker, SocketFile,
+    self, Callback, Callbacks, Clock, Deciders, Descriptors, GiveBack, Hook, LogWriter, NodeShared, Program,
+    ShardMailbox, ShardThread, ShardWaker, SocketFile,
 };
 use crate::metrics::NodeMetrics;
 use crate::model::CloseReason;
-use crate::shard::{Backend, Handlers, LABELS, Message, Parts, Request, Respond};
+use crate::shard::{Handlers, LABELS, Message, Parts, Request, Respond};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 use std::any::Any;
@@ -27,6 +28,7 @@ const SHARD_FAILED: i32 = 70;
 pub struct Builder {
     config: Config,
     handlers: Handlers,
+    callbacks: Callbacks,
     home: Home,
     /// Whether something runs beside the shards.
     is_async: bool,
@@ -94,11 +96,22 @@ impl Builder {
         self
     }
 
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Sets the callback for an event.
+    pub(crate) fn callback(mut self, event: HookEvent, callback: Callback) -> Self {
+        self.callbacks.set(event, callback);
+        self
+    }
+
     /// Binds the sockets and starts the shards. When this returns, clients can connect.
     ///
     /// # Errors
     /// If the configuration is not valid, an address cannot be bound, or a thread not started.
-    pub fn start(self) -> std::io::Result<Server> {
+    pub fn start(mut self) -> std::io::Result<Server> {
+        self.config.hook.in_program = self.callbacks.events();
         self.config.validate().map_err(invalid)?;
         Server::start(self)
     }
@@ -123,7 +136,7 @@ impl Server {
     }
 
     fn start(builder: Builder) -> std::io::Result<Self> {
-        let Builder { config, mut handlers, home, is_async, runtime, log, give_back } = builder;
+        let Builder { config, mut handlers, callbacks, home, is_async, runtime, log, give_back } = builder;
         warn(&config);
         let open_files = io::raise_open_files();
         if let Err(error) = &open_files {
@@ -148,22 +161,20 @@ impl Server {
             .into_iter()
             .unzip();
         let hook = (!config.hook.url.is_empty()).then(|| Hook::start(&config.hook)).transpose()?;
-        if let Some(hook) = hook.clone() {
-            let events = config.hook.events;
-            handlers.set_backend(Backend {
-                events,
-                ask: Arc::new(move |question, answer| hook.ask(question, answer)),
-            });
-        }
-        let program = Program::new(&config.hook, runtime);
+        let is_async = is_async || callbacks.events() != HookEvents::NONE;
+        let program = Program::new(&config.hook, callbacks, runtime);
         if is_async {
             program.start()?;
         }
+        let deciders = Deciders { program, hook };
+        if deciders.events() != HookEvents::NONE {
+            handlers.set_decider(Arc::new(deciders.clone()));
+        }
         let mut metrics = NodeMetrics::new(shards, &LABELS);
         if is_async {
-            metrics.program = program.metrics().clone().into();
+            metrics.program = deciders.program.metrics().clone().into();
         }
-        metrics.hook = hook.as_ref().map(|hook| hook.metrics().clone());
+        metrics.hook = deciders.hook.as_ref().map(|hook| hook.metrics().clone());
         let policy = io::token_policy(&config.tokens)
             .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
         let tokens = Arc::new(TokenDesk::new(policy));
@@ -176,8 +187,7 @@ impl Server {
         let shared = Arc::new(NodeShared {
             hub: Arc::new(hub),
             mailboxes: wakers.into_iter().map(ShardMailbox::new).collect(),
-            hook,
-            program,
+            deciders,
             handlers: handlers.clone(),
             give_back,
             metrics,
@@ -329,8 +339,8 @@ impl Server {
         }
         self.tell_drain();
         // The last connections' ends are told too.
-        self.shared.program.finish();
-        if let Some(hook) = &self.shared.hook {
+        self.shared.deciders.program.finish();
+        if let Some(hook) = &self.shared.deciders.hook {
             hook.finish();
         }
         self.tell_end();

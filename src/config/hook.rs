@@ -29,6 +29,15 @@ pub struct HookSettings {
     pub breaker_failures: u32,
     /// How long it is left alone.
     pub breaker_pause: Duration,
+    /// What callbacks of the embedding program decide and hear. No key sets it.
+    pub in_program: HookEvents,
+}
+
+impl HookSettings {
+    /// Whether there is something to decide or to hear of an event: the backend, or a callback of the program.
+    pub fn is_asked(&self, event: HookEvent) -> bool {
+        !self.url.is_empty() && self.events.has(event) || self.in_program.has(event)
+    }
 }
 
 impl Default for HookSettings {
@@ -36,7 +45,7 @@ impl Default for HookSettings {
         Self {
             url: String::new(),
             secrets: Vec::new(),
-            events: HookEvents::ALL,
+            events: HookEvents::DEFAULT,
             headers: vec!["origin".to_owned(), "user-agent".to_owned()],
             // Whoever connects waits for it; a backend that needs longer has other worries.
             timeout: Duration::from_secs(5),
@@ -49,6 +58,7 @@ impl Default for HookSettings {
             on_failure: OnFailure::Refuse,
             breaker_failures: 5,
             breaker_pause: Duration::from_secs(10),
+            in_program: HookEvents::NONE,
         }
     }
 }
@@ -69,6 +79,8 @@ pub enum HookEvent {
     Join,
     /// A connection wants to publish or to broadcast. A decision.
     Publish,
+    /// A connection has left a room. A notice, and one that a backend gets only if it is named.
+    Leave,
     /// A connection has ended. A notice.
     Disconnect,
     /// A message of a type that only the backend knows. A notice.
@@ -77,10 +89,11 @@ pub enum HookEvent {
 
 impl HookEvent {
     /// Every event, in the order of [`HookEvent::index`].
-    pub const ALL: [Self; 5] = [Self::Connect, Self::Join, Self::Publish, Self::Disconnect, Self::Message];
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::Join, Self::Publish, Self::Leave, Self::Disconnect, Self::Message];
 
     /// Their names, in the configuration, in requests and in metrics.
-    pub const LABELS: [&'static str; 5] = ["connect", "join", "publish", "disconnect", "message"];
+    pub const LABELS: [&'static str; 6] = ["connect", "join", "publish", "leave", "disconnect", "message"];
 
     /// Position in [`HookEvent::ALL`].
     pub const fn index(self) -> usize {
@@ -108,6 +121,21 @@ impl HookEvents {
 
     /// All of them.
     pub const ALL: Self = Self((1 << HookEvent::ALL.len()) - 1);
+
+    /// All but `leave`: a connection that ends leaves all its rooms, which can be very many requests.
+    pub const DEFAULT: Self = Self(Self::ALL.0 & !(1 << HookEvent::Leave.index()));
+
+    /// These and `event`.
+    #[must_use]
+    pub const fn with(self, event: HookEvent) -> Self {
+        Self(self.0 | 1 << event.index())
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn or(self, those: Self) -> Self {
+        Self(self.0 | those.0)
+    }
 
     /// Whether `event` is one of them.
     #[inline]
@@ -166,6 +194,9 @@ mod tests {
         assert_eq!(set.show(), "join,message");
         assert_eq!(HookEvents::parse(HookEvent::LABELS.into_iter()), Some(HookEvents::ALL));
         assert_eq!(HookEvents::parse([].into_iter()), Some(HookEvents::NONE));
+        assert_eq!(HookEvents::DEFAULT.show(), "connect,join,publish,disconnect,message");
+        assert_eq!(HookEvents::DEFAULT.with(HookEvent::Leave), HookEvents::ALL);
+        assert_eq!(HookEvents::NONE.or(set), set);
         assert_eq!(HookEvents::parse(["Join"].into_iter()), None);
         for (index, event) in HookEvent::ALL.into_iter().enumerate() {
             assert_eq!(event.index(), index);

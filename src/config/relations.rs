@@ -1,6 +1,7 @@
 //! Which values of keys must, or should, fit together: one table, from which come the errors that stop a start and
 //! the warnings of values that have no effect.
 
+use super::hook::HookEvents;
 use super::keys;
 use super::settings::Config;
 
@@ -268,7 +269,7 @@ fn at_most(narrow: u32, wide: u32) -> bool {
 }
 
 fn has_hook(config: &Config) -> bool {
-    !config.hook.url.is_empty()
+    !config.hook.url.is_empty() || config.hook.in_program != HookEvents::NONE
 }
 
 fn broken(table: &[Relation], config: &Config) -> Vec<String> {
@@ -295,7 +296,7 @@ impl Config {
                 ));
             }
         }
-        if has_hook(self) && self.hook.secrets.is_empty() {
+        if !self.hook.url.is_empty() && self.hook.secrets.is_empty() {
             wrong
                 .push("hook_url: it needs hook_secret (FANWIRE_HOOK_SECRET): requests are signed".to_owned());
         }

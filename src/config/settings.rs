@@ -326,9 +326,9 @@ impl Config {
         })
     }
 
-    /// Whether a connection can be known: by a token, or by the backend when it connects.
+    /// Whether a connection can be known: by a token, or by the backend or the embedding program when it connects.
     pub fn knows_identities(&self) -> bool {
-        let by_backend = !self.hook.url.is_empty() && self.hook.events.has(HookEvent::Connect);
+        let by_backend = self.hook.is_asked(HookEvent::Connect);
         by_backend || self.tokens.has_keys() || !self.tokens.tenants.is_empty()
     }
 }

@@ -82,7 +82,7 @@ fn has_token_key(tokens: &Tokens) -> bool {
 
 /// Whether the backend is asked about connections, and so can say who a client is.
 fn asks_about_connections(config: &Config) -> bool {
-    !config.hook.url.is_empty() && config.hook.events.has(HookEvent::Connect)
+    config.hook.is_asked(HookEvent::Connect)
 }
 
 /// Why a secret can be guessed; none if it may be good.

@@ -432,11 +432,11 @@ impl Http {
             return reply;
         }
         let mut checked = upgrade::check(&self.node, config, applicant);
-        if let (Some(hook), Ok(candidate)) = (self.node.hook.as_deref(), &mut checked)
+        if let Ok(candidate) = &mut checked
             && upgrade::asks_backend(&self.node, entrance)
         {
             // Who is refused anyway is not asked about; and nothing is held while the backend thinks.
-            let allowed = connect::ask(hook, &config.path_prefix, asked, candidate).await;
+            let allowed = connect::ask(&self.node.deciders, &config.path_prefix, asked, candidate).await;
             if let Err(refusal) = allowed.and_then(|()| upgrade::check_named(&self.node, entrance, candidate))
             {
                 checked = Err(refusal);

@@ -1,13 +1,13 @@
 use super::clock::Clock;
+use super::deciders::Deciders;
 use super::descriptors::Descriptors;
 use super::driver::GiveBack;
-use super::hook::Hook;
 use super::key_check::WrongKeys;
 use super::log::LogWriter;
 use super::pages::Pages;
 use super::parcel::{Content, ShardMailbox, send};
-use super::program::Program;
 use super::refused::FailuresTold;
+use crate::api::hook::Decider;
 use crate::api::{
     HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
     ShardStats, SlowConsumer, Stats,
@@ -36,11 +36,9 @@ pub struct NodeShared {
     pub hub: Arc<Hub>,
     /// One mailbox per shard.
     pub mailboxes: Arc<[ShardMailbox]>,
-    /// The backend hook, where one is configured.
-    pub hook: Option<Arc<Hook>>,
-    /// Where callbacks of the embedding program run.
-    pub program: Arc<Program>,
-    /// Its handlers, as all shards have them.
+    /// What decides beside the rules.
+    pub deciders: Deciders,
+    /// The embedding program's handlers, as all shards have them.
     pub handlers: Handlers,
     /// How the allocator gives memory back, where the program has said.
     pub give_back: Option<GiveBack>,
@@ -121,7 +119,7 @@ impl NodeShared {
     /// Whether an endpoint of clients lets in nobody yet: it asks for tokens, and their keys have never come. A backend
     /// that is asked who connects can name clients without.
     pub(super) fn waits_for_keys(&self, config: &Config) -> bool {
-        let names = self.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
+        let names = self.deciders.events().has(HookEvent::Connect);
         let asks = |endpoint: &Endpoint| endpoint.auth == Auth::Required && !endpoint.admin;
         config.endpoints.iter().any(asks) && !names && self.tokens.waits_for_keys()
     }

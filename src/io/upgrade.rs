@@ -13,6 +13,7 @@ use super::reply::{Reply, full_reply, text_reply, token_reply, too_many_reply};
 use super::seat;
 use super::shared::NodeShared;
 use super::subprotocol::Offer;
+use crate::api::hook::Decider;
 use crate::api::{self, ApiError, Route};
 use crate::auth::token::{TokenError, of_tenant};
 use crate::config::{Config, Endpoint, HookEvent};
@@ -151,10 +152,10 @@ fn below_prefix<'p>(config: &Config, path: &'p str) -> Option<&'p str> {
     path.strip_prefix(config.path_prefix.as_str()).filter(|rest| rest.starts_with('/'))
 }
 
-/// Whether the backend has a say in who comes in here, so that a decision has to be waited for.
+/// Whether the backend or the embedding program has a say in who comes in here, so that a decision has to be waited for.
 pub(super) fn asks_backend(node: &NodeShared, entrance: &Entrance<'_>) -> bool {
     // Who speaks to nobody needs nobody's leave.
-    let asks = node.hook.as_ref().is_some_and(|hook| hook.wants(HookEvent::Connect));
+    let asks = node.deciders.events().has(HookEvent::Connect);
     asks && entrance.endpoint().is_some_and(|endpoint| !endpoint.health)
 }
 

@@ -9,7 +9,7 @@ use super::recovery::Joined;
 use super::turn::price;
 use super::{Now, Shard, Sockets};
 use crate::base::{Mutation, Rate, mutated};
-use crate::config::Action;
+use crate::config::{Action, HookEvent};
 use crate::dialect::{DecodeLimits, Rejected, dialect};
 use crate::hub::NoPlace;
 use crate::model::{
@@ -104,7 +104,7 @@ impl Shard {
         if tracing::enabled!(tracing::Level::DEBUG) {
             self.log_command(slot, &command);
         }
-        if self.handlers.backend().is_some() && self.put_aside(slot, text, &command) {
+        if self.handlers.decider().is_some() && self.put_aside(slot, text, &command) {
             return;
         }
         self.allowed_command(now, slot, text, command);
@@ -210,6 +210,9 @@ impl Shard {
         self.wide.leave(left.room, slot);
         self.leave_accounts(slot, 1);
         self.leave_room(encoding, left);
+        if self.handlers.hear(HookEvent::Leave) {
+            self.tell_leave(slot, room);
+        }
         Some(id)
     }
 

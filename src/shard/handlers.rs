@@ -1,5 +1,6 @@
-use super::hook::Backend;
 use super::mail::{Mail, Message, Post, Request};
+use crate::api::hook::Decider;
+use crate::config::{HookEvent, HookEvents};
 use crate::model::{ConnectionId, Identity};
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -7,13 +8,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What outside the shards has a say: handlers of the embedding program for message types that no dialect defines, and
-/// the backend. All clones share the handlers of the program, which can change while the shards run.
+/// what decides beside the rules. All clones share the handlers of the program, which can change while the shards run.
 #[derive(Default, Clone)]
 pub struct Handlers {
     /// Locked for messages of types that no dialect defines, for the time of a look-up; nothing else is locked then.
     by_type: Arc<RwLock<HashMap<String, Registered>>>,
     of_admins: HashMap<String, Handler>,
-    backend: Option<Backend>,
+    decider: Option<Arc<dyn Decider>>,
+    /// What the decider is asked and told.
+    events: HookEvents,
 }
 
 /// A handler. It runs on the shard's thread and so must be quick and not block.
@@ -59,15 +62,28 @@ impl Handlers {
         drop(removed);
     }
 
-    /// Sets the backend that is asked and told.
-    pub fn set_backend(&mut self, backend: Backend) {
-        self.backend = Some(backend);
+    /// Sets what is asked and told.
+    pub fn set_decider(&mut self, decider: Arc<dyn Decider>) {
+        self.events = decider.events();
+        self.decider = Some(decider);
     }
 
-    /// The backend, if there is one.
+    /// What is asked and told, if there is something.
     #[inline]
-    pub fn backend(&self) -> Option<&Backend> {
-        self.backend.as_ref()
+    pub(super) fn decider(&self) -> Option<&dyn Decider> {
+        self.decider.as_deref()
+    }
+
+    /// What it is asked and told.
+    #[inline]
+    pub(super) fn events(&self) -> HookEvents {
+        self.events
+    }
+
+    /// Whether an event is asked about or told.
+    #[inline]
+    pub(super) fn hear(&self, event: HookEvent) -> bool {
+        self.events.has(event)
     }
 
     /// Sets the handler of a type for connections of an endpoint for admins. It goes before one of [`Handlers::set`].

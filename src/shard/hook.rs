@@ -1,4 +1,4 @@
-//! What the backend has a say in. A command that it decides is put aside: its connection is not read while the
+//! What a decider (the backend, callbacks of the embedding program) has a say in. A command that it decides is put aside: its connection is not read while the
 //! question is out, so that the order of its messages is kept and each connection has one such command at the most.
 //! The command travels with the question and comes back with the verdict; the shard keeps nothing of it.
 
@@ -11,30 +11,10 @@ use crate::config::{Action, HookEvent, HookEvents};
 use crate::model::{
     Answer, CloseReason, Command, ConnectionId, Locator, ORIGINAL_BYTES_MAX, Position, Refusal,
 };
-use std::fmt;
-use std::sync::Arc;
 
 /// Messages of one connection that may be on their way to the backend or to handlers that go on after they return: a
 /// client that sends more has to wait, so that one alone does not fill the queue of all.
 pub const FORWARDED_MAX: u8 = 16;
-
-/// How questions get to the backend: set by the node. Must not block; answers on any thread.
-pub type AskBackend = Arc<dyn Fn(Question, HookAnswer) + Send + Sync>;
-
-/// The backend, as the shards know it.
-#[derive(Clone)]
-pub struct Backend {
-    /// What it wants to hear of.
-    pub events: HookEvents,
-    /// The way there.
-    pub ask: AskBackend,
-}
-
-impl fmt::Debug for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Backend").field("events", &self.events).finish_non_exhaustive()
-    }
-}
 
 /// What came of a question of this shard.
 #[derive(Debug)]
@@ -56,12 +36,12 @@ impl Decided {
 }
 
 impl Shard {
-    /// Asks the backend about a command, if that wants to be asked. `false`: it is to be carried out at once.
+    /// Asks about a command, if the decider wants to be asked. `false`: it is to be carried out at once.
     ///
     /// What would be refused anyway is not asked about.
     #[cold]
     pub(super) fn put_aside(&mut self, slot: u32, text: &str, command: &Command<'_>) -> bool {
-        let Some(events) = self.handlers.backend().map(|backend| backend.events) else { return false };
+        let events = self.handlers.events();
         let owned = |text: &str| text.to_owned();
         let (what, recover, id) = match command {
             Command::Subscribe { room, recover, id }
@@ -129,18 +109,18 @@ impl Shard {
     fn ask(&mut self, asked: Asked<'_>, what: What, recover: Option<Position>) {
         let Asked { slot, text, id } = asked;
         let Some((to, subject)) = self.conns.at(slot).map(|conn| (conn.id, conn.subject())) else { return };
-        let Some(backend) = self.handlers.backend() else { return };
+        let Some(decider) = self.handlers.decider() else { return };
         let (post, index, id) = (self.post.clone(), self.index, id.map(str::to_owned));
         let text = text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)].to_owned();
         let answer: HookAnswer = Box::new(move |question, verdict| {
             let decided = Decided { to, question, verdict, recover, text, id };
             post(index, Mail::Request(Request::Decided(Box::new(decided))));
         });
-        (backend.ask)(Question { subject, what }, answer);
+        decider.ask(Question { subject, what }, answer);
     }
 
     fn backend_hears_messages(&self) -> bool {
-        self.handlers.backend().is_some_and(|backend| backend.events.has(HookEvent::Message))
+        self.handlers.hear(HookEvent::Message)
     }
 
     /// Whether somebody outside takes a message that no dialect defines.
@@ -149,16 +129,27 @@ impl Shard {
             || self.backend_hears_messages()
     }
 
-    /// Tells the backend that a connection has ended.
+    /// Tells that a connection has ended.
     #[cold]
     pub(super) fn tell_end(&self, subject: Subject, reason: CloseReason) {
-        if let Some(backend) = self.handlers.backend().filter(|b| b.events.has(HookEvent::Disconnect)) {
-            let what = What::Disconnect { reason: reason.label() };
-            (backend.ask)(Question { subject, what }, Box::new(|_, _| {}));
+        self.tell(subject, What::Disconnect { reason: reason.label() });
+    }
+
+    /// Tells that a connection has left a room.
+    #[cold]
+    pub(super) fn tell_leave(&self, slot: u32, room: &str) {
+        if let Some(conn) = self.conns.at(slot) {
+            self.tell(conn.subject(), What::Leave { room: room.to_owned() });
         }
     }
 
-    /// Tells the backend of the connections that are left when the shard ends: nothing else will.
+    fn tell(&self, subject: Subject, what: What) {
+        if let Some(decider) = self.handlers.decider().filter(|_| self.handlers.hear(what.event())) {
+            decider.ask(Question { subject, what }, Box::new(|_, _| {}));
+        }
+    }
+
+    /// Tells of the connections that are left when the shard ends: nothing else will.
     pub fn tell_ends(&self) {
         for (_, conn) in self.conns.iter().filter(|(_, conn)| !conn.echo) {
             self.tell_end(conn.subject(), conn.closing().unwrap_or(CloseReason::ShuttingDown));
@@ -228,7 +219,9 @@ impl Shard {
             What::Publish { room: None, event, data } => {
                 Command::Broadcast { event: event.into(), data: data.as_deref(), id }
             }
-            What::Connect { .. } | What::Disconnect { .. } | What::Message { .. } => return,
+            What::Connect { .. } | What::Leave { .. } | What::Disconnect { .. } | What::Message { .. } => {
+                return;
+            }
         };
         self.allowed_command(now, slot, text, command);
     }

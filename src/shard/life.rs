@@ -5,6 +5,7 @@ use super::palette::EMPTY;
 use super::terms::{Route, Terms};
 use super::{BLOCKED, Now, Reading, Shard, Sockets, TurnedAway};
 use crate::base::{Key, Mutation, mutated};
+use crate::config::HookEvent;
 use crate::hub::{Holding, Membership};
 use crate::model::{
     CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Identity, Locator, RoomName,
@@ -193,7 +194,7 @@ impl Shard {
                 reason
             }
         };
-        if self.handlers.backend().is_some() && !conn.echo {
+        if self.handlers.hear(HookEvent::Disconnect) && !conn.echo {
             self.tell_end(conn.subject(), reason);
         }
         let peer = conn.socket_addr().map(tracing::field::display);
@@ -208,6 +209,11 @@ impl Shard {
         let memberships = std::mem::take(&mut conn.memberships);
         self.leave_accounts(slot, memberships.len());
         for membership in memberships {
+            if self.handlers.hear(HookEvent::Leave)
+                && let Some(room) = self.rooms.get(membership.room)
+            {
+                self.tell_leave(slot, room.shared.name.as_str());
+            }
             self.leave_room(encoding, membership);
         }
         self.leave_audiences(slot);

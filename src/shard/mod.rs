@@ -93,7 +93,7 @@ use agents::Agents;
 use conn::Conn;
 use encode::Encoder;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
-pub use hook::{AskBackend, Backend, Decided, FORWARDED_MAX};
+pub use hook::{Decided, FORWARDED_MAX};
 pub use identity::TurnedAway;
 use inputs::Inputs;
 #[doc(hidden)]

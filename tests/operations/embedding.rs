@@ -349,7 +349,10 @@ fn the_documents_other_calls_do_what_they_say() {
     let of_user = |tenant| of(&runtime.block_on(calls.get_connections_by_user("u", tenant)).unwrap());
     assert_eq!((of_user(None).len(), of_user(Some("t1"))), (2, vec![clients[1].id.clone()]));
     let stats = calls.get_connection_stats();
-    assert_eq!((stats.total, stats.by_channel.get("news"), stats.by_tenant.get("t")), (3, Some(&2), Some(&2)));
+    assert_eq!(
+        (stats.total, stats.by_channel.get("news"), stats.by_tenant.get("t")),
+        (3, Some(&2), Some(&2))
+    );
     assert_eq!(calls.unsubscribe_from_channel(ids[0], "news").unwrap().wait(), Ok(Some(true)));
     assert_eq!(calls.leave_channel(ids[2], "news").unwrap().wait(), Ok(Some(true)));
     told(&mut clients[0], "unsubscribed");

@@ -6,8 +6,8 @@
 //! such a program.
 
 use crate::common::{Client, PATIENCE, Program};
-use fanwire::{CustomRequest, Server};
 use fanwire::config::Config;
+use fanwire::{CustomRequest, Server};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;

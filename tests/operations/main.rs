@@ -4,6 +4,7 @@
 mod common;
 
 mod embedding;
+mod embedding_callbacks;
 mod embedding_handlers;
 mod faults;
 mod faults_logs;

@@ -195,7 +195,7 @@ impl World {
         hub.directory.set_history_bytes_max(config.limits.history_bytes_max, 0);
         let posts = Posts::default();
         let responses = Responses::default();
-        let mut handlers = Handlers::default();
+        let handlers = Handlers::default();
         handlers.set(
             "echo",
             Arc::new(|request| request.reply("echoed", &request.data().len()).expect("a number is JSON")),

@@ -113,6 +113,11 @@ pub fn read_reason(body: &[u8]) -> String {
     reason(said.and_then(|body| object::<ReasonBody>(body)?.reason).as_deref())
 }
 
+/// What a client is told of a no in these words: at most [`REASON_BYTES_MAX`] bytes, no control characters.
+pub fn reason_in_words(said: &str) -> String {
+    reason(Some(said))
+}
+
 /// What a client is told of a no.
 fn reason(said: Option<&str>) -> String {
     let said = said.map(printable).filter(|said| !said.is_empty());

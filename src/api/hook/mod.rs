@@ -3,6 +3,7 @@
 
 mod answer;
 mod breaker;
+mod decider;
 mod judge;
 mod line;
 mod question;
@@ -11,9 +12,10 @@ mod sign;
 
 pub use answer::{
     Decision, Garbage, HookAnswer, HookMessage, HookReply, MESSAGES_MAX, REASON_BYTES_MAX, Verdict,
-    read_decision, read_reply,
+    read_decision, read_reply, reason_in_words,
 };
 pub use breaker::{Breaker, BreakerState, Failing, RETRY_AFTER_MAX, Source};
+pub use decider::Decider;
 pub use judge::{Came, Cause, Judgement, in_place_of_backend, judge};
 pub use line::{Line, LineLimits, NotAsked, Step};
 pub use question::{Question, ROOMS_MAX, Subject, Unjoined, What};

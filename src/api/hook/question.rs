@@ -64,6 +64,11 @@ pub enum What {
         /// Valid JSON.
         data: Option<String>,
     },
+    /// A connection has left a room.
+    Leave {
+        /// The room.
+        room: String,
+    },
     /// A connection has ended.
     Disconnect {
         /// Label of the reason.
@@ -96,6 +101,7 @@ impl What {
             Self::Connect { .. } => HookEvent::Connect,
             Self::Join { .. } => HookEvent::Join,
             Self::Publish { .. } => HookEvent::Publish,
+            Self::Leave { .. } => HookEvent::Leave,
             Self::Disconnect { .. } => HookEvent::Disconnect,
             Self::Message { .. } => HookEvent::Message,
         }
@@ -115,6 +121,7 @@ impl Question {
                 room.len() + publishes
             }
             What::Publish { room, event, data: raw } => data(room) + event.len() + data(raw),
+            What::Leave { room } => room.len(),
             What::Disconnect { .. } => 0,
             What::Message { event, data: raw, rooms: all } => event.len() + data(raw) + rooms(all),
         };
@@ -151,7 +158,7 @@ impl Question {
                 body.query = query.as_deref();
                 body.headers = Some(map(headers));
             }
-            What::Join { room, .. } => body.room = Some(room),
+            What::Join { room, .. } | What::Leave { room } => body.room = Some(room),
             What::Publish { room, event, data } => {
                 body.room = room.as_deref();
                 body.kind = Some(event);
@@ -263,6 +270,7 @@ mod tests {
                 r#""room":"r","type":"m","data":{"n": 1}"#,
             ),
             (What::Publish { room: None, event: "m".into(), data: None }, r#""type":"m""#),
+            (What::Leave { room: "r".into() }, r#""room":"r""#),
             (What::Disconnect { reason: "idle" }, r#""reason":"idle""#),
             (
                 What::Message { event: "cancel_report".into(), data: Some("1".into()), rooms: Vec::new() },

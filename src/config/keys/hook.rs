@@ -15,7 +15,7 @@ pub(super) const HOOK: &[Key] = &[
     key(
         "hook_events",
         Kind::HookEvents(|c| &mut c.hook.events),
-        "What the backend is asked (connect, join, publish) and told (disconnect, message)",
+        "What the backend is asked (connect, join, publish) and told (leave, disconnect, message)",
     ),
     key(
         "hook_headers",

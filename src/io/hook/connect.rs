@@ -1,23 +1,23 @@
-//! The backend's say in who may connect.
+//! What the backend and the embedding program say about who may connect.
 
+use super::super::deciders::Deciders;
 use super::super::reply::{full_reply, text_reply};
 use super::super::upgrade::{Asked, Candidate, Refused101};
-use super::Hook;
-use crate::api::hook::{Decision, Question, Subject, Verdict, What};
+use crate::api::hook::{Decider, Decision, Question, Subject, Verdict, What};
 use crate::dialect;
 use crate::metrics::HandshakeFailure;
 use crate::model::{Identity, Refusal};
 use hyper::StatusCode;
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Asks the backend about a candidate, and who that is. Whom it does not name stays who it was.
+/// Asks about a candidate, and who that is. A candidate that is not named stays who it was.
 ///
 /// # Errors
 /// That it says no, or cannot be asked.
 pub(in super::super) async fn ask(
-    hook: &Hook,
+    deciders: &Deciders,
     path_prefix: &str,
     asked: &Asked<'_>,
     candidate: &mut Candidate,
@@ -36,11 +36,14 @@ pub(in super::super) async fn ask(
     let what = What::Connect {
         path: path.strip_prefix(path_prefix).unwrap_or(path).to_owned(),
         query: asked.target.query().map(str::to_owned),
-        headers: shown(&hook.settings().headers, asked.headers),
+        headers: match deciders.headers() {
+            Some(names) => shown(names, asked.headers),
+            None => all(asked.headers),
+        },
     };
     let (sender, receiver) = oneshot::channel();
     // A client that does not wait for the answer is no fault.
-    hook.ask(Question { subject, what }, Box::new(move |_, verdict| drop(sender.send(verdict))));
+    deciders.ask(Question { subject, what }, Box::new(move |_, verdict| drop(sender.send(verdict))));
     let (failure, reply) = match receiver.await {
         Ok(Verdict::Decided(Decision::Allow { identity: named })) => {
             if let Some(named) = named {
@@ -76,10 +79,18 @@ fn shown(names: &[String], headers: &HeaderMap) -> Vec<(String, String)> {
     names.iter().flat_map(of_name).collect()
 }
 
+/// All fields of a head, as far as they are text.
+fn all(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |(name, value): (&HeaderName, &HeaderValue)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    };
+    headers.iter().filter_map(text).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::{COOKIE, HeaderValue, ORIGIN};
+    use hyper::header::{COOKIE, ORIGIN};
 
     #[test]
     fn only_the_configured_fields_are_shown() {
@@ -90,6 +101,8 @@ mod tests {
         headers.append("x", HeaderValue::from_bytes(b"\xff").unwrap());
         let names = ["cookie", "x", "authorization"].map(str::to_owned);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(shown(&names, &headers), [pair("cookie", "a=1"), pair("cookie", "b=2")]);
+        let cookies = [pair("cookie", "a=1"), pair("cookie", "b=2")];
+        assert_eq!(shown(&names, &headers), cookies);
+        assert_eq!(all(&headers), [&cookies[..], &[pair("origin", "http://a")]].concat());
     }
 }

@@ -13,7 +13,7 @@ mod worker;
 
 use super::http_client::{ClientLimits, ClientUrlError, HttpClient};
 use crate::api::hook::{
-    ANSWER_BYTES_MAX, HookAnswer, LineLimits, Question, Source, Verdict, in_place_of_backend,
+    ANSWER_BYTES_MAX, HookAnswer, LineLimits, Question, Source, Verdict, What, in_place_of_backend,
 };
 use crate::config::{HookEvent, HookSettings, OnFailure};
 use crate::metrics::{HookMetrics, HookOutcome};
@@ -164,8 +164,12 @@ impl Hook {
         &self.metrics
     }
 
-    /// Asks or tells the backend. `answer` is called once, on whatever thread; at once if too much waits already.
-    pub fn ask(&self, question: Question, answer: HookAnswer) {
+    /// Asks or tells the backend. `answer` is called once, on whatever thread; at once if too much waits already. Of a
+    /// head only the configured fields are sent.
+    pub fn ask(&self, mut question: Question, answer: HookAnswer) {
+        if let What::Connect { headers, .. } = &mut question.what {
+            headers.retain(|(name, _)| self.settings.headers.contains(name));
+        }
         let event = question.what.event();
         let on_failure = self.settings.on_failure;
         let bytes = question.len_bytes() as u64;

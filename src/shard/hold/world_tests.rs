@@ -123,7 +123,7 @@ impl World {
         change(&mut config);
         let metrics = Arc::new(ShardMetrics::new(&LABELS));
         let (post, handed) = (posted.clone(), Handed::default());
-        let mut handlers = Handlers::default();
+        let handlers = Handlers::default();
         let to = handed.clone();
         handlers.set(
             "cancel",

@@ -57,7 +57,7 @@ impl World {
         let may_be_held = script.may_be_held();
         let replies = Arc::new(Mutex::new(Vec::new()));
         let collect = Arc::clone(&replies);
-        let mut handlers = Handlers::default();
+        let handlers = Handlers::default();
         handlers.set(
             "job",
             Arc::new(|request| match request.data() {
