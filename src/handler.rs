@@ -8,10 +8,11 @@ use crate::metrics::{HookMetrics, HookOutcome};
 use crate::model::{ConnectionId, Identity, Refusal};
 use crate::shard;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::hash::RandomState;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 /// Bytes of what is wrong with a message's `data` that the client is told: some of it is what the client has sent.
 const WRONG_DATA_BYTES_MAX: usize = 256;
@@ -26,7 +27,8 @@ struct AtHome {
     node: OnceLock<Weak<NodeShared>>,
     /// Picks the shard that encodes for a room: always the same, so that publications keep their order.
     spread: RandomState,
-    failures_told: Seldom,
+    /// When failures of the handlers for an event were told: as many as there are handlers.
+    failures_told: Mutex<HashMap<String, Seldom>>,
 }
 
 impl Home {
@@ -46,12 +48,15 @@ impl Home {
         Some(Handle::new(self.0.node.get()?.upgrade()?, self.clone()))
     }
 
-    /// Says in the log that code of the program has failed: the first time, then once a minute.
+    /// Says in the log that code of the program for an event has failed: the first time, then once a minute.
     pub fn tell_failure(&self, event: &str, cause: &dyn fmt::Display) {
         tracing::debug!(event, %cause, "a handler failed");
         let Some(node) = self.0.node.get().and_then(Weak::upgrade) else { return };
-        if let Some(count) = self.0.failures_told.happened(node.clock.now().ms()) {
-            tracing::error!(event, %cause, count, "handlers failed");
+        let mut told = self.0.failures_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = told.entry(event.to_owned()).or_default().happened(node.clock.now().ms());
+        drop(told);
+        if let Some(count) = count {
+            tracing::error!(event, %cause, count, "a handler of the program failed");
         }
     }
 }

@@ -320,7 +320,7 @@ impl Shard {
     pub(super) fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let Some(Registered { handler, goes_on }) = self.handlers.get(event, conn.admin) else {
+        let Some(Registered { handler, goes_on, panics_told }) = self.handlers.get(event, conn.admin) else {
             if !self.tell_backend(now, asked, event, data) {
                 self.refuse(now, asked, Refusal::UnknownType);
             }
@@ -341,7 +341,9 @@ impl Shard {
             under_way: goes_on.then(under_way),
         };
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
-            tracing::error!(event, connection = %client, "a custom handler panicked");
+            if let Some(count) = panics_told.happened(now.ms()) {
+                tracing::error!(event, count, connection = %client, "a custom handler panicked");
+            }
             self.refuse(now, asked, Refusal::Internal);
         }
     }

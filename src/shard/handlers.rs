@@ -1,5 +1,6 @@
 use super::mail::{Mail, Message, Post, Request};
 use crate::api::hook::Decider;
+use crate::base::Seldom;
 use crate::config::{HookEvent, HookEvents};
 use crate::model::{ConnectionId, Identity};
 use hashbrown::HashMap;
@@ -13,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct Handlers {
     /// Locked for messages of types that no dialect defines, for the time of a look-up; nothing else is locked then.
     by_type: Arc<RwLock<HashMap<String, Registered>>>,
-    of_admins: HashMap<String, Handler>,
+    of_admins: HashMap<String, Registered>,
     decider: Option<Arc<dyn Decider>>,
     /// What the decider is asked and told.
     events: HookEvents,
@@ -28,18 +29,26 @@ pub(super) struct Registered {
     pub handler: Handler,
     /// It hands the request to another thread, so that each connection has a bound of requests that are under way.
     pub goes_on: bool,
+    /// When its panics were told.
+    pub panics_told: Arc<Seldom>,
+}
+
+impl Registered {
+    fn new(handler: Handler, goes_on: bool) -> Self {
+        Self { handler, goes_on, panics_told: Arc::default() }
+    }
 }
 
 impl Handlers {
     /// Sets the handler of a type; the last one set counts.
     pub fn set(&self, event: &str, handler: Handler) {
-        self.insert(event, Registered { handler, goes_on: false });
+        self.insert(event, Registered::new(handler, false));
     }
 
     /// The same for a handler that hands the request to another thread. Of each connection at most
     /// [`super::FORWARDED_MAX`] such requests are under way; a request ends when its [`CustomRequest`] is dropped.
     pub fn set_going_on(&self, event: &str, handler: Handler) {
-        self.insert(event, Registered { handler, goes_on: true });
+        self.insert(event, Registered::new(handler, true));
     }
 
     fn insert(&self, event: &str, registered: Registered) {
@@ -88,14 +97,14 @@ impl Handlers {
 
     /// Sets the handler of a type for connections of an endpoint for admins. It goes before one of [`Handlers::set`].
     pub fn set_for_admins(&mut self, event: &str, handler: Handler) {
-        self.of_admins.insert(event.to_owned(), handler);
+        self.of_admins.insert(event.to_owned(), Registered::new(handler, false));
     }
 
     /// The handler of a type.
     pub(super) fn get(&self, event: &str, admin: bool) -> Option<Registered> {
         let of_admins = if admin { self.of_admins.get(event) } else { None };
-        if let Some(handler) = of_admins {
-            return Some(Registered { handler: handler.clone(), goes_on: false });
+        if of_admins.is_some() {
+            return of_admins.cloned();
         }
         self.by_type.read().unwrap_or_else(PoisonError::into_inner).get(event).cloned()
     }

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 fn config() -> Config {
     let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
-    config.times.drain_timeout = Duration::from_secs(5);
+    config.times.drain_timeout = Duration::from_secs(1);
     // As long as is allowed: what a test holds up must not end by itself on a busy machine.
     (config.hook.timeout, config.http.request_timeout) = (Duration::from_secs(25), Duration::from_secs(25));
     config

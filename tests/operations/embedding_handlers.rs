@@ -17,7 +17,7 @@ const OF_ONE_MAX: usize = 16;
 
 fn config() -> Config {
     let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
-    config.times.drain_timeout = Duration::from_secs(5);
+    config.times.drain_timeout = Duration::from_secs(1);
     config
 }
 

@@ -7,7 +7,7 @@
 
 use crate::common::{Client, PATIENCE, Program};
 use fanwire::config::Config;
-use fanwire::{CustomRequest, Server};
+use fanwire::{CustomRequest, HandlerError, Server};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -33,6 +33,10 @@ fn only_the_handler(_: CustomRequest) {
     panic!("only the handler")
 }
 
+fn fail(_: CustomRequest) -> Result<(), HandlerError> {
+    Err("x".parse::<u8>().expect_err("it is no number").into())
+}
+
 /// Not a test by itself: the program of the others, which runs until it fails.
 #[test]
 fn the_program_inside() {
@@ -48,6 +52,8 @@ fn the_program_inside() {
         .log(log)
         .on("bomb", bomb)
         .on("panic", only_the_handler)
+        .on("fail", fail)
+        .on_async("fail beside", async |request| fail(request))
         .start()
         .unwrap();
     println!("\nlistening on {}", server.local_addr().unwrap());
@@ -89,15 +95,25 @@ fn a_shard_that_panics_ends_the_process_with_its_state() {
     let (mut program, addr) = start();
     let mut members: Vec<_> = (0..20).map(|_| Client::connect(addr)).collect();
     members.iter_mut().for_each(|member| member.subscribe("room"));
-    // A handler's own panic costs nobody anything.
-    members[0].send_text(r#"{"type":"panic"}"#);
-    members[0].expect_json(|answer| assert_eq!(answer["type"], "error"));
+    // A handler's own panic, or error, costs nobody anything, and no more than a line of the log in a minute.
+    for kind in ["panic", "fail", "fail beside"].repeat(3) {
+        members[0].send_text(&format!(r#"{{"type":"{kind}"}}"#));
+        members[0].expect_json(|answer| assert_eq!(answer["error"], "internal error"));
+    }
     members[0].send_text(r#"{"type":"bomb"}"#);
     check_end(
         &mut program,
         members,
         &["ERROR", "shard=", "the bomb went off", "connections_of_node=20", "rooms_of_node=1", "uptime_ms="],
     );
+    let output = program.output();
+    let lines = |word: &str| output.lines().filter(|line| line.contains(word)).count();
+    assert_eq!(lines("a custom handler panicked event=\"panic\" count=1"), 1);
+    for event in ["fail", "fail beside"] {
+        let line = format!("a handler of the program failed event=\"{event}\" cause=invalid digit");
+        assert_eq!(lines(&line), 1, "{event}");
+    }
+    assert_eq!(lines("a custom handler panicked") + lines("a handler of the program failed"), 3);
 }
 
 #[test]
