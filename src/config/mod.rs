@@ -5,14 +5,18 @@
 
 mod access;
 mod account;
+#[cfg(feature = "cli")]
 mod args;
 mod endpoint;
 mod error;
 mod exposure;
 mod file;
 mod hook;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command line alone shows what keys mean"))]
 mod key;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command line alone shows what keys mean"))]
 mod keys;
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the command line alone shows what keys mean"))]
 mod kind;
 mod list;
 mod listen;
@@ -31,6 +35,7 @@ mod warnings;
 
 pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use account::AccountLimits;
+#[cfg(feature = "cli")]
 pub use args::{Command, Invocation, parse_args};
 #[cfg(test)]
 pub(crate) use endpoint::parse_endpoints;

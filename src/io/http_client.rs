@@ -13,6 +13,11 @@
 //! as the pool here, and its connector for TLS is a further crate.
 
 mod heard;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "http_client/no_tls.rs"]
+mod tls;
 
 use bytes::Bytes;
 use heard::Heard;
@@ -27,11 +32,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Bytes of an answer's head, and hyper's buffer for it: a few header fields with generous values.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -108,6 +111,9 @@ pub enum ClientUrlError {
     /// There is nothing to check certificates by.
     #[error("https needs the system's certificates: {0}")]
     Certificates(String),
+    /// The program was built without the feature `tls`.
+    #[error("https needs a program that is built with the feature tls")]
+    NoTls,
 }
 
 /// A client of one origin. Needs a tokio runtime with I/O and time where it is used.
@@ -116,7 +122,7 @@ pub struct HttpClient {
     port: u16,
     host_header: HeaderValue,
     path: PathAndQuery,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     limits: ClientLimits,
     /// Last in, first out: what is not needed stays unused and goes.
     idle: Mutex<Vec<(Instant, Connection)>>,
@@ -153,7 +159,7 @@ impl HttpClient {
             _ => return Err(ClientUrlError::Form),
         };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let tls = is_tls.then(|| tls(&host)).transpose()?;
+        let tls = is_tls.then(|| Tls::new(&host)).transpose()?;
         Ok(Self {
             port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             host_header: HeaderValue::from_str(authority.as_str()).map_err(|_| ClientUrlError::Form)?,
@@ -259,7 +265,7 @@ impl HttpClient {
         // One write per request, each waited for: nothing to gain by waiting for more.
         stream.set_nodelay(true)?;
         match &self.tls {
-            Some((tls, name)) => start(tls.connect(name.clone(), stream).await?).await,
+            Some(tls) => start(tls.connect(stream).await?).await,
             None => start(stream).await,
         }
     }
@@ -273,28 +279,6 @@ async fn start(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> 
     // What it ends with, the exchange tells; between exchanges it is the other side's right to close.
     let task = tokio::spawn(async move { drop(connection.await) });
     Ok(Connection { sender, heard, task })
-}
-
-/// The trust in the system's certificate authorities, and the name that the server must have.
-fn tls(host: &str) -> Result<(TlsConnector, ServerName<'static>), ClientUrlError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| ClientUrlError::Form)?;
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let why = found
-            .errors
-            .first()
-            .map_or_else(|| "there are none (package ca-certificates)".to_owned(), ToString::to_string);
-        return Err(ClientUrlError::Certificates(why));
-    }
-    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ClientUrlError::Certificates(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
 impl fmt::Debug for HttpClient {

@@ -35,6 +35,10 @@ mod publish;
 mod read_queue;
 mod refused;
 mod reply;
+#[cfg(feature = "io-uring")]
+mod ring;
+#[cfg(not(feature = "io-uring"))]
+#[path = "no_ring.rs"]
 mod ring;
 mod seat;
 mod serve;
