@@ -35,10 +35,10 @@
 //! | [`base`] | slab, timer wheel, rates, depth of JSON | know anything of the rest |
 //! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close | know a protocol's syntax |
 //! | [`wire`] | bytes and frames: handshake, parser, builder, compression, PROXY header | keep a connection's state |
+//! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
 //! | [`config`] | file, environment and flags become one checked value | |
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node, of users and of tenants | I/O, ask for the time |
-//! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
 //! | [`auth`] | origins, keys of the API, rules for access | keep a connection's state |
 //! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
 //! | [`shard`] | connections, outboxes, ticks, timers: the state machine | a system call, ask for the time |
