@@ -1,6 +1,7 @@
 //! What a connection is told about itself, and the rooms that are its own.
 
 use super::commands::{Asked, user_of};
+use super::recovery::Joined;
 use super::{Now, Shard};
 use crate::model::{Answer, Refusal, RequestId, RoomName};
 
@@ -51,8 +52,8 @@ impl Shard {
         self.answer(now, slot, &answer);
     }
 
-    /// Joins the rooms `notifications:TENANT:USER:TYPE` of a connection's own user, as the AegisX platform document has
-    /// it.
+    /// Joins the rooms `notifications:TENANT:USER:TYPE` of a connection's own user, as the AegisX platform document has it:
+    /// all of them, or none where one is refused.
     pub(super) fn notifications<T: AsRef<str>>(
         &mut self,
         now: Now,
@@ -73,9 +74,18 @@ impl Shard {
                 Err(_) => return self.refuse(now, asked, Refusal::RoomInvalid),
             }
         }
+        let mut joined = Vec::new();
         for room in &rooms {
-            if let Err(denial) = self.subscribe(now, asked.slot, room.as_str()) {
-                return self.deny(now, asked, denial);
+            match self.subscribe(now, asked.slot, room.as_str()) {
+                Ok(Joined { was_member: false, .. }) => joined.push(room),
+                Ok(_) => {}
+                Err(denial) => {
+                    // All or none: the refusal is of the whole request.
+                    for room in joined {
+                        self.unsubscribe(asked.slot, room.as_str());
+                    }
+                    return self.deny(now, asked, denial);
+                }
             }
         }
         self.answer(now, asked.slot, &Answer::NotificationsJoined { types: raw });

@@ -195,7 +195,7 @@ impl Shard {
     }
 
     /// Ends a membership, if there is one. Returns the room's id.
-    fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
+    pub(super) fn unsubscribe(&mut self, slot: u32, room: &str) -> Option<u64> {
         let index = self.membership(slot, room)?;
         let id = self.rooms.get(self.conns.at(slot)?.memberships[index].room)?.shared.id;
         let conn = self.conns.at_mut(slot)?;

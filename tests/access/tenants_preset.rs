@@ -66,6 +66,26 @@ fn notifications_are_a_users_own() {
 }
 
 #[test]
+fn notifications_are_joined_all_or_none() {
+    let flags = ["--preset=tenants", "--rooms-per-connection-max=2"];
+    let server = Server::start_with(&flags, &[SECRET_VARIABLE, ("FANWIRE_TENANTS", "a1")]);
+    let mut a = connect(&server, "u1", "a1");
+    conversations(
+        &mut [("a", &mut a)],
+        r#"
+        a> {"type":"subscribe_notifications","data":{"types":["kept"]}}
+        a< {"type":"notifications_subscribed","data":{"types":["kept"]}}
+        a> {"type":"subscribe_notifications","data":{"types":["kept","orders","all"]}}
+        a< {"type":"error","data":{"error":"*"}}
+        a> {"type":"get_status"}
+        a< {"type":"status","data":{"connectionId":"*uuid","userId":"u1","channels":["notifications:a1:u1:kept"],"lastActivity":"*iso","connectedAt":"*iso"}}
+        a> {"type":"subscribe_notifications","data":{"types":["kept","orders"]}}
+        a< {"type":"notifications_subscribed","data":{"types":["kept","orders"]}}
+        "#,
+    );
+}
+
+#[test]
 fn what_the_server_says_to_try_works() {
     for preset in ["none", "rooms", "channels", "topics", "tenants"] {
         // The document of `topics` has no tenants.
