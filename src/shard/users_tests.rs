@@ -20,8 +20,11 @@ fn connect(world: &mut World, user: &str, tenant: Option<&str>) -> u32 {
     slot
 }
 
+/// Connections of a user, by its index among those asked for, and of a tenant.
+type Found = BTreeMap<(usize, Option<Box<str>>), u32>;
+
 /// All that the shard tells of some users, and in how many portions.
-fn told(world: &World, users: &[&str]) -> (BTreeMap<(usize, Option<Box<str>>), u32>, usize) {
+fn told(world: &World, users: &[&str]) -> (Found, usize) {
     let rooms: Vec<_> = users.iter().map(|user| RoomName::known(&Audience::User.room(user))).collect();
     let (mut found, mut portions) = (BTreeMap::new(), 0);
     let mut next: Option<UsersPlace> = Some((0, MembersCursor::START));

@@ -200,8 +200,8 @@ fn build(choice: u8, payload: &[u8]) {
         Opcode::Close => wire::write_close(&mut out, code, &text),
         _ => {
             let body = if opcode == Opcode::Text { text.as_bytes() } else { payload };
-            let range = wire::frame_in_place(&mut out, opcode, |out| out.extend_from_slice(body));
-            assert_eq!(range, 6..out.len(), "the frame lies elsewhere than told");
+            let header = wire::frame_in_place(&mut out, opcode, |out| out.extend_from_slice(body));
+            assert_eq!(&out[6 + header..], body, "the payload lies elsewhere than told");
         }
     }
     assert!(out.starts_with(b"before"), "what stood before was changed");
