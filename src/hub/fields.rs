@@ -5,9 +5,10 @@ use foldhash::fast::RandomState as Spread;
 use hashbrown::HashMap;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use siphasher::sip::SipHasher13;
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 /// Fields of one filter.
 pub const FIELDS_MAX: usize = 16;
@@ -55,14 +56,32 @@ impl Fields {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoFilter;
 
-/// By what a node hashes fields: keyed at random, so that no peer can make two values be one.
-#[derive(Debug, Clone, Default)]
-pub(super) struct FieldHasher(RandomState);
+/// Bytes of data for each place that is kept for a field while they are read: what short fields take. Fewer places cost
+/// moving what was found, more cost memory for a moment.
+const FIELD_BYTES: usize = 16;
+
+/// By what a node hashes fields: keyed at random, so that no peer can make two values be one. Names, texts and other
+/// values have keys of their own, so that nothing that is hashed says of which kind it is.
+#[derive(Debug, Clone)]
+pub(super) struct FieldHasher {
+    names: SipHasher13,
+    texts: SipHasher13,
+    others: SipHasher13,
+}
+
+impl Default for FieldHasher {
+    fn default() -> Self {
+        let random = RandomState::new();
+        let keyed =
+            |first: u64| SipHasher13::new_with_keys(random.hash_one(first), random.hash_one(first + 1));
+        Self { names: keyed(0), texts: keyed(2), others: keyed(4) }
+    }
+}
 
 impl FieldHasher {
     /// The hash of a whole text.
     pub fn text(&self, text: &str) -> u64 {
-        self.name(text)
+        self.texts.hash(text.as_bytes())
     }
 
     /// What a filter wants: hashes as in [`Fields`], rising. Reads no further than to the first field that a filter
@@ -86,7 +105,9 @@ impl FieldHasher {
     /// The fields of `data`, which must be valid JSON; none if it is no object. Of several of one name the last counts,
     /// as in JavaScript. Costs one pass over the text and a sort of its fields.
     pub fn read(&self, data: &str) -> Fields {
-        let mut found: HashMap<u64, u64, Spread> = HashMap::default();
+        let places = data.len() / FIELD_BYTES;
+        let mut found: HashMap<u64, u64, Spread> =
+            HashMap::with_capacity_and_hasher(places, Spread::default());
         json_fields(data, |name, value| {
             // A name with an escape that stands for no character is none that a filter can have.
             let Some(name) = json_text(name) else { return true };
@@ -103,15 +124,7 @@ impl FieldHasher {
     }
 
     fn name(&self, name: &str) -> u64 {
-        self.hash(&[], name.as_bytes())
-    }
-
-    /// The hash of two parts, of which the first tells the kind and so the length of the whole, or that it is a text.
-    fn hash(&self, kind: &[u8], bytes: &[u8]) -> u64 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(kind);
-        hasher.write(bytes);
-        hasher.finish()
+        self.names.hash(name.as_bytes())
     }
 
     /// `None` if the value is nested, or cannot be read.
@@ -126,23 +139,41 @@ impl FieldHasher {
     fn value(&self, raw: &str) -> Option<u64> {
         match raw.as_bytes().first()? {
             b'{' | b'[' => None,
-            b'"' => Some(self.hash(b"\"", json_text(raw)?.as_bytes())),
-            b't' | b'f' => Some(self.hash(b"b", if raw == "true" { b"1" } else { b"0" })),
-            b'n' => Some(self.hash(b"0", b"")),
+            b'"' => Some(self.text(&json_text(raw)?)),
+            // One byte each, numbers have eight and more.
+            first @ (b't' | b'f' | b'n') => Some(self.others.hash(&[*first])),
             _ => {
-                let whole_number = |whole: i128| self.hash(b"i", &whole.to_ne_bytes());
                 // Most are short and whole: no need for a parser.
                 if raw.len() < 19 && raw.bytes().all(|byte| byte.is_ascii_digit()) {
-                    let digit = |sum: i128, byte: u8| sum * 10 + i128::from(byte - b'0');
-                    return Some(whole_number(raw.bytes().fold(0, digit)));
+                    let digit = |sum: i64, byte: u8| sum * 10 + i64::from(byte - b'0');
+                    return Some(self.short(raw.bytes().fold(0, digit)));
                 }
                 let number: serde_json::Number = serde_json::from_str(raw).ok()?;
-                let whole = number.as_i128().or_else(|| whole(number.as_f64()?));
-                let other = |number: f64| self.hash(b"f", &number.to_bits().to_ne_bytes());
-                whole.map(whole_number).or_else(|| number.as_f64().map(other))
+                match number.as_i128().or_else(|| whole(number.as_f64()?)) {
+                    Some(whole) => Some(self.whole(whole)),
+                    None => number.as_f64().map(|number| self.others.hash(&with_mark(number.to_bits()))),
+                }
             }
         }
     }
+
+    fn whole(&self, number: i128) -> u64 {
+        match i64::try_from(number) {
+            Ok(short) => self.short(short),
+            Err(_) => self.others.hash(&number.to_ne_bytes()),
+        }
+    }
+
+    fn short(&self, number: i64) -> u64 {
+        self.others.hash(&number.to_ne_bytes())
+    }
+}
+
+/// Nine bytes, as no whole number has.
+fn with_mark(bits: u64) -> [u8; 9] {
+    let mut marked = [b'f'; 9];
+    marked[1..].copy_from_slice(&bits.to_ne_bytes());
+    marked
 }
 
 /// A number without a fraction, as far as doubles tell whole numbers apart.

@@ -114,6 +114,11 @@ impl Stored {
         (fields, is_new)
     }
 
+    /// Whether its fields have been read.
+    pub fn is_read(&self) -> bool {
+        self.fields.get().is_some()
+    }
+
     /// Bytes of type name and data: fewer than any frame of it has.
     pub fn text_bytes(&self) -> usize {
         self.text.len()
