@@ -53,8 +53,7 @@ fn main() -> ExitCode {
         let shown = |value: Option<f64>, unit: &str| {
             value.map_or_else(|| "-".to_owned(), |v| format!("{v:.1}{unit}"))
         };
-        let most = if case.name == "worst_first_look" { worst::FIRST_LOOK_MOST } else { worst::MOST };
-        let is_too_long = case.name.starts_with("worst_") && count > most;
+        let is_too_long = case.name.starts_with("worst_") && count > worst::MOST;
         let is_over = change.is_some_and(|change| change > TOLERANCE_PERCENT) || is_too_long;
         let mark = if is_over { "  OVER" } else { "" };
         over += usize::from(!mark.is_empty());

@@ -71,7 +71,8 @@
 //!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
 //! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. One connection's
-//! input has a share of its own, counted by what it makes the shard look at, and is left in its middle when that is spent. A room with
+//! input has a share of its own, counted by what it makes the shard look at, and is left in its middle when that is spent;
+//! those that have more get as much of a turn's time as all others together. A room with
 //! thousands of members on a shard gets its publications in steps: they wait in a line of the room's own, each turn
 //! owes them to the next thousand members, and the room's publishers are not read while the line is long. So neither
 //! the size of a room nor its traffic is felt in others.
@@ -103,7 +104,8 @@
 //!   under them. What a reader needs of a history is taken out under its lock; JSON is read and frames are made after
 //!   it. A stripe of the accounts of users and tenants is taken by itself.
 //! - What a filter of clients says of a publication is found out once for the node, while it is remembered. A publication
-//!   that a history keeps is read for filters once.
+//!   that a history keeps is read for filters once. A request that needs more of them read than its share waits, as it
+//!   came, until that is done: it is carried out at one moment.
 //! - No input of one connection holds a shard for longer than its share and one message: `shard::turn` has the bounds.
 //! - Every buffer that a peer can make grow has a bound in bytes that is checked before the bytes are added. What all
 //!   unfinished messages of the node hold is bounded after each read: the largest of the node goes.

@@ -18,11 +18,6 @@ use std::sync::Arc;
 /// Instructions of the longest part of an input.
 pub const MOST: f64 = 40_000_000.0;
 
-/// As [`MOST`] for the case `worst_first_look`, which is over it: the first filter that looks at a history has the fields
-/// of all its publications read in one part. Each is read once, so a client can cause that again only by publishing as
-/// much again. The bound holds what that costs now, until such a look is divided between turns.
-pub const FIRST_LOOK_MOST: f64 = 70_000_000.0;
-
 /// Bytes that a driver reads at once.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -37,6 +32,8 @@ const fn worst(name: &'static str, run: fn()) -> Case {
 pub const CASES: &[Case] = &[
     worst("worst_filters", || past(100, 80, &["filter", "recover"])),
     worst("worst_first_look", || past(20_000, 3, &["filter", "recover"])),
+    worst("worst_first_look_at_one", || past(56_000, 1, &["filter", "recover"])),
+    worst("worst_publish_to_filters", publish_to_filters),
     worst("worst_recover", || past(100, 80, &["recover"])),
     worst("worst_snapshot", || past(100, 80, &["again"])),
     worst("worst_filter_fields", || one(&filter_of_many_fields())),
@@ -178,6 +175,22 @@ fn past(fields: usize, messages: usize, asks: &[&str]) {
         .map(|text| frame(&text))
         .collect();
     first_part(&mut world, slot, &frames);
+}
+
+/// A message of as many fields as fit it, to a member that has a filter.
+fn publish_to_filters() {
+    let mut world = World::of(config());
+    let slot = by_endpoint(&mut world);
+    world.receive(slot, &mut frame(&format!(r#"{{"type":"subscribe","channel":"{ROOM}"}}"#)));
+    world.receive(slot, &mut frame(r#"{"type":"apply_filter","filter":{"none":1}}"#));
+    world.flush();
+    let fields: Vec<String> = (0..56_000).map(|field| format!("\"{field:x}\":1")).collect();
+    let text = format!(r#"{{"type":"publish","channel":"{ROOM}","data":{{{}}}}}"#, fields.join(","));
+    let sender = by_endpoint(&mut world);
+    measured(|| {
+        world.receive(sender, &mut frame(&text));
+        world.flush();
+    });
 }
 
 fn status() {

@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str, Of<u64>); 9] = [
 ];
 
 /// Counters with a value for each shard: name without the `_total` that the encoder adds, help, value.
-const COUNTERS: [(&str, &str, Of<u64>); 20] = [
+const COUNTERS: [(&str, &str, Of<u64>); 21] = [
     ("fanwire_publications", "Publications accepted", |s| s.publications.get()),
     ("fanwire_deliveries", "Frames handed to connections: publications, answers and notices", |s| {
         s.deliveries.get()
@@ -67,6 +67,9 @@ const COUNTERS: [(&str, &str, Of<u64>); 20] = [
     ("fanwire_cleanup_closed", "Idle connections closed by sweeps", |s| s.cleanup_closed.get()),
     ("fanwire_pauses", "Times the shard did not run for seconds: stopped, or kept from its core", |s| {
         s.pauses.get()
+    }),
+    ("fanwire_closing_floods", "Connections cut off for what they sent after their end", |s| {
+        s.closing_floods.get()
     }),
     ("fanwire_protocol_errors", "Connections that broke the WebSocket protocol", |s| s.protocol_errors.get()),
     (

@@ -174,6 +174,8 @@ pub struct ShardMetrics {
     pub pauses: Counter,
     /// Connections that broke RFC 6455.
     pub protocol_errors: Counter,
+    /// Connections that sent too much while they were being closed.
+    pub closing_floods: Counter,
     /// Publications and notices put into the words of a dialect: once for each dialect that is wanted, however many
     /// members and shards there are.
     pub encoded_texts: Counter,
@@ -240,6 +242,7 @@ impl ShardMetrics {
             cleanup_closed: Counter::default(),
             pauses: Counter::default(),
             protocol_errors: Counter::default(),
+            closing_floods: Counter::default(),
             encoded_texts: Counter::default(),
             filter_evaluations: Counter::default(),
             rate_limited: Counter::default(),

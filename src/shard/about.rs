@@ -22,7 +22,7 @@ impl Shard {
         }
         if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
             let config = self.config.clone();
-            if let Err(denial) = self.snapshot(now, slot, None, &config) {
+            if let Err(denial) = self.snapshot(now, slot, &config, None) {
                 self.note_refusal(now, slot, None, &denial);
             }
         }

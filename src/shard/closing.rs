@@ -155,6 +155,9 @@ impl Shard {
         let conn = self.conns.at_mut(slot).filter(|conn| conn.is_open())?;
         let peer_closed = reason == CloseReason::PeerClosed;
         conn.state = State::Closing { reason, peer_closed, deaf: false, deadline_ds };
+        if let Some(terms) = &mut conn.terms {
+            terms.look = None;
+        }
         self.closing += 1;
         self.metrics.closes.add(reason.index(), 1);
         Some(conn)

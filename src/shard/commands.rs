@@ -3,6 +3,7 @@
 use super::access::Denial;
 use super::conn::Authenticates;
 use super::handlers::{CustomRequest, Registered, UnderWay};
+use super::look::Wanted;
 use super::mail::Target;
 use super::palette::Kind;
 use super::recovery::Joined;
@@ -115,10 +116,18 @@ impl Shard {
     pub(super) fn allowed_command(&mut self, now: Now, slot: u32, text: &str, command: Command<'_>) {
         match command {
             Command::Subscribe { room, recover, id } => {
-                let may = if recover.is_some() { self.may_ask_past(now, slot) } else { Ok(()) };
-                match may.and_then(|()| self.subscribe(now, slot, &room)) {
+                let asked = Asked { slot, text, id };
+                if let Some(seen) = recover {
+                    if let Err(denial) = self.may_ask_past(now, slot) {
+                        return self.deny(now, asked, denial);
+                    }
+                    if self.looks_first(now, asked, &room, Wanted::After(seen)) {
+                        return;
+                    }
+                }
+                match self.subscribe(now, slot, &room) {
                     Ok(joined) => self.welcome(now, slot, &room, joined, recover, id),
-                    Err(denial) => self.deny(now, Asked { slot, text, id }, denial),
+                    Err(denial) => self.deny(now, asked, denial),
                 }
             }
             Command::Unsubscribe { room, id } => {

@@ -4,9 +4,9 @@ use super::backlog::Backlog;
 use super::hook::FORWARDED_MAX;
 use super::terms::Terms;
 use crate::api::hook::Subject;
-use crate::base::Gcra;
+use crate::base::{Gcra, Mutation, mutated};
 use crate::dialect;
-use crate::hub::Membership;
+use crate::hub::{FilterId, Membership};
 use crate::model::{CloseReason, Compression, ConnectionId, DialectId, Encoding, Identity};
 use crate::wire::Assembler;
 use smallvec::SmallVec;
@@ -76,8 +76,40 @@ pub(super) enum Authenticates {
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub buffer: Vec<u8>,
-    /// Parsing again makes no sense before the buffer holds that many bytes.
+    /// Bytes of the buffer that are used up.
+    pub start: usize,
+    /// Parsing again makes no sense before the buffer holds that many bytes beyond those.
     pub need: usize,
+}
+
+impl Input {
+    /// Uses bytes up. `None` if nothing is left. What is used up is given back before it is more than what is left, so
+    /// that the buffer is never more than twice as large as it must be, and each byte is moved about once.
+    pub fn without(mut self: Box<Self>, used: usize, need: usize) -> Option<Box<Self>> {
+        (self.start, self.need) = (self.start + used, need);
+        let left = self.buffer.len() - self.start;
+        if left > 0 && 2 * left < self.buffer.capacity() {
+            self.buffer = self.buffer[self.start..].to_vec();
+            self.start = 0;
+        }
+        (left > 0).then_some(self)
+    }
+
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        if self.buffer.capacity() < self.need {
+            // At most doubled, so that a header's word reserves no more than what has really come.
+            let sensible = (2 * (self.buffer.len() + bytes.len())).min(self.need);
+            let sensible = if mutated(Mutation::ReserveOnWord) { self.need } else { sensible };
+            self.buffer.reserve_exact(sensible.saturating_sub(self.buffer.len()));
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
 }
 
 /// Life of a connection. It is a member of rooms only while open.
@@ -110,6 +142,11 @@ impl Conn {
     /// Whether publications wait for their time although the socket would take them.
     pub fn holds(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.hold()) && self.is_open()
+    }
+
+    /// The filter that it has applied.
+    pub fn filter(&self) -> Option<FilterId> {
+        self.terms.as_ref()?.filter
     }
 
     /// Why it is being closed, if it is.

@@ -5,7 +5,7 @@
 use super::bundle::Ready;
 use super::turn::price;
 use crate::dialect::dialect;
-use crate::hub::{DataHash, FilterId, Hub, NoFilter, RoomLog, Stored};
+use crate::hub::{DataHash, Fields, FilterId, Hub, NoFilter, RoomLog, Stored};
 use crate::metrics::ShardMetrics;
 use crate::model::DialectId;
 use crate::wire::Inflater;
@@ -94,9 +94,9 @@ impl FilterDesk {
         let mut work = price::LOOKED_AT * page.len() as u64;
         let mut read = Vec::new();
         page.retain(|(offset, stored)| {
-            let (fields, is_new) = stored.fields(&self.hub.filters);
-            if is_new {
-                work += price::FIELD * fields.len() as u64 + 2 * stored.text_bytes() as u64;
+            let (fields, cost) = self.fields_of(stored);
+            if cost > 0 {
+                work += cost;
                 read.push((*offset, stored.clone()));
             }
             fields.have(&wanted)
@@ -105,6 +105,30 @@ impl FilterDesk {
             self.hub.directory.count_fields(log, &read);
         }
         (page, work)
+    }
+
+    /// Reads the fields of publications of a history, in order until that has cost `most`, and of one at the least. What
+    /// it cost, and whether those of all are read. Not to be called with a log locked.
+    pub fn read_ahead(&self, log: &RoomLog, page: &[(u64, Arc<Stored>)], most: u64) -> (u64, bool) {
+        let (mut work, mut read) = (0, 0);
+        for (_, stored) in page {
+            if work >= most && read > 0 {
+                break;
+            }
+            work += self.fields_of(stored).1;
+            read += 1;
+        }
+        if read > 0 {
+            self.hub.directory.count_fields(log, &page[..read]);
+        }
+        (work, read == page.len())
+    }
+
+    /// The fields of a publication of a history, and what it cost if they were read for this.
+    fn fields_of<'s>(&self, stored: &'s Stored) -> (&'s Fields, u64) {
+        let (fields, is_new) = stored.fields(&self.hub.filters);
+        let cost = price::FIELD * fields.len() as u64 + 2 * stored.text_bytes() as u64;
+        (fields, if is_new { cost } else { 0 })
     }
 
     /// What a filter says of the `data` of that hash. `None` if only the `data` itself can tell.

@@ -7,9 +7,10 @@
 //! bound is passed by what is read meanwhile, an eighth of it at the most, and one read on each shard.
 //!
 //! Charged, too, is what waits with a connection that is not read on for now (see [`super::Reading`]): it can hold the
-//! rest of one read. Its time does not run, as it waits for the server.
+//! rest of one read, and a request for the past that waits. Its time does not run, as it waits for the server.
 
 use super::conn::Conn;
+use super::look::Look;
 use super::mail::{Mail, Request};
 use super::{Now, Reading, Shard, Sockets};
 use crate::base::{Mutation, mutated};
@@ -90,13 +91,24 @@ impl Conn {
     /// What is charged for its unfinished message, if it has one.
     pub fn input_charge(&self) -> usize {
         let held = self.input_bytes();
-        if self.input.is_none() && self.assembler.is_none() { 0 } else { held + UNFINISHED_BYTES }
+        if self.has_unfinished() { held + UNFINISHED_BYTES } else { 0 }
+    }
+
+    /// Whether something that it has sent is still held: the start of a message, or a request that waits.
+    #[inline]
+    pub fn has_unfinished(&self) -> bool {
+        self.input.is_some() || self.assembler.is_some() || self.look().is_some()
+    }
+
+    fn look(&self) -> Option<&Look> {
+        self.terms.as_ref()?.look.as_deref()
     }
 
     /// Memory that holds its unfinished message, in bytes.
     pub fn input_bytes(&self) -> usize {
         self.input.as_ref().map_or(0, |input| input.buffer.capacity())
             + self.assembler.as_ref().map_or(0, |assembler| assembler.capacity())
+            + self.look().map_or(0, Look::len_bytes)
     }
 }
 

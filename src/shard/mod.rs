@@ -50,6 +50,7 @@ mod inputs;
 mod inspect;
 mod life;
 mod log;
+mod look;
 mod mail;
 mod ordered;
 mod outbox;

@@ -8,6 +8,14 @@ use crate::config::Limits;
 use crate::model::{CloseReason, Compression};
 use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
 
+/// Bytes that a connection may send after it began to be closed. More than the kernels of both sides keep on the way
+/// (on Linux 4 MiB to be sent and 6 MiB received, unless set otherwise), so that one that stops when it hears of the end
+/// is never cut off.
+const AFTER_END_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of the longest close frame of a client, for which nothing need be counted.
+const CLOSE_BYTES_MAX: usize = 6 + 125;
+
 impl Shard {
     /// Bytes came from a peer. They are unmasked in place.
     pub fn receive(&mut self, now: Now, slot: u32, bytes: &mut [u8], sockets: &mut impl Sockets) {
@@ -15,30 +23,35 @@ impl Shard {
         conn.received_ds = now.ds();
         let was_read = conn.reading == Reading::On;
         conn.reading = Reading::On;
-        let had_input = conn.input.is_some() || conn.assembler.is_some();
-        (self.inputs.left, self.inputs.finished) = (had_input, false);
+        (self.inputs.left, self.inputs.finished) = (conn.has_unfinished(), false);
         self.turn.next_input(&self.steps);
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
-        if let State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. } = conn.state {
+        if !conn.is_open() && !self.hears_out(slot, bytes.len(), sockets) {
             return;
         }
+        let waits = !was_read && self.looks_on(now, slot, sockets);
+        let Some(conn) = self.conns.at_mut(slot) else { return };
         match conn.input.take() {
+            // All that has come is kept as it is.
+            input if waits => {
+                let mut input = input.unwrap_or_default();
+                input.add(bytes);
+                conn.input = Some(input).filter(|input| !input.buffer.is_empty());
+            }
             None => {
                 let (used, need) = self.frames(now, slot, &limits, bytes, sockets);
                 self.keep_input(slot, &bytes[used..], need);
             }
             Some(mut input) => {
-                if input.buffer.capacity() < input.need {
-                    // At most doubled, so that a header's word reserves no more than what has really come.
-                    let sensible = (2 * (input.buffer.len() + bytes.len())).min(input.need);
-                    let sensible = if mutated(Mutation::ReserveOnWord) { input.need } else { sensible };
-                    input.buffer.reserve_exact(sensible.saturating_sub(input.buffer.len()));
-                }
-                input.buffer.extend_from_slice(bytes);
-                if input.buffer.len() >= input.need {
-                    let (used, need) = self.frames(now, slot, &limits, &mut input.buffer, sockets);
-                    self.keep_input(slot, &input.buffer[used..], need);
+                input.add(bytes);
+                let waiting = &mut input.buffer[input.start..];
+                if waiting.len() >= input.need {
+                    let (used, need) = self.frames(now, slot, &limits, waiting, sockets);
+                    if let Some(conn) = self.conns.at_mut(slot) {
+                        conn.input = input.without(used, need);
+                        self.inputs.left |= conn.input.is_some();
+                    }
                 } else if let Some(conn) = self.conns.at_mut(slot) {
                     conn.input = Some(input);
                 }
@@ -50,6 +63,24 @@ impl Shard {
         }
     }
 
+    /// Counts what has come of a connection that is being closed. Whether it is looked at: not once the peer's close frame
+    /// has come, or where its frames begin is not known. One that sends on and on has its transport ended: it was told why,
+    /// and waiting for its close frame is a courtesy.
+    fn hears_out(&mut self, slot: u32, bytes: usize, sockets: &mut impl Sockets) -> bool {
+        self.turn.charge(bytes as u64);
+        let Some(conn) = self.conns.at_mut(slot) else { return false };
+        if bytes > CLOSE_BYTES_MAX {
+            let terms = conn.terms.get_or_insert_default();
+            terms.after_end += bytes;
+            if terms.after_end > AFTER_END_MAX {
+                self.metrics.closing_floods.add(1);
+                self.remove(slot, sockets);
+                return false;
+            }
+        }
+        !matches!(conn.state, State::Closing { deaf: true, .. } | State::Closing { peer_closed: true, .. })
+    }
+
     /// Keeps the start of a frame until the rest comes.
     fn keep_input(&mut self, slot: u32, rest: &[u8], need: usize) {
         if rest.is_empty() {
@@ -57,7 +88,7 @@ impl Shard {
         }
         if let Some(conn) = self.conns.at_mut(slot) {
             self.inputs.left = true;
-            conn.input = Some(Box::new(Input { buffer: rest.to_vec(), need }));
+            conn.input = Some(Box::new(Input { buffer: rest.to_vec(), start: 0, need }));
         }
     }
 
@@ -105,6 +136,10 @@ impl Shard {
                 if header.opcode == Opcode::Close {
                     self.peer_closed(slot, sockets);
                     return (bytes.len(), 0);
+                }
+                self.turn.charge(price::PASSED_OVER);
+                if self.is_enough(now, slot, sockets) {
+                    return (at, 0);
                 }
                 continue;
             }

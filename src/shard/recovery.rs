@@ -112,7 +112,7 @@ impl Shard {
     }
 
     /// All that was published after `seen`. `None` if it cannot all be told, or has no space whatever a filter says.
-    fn missed(&self, slot: u32, history: &History, seen: Position) -> Option<Page> {
+    pub(super) fn missed(&self, slot: u32, history: &History, seen: Position) -> Option<Page> {
         let missed = history.since(seen)?;
         let space = self.space(slot);
         if missed.len() > space.frames {

@@ -2,12 +2,14 @@
 
 use super::access::Denial;
 use super::commands::Asked;
+use super::look::Wanted;
 use super::palette::Kind;
-use super::recovery::{Space, owned};
+use super::recovery::{Page, Space, owned};
 use super::turn::price;
 use super::{BLOCKED, Now, Shard};
 use crate::base::{Mutation, fill_template, iso8601, json_field, json_text, mutated};
 use crate::config::{Act, Action, Config, Past, Snapshot};
+use crate::hub::History;
 use crate::model::{Answer, CloseReason, Command, Refusal, RequestId, RoomName, RoomNameError};
 use crate::wire;
 use std::borrow::Cow;
@@ -26,6 +28,8 @@ pub(super) enum Sent {
     Publications(usize),
     /// One answer, with the request's `id`, that holds all there is.
     Answer,
+    /// Nothing yet: the request waits until the past is read.
+    Later,
 }
 
 impl Sent {
@@ -84,7 +88,7 @@ impl Shard {
         event: &str,
         config: &Config,
     ) -> Result<(), Denial> {
-        let sent = self.snapshot(now, asked.slot, asked.id, config)?;
+        let sent = self.snapshot(now, asked.slot, config, Some((asked, event)))?;
         match sent {
             Some(Sent::Publications(0)) | None if self.is_heard(asked.slot, event) => {
                 self.forward_from(now, asked, event, config);
@@ -99,7 +103,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Sends what the endpoint of a connection sends of the past. `None` if it has no such thing.
+    /// Sends what the endpoint of a connection sends of the past, at the start or because it has asked for that by a
+    /// message of some type. `None` if it has no such thing.
     ///
     /// # Errors
     /// If the rules do not let it.
@@ -107,8 +112,8 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        id: RequestId<'_>,
         config: &Config,
+        request: Option<(Asked<'_>, &str)>,
     ) -> Result<Option<Sent>, Denial> {
         let endpoint = self.conns.at(slot).and_then(|conn| conn.terms.as_ref()?.endpoint(config));
         let Some(snapshot) = endpoint.and_then(|endpoint| endpoint.snapshot.as_ref()) else {
@@ -119,6 +124,12 @@ impl Shard {
         let Ok(room) = RoomName::new(&room) else { return Ok(Some(Sent::NOTHING)) };
         self.allowed(slot, room.as_str(), Action::History)?;
         self.may_ask_past(now, slot)?;
+        if let Some((asked, event)) = request.filter(|_| snapshot.what == Past::History)
+            && self.looks_first(now, asked, room.as_str(), Wanted::Snapshot(event))
+        {
+            return Ok(Some(Sent::Later));
+        }
+        let id = request.and_then(|(asked, _)| asked.id);
         Ok(Some(self.send_past(now, slot, &room, snapshot, id)))
     }
 
@@ -159,8 +170,7 @@ impl Shard {
                 Sent::Publications(entries.len())
             }
             Past::History => {
-                let space = self.space(slot);
-                let mut page = owned(history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes));
+                let mut page = self.snapshot_page(slot, &history);
                 drop(history);
                 // The newest first.
                 page.reverse();
@@ -177,6 +187,12 @@ impl Shard {
                 Sent::Answer
             }
         }
+    }
+
+    /// What a snapshot of a locked history holds for a connection, before its filter.
+    pub(super) fn snapshot_page(&self, slot: u32, history: &History) -> Page {
+        let space = self.space(slot);
+        owned(history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes))
     }
 
     /// What is on its way to a member that has been told all up to an offset is not for it any more.

@@ -2,6 +2,7 @@
 //! it ask, and what is left of its budgets.
 
 use super::dues::Dues;
+use super::look::Look;
 use crate::config::Config;
 use crate::config::Endpoint;
 use crate::hub::FilterId;
@@ -33,6 +34,12 @@ pub(super) struct Terms {
     pub noted: bool,
     /// What it has spent of its budgets.
     pub dues: Dues,
+    /// A request for the past that waits until that is read.
+    pub look: Option<Box<Look>>,
+    /// Parts of its input in which the present request has waited for that.
+    pub looks: u8,
+    /// Bytes that have come since it began to be closed.
+    pub after_end: usize,
 }
 
 impl Terms {

@@ -31,9 +31,9 @@ const WRITE: u64 = 8 * 1024;
 /// A message from a client.
 const MESSAGE: u64 = 2 * 1024;
 
-/// Work for one connection's input before others have their turn, but for the last message: a thousand cheap messages,
-/// about a millisecond.
-pub const INPUT_MAX: u64 = 2 * 1024 * 1024;
+/// Work for one connection's input before others have their turn, but for the last message: 256 cheap messages, about a
+/// quarter of a millisecond.
+pub const INPUT_MAX: u64 = 512 * 1024;
 
 /// Work between two looks at the clock while input is taken in. Nothing that is dear is charged less, so at most some
 /// sixteen cheap messages pass between two looks.
@@ -60,6 +60,8 @@ pub(super) mod price {
     pub const INFLATED: u64 = 4;
     /// A token that is checked: four signatures on P-256, some 250 us, or two by RSA keys of 8192 bits.
     pub const TOKEN: u64 = 1024 * 1024;
+    /// A frame of a connection that is being closed, which is passed over.
+    pub const PASSED_OVER: u64 = 128;
     /// A membership that is held against the rules.
     pub const REVIEWED: u64 = 1024;
     /// A membership that begins or ends, a list of members, a filter that is set: some thousand instructions.
@@ -345,6 +347,12 @@ impl Shard {
     #[inline]
     pub(super) fn pauses(&mut self, now: Now, slot: u32, bytes: usize, sockets: &impl Sockets) -> bool {
         self.turn.charge(MESSAGE + bytes as u64);
+        self.is_enough(now, slot, sockets)
+    }
+
+    /// Whether what follows of the input that is being taken in must wait. If so, its connection is paused or held.
+    #[inline]
+    pub(super) fn is_enough(&mut self, now: Now, slot: u32, sockets: &impl Sockets) -> bool {
         let is_due = self.turn.input >= self.turn.look_at;
         let is_over =
             (is_due && self.turn.has_had_its_share(now, sockets.now_us(), &self.steps)) || self.is_sated();

@@ -41,12 +41,23 @@ fn input(texts: &[String]) -> (Vec<u8>, usize) {
 }
 
 /// Takes an input in as a driver does, others between its parts; the work of each part.
-fn take(world: &mut World, slot: u32, mut bytes: Vec<u8>) -> Vec<u64> {
+fn take(world: &mut World, slot: u32, bytes: Vec<u8>) -> Vec<u64> {
+    take_with(world, slot, bytes, |_| {})
+}
+
+/// As [`take`], with what the others do between two parts.
+fn take_with(
+    world: &mut World,
+    slot: u32,
+    mut bytes: Vec<u8>,
+    mut between: impl FnMut(&mut World),
+) -> Vec<u64> {
     let now = world.now();
     world.shard.receive(now, slot, &mut bytes, &mut world.pipes);
     let mut parts = vec![world.shard.input_work()];
     while world.shard.reading(slot) == Some(Reading::Paused) {
         world.tick();
+        between(world);
         world.shard.receive(now, slot, &mut [], &mut world.pipes);
         parts.push(world.shard.input_work());
     }
@@ -110,16 +121,180 @@ fn new_filters_on_a_full_history_are_paused_and_all_are_answered() {
     assert_eq!(world.texts(slot).len(), count);
 }
 
+/// The work of reading as many fields, beside their text.
+const fn of_fields(fields: u64) -> u64 {
+    256 * fields
+}
+
+#[test]
+fn a_first_look_at_a_full_history_is_divided_between_turns() {
+    for ask in ["recover", "snapshot"] {
+        // A history of as many fields as fit the outbox, which no filter has looked at.
+        let (mut world, slot, begin) = with_past(1500, 25);
+        world.say(slot, &json!({"type": "filter", "filter": {"0": 3}}));
+        let recover = json!({"type": "subscribe", "room": "past:x", "recover": begin, "id": 7});
+        let again = json!({"type": "again", "id": 7});
+        let ask = if ask == "recover" { recover } else { again };
+        let ping = json!({"type": "ping"});
+        let bytes = [&ask, &ping].map(|message| frame(0x81, message.to_string().as_bytes())).concat();
+        let other = world.plain();
+        let mut pongs = 0;
+        let parts = take_with(&mut world, slot, bytes, |world| {
+            // The others have their turn meanwhile.
+            world.say(other, &ping);
+            world.tick();
+            pongs += world.texts(other).iter().filter(|text| text["type"] == "pong").count();
+        });
+        check("a first look", &parts, of_fields(1500) + 256 * 1024);
+        assert!(parts.len() > 4 && pongs == parts.len() - 1, "{} parts, {pongs} pongs", parts.len());
+        assert!(parts.iter().sum::<u64>() > of_fields(1500 * 25), "not all was read: {parts:?}");
+        // What was asked for is told as ever, and then what was asked for after it.
+        let texts = world.texts(slot);
+        let types: Vec<&str> = texts.iter().map(|text| text["type"].as_str().unwrap()).collect();
+        if ask["type"] == "again" {
+            assert_eq!(types, ["initial_data", "pong"], "{ask}");
+            assert_eq!(texts[0]["data"].as_array().unwrap().len(), 1, "{ask}");
+            assert_eq!((&texts[0]["data"][0]["0"], &texts[0]["id"]), (&json!(3), &json!(7)));
+        } else {
+            assert_eq!(types, ["subscribed", "message", "pong"], "{ask}");
+            assert_eq!((&texts[0]["data"]["recovered"], &texts[0]["id"]), (&json!(true), &json!(7)));
+            assert_eq!(texts[1]["data"]["0"], 3);
+        }
+        // Nothing is read twice.
+        world.say(slot, &json!({"type": "filter", "filter": {"0": 4}}));
+        let parts = take(&mut world, slot, frame(0x81, ask.to_string().as_bytes()));
+        assert!(parts.len() == 1 && parts[0] < 256 * 1024, "read again: {parts:?}");
+    }
+}
+
+#[test]
+fn what_comes_during_a_first_look_is_neither_lost_nor_told_twice() {
+    for is_member in [true, false] {
+        let (mut world, slot, begin) = with_past(1500, 25);
+        if !is_member {
+            world.say(slot, &json!({"type": "unsubscribe", "room": "past:x"}));
+        }
+        world.say(slot, &json!({"type": "filter", "filter": {"pass": true}}));
+        world.tick();
+        world.texts(slot);
+        let ask = json!({"type": "subscribe", "room": "past:x", "recover": begin}).to_string();
+        let mut number = 0;
+        let parts = take_with(&mut world, slot, frame(0x81, ask.as_bytes()), |world| {
+            for _ in 0..2 {
+                number += 1;
+                world.publish("past:x", &json!({"pass": true, "number": number}));
+            }
+            world.publish("past:x", &json!({"pass": false}));
+            world.tick();
+        });
+        assert!(parts.len() > 4, "{} parts", parts.len());
+        world.publish("past:x", &json!({"pass": true, "number": number + 1}));
+        world.tick();
+        let texts = world.texts(slot);
+        let joined = texts.iter().position(|text| text["type"] == "subscribed").unwrap();
+        assert_eq!(texts[joined]["data"]["recovered"], true);
+        let numbers = |texts: &[Value]| -> Vec<u64> {
+            let messages = texts.iter().filter(|text| text["type"] == "message");
+            messages.map(|text| text["data"]["number"].as_u64().unwrap()).collect()
+        };
+        let all: Vec<u64> = (1..=number + 1).collect();
+        // A member has heard them as they came; its recovery tells them all once more, from where it asked to begin.
+        let before = if is_member { (1..=number).collect() } else { Vec::new() };
+        assert_eq!(numbers(&texts[..joined]), before, "member: {is_member}");
+        assert_eq!(numbers(&texts[joined..]), all, "member: {is_member}");
+    }
+}
+
+#[test]
+fn a_first_look_ends_although_more_and_more_is_published() {
+    let (mut world, slot, _) = with_past(1500, 40);
+    world.say(slot, &json!({"type": "filter", "filter": {"no": 1}}));
+    let parts = take_with(&mut world, slot, frame(0x81, br#"{"type":"again"}"#), |world| {
+        let fields = (0..1500).map(|field| (format!("{field:x}"), json!(0)));
+        let data = Value::Object(fields.collect());
+        (0..12).for_each(|_| world.publish("past:x", &data));
+    });
+    // It waits for 64, then it is carried out, and then nothing is left.
+    assert_eq!(parts.len(), 66);
+    assert_eq!(world.texts(slot).pop().unwrap()["type"], "initial_data");
+    // The next one has as many parts again.
+    let parts = take(&mut world, slot, frame(0x81, br#"{"type":"again"}"#));
+    check("the next one", &parts, of_fields(1500) + 256 * 1024);
+}
+
+#[test]
+fn a_connection_that_ends_during_its_first_look_is_told_nothing_of_it() {
+    let (mut world, slot, begin) = with_past(1500, 25);
+    world.say(slot, &json!({"type": "filter", "filter": {"no": 1}}));
+    let id = world.shard.inspect(slot).unwrap().id;
+    let ask = json!({"type": "subscribe", "room": "past:x", "recover": begin, "id": "x".repeat(100)});
+    world.say(slot, &ask);
+    assert_eq!(world.shard.reading(slot), Some(Reading::Paused));
+    let held = world.shard.inspect(slot).unwrap().input_charge;
+    assert!(held > ask.to_string().len(), "what waits is charged: {held}");
+    // What is sent meanwhile waits behind it.
+    world.say(slot, &json!({"type": "ping"}));
+    assert!(world.shard.inspect(slot).unwrap().input_charge > held);
+    world.request(Request::Disconnect { to: id, reason: None, reply: Box::new(|_| {}) });
+    let parts = take(&mut world, slot, Vec::new());
+    assert!(parts[0] < 64 * 1024, "it is read for no longer: {parts:?}");
+    assert_eq!(world.heard(slot), [Heard::Control(0x88)]);
+    assert_eq!(world.metrics.input_bytes.get(), 0);
+}
+
 #[test]
 fn the_dearest_message_has_a_bound() {
-    // A history of as many fields as fit the outbox, which no filter has looked at.
+    // Three publications of as many fields as a message can have, which no filter has looked at: each part reads one.
     let (mut world, slot, begin) = with_past(20_000, 3);
     world.say(slot, &json!({"type": "filter", "filter": {"no": 1}}));
     let (bytes, _) = input(&[json!({"type": "subscribe", "room": "past:x", "recover": begin}).to_string()]);
     let parts = take(&mut world, slot, bytes);
     check("first looks", &parts, MESSAGE_MAX);
-    assert!(parts[0] > 60_000 * 256, "nothing was read: {}", parts[0]);
-    assert!(parts[1] <= INPUT_MAX + 64 * 1024, "read again: {}", parts[1]);
+    let read = parts.iter().filter(|part| **part > of_fields(20_000)).count();
+    assert_eq!(read, 3, "{parts:?}");
+    assert!(parts.iter().all(|part| *part < of_fields(40_000)), "{parts:?}");
+    assert!(parts[4] <= INPUT_MAX + 64 * 1024, "read again: {}", parts[4]);
+}
+
+#[test]
+fn what_a_connection_sends_after_its_end_is_paid_for_and_bounded() {
+    let mut world = World::new(|_| {});
+    let slot = world.plain();
+    // What is binary is refused, and all that comes after it is passed over.
+    let empty = frame(0x81, b"");
+    let bytes = [frame(0x82, b"x"), empty.repeat(READ_BYTES / empty.len())].concat();
+    let parts = take(&mut world, slot, bytes);
+    assert_eq!(world.closing(slot), Some(CloseReason::Unsupported));
+    check("frames after the end", &parts, 512 * 1024);
+    assert!(parts.len() > 2, "{} parts", parts.len());
+    // The start of a frame whose end does not come, then as much as the kernels could have had on the way.
+    for deaf in [false, true] {
+        let slot = world.plain();
+        world.frame(slot, 0x82, b"x");
+        if deaf {
+            // Reserved bits: nobody knows where the next frame begins.
+            world.frame(slot, 0xF1, b"");
+        }
+        let filler = frame(0x82, &vec![0; READ_BYTES - 14]);
+        let floods = world.metrics.closing_floods.get();
+        for _ in 0..60 {
+            take(&mut world, slot, filler.clone());
+        }
+        assert_eq!(world.closing(slot), Some(CloseReason::Unsupported), "after 15 MiB, deaf: {deaf}");
+        for _ in 0..8 {
+            take(&mut world, slot, filler.clone());
+        }
+        assert_eq!(world.shard.reading(slot), None, "after 17 MiB, deaf: {deaf}");
+        assert_eq!(world.metrics.closing_floods.get(), floods + 1);
+    }
+    // One that answers with its own close frame, after all that was on its way, ends in order.
+    let slot = world.plain();
+    world.frame(slot, 0x82, b"x");
+    take(&mut world, slot, frame(0x82, &vec![0; READ_BYTES - 14]));
+    world.frame(slot, 0x88, &1003_u16.to_be_bytes());
+    world.tick();
+    assert_eq!((world.shard.reading(slot), world.metrics.closing_floods.get()), (None, 2));
+    assert_eq!(world.metrics.input_bytes.get(), 0);
 }
 
 #[test]
@@ -237,8 +412,8 @@ fn a_turn_that_is_late_reads_no_further() {
     world.tick();
     let second = world.texts(slot).len();
     assert!((first + 1..=16 * 11).contains(&second), "{second} messages in a whole turn");
-    let parts = take(&mut world, slot, Vec::new());
-    assert_eq!((parts.len(), world.texts(slot).len()), (1, 1000 - first - second));
+    take(&mut world, slot, Vec::new());
+    assert_eq!(world.texts(slot).len(), 1000 - first - second);
 }
 
 #[test]
@@ -248,8 +423,7 @@ fn the_past_is_paid_for_and_an_end_is_made_with_those_who_do_not_heed_it() {
     (config.limits.replay_bytes_per_s, config.limits.replay_bytes_burst) = (100_000, 1_000_000);
     world.request(Request::Reconfigure(Arc::new(config)));
     let ask = |world: &mut World, message: &Value| {
-        world.say(slot, message);
-        world.tick();
+        take(world, slot, frame(0x81, message.to_string().as_bytes()));
         world.texts(slot).remove(0)
     };
     let recover = json!({"type": "subscribe", "room": "past:x", "recover": begin, "id": 1});

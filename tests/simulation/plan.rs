@@ -178,7 +178,7 @@ impl Plan {
             // Not by a number of its own, so that each seed is the world that it was. What is paused counts as unfinished
             // input: where the bound on that is tight, the model could not tell whose goes.
             input_max: match config.limits.inputs_bytes_max < 1 << 20 {
-                true => StepLimits::default().input_max,
+                true => 1 << 40,
                 false => [1, 5000, StepLimits::default().input_max][rooms % 3],
             },
             deflate_percent: random.pick(&[0, 0, 50]),

@@ -7,7 +7,7 @@ use fanwire::config::{Overflow, RoomPolicy, RoomRule};
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
 use fanwire::model::{ConnectionId, Selector};
-use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Request, Route, Shard};
+use fanwire::shard::{Handlers, LABELS, Mail, Message, Newcomer, Now, Parts, Reading, Request, Route, Shard};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,10 +96,15 @@ impl World {
         world
     }
 
-    /// Bytes came.
+    /// Bytes came. Where they are more than a share, the rest has its turn at once.
     pub fn receive(&mut self, bytes: &[u8]) {
-        if !self.outside.closed {
-            self.shard.receive(self.now, SLOT, &mut bytes.to_vec(), &mut self.outside);
+        let mut bytes = bytes.to_vec();
+        while !self.outside.closed {
+            self.shard.receive(self.now, SLOT, &mut bytes, &mut self.outside);
+            if self.shard.reading(SLOT) != Some(Reading::Paused) {
+                break;
+            }
+            bytes.clear();
         }
     }
 
