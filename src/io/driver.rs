@@ -295,10 +295,11 @@ impl Driver {
         self.shard.begin_input(self.clock.now().us);
         self.readable.begin_round();
         loop {
-            if self.shard.is_sated() || began.elapsed() > READ_TIME {
+            let elapsed = began.elapsed();
+            if self.shard.is_sated() || elapsed > READ_TIME {
                 break;
             }
-            let Some(readable) = self.readable.pop() else { break };
+            let Some(readable) = self.readable.pop(elapsed) else { break };
             if self.shard.key(readable.key.slot) == Some(readable.key) {
                 self.read_one(now, readable);
             }

@@ -20,8 +20,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Bytes after which others have their turn.
-const TURN_BYTES: usize = 256 * 1024;
+/// Bytes after which others have their turn: as many connections as an address may have at the door then discard some
+/// megabytes between two turns of the shard.
+const TURN_BYTES: usize = 64 * 1024;
 
 /// Ends a connection on which all is said. `must_wait`: the client has not sent all that it announced. Otherwise the
 /// connection is only waited for if there is unread input.
@@ -55,4 +56,58 @@ async fn has_input(stream: &mut (impl AsyncRead + Unpin)) -> bool {
         Poll::Ready(matches!(read, Poll::Ready(Ok(()))) && !byte.filled().is_empty())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::io;
+    use std::task::{Context, Waker};
+
+    /// A client that never stops.
+    struct Endless<'a>(&'a Cell<usize>);
+
+    impl AsyncRead for Endless<'_> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let len = buffer.remaining();
+            self.0.update(|read| read + len);
+            buffer.put_slice(&vec![0; len]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Endless<'_> {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_is_discarded_is_bounded_and_others_have_their_turn_between() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let read = Cell::new(0);
+        let mut lingering = Box::pin(linger(Endless(&read), true));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut before = 0;
+        while lingering.as_mut().poll(&mut context).is_pending() {
+            let turn = read.get() - before;
+            assert!(turn <= 64 * 1024 + READ_BYTES, "{turn} bytes in one turn");
+            before = read.get();
+        }
+        assert!((BYTES_MAX..BYTES_MAX + READ_BYTES).contains(&read.get()), "{} bytes in all", read.get());
+    }
 }

@@ -1,11 +1,17 @@
 //! Which sockets are to be read, in the order of their turns: each stands in the queue once.
 //!
-//! There are two lanes, and each is served after the other: one for sockets that have just become readable, and one for
-//! those that had their turn and have more. So a socket with little to say waits for one turn of a busy one, however many
-//! busy ones there are, and these have half of the turns.
+//! There are two lanes: one for sockets that have just become readable, and one for those that had their turn and have
+//! more, which are busy. They share the time (see [`Shares`]): busy ones have as much of it as all others, and a little
+//! where the others have nothing more to say. So a socket with little to say waits for that, however many busy ones there
+//! are.
 
 use crate::base::Key;
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Time of a round in which busy sockets are read although no others are left: some of them have their turn, and then
+/// what they cause is written and others are looked for.
+const BUSY_TIME: Duration = Duration::from_millis(1);
 
 /// A socket that may have input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +29,38 @@ pub(super) struct ReadQueue {
     /// What of each lane belongs to the present round.
     fresh_left: usize,
     again_left: usize,
-    /// The lane that was served last is `again`.
-    was_again: bool,
+    shares: Shares,
     /// By slot: the low bits of its key's generation, so that an earlier tenant has no say, and the flags below.
     marks: Vec<u32>,
+}
+
+/// How the time of a round is shared between the lanes.
+#[derive(Debug, Default)]
+struct Shares {
+    fresh: Duration,
+    again: Duration,
+    /// The lane that was served last is `again`.
+    was_again: bool,
+    /// When that began.
+    since: Duration,
+}
+
+impl Shares {
+    /// Counts what was served last, which has ended now.
+    fn count(&mut self, now: Duration) {
+        let took = now.saturating_sub(std::mem::replace(&mut self.since, now));
+        *(if self.was_again { &mut self.again } else { &mut self.fresh }) += took;
+    }
+
+    /// Whether a busy socket is next, where there are others too.
+    fn again_is_next(&self) -> bool {
+        self.again <= self.fresh
+    }
+
+    /// Whether the busy ones have had their time, where there are no others.
+    fn again_is_over(&self) -> bool {
+        self.again >= self.fresh.max(BUSY_TIME)
+    }
 }
 
 const QUEUED: u32 = 1;
@@ -84,12 +118,21 @@ impl ReadQueue {
     /// Begins a round: what is in the queue now is taken once, what is put there meanwhile belongs to the next one.
     pub fn begin_round(&mut self) {
         (self.fresh_left, self.again_left) = (self.fresh.len(), self.again.len());
+        self.shares = Shares::default();
     }
 
-    /// Takes the next one of the round.
-    pub fn pop(&mut self) -> Option<Readable> {
-        self.was_again = if self.was_again { self.fresh_left == 0 } else { self.again_left > 0 };
-        let (lane, left) = match self.was_again {
+    /// Takes the next one of the round, at a time since it began. `None` once it is over.
+    pub fn pop(&mut self, now: Duration) -> Option<Readable> {
+        self.shares.count(now);
+        let is_again = match (self.fresh_left, self.again_left) {
+            (0, 0) => return None,
+            (0, _) if self.shares.again_is_over() => return None,
+            (0, _) => true,
+            (_, 0) => false,
+            _ => self.shares.again_is_next(),
+        };
+        self.shares.was_again = is_again;
+        let (lane, left) = match is_again {
             true => (&mut self.again, &mut self.again_left),
             false => (&mut self.fresh, &mut self.fresh_left),
         };
@@ -121,36 +164,52 @@ mod tests {
         }
         queue.push(b, false);
         queue.begin_round();
-        assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
+        assert_eq!(queue.pop(Duration::ZERO), Some(Readable { key: a, to_the_end: true }));
         queue.push_again(a, false);
-        assert_eq!(queue.pop(), Some(Readable { key: b, to_the_end: false }));
-        assert_eq!(queue.pop(), None, "its next turn is in the next round");
+        assert_eq!(queue.pop(Duration::ZERO), Some(Readable { key: b, to_the_end: false }));
+        assert_eq!(queue.pop(Duration::ZERO), None, "its next turn is in the next round");
         queue.begin_round();
         // The end of the peer's side is not forgotten.
-        assert_eq!(queue.pop(), Some(Readable { key: a, to_the_end: true }));
+        assert_eq!(queue.pop(Duration::ZERO), Some(Readable { key: a, to_the_end: true }));
         assert!(queue.is_empty());
     }
 
-    #[test]
-    fn busy_sockets_have_half_of_the_turns() {
-        let mut queue = ReadQueue::default();
-        (0..100).for_each(|slot| queue.push_again(key(slot, 0), false));
-        (200..203).for_each(|slot| queue.push(key(slot, 0), false));
-        let mut order = Vec::new();
-        for _ in 0..2 {
-            queue.begin_round();
-            while let Some(Readable { key, .. }) = queue.pop() {
-                order.push(key.slot);
-                if order.len() < 50 {
-                    queue.push_again(key, false);
-                }
+    /// A round in which each read takes as long as `cost` says; the slots in order, and how long it was.
+    fn round(queue: &mut ReadQueue, cost: impl Fn(u32) -> Duration) -> (Vec<u32>, Duration) {
+        let (mut order, mut now) = (Vec::new(), Duration::ZERO);
+        queue.begin_round();
+        while let Some(Readable { key, .. }) = queue.pop(now) {
+            now += cost(key.slot);
+            order.push(key.slot);
+            if key.slot < 100 {
+                queue.push_again(key, false);
             }
         }
-        let places: Vec<_> = order.iter().enumerate().filter(|(_, slot)| **slot >= 200).collect();
-        assert_eq!(places[..3], [(1, &200), (3, &201), (5, &202)]);
-        // All busy ones had a turn before one of them had two.
-        assert!(order.iter().filter(|slot| **slot < 100).take(100).copied().eq(0..100), "{order:?}");
-        assert!(queue.is_empty());
+        (order, now)
+    }
+
+    #[test]
+    fn busy_sockets_have_half_of_the_time() {
+        let mut queue = ReadQueue::default();
+        (0..100).for_each(|slot| queue.push_again(key(slot, 0), false));
+        (100..1100).for_each(|slot| queue.push(key(slot, 0), false));
+        // A hundred that are dear, and a thousand that say little: as much time for both, by turns.
+        let cost = |slot| Duration::from_micros(if slot < 100 { 250 } else { 10 });
+        let (order, took) = round(&mut queue, cost);
+        let busy: Vec<u32> = order.iter().copied().filter(|slot| *slot < 100).collect();
+        assert_eq!(order.len() - busy.len(), 1000, "no other waits for the next round");
+        assert!((40..=41).contains(&busy.len()), "{busy:?}");
+        assert!(took <= Duration::from_micros(20_250), "{took:?}");
+        let longest = order.split(|slot| *slot >= 100).map(<[u32]>::len).max();
+        assert_eq!(longest, Some(1), "one with little to say waits for one of them");
+        // Where the others say nothing, a round is short, and the next one begins with those that had no turn.
+        let (next, took) = round(&mut queue, cost);
+        let first = busy.len() as u32;
+        assert_eq!(next, (first..first + 4).collect::<Vec<_>>());
+        assert_eq!(took, BUSY_TIME);
+        // One that is very dear has its turn too.
+        let (next, _) = round(&mut queue, |_| Duration::from_millis(30));
+        assert_eq!(next.len(), 1);
     }
 
     #[test]
@@ -163,7 +222,7 @@ mod tests {
         queue.push(after, false);
         assert_eq!(queue.len(), 2);
         queue.begin_round();
-        assert_eq!(queue.pop(), Some(Readable { key: before, to_the_end: false }));
-        assert_eq!(queue.pop(), Some(Readable { key: after, to_the_end: false }));
+        assert_eq!(queue.pop(Duration::ZERO), Some(Readable { key: before, to_the_end: false }));
+        assert_eq!(queue.pop(Duration::ZERO), Some(Readable { key: after, to_the_end: false }));
     }
 }
