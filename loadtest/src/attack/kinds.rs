@@ -10,6 +10,7 @@ use anyhow::{Result, ensure};
 
 use super::Siege;
 use super::link::Link;
+use crate::frame::opcode;
 
 /// Longest wait of an attacker for an answer that it needs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,7 +34,7 @@ pub struct Kind {
     pub attack: fn(&Siege) -> Result<()>,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 12] = [
     Kind { name: "filters", prepare: fill, attack: filters },
     Kind { name: "snapshots", prepare: fill, attack: snapshots },
     Kind { name: "auth", prepare: nothing, attack: auth },
@@ -42,6 +43,10 @@ const KINDS: [Kind; 8] = [
     Kind { name: "long", prepare: nothing, attack: long },
     Kind { name: "pings", prepare: nothing, attack: pings },
     Kind { name: "unknown", prepare: nothing, attack: unknown },
+    Kind { name: "fragments", prepare: nothing, attack: fragments },
+    Kind { name: "closing", prepare: nothing, attack: closing },
+    Kind { name: "arrivals", prepare: nothing, attack: arrivals },
+    Kind { name: "http", prepare: nothing, attack: http },
 ];
 
 /// The names of all kinds.
@@ -185,6 +190,62 @@ fn long(siege: &Siege) -> Result<()> {
 fn pings(siege: &Siege) -> Result<()> {
     let link = open(siege, None)?;
     flood(siege, link, |_| vec![r#"{"type":"ping"}"#.to_owned()])
+}
+
+/// Messages in pieces of a byte each.
+fn fragments(siege: &Siege) -> Result<()> {
+    let mut link = open(siege, None)?;
+    let (first, rest) = br#"{"type":"ping"}"#.split_at(1);
+    let (middle, last) = rest.split_at(rest.len() - 1);
+    let mut message = link.part_of(opcode::TEXT, first);
+    for byte in middle {
+        message.extend(link.part_of(opcode::CONTINUATION, &[*byte]));
+    }
+    message.extend(link.frame_of(opcode::CONTINUATION, last));
+    pour(siege, link, &message)
+}
+
+/// What no server can do anything with, on a connection that the server has told that it is closed.
+fn closing(siege: &Siege) -> Result<()> {
+    let mut link = open(siege, None)?;
+    let refused = link.frame_of(opcode::BINARY, b"x");
+    link.send(&refused)?;
+    let empty = link.frame_of(opcode::TEXT, b"");
+    pour(siege, link, &empty)
+}
+
+/// Connections that come, are let in and go.
+fn arrivals(siege: &Siege) -> Result<()> {
+    while siege.goes_on() {
+        open(siege, None)?;
+        siege.sent.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Requests on one connection, none of which waits for the answer to the one before.
+fn http(siege: &Siege) -> Result<()> {
+    let stream = TcpStream::connect_timeout(&siege.target.address, PATIENCE)?;
+    let link = Link::over(stream);
+    let request = format!("GET /health HTTP/1.1\r\nHost: {}\r\n\r\n", siege.target.host);
+    pour(siege, link, request.as_bytes())
+}
+
+/// Sends the same bytes, as fast as the server takes them, and reads all that comes.
+fn pour(siege: &Siege, mut link: Link, bytes: &[u8]) -> Result<()> {
+    let reader = link.drain()?;
+    let count = (BATCH_BYTES / bytes.len()).max(1);
+    let batch = bytes.repeat(count);
+    let sent = loop {
+        let sent = link.send(&batch);
+        siege.sent.fetch_add(count as u64, Ordering::Relaxed);
+        if sent.is_err() || !siege.goes_on() {
+            break sent;
+        }
+    };
+    link.close();
+    let _ = reader.join();
+    sent
 }
 
 /// Messages that are refused.

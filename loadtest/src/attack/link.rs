@@ -10,6 +10,9 @@ use crate::frame::{MaskKeys, opcode, push_masked, scan};
 use crate::handshake::{Answer, read_answer, request};
 use crate::target::Target;
 
+/// The bit of a frame's first byte that says that it ends its message.
+const FIN: u8 = 0x80;
+
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
 
@@ -29,7 +32,7 @@ impl Link {
         let stream = TcpStream::connect_timeout(&target.address, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
-        let mut link = Self { stream, read: Vec::new(), keys: MaskKeys::new(1) };
+        let mut link = Self::over(stream);
         link.stream.write_all(&request(&target.host, &target.path, &[]))?;
         loop {
             match read_answer(&link.read) {
@@ -44,6 +47,11 @@ impl Link {
         }
     }
 
+    /// A connection on which nothing has been said.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, read: Vec::new(), keys: MaskKeys::new(1) }
+    }
+
     /// Sends one text.
     ///
     /// # Errors
@@ -55,8 +63,20 @@ impl Link {
 
     /// A text as it goes over the wire.
     pub fn frame(&mut self, text: &str) -> Vec<u8> {
+        self.frame_of(opcode::TEXT, text.as_bytes())
+    }
+
+    /// A whole message of a kind, as it goes over the wire.
+    pub fn frame_of(&mut self, opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        push_masked(&mut bytes, opcode::TEXT, self.keys.next_key(), &[text.as_bytes()]);
+        push_masked(&mut bytes, opcode, self.keys.next_key(), &[payload]);
+        bytes
+    }
+
+    /// A part of a message that has more, as it goes over the wire.
+    pub fn part_of(&mut self, opcode: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = self.frame_of(opcode, payload);
+        bytes[0] &= !FIN;
         bytes
     }
 
