@@ -63,6 +63,8 @@ pub enum Mutation {
     ForgetHasten,
     /// Members are not told of who leaves.
     ForgetLeaveNotice,
+    /// A decider is not told of the rooms that a connection leaves by its end.
+    ForgetLeaves,
     /// A member that has left is still counted in notices.
     CountLeavers,
     /// What a walk has for a blocked member goes before what waits for it.
@@ -169,6 +171,7 @@ impl Mutation {
         Self::KeepOlder,
         Self::ForgetHasten,
         Self::ForgetLeaveNotice,
+        Self::ForgetLeaves,
         Self::CountLeavers,
         Self::WalkPastBacklog,
         Self::WalkToLeavers,

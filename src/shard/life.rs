@@ -210,6 +210,7 @@ impl Shard {
         self.leave_accounts(slot, memberships.len());
         for membership in memberships {
             if self.handlers.hear(HookEvent::Leave)
+                && !mutated(Mutation::ForgetLeaves)
                 && let Some(room) = self.rooms.get(membership.room)
             {
                 self.tell_leave(slot, room.shared.name.as_str());

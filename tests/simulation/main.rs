@@ -33,6 +33,7 @@ mod sleep;
 mod speech;
 mod stream;
 mod tally;
+mod told;
 mod trace;
 mod turn;
 mod walks;

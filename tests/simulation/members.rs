@@ -36,6 +36,9 @@ impl Model {
             }
             self.rooms[room].members[site].push(peer);
             self.peers[peer].rooms.push(room);
+            let (sure, most) = self.joins.entry((peer, room)).or_default();
+            *sure += u32::from(!self.peers[peer].limbo);
+            *most += 1;
             for source in [room, NOTICES + room] {
                 self.peers[peer].since[source] = self.serial;
             }

@@ -156,6 +156,8 @@ pub struct Model {
     /// By shard and source.
     pub lines: Vec<Vec<Line>>,
     pub changes: Changes,
+    /// How often each connection has joined each room: for sure, and at the most.
+    pub joins: HashMap<(usize, usize), (u32, u32)>,
     pub serial: u64,
 }
 
@@ -175,6 +177,7 @@ impl Model {
             posted: Vec::new(),
             lines: (0..sites).map(|_| (0..SOURCES).map(|_| Line::default()).collect()).collect(),
             changes: Changes::default(),
+            joins: HashMap::new(),
             serial: 0,
         }
     }

@@ -427,6 +427,7 @@ impl World {
         assert_eq!(self.hub.outboxes.bytes(), 0, "outboxes");
         assert_eq!(self.hub.inputs.bytes(), 0, "unfinished messages");
         assert!(self.hub.directory.is_empty(), "rooms are left in the directory");
+        self.told.check(&self.model);
         assert_eq!(self.hub.directory.membership_bytes(), 0, "charged for memberships");
         assert_eq!(self.hub.waiting.load(Ordering::Relaxed), 0, "bytes for members of wide rooms");
         for (index, site) in self.sites.iter().enumerate() {

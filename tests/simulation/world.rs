@@ -10,7 +10,7 @@ use super::pipe::{Pipe, Wires};
 use super::plan::Plan;
 use super::random::Random;
 use super::trace::Trace;
-use super::{accounts, rules, speech};
+use super::{accounts, rules, speech, told};
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
@@ -97,6 +97,7 @@ pub struct World {
     pub pipes: Vec<Pipe>,
     pub seen: Vec<Option<Inspection>>,
     pub model: Model,
+    pub told: Arc<told::Ends>,
     pub trace: Arc<Mutex<Trace>>,
     pub now_us: u64,
     /// The wall clock's jumps, in ms.
@@ -195,7 +196,9 @@ impl World {
         hub.directory.set_history_bytes_max(config.limits.history_bytes_max, 0);
         let posts = Posts::default();
         let responses = Responses::default();
-        let handlers = Handlers::default();
+        let mut handlers = Handlers::default();
+        let told = Arc::new(told::Ends::default());
+        handlers.set_decider(told.clone());
         handlers.set(
             "echo",
             Arc::new(|request| request.reply("echoed", &request.data().len()).expect("a number is JSON")),
@@ -254,6 +257,7 @@ impl World {
         };
         Self {
             model: Model::new(plan.shards, kind),
+            told,
             outbox_bytes_max: plan.config.limits.outbox_bytes_max,
             random,
             tenants: Tenants::new(&plan, &hub),
