@@ -1,5 +1,6 @@
 use smallvec::SmallVec;
 use std::num::NonZeroU64;
+use std::ops::Deref;
 
 /// Who a connection is, as its token (or the backend) says. A connection without one is anonymous.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,13 +13,68 @@ pub struct Identity {
     pub roles: SmallVec<[Box<str>; 1]>,
     /// What others may know of the user where a room's presence names users: a JSON object of at most
     /// [`Identity::INFO_BYTES_MAX`] bytes.
-    pub info: Option<Box<str>>,
-    /// When it ends, Unix time in seconds; `None` where it never does.
-    pub expires_unix_s: Option<u64>,
-    /// When that was said, Unix time in seconds; 0 where it never ends.
-    pub since_unix_s: u64,
+    pub info: Option<Info>,
+    /// For how long; `None` where it never ends.
+    pub life: Option<Life>,
     /// What is remembered of the token that said so; `None` where none did.
     pub token: Option<TokenMark>,
+}
+
+/// See [`Identity::info`]. Behind one thin pointer, as most identities have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info(Box<Box<str>>);
+
+impl From<Box<str>> for Info {
+    fn from(text: Box<str>) -> Self {
+        Self(Box::new(text))
+    }
+}
+
+impl From<&str> for Info {
+    fn from(text: &str) -> Self {
+        Box::<str>::from(text).into()
+    }
+}
+
+impl Deref for Info {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// When an identity ends, and how long that was after it was said. Eight bytes, as each connection that is known has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life(NonZeroU64);
+
+/// Bits of a [`Life`] that hold its length; the others hold its end.
+const LENGTH_BITS: u32 = 24;
+
+impl Life {
+    /// The latest end that is kept, Unix time in seconds: in the year 36812.
+    pub const END_MAX_UNIX_S: u64 = u64::MAX >> LENGTH_BITS;
+
+    /// The greatest length that is kept, in seconds: 194 days, more than twice the longest `jwt_expiry_warning`.
+    pub const LENGTH_MAX_S: u64 = (1 << LENGTH_BITS) - 1;
+
+    /// From `since_unix_s` to `ends_unix_s`, Unix times in seconds; a later end, or a greater length, is kept as the most
+    /// that there is, an end of 0 as 1.
+    pub fn new(since_unix_s: u64, ends_unix_s: u64) -> Self {
+        let length_s = ends_unix_s.saturating_sub(since_unix_s).min(Self::LENGTH_MAX_S);
+        let ends_unix_s = ends_unix_s.clamp(1, Self::END_MAX_UNIX_S);
+        Self(NonZeroU64::new(ends_unix_s << LENGTH_BITS | length_s).unwrap_or(NonZeroU64::MAX))
+    }
+
+    /// Its end, Unix time in seconds.
+    pub const fn ends_unix_s(self) -> u64 {
+        self.0.get() >> LENGTH_BITS
+    }
+
+    /// How long it was when it was said, in seconds.
+    pub const fn length_s(self) -> u64 {
+        self.0.get() & Self::LENGTH_MAX_S
+    }
 }
 
 /// What is remembered of a token: enough to see, when the configuration changes, that it would not be accepted any more,
@@ -59,6 +115,11 @@ impl Identity {
 
     /// Bytes of `info`: a notice names up to 100 users.
     pub const INFO_BYTES_MAX: usize = 512;
+
+    /// When it ends, Unix time in seconds; `None` where it never does.
+    pub fn ends_unix_s(&self) -> Option<u64> {
+        self.life.map(Life::ends_unix_s)
+    }
 
     /// What `{user}` or `{tenant}` stands for in the template of a room's name. A user of a tenant stands for itself only
     /// beside its tenant: without, users of the same name in other tenants would share the room.
@@ -118,8 +179,32 @@ mod tests {
             assert!(marks[1].ends() && (!marks[0].ends() || key == 0));
         }
         assert_eq!(size_of::<Option<TokenMark>>(), 8);
-        // In an `Arc` it is in the allocator's class of 128 bytes; see tuning.md.
-        assert_eq!(size_of::<Identity>() + 2 * size_of::<usize>(), 120);
+    }
+
+    #[test]
+    fn a_life_tells_its_end_and_its_length_and_costs_eight_bytes() {
+        let (end_max, length_max) = (Life::END_MAX_UNIX_S, Life::LENGTH_MAX_S);
+        for (since, ends, kept, length) in [
+            (100, 160, 160, 60),
+            (0, 1, 1, 1),
+            (0, 0, 1, 0),
+            (9, 7, 7, 0),
+            (end_max - 9, end_max, end_max, 9),
+            (1_800_000_000, 1_800_000_000 + length_max, 1_800_000_000 + length_max, length_max),
+            (1_800_000_000, 1_800_000_001 + length_max, 1_800_000_001 + length_max, length_max),
+            (0, u64::MAX, end_max, length_max),
+            (u64::MAX, u64::MAX, end_max, 0),
+        ] {
+            let life = Life::new(since, ends);
+            assert_eq!((life.ends_unix_s(), life.length_s()), (kept, length), "{since} to {ends}");
+        }
+        assert_eq!(size_of::<Option<Life>>(), 8);
+    }
+
+    #[test]
+    fn an_identity_fits_a_class_of_the_allocator() {
+        // In an `Arc` it fills the class of 96 bytes; see tuning.md.
+        assert_eq!(size_of::<Identity>() + 2 * size_of::<usize>(), 96);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use command::{
     Answer, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal, RequestId,
 };
 pub use connection_id::{ConnectionId, ConnectionKey, Locator};
-pub use identity::{Identity, TokenMark};
+pub use identity::{Identity, Info, Life, TokenMark};
 pub use position::{Epoch, Position};
 pub use presence::{Changed, CountOf, NamedMembers, Person};
 pub use publication::{

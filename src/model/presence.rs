@@ -16,7 +16,10 @@ impl Person {
     /// Bytes of its JSON, roughly: names and information count as they are, keys and punctuation at most 100.
     pub fn weight(&self) -> usize {
         let identity = self.identity.as_deref();
-        let names = identity.into_iter().flat_map(|it| [&it.user, &it.tenant, &it.info]).flatten();
+        let names = identity
+            .into_iter()
+            .flat_map(|it| [it.user.as_deref(), it.tenant.as_deref(), it.info.as_deref()])
+            .flatten();
         100 + names.map(|name| name.len()).sum::<usize>()
     }
 }

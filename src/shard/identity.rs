@@ -7,7 +7,7 @@ use super::turn::price;
 use super::{Now, Shard, Sockets};
 use crate::auth::token::{TokenDesk, TokenError, TokenPolicy, of_tenant};
 use crate::hub::Party;
-use crate::model::{Answer, CloseReason, Identity};
+use crate::model::{Answer, CloseReason, Identity, Life};
 use std::sync::Arc;
 
 /// Longest time in ms for which a timer is set to the end of an identity: the wall clock, by which it ends, may be put
@@ -89,10 +89,10 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.is_open()) else { return };
         let Some(identity) = conn.identity.as_mut() else { return };
         match policy.review(identity, now.unix_ms / 1000) {
-            Ok(expires_unix_s) if expires_unix_s == identity.expires_unix_s => {}
-            Ok(expires_unix_s) => {
-                let since_unix_s = now.unix_ms / 1000;
-                *identity = Arc::new(Identity { expires_unix_s, since_unix_s, ..Identity::clone(identity) });
+            Ok(ends_unix_s) if ends_unix_s == identity.ends_unix_s() => {}
+            Ok(ends_unix_s) => {
+                let life = ends_unix_s.map(|ends_unix_s| Life::new(now.unix_ms / 1000, ends_unix_s));
+                *identity = Arc::new(Identity { life, ..Identity::clone(identity) });
                 conn.warned = false;
                 self.arm(now, slot);
             }
@@ -108,14 +108,14 @@ impl Shard {
     pub(super) fn warn_of_end(&mut self, now: Now, slot: u32) {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.warned = true;
-        if let Some(at_unix_s) = conn.identity.as_ref().and_then(|identity| identity.expires_unix_s) {
+        if let Some(at_unix_s) = conn.identity.as_ref().and_then(|identity| identity.ends_unix_s()) {
             self.answer(now, slot, &Answer::IdentityEnds { at_unix_s });
         }
     }
 
     /// What an identity that ends asks for now.
     pub(super) fn identity_due(&self, now: Now, identity: &Identity, warned: bool) -> Option<IdentityDue> {
-        let left_ms = left_ms(now, identity.expires_unix_s?);
+        let left_ms = left_ms(now, identity.ends_unix_s()?);
         if left_ms == 0 {
             Some(IdentityDue::End)
         } else if !warned && left_ms <= self.warning_ms(identity) {
@@ -127,7 +127,7 @@ impl Shard {
 
     /// When an identity is to be looked at next, in ms of the shard's clock.
     pub(super) fn identity_deadline_ms(&self, now: Now, identity: &Identity, warned: bool) -> Option<u64> {
-        let left_ms = left_ms(now, identity.expires_unix_s?);
+        let left_ms = left_ms(now, identity.ends_unix_s()?);
         let warning_ms = self.warning_ms(identity);
         let next_ms = if warned || warning_ms == 0 { left_ms } else { left_ms.saturating_sub(warning_ms) };
         Some(now.ms() + next_ms.min(LOOK_MS))
@@ -137,7 +137,7 @@ impl Shard {
     /// over. A client that answers each warning with a new token of a short life would do so without a pause.
     fn warning_ms(&self, identity: &Identity) -> u64 {
         let configured_ms = self.config.tokens.expiry_warning.as_millis() as u64;
-        let life_s = identity.expires_unix_s.unwrap_or(0).saturating_sub(identity.since_unix_s);
+        let life_s = identity.life.map_or(0, Life::length_s);
         configured_ms.min(life_s.saturating_mul(500))
     }
 }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::base::Pattern;
 use crate::config::{HistoryLimits, RoomPolicy, RoomRule};
-use crate::model::{Audience, ConnectionId, ConnectionKey, Draft, Identity, Locator, Selector};
+use crate::model::{Audience, ConnectionId, ConnectionKey, Draft, Identity, Life, Locator, Selector};
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
@@ -297,7 +297,7 @@ fn an_identity_that_is_refreshed_keeps_its_place() {
     come(&mut world, 0, 1, 1);
     let Peer { shard, slot, .. } = *world.peers[0].as_ref().unwrap();
     let room = world.hub.directory.get(&Audience::User.room("u1")).unwrap();
-    let later = Identity { expires_unix_s: Some(9), ..(*identity(Some(1), Some(1)).unwrap()).clone() };
+    let later = Identity { life: Some(Life::new(0, 9)), ..(*identity(Some(1), Some(1)).unwrap()).clone() };
     world.shards[shard].0.set_identity(slot, Some(Arc::new(later)));
     assert_eq!(world.hub.directory.get(&Audience::User.room("u1")).unwrap().id, room.id);
     world.shards[shard].0.set_identity(slot, None);

@@ -3,7 +3,7 @@
 use crate::common::{client_python, left_out, tests_path};
 use fanwire::auth::token::{KeyTexts, TokenError, TokenPolicy};
 use fanwire::config::{Secret, TokenAlgorithm, Tokens};
-use fanwire::model::Identity;
+use fanwire::model::{Identity, Life};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -108,8 +108,7 @@ fn identity(expected: &Value, now: u64) -> Identity {
         tenant: name("tenant"),
         roles: roles.map(|role| role.as_str().unwrap().into()).collect(),
         info: None,
-        expires_unix_s: expected["exp"].as_u64(),
-        since_unix_s: expected["exp"].as_u64().map_or(0, |_| now),
+        life: expected["exp"].as_u64().map(|ends_unix_s| Life::new(now, ends_unix_s)),
         token: None,
     }
 }

@@ -1,6 +1,6 @@
 use super::{ANSWER_BYTES_MAX, Question};
 use crate::base::is_json_object;
-use crate::model::{Identity, Refusal};
+use crate::model::{Identity, Info, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -97,7 +97,7 @@ pub fn read_decision(body: &[u8]) -> Result<Decision, Garbage> {
         user: name(body.user_id)?,
         tenant: name(body.tenant_id)?,
         roles: roles.into_iter().map(String::into_boxed_str).collect(),
-        info: info(body.info)?,
+        info: info(body.info)?.map(Info::from),
         ..Identity::default()
     };
     Ok(Decision::Allow { identity: (identity != Identity::default()).then_some(identity) })
@@ -238,7 +238,7 @@ mod tests {
     fn a_backend_may_say_what_others_see_of_a_user() {
         let info = |info: &str| match read_decision(format!(r#"{{"allow":true,"info":{info}}}"#).as_bytes()) {
             Ok(Decision::Allow { identity }) => {
-                Ok(identity.and_then(|identity| identity.info.map(String::from)))
+                Ok(identity.and_then(|identity| identity.info.as_deref().map(str::to_owned)))
             }
             Ok(refused) => panic!("{refused:?}"),
             Err(Garbage(why)) => Err(why),
@@ -296,7 +296,7 @@ mod tests {
         let said = read_decision(br#"{"allow":true,"userId":"ann","tenantId":7,"roles":["admin","dev"]}"#);
         let Ok(Decision::Allow { identity: Some(identity) }) = said else { panic!("{said:?}") };
         assert_eq!((identity.user.as_deref(), identity.tenant.as_deref()), (Some("ann"), Some("7")));
-        assert!(identity.has_role("admin") && identity.has_role("dev") && identity.expires_unix_s.is_none());
+        assert!(identity.has_role("admin") && identity.has_role("dev") && identity.life.is_none());
         let long = format!(r#"{{"allow":true,"userId":"{}"}}"#, "u".repeat(129));
         let many = format!(r#"{{"allow":true,"roles":[{}]}}"#, vec![r#""r""#; 33].join(","));
         for garbage in [

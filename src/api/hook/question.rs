@@ -229,6 +229,7 @@ struct Body<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Life;
 
     fn question(what: What) -> Question {
         let identity = Some(Arc::new(Identity {
@@ -236,8 +237,7 @@ mod tests {
             tenant: Some("t".into()),
             roles: ["admin".into()].into_iter().collect(),
             info: None,
-            expires_unix_s: Some(1),
-            since_unix_s: 0,
+            life: Some(Life::new(0, 1)),
             token: None,
         }));
         let subject =

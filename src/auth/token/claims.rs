@@ -6,7 +6,7 @@ use super::keys::mark;
 use super::path::ClaimPath;
 use crate::base::{Mutation, mutated};
 use crate::config::Tokens;
-use crate::model::{Identity, TokenMark};
+use crate::model::{Identity, Info, Life, TokenMark};
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -129,12 +129,12 @@ impl ClaimRules {
         let tenant = first(&self.tenant)?.map(|(_, value)| name(&value)).transpose()?;
         let roles = first(&self.roles)?.map(|(source, value)| roles(&value, source.is_scope)).transpose()?;
         let roles = roles.unwrap_or_default();
-        let expires_unix_s = self.session_end(expires_unix_s, now_unix_s);
-        let since_unix_s = if expires_unix_s.is_some() { now_unix_s } else { 0 };
+        let ends_unix_s = self.session_end(expires_unix_s, now_unix_s);
+        let life = ends_unix_s.map(|ends_unix_s| Life::new(now_unix_s, ends_unix_s));
         let issuer =
             slots[ISSUER].as_ref().and_then(Value::as_str).map_or(0, |issuer| mark(&[issuer.as_bytes()]));
-        let info = self.info(json, &slots)?;
-        let identity = Identity { user, tenant, roles, info, expires_unix_s, since_unix_s, token: None };
+        let info = self.info(json, &slots)?.map(Info::from);
+        let identity = Identity { user, tenant, roles, info, life, token: None };
         Ok(Read { identity, issuer, ends })
     }
 

@@ -204,7 +204,7 @@ impl TokenPolicy {
     /// # Errors
     /// Why it would be refused.
     pub fn review(&self, identity: &Identity, now_unix_s: u64) -> Result<Option<u64>, TokenError> {
-        let Some(token) = identity.token else { return Ok(identity.expires_unix_s) };
+        let Some(token) = identity.token else { return Ok(identity.ends_unix_s()) };
         if !self.fixed.has_signed(token) && !self.fetched.has_signed(token) {
             return Err(TokenError::KeyUnknown);
         }
@@ -213,7 +213,7 @@ impl TokenPolicy {
             of_tenant(identity)?;
         }
         self.check_tenant(identity.tenant.as_deref())?;
-        Ok(self.rules.claims.session_end(identity.expires_unix_s, now_unix_s))
+        Ok(self.rules.claims.session_end(identity.ends_unix_s(), now_unix_s))
     }
 
     /// Whether a user of a tenant must be named with its tenant, because there are tenants.

@@ -48,11 +48,8 @@ pub(in super::super) async fn ask(
         Ok(Verdict::Decided(Decision::Allow { identity: named })) => {
             if let Some(named) = named {
                 // Who says more of a client does not make its token last longer.
-                let (expires_unix_s, since_unix_s) = match newcomer.identity.as_deref() {
-                    Some(known) => (known.expires_unix_s, known.since_unix_s),
-                    None => (None, 0),
-                };
-                newcomer.identity = Some(Arc::new(Identity { expires_unix_s, since_unix_s, ..named }));
+                let life = newcomer.identity.as_deref().and_then(|known| known.life);
+                newcomer.identity = Some(Arc::new(Identity { life, ..named }));
             }
             return Ok(());
         }

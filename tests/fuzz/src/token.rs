@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fanwire::auth::token::{KeyTexts, TOKEN_BYTES_MAX, TokenError, TokenPolicy};
 use fanwire::config::{Secret, Tokens};
-use fanwire::model::Identity;
+use fanwire::model::{Identity, Life};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -207,6 +207,6 @@ fn read(claims: &Value, names: &Names) -> Option<Identity> {
         Some((value, _)) => [name(value)?].into_iter().collect(),
         None => Default::default(),
     };
-    let since_unix_s = expires_unix_s.map_or(0, |_| KEPT.now);
-    Some(Identity { user, tenant, roles, info: None, expires_unix_s, since_unix_s, token: None })
+    let life = expires_unix_s.map(|ends_unix_s| Life::new(KEPT.now, ends_unix_s));
+    Some(Identity { user, tenant, roles, info: None, life, token: None })
 }

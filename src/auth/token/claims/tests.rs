@@ -141,7 +141,7 @@ fn others_see_the_claims_that_are_named_as_far_as_they_fit() {
     let shown = |claims: &[&str], json: &str| {
         let presence_claims = claims.iter().map(ToString::to_string).collect();
         let rules = ClaimRules::new(&Tokens { presence_claims, ..Tokens::default() });
-        rules.read(json, 0).map(|read| read.identity.info.map(String::from))
+        rules.read(json, 0).map(|read| read.identity.info.as_deref().map(str::to_owned))
     };
     let claims = r#"{"sub":"u","name":"A \"b\"","profile":{"name":"x","email":"e","age":7},"n":null}"#;
     assert_eq!(shown(&[], claims), Ok(None));
