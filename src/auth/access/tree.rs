@@ -22,7 +22,9 @@ pub(super) struct Tree {
 
 #[derive(Debug)]
 struct Node {
-    texts: HashMap<Box<str>, u32, FixedState>,
+    texts: Texts,
+    /// A bit for each first byte of the texts, as [`bit`] has it: most segments that are no text are told by theirs.
+    heads: u32,
     /// Where a segment that is not empty leads.
     one: u32,
     /// Where any segment leads.
@@ -35,13 +37,80 @@ struct Node {
     first: u32,
 }
 
+/// Where segments of one text lead.
+#[derive(Debug)]
+enum Texts {
+    /// At most [`FEW`], which are compared one by one: nearly always their lengths tell them apart.
+    Few(Vec<(Box<str>, u32)>),
+    Many(HashMap<Box<str>, u32, FixedState>),
+}
+
+/// Texts that are compared in less time than one is hashed.
+const FEW: usize = 8;
+
+impl Texts {
+    /// Where a text leads; `next` if it is new.
+    fn add(&mut self, text: &str, next: u32) -> u32 {
+        if let Some(known) = self.get(text) {
+            return known;
+        }
+        match self {
+            Self::Few(few) if few.len() < FEW => few.push((text.into(), next)),
+            Self::Few(few) => {
+                let mut many: HashMap<_, _, _> = few.drain(..).collect();
+                many.insert(text.into(), next);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => {
+                many.insert(text.into(), next);
+            }
+        }
+        next
+    }
+
+    #[inline]
+    fn get(&self, text: &str) -> Option<u32> {
+        match self {
+            Self::Few(few) => few.iter().find(|known| *known.0 == *text).map(|known| known.1),
+            Self::Many(many) => many.get(text).copied(),
+        }
+    }
+}
+
 /// Splits the first segment off. The rest is what follows the colon, if there is one.
 #[inline]
 pub(super) fn head(name: &str) -> (&str, Option<&str>) {
-    match name.bytes().position(|byte| byte == b':') {
+    match colon(name.as_bytes()) {
         Some(colon) => (&name[..colon], Some(&name[colon + 1..])),
         None => (name, None),
     }
+}
+
+/// Where the first colon is, if there is one: eight bytes at a time, as names are longer than their segments.
+#[inline]
+fn colon(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let others = u64::from_le_bytes(*word) ^ ONES * b':' as u64;
+        // The highest bit of each byte that is 0; above the first one, of others too.
+        let zeros = others.wrapping_sub(ONES) & !others & ONES << 7;
+        if zeros != 0 {
+            return Some(8 * index + (zeros.trailing_zeros() / 8) as usize);
+        }
+    }
+    rest.iter().position(|byte| *byte == b':').map(|at| 8 * words.len() + at)
+}
+
+/// The first byte of the first segment of a name, that of an empty segment taken as a colon.
+#[inline]
+fn first_byte(name: &str) -> u8 {
+    name.as_bytes().first().copied().unwrap_or(b':')
+}
+
+/// The bit of a first byte, which others may share.
+const fn bit(byte: u8) -> u32 {
+    1 << (byte % u32::BITS as u8)
 }
 
 /// Where the bit of a byte is.
@@ -61,7 +130,7 @@ impl Tree {
     fn add(&mut self, number: u32, segments: &[Segment]) {
         match segments.first() {
             Some(Segment::Text(text)) => {
-                let (word, bit) = place(text.bytes().next().unwrap_or(b':'));
+                let (word, bit) = place(first_byte(text));
                 self.heads[word] |= bit;
             }
             _ => self.headless = true,
@@ -71,19 +140,24 @@ impl Tree {
             let next = self.nodes.len() as u32;
             let node = &mut self.nodes[at as usize];
             node.first = node.first.min(number);
-            let child = match segment {
+            let child = |place: &mut u32| {
+                if *place == NONE {
+                    *place = next;
+                }
+                *place
+            };
+            at = match segment {
                 Segment::Rest => {
                     node.rest = node.rest.min(number);
                     return;
                 }
-                Segment::Text(text) => node.texts.entry(text.clone()).or_insert(next),
-                Segment::One => &mut node.one,
-                Segment::Capture(_) => &mut node.any,
+                Segment::Text(text) => {
+                    node.heads |= bit(first_byte(text));
+                    node.texts.add(text, next)
+                }
+                Segment::One => child(&mut node.one),
+                Segment::Capture(_) => child(&mut node.any),
             };
-            if *child == NONE {
-                *child = next;
-            }
-            at = *child;
             if at == next {
                 self.nodes.push(Node::new());
             }
@@ -94,7 +168,7 @@ impl Tree {
 
     /// The number of the first pattern that a name is of, whatever stands for its captures; or [`NONE`].
     pub fn first(&self, name: &str) -> u32 {
-        let (word, bit) = place(name.bytes().next().unwrap_or(b':'));
+        let (word, bit) = place(first_byte(name));
         if !self.headless && self.heads[word] & bit == 0 {
             return NONE;
         }
@@ -111,28 +185,27 @@ impl Tree {
             return;
         };
         *first = node.rest.min(*first);
-        if node.is_leaf() {
+        let may_be_text = node.heads & bit(first_byte(name)) != 0;
+        if !may_be_text && node.one == NONE && node.any == NONE {
             return;
         }
         let (segment, rest) = head(name);
-        if let Some(text) = node.texts.get(segment) {
-            self.visit(*text, rest, first);
+        if may_be_text && let Some(text) = node.texts.get(segment) {
+            self.visit(text, rest, first);
         }
-        if !segment.is_empty() {
+        if node.one != NONE && !segment.is_empty() {
             self.visit(node.one, rest, first);
         }
-        self.visit(node.any, rest, first);
+        if node.any != NONE {
+            self.visit(node.any, rest, first);
+        }
     }
 }
 
 impl Node {
     fn new() -> Self {
-        let texts = HashMap::with_hasher(FixedState::default());
-        Self { texts, one: NONE, any: NONE, ends: NONE, rest: NONE, first: NONE }
-    }
-
-    fn is_leaf(&self) -> bool {
-        self.one == NONE && self.any == NONE && self.texts.is_empty()
+        let texts = Texts::Few(Vec::new());
+        Self { texts, heads: 0, one: NONE, any: NONE, ends: NONE, rest: NONE, first: NONE }
     }
 }
 
@@ -166,6 +239,28 @@ mod tests {
             ("x:x:x", NONE),
         ] {
             assert_eq!(tree.first(name), first, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_colon_is_found_wherever_it_is() {
+        for name in ["", ":", "a", "a:", "::", "é:ü", ";:", ";;;;;;;;:;", "\u{ba}\u{3a}", "\u{1}:9;:"] {
+            for before in 0..20 {
+                let name = format!("{}{name}{}", "x".repeat(before), "y:z".repeat(before % 4));
+                assert_eq!(colon(name.as_bytes()), name.find(':'), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_and_many_texts_are_found_alike() {
+        for count in [1, FEW, FEW + 1, 5 * FEW] {
+            let patterns: Vec<_> = (0..count).map(|number| format!("a:{number}")).collect();
+            let tree = tree(&patterns.iter().map(String::as_str).collect::<Vec<_>>());
+            for number in 0..count {
+                assert_eq!(tree.first(&format!("a:{number}")), number as u32, "of {count}");
+            }
+            assert_eq!(tree.first(&format!("a:{count}")), NONE, "of {count}");
         }
     }
 
