@@ -36,6 +36,12 @@ impl Shard {
         }
     }
 
+    /// Whether [`Shard::evict_doomed`] has something to do.
+    #[inline]
+    pub(super) fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty() || !self.unheeding.is_empty()
+    }
+
     /// Closes the connections whose outboxes passed their bound, or that heed no budget.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
         while let Some((key, reason)) = self.unheeding.pop() {
@@ -168,7 +174,9 @@ impl Shard {
     }
 }
 
-/// A duration in tenths of a second, rounded up.
+/// A duration in tenths of a second, rounded up. In 64 bits: every timer that is set asks for several, and a division of
+/// 128 bits, such as `as_millis` asks for, is a call.
 pub(super) fn deciseconds(duration: std::time::Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(100)).unwrap_or(u32::MAX)
+    let part = u64::from(duration.subsec_nanos().div_ceil(100_000_000));
+    u32::try_from(duration.as_secs().saturating_mul(10).saturating_add(part)).unwrap_or(u32::MAX)
 }

@@ -6,7 +6,7 @@ use super::{Now, Reading, Shard, Sockets, echo};
 use crate::base::{Mutation, mutated};
 use crate::config::Limits;
 use crate::model::{CloseReason, Compression};
-use crate::wire::{self, Event, FrameLimits, Opcode, Parsed};
+use crate::wire::{self, Event, FrameLimits, Header, Opcode, Parsed};
 
 /// Bytes that a connection may send after it began to be closed. More than the kernels of both sides keep on the way
 /// (on Linux 4 MiB to be sent and 6 MiB received, unless set otherwise), so that one that stops when it hears of the end
@@ -105,22 +105,15 @@ impl Shard {
         loop {
             let Some(conn) = self.conns.at_mut(slot) else { return (bytes.len(), 0) };
             let closing = !conn.is_open();
-            let mut assembler = conn.assembler.take();
             let rest = &mut bytes[at..];
             if rest.is_empty() {
-                conn.assembler = assembler;
                 return (at, 0);
             }
-            let header = match wire::parse_header(
-                rest,
-                limits,
-                assembler.as_ref().map_or(0, |under_way| under_way.len()),
-            ) {
+            let assembled = conn.assembler.as_ref().map_or(0, |under_way| under_way.len());
+            let is_alone = conn.assembler.is_none();
+            let header = match wire::parse_header(rest, limits, assembled) {
                 Ok(Parsed::Frame { header }) => header,
-                Ok(Parsed::NeedMore { at_least }) => {
-                    conn.assembler = assembler;
-                    return (at, at_least);
-                }
+                Ok(Parsed::NeedMore { at_least }) => return (at, at_least),
                 Err(error) => {
                     self.protocol_error(now, slot, error, sockets);
                     self.turn_deaf(slot, sockets);
@@ -145,36 +138,14 @@ impl Shard {
             }
             let payload = &mut rest[header.header_len..end];
             wire::unmask(payload, header.mask);
-            let handled = match wire::accept(&mut assembler, &header, payload, limits) {
-                Ok(Event::Compressed { text, payload }) => {
-                    self.compressed(now, slot, text, payload, limits, sockets)
+            if is_alone && header.is_whole_text() {
+                self.inputs.finished = true;
+                match wire::whole_text(payload) {
+                    Ok(event) => self.event(now, slot, event, sockets),
+                    Err(error) => self.protocol_error(now, slot, error, sockets),
                 }
-                Ok(event) => {
-                    self.event(now, slot, event, sockets);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            };
-            match handled {
-                Ok(()) => wire::finish(&mut assembler),
-                // Only the frame is wrong, not where it ends: the peer's close may follow.
-                Err(error) => {
-                    assembler = None;
-                    self.protocol_error(now, slot, error, sockets);
-                    // However wrong, it was the peer's last frame: no other close will come.
-                    if header.opcode == Opcode::Close {
-                        self.peer_closed(slot, sockets);
-                    }
-                }
-            }
-            match &assembler {
-                Some(_) => self.inputs.left = true,
-                None => self.inputs.finished = true,
-            }
-            if let Some(conn) = self.conns.at_mut(slot)
-                && conn.is_open()
-            {
-                conn.assembler = assembler;
+            } else {
+                self.frame(now, slot, &header, payload, limits, sockets);
             }
             if self.palette.is_full() {
                 self.write_out(now, sockets);
@@ -183,6 +154,52 @@ impl Shard {
                 // The rest is kept as it is.
                 return (at, 0);
             }
+        }
+    }
+
+    /// Handles a frame that is no whole message of plain text, and what has become whole by it. Not inlined, so that those
+    /// do not pay for it.
+    #[inline(never)]
+    fn frame(
+        &mut self,
+        now: Now,
+        slot: u32,
+        header: &Header,
+        payload: &[u8],
+        limits: &FrameLimits,
+        sockets: &mut impl Sockets,
+    ) {
+        let mut assembler = self.conns.at_mut(slot).and_then(|conn| conn.assembler.take());
+        let handled = match wire::accept(&mut assembler, header, payload, limits) {
+            Ok(Event::Compressed { text, payload }) => {
+                self.compressed(now, slot, text, payload, limits, sockets)
+            }
+            Ok(event) => {
+                self.event(now, slot, event, sockets);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        match handled {
+            Ok(()) => wire::finish(&mut assembler),
+            // Only the frame is wrong, not where it ends: the peer's close may follow.
+            Err(error) => {
+                assembler = None;
+                self.protocol_error(now, slot, error, sockets);
+                // However wrong, it was the peer's last frame: no other close will come.
+                if header.opcode == Opcode::Close {
+                    self.peer_closed(slot, sockets);
+                }
+            }
+        }
+        match &assembler {
+            Some(_) => self.inputs.left = true,
+            None => self.inputs.finished = true,
+        }
+        if let Some(conn) = self.conns.at_mut(slot)
+            && conn.is_open()
+        {
+            conn.assembler = assembler;
         }
     }
 
@@ -238,7 +255,9 @@ impl Shard {
                 self.close_with(now, slot, CloseReason::PeerClosed, code.unwrap_or(1000), "", sockets);
             }
         }
-        self.evict_doomed(now, sockets);
+        if self.has_doomed() {
+            self.evict_doomed(now, sockets);
+        }
     }
 
     /// The peer of a connection that is being closed has sent its own close frame: nothing more is awaited of it.

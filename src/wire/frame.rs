@@ -65,6 +65,14 @@ pub struct Header {
     pub mask: [u8; 4],
 }
 
+impl Header {
+    /// Whether it is of a text message that has come in one frame, and is not compressed.
+    #[inline]
+    pub const fn is_whole_text(&self) -> bool {
+        matches!(self.opcode, Opcode::Text) && self.fin && !self.compressed
+    }
+}
+
 /// What the parser found at the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
@@ -139,6 +147,8 @@ impl ProtocolError {
 }
 
 const FIN: u8 = 0x80;
+/// First byte of a text message in one frame that is not compressed.
+const WHOLE_TEXT: u8 = FIN | 1;
 const COMPRESSED: u8 = 0x40;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
@@ -152,6 +162,26 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// If the header breaks RFC 6455 or announces too much.
 #[inline]
 pub fn parse_header(bytes: &[u8], limits: &FrameLimits, assembled: usize) -> Result<Parsed, ProtocolError> {
+    match bytes {
+        // Nearly all frames of clients are text messages in one frame, which nothing before them bears upon.
+        [WHOLE_TEXT, second, ..] if second & MASKED != 0 => {
+            let kind = Kind { fin: true, compressed: false, opcode: Opcode::Text };
+            parse_rest(bytes, *second, kind, limits.message_bytes_max)
+        }
+        _ => parse_any(bytes, limits, assembled),
+    }
+}
+
+/// What the first byte of a frame says.
+struct Kind {
+    fin: bool,
+    compressed: bool,
+    opcode: Opcode,
+}
+
+/// A frame of any kind. Not inlined, so that the usual one does not pay for it.
+#[inline(never)]
+fn parse_any(bytes: &[u8], limits: &FrameLimits, assembled: usize) -> Result<Parsed, ProtocolError> {
     let Some(&first) = bytes.first() else { return Ok(Parsed::NeedMore { at_least: 1 }) };
     let compressed = first & RESERVED != 0;
     if compressed && !(limits.compression && first & RESERVED == COMPRESSED && starts_message(first)) {
@@ -167,6 +197,16 @@ pub fn parse_header(bytes: &[u8], limits: &FrameLimits, assembled: usize) -> Res
     if second & MASKED == 0 {
         return Err(ProtocolError::Unmasked);
     }
+    // Another message within a fragmented one is refused for that, whatever its length.
+    let before = if opcode == Opcode::Continuation { assembled } else { 0 };
+    let payload_max = limits.message_bytes_max.saturating_sub(before);
+    parse_rest(bytes, second, Kind { fin, compressed, opcode }, payload_max)
+}
+
+/// What follows the first byte of a frame, whose second one says that it is masked.
+#[inline(always)]
+fn parse_rest(bytes: &[u8], second: u8, kind: Kind, payload_max: usize) -> Result<Parsed, ProtocolError> {
+    let Kind { fin, compressed, opcode } = kind;
     let short = usize::from(second & !MASKED);
     if opcode.is_control() && short > CONTROL_BYTES_MAX {
         return Err(ProtocolError::LongControl);
@@ -185,10 +225,7 @@ pub fn parse_header(bytes: &[u8], limits: &FrameLimits, assembled: usize) -> Res
     if length_len == 2 && payload_len < 126 || length_len == 8 && payload_len <= u64::from(u16::MAX) {
         return Err(ProtocolError::LongLength);
     }
-    // Another message within a fragmented one is refused for that, whatever its length.
-    let before = if opcode == Opcode::Continuation { assembled } else { 0 };
-    let rest = limits.message_bytes_max.saturating_sub(before);
-    if !opcode.is_control() && payload_len > rest as u64 {
+    if !opcode.is_control() && payload_len > payload_max as u64 {
         return Err(ProtocolError::TooBig);
     }
     let payload_len = payload_len as usize;

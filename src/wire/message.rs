@@ -73,10 +73,31 @@ pub fn accept<'a>(
     payload: &'a [u8],
     limits: &FrameLimits,
 ) -> Result<Event<'a>, ProtocolError> {
+    if assembler.is_none() && header.is_whole_text() {
+        return whole_text(payload);
+    }
+    accept_any(assembler, header, payload, limits)
+}
+
+/// Takes the payload of a message for which [`Header::is_whole_text`] holds, where no other is under way: what
+/// [`accept`] makes of it.
+///
+/// # Errors
+/// If it is not UTF-8.
+#[inline]
+pub fn whole_text(payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+    text(payload).map(Event::Text)
+}
+
+/// A frame of any other kind than [`Header::is_whole_text`]. Not inlined, so that those do not pay for it.
+#[inline(never)]
+fn accept_any<'a>(
+    assembler: &'a mut Option<Box<Assembler>>,
+    header: &Header,
+    payload: &'a [u8],
+    limits: &FrameLimits,
+) -> Result<Event<'a>, ProtocolError> {
     match header.opcode {
-        Opcode::Text if header.fin && assembler.is_none() && !header.compressed => {
-            text(payload).map(Event::Text)
-        }
         Opcode::Binary if header.fin && assembler.is_none() && !header.compressed => {
             Ok(Event::Binary(payload))
         }

@@ -23,6 +23,6 @@ pub use forwarded::client_ip;
 pub use frame::{FrameLimits, Header, Opcode, Parsed, ProtocolError, parse_header, unmask};
 pub use handshake::{Handshake, HandshakeError, check as check_handshake, is_upgrade};
 pub use head::{PLAIN_HEAD_BYTES_MAX, PlainHead, parse_plain};
-pub use message::{Assembler, Event, accept, finish};
+pub use message::{Assembler, Event, accept, finish, whole_text};
 pub use proxy::{ProxyError, ProxyParsed, parse as parse_proxy_header};
 pub use request::{RequestError, check as check_request};
