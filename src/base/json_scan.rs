@@ -285,7 +285,7 @@ impl Scan<'_> {
     fn string_rest(&mut self) -> Option<bool> {
         let mut plain = true;
         loop {
-            self.at = special(self.bytes, self.at);
+            self.at = json_special(self.bytes, self.at);
             match self.peek() {
                 b'"' => break,
                 b'\\' => plain = false,
@@ -311,15 +311,15 @@ impl Scan<'_> {
     }
 }
 
-/// Where the first quote, backslash or control character from `at` on is; the length where there is none.
+/// Where the first quote, backslash or control character from `at` on is, which a string of JSON has only escaped (RFC
+/// 8259 section 7); the length where there is none.
 #[inline]
-fn special(bytes: &[u8], mut at: usize) -> usize {
+pub fn json_special(bytes: &[u8], mut at: usize) -> usize {
     loop {
         // Words find the place, and short strings end within a few of them.
         for _ in 0..4 {
             let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
-                let rest = bytes.get(at..).unwrap_or_default();
-                return at + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len());
+                return at + special_of_few(bytes.get(at..).unwrap_or_default());
             };
             let marks = marks(u64::from_le_bytes(*word));
             if marks != 0 {
@@ -334,6 +334,22 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
             at += 32;
         }
     }
+}
+
+/// The same of fewer than eight bytes.
+#[inline(always)]
+fn special_of_few(bytes: &[u8]) -> usize {
+    /// Blanks, which are not special, in the half of a word that has no bytes.
+    const BLANKS: u64 = (ONES * 0x20) << 32;
+    let mut at = 0;
+    if let Some(half) = bytes.first_chunk() {
+        let marks = marks(u64::from(u32::from_le_bytes(*half)) | BLANKS);
+        if marks != 0 {
+            return (marks.trailing_zeros() / 8) as usize;
+        }
+        at = half.len();
+    }
+    at + bytes[at..].iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len() - at)
 }
 
 #[inline(always)]

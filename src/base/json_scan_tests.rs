@@ -196,20 +196,20 @@ fn special_bytes_are_found_wherever_they_are() {
     for filler in [b' ', b'!', b'#', b'[', b']', b'x', 0x7f, 0x80, 0xa2, 0xdc, 0xff] {
         for len in 0..150 {
             let mut bytes = vec![filler; len];
-            assert_eq!(special(&bytes, 0), len, "{filler}");
+            assert_eq!(json_special(&bytes, 0), len, "{filler}");
             for at in 0..len {
                 for mark in [b'"', b'\\', 0, 0x1f] {
                     bytes[at] = mark;
-                    assert_eq!(special(&bytes, 0), at, "{mark} in {len} of {filler}");
+                    assert_eq!(json_special(&bytes, 0), at, "{mark} in {len} of {filler}");
                 }
-                assert_eq!(special(&bytes, at + 1), len);
+                assert_eq!(json_special(&bytes, at + 1), len);
                 bytes[at] = filler;
             }
         }
     }
     for byte in 0..=u8::MAX {
         let expected = if is_special(byte) { 3 } else { 8 };
-        assert_eq!(special(&[b'x', b'x', b'x', byte, b'x', b'x', b'x', b'x'], 0), expected, "{byte}");
+        assert_eq!(json_special(&[b'x', b'x', b'x', byte, b'x', b'x', b'x', b'x'], 0), expected, "{byte}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the dialects that speak JSON share when they write.
 
-use crate::base::iso8601;
+use crate::base::{iso8601, json_special};
 use crate::model::{ConnectionId, Identity, NamedMembers, Person};
 
 /// Appends `text` as a JSON string, quotes included.
@@ -8,19 +8,17 @@ use crate::model::{ConnectionId, Identity, NamedMembers, Person};
 /// Escapes only what RFC 8259 section 7 demands: the quote, the backslash, and U+0000 to U+001F.
 pub(super) fn push_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut rest = text.as_bytes();
+    let bytes = text.as_bytes();
+    let mut from = 0;
     // Names hardly ever need an escape, so look for the next byte that does and copy all before it at once.
-    while let Some(at) = rest.iter().position(|&byte| needs_escape(byte)) {
-        out.extend_from_slice(&rest[..at]);
-        push_escape(rest[at], out);
-        rest = &rest[at + 1..];
+    loop {
+        let at = json_special(bytes, from);
+        out.extend_from_slice(&bytes[from..at]);
+        let Some(byte) = bytes.get(at) else { break };
+        push_escape(*byte, out);
+        from = at + 1;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
-}
-
-const fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn push_escape(byte: u8, out: &mut Vec<u8>) {
