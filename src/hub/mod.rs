@@ -38,7 +38,7 @@ pub use overflow::Loss;
 pub use presence::{Notice, Presence, Roll, Take};
 pub use registry::{METADATA_BYTES_MAX, REGISTERED_MAX, Registered, Registry, RegistryFull};
 pub use room_log::{LogGuard, RoomLog};
-pub use rooms::{Group, Membership, Moved, Room, Rooms};
+pub use rooms::{Group, Membership, Moved, Place, Room, Rooms};
 pub use shared_bytes::SharedBytes;
 
 use crate::base::Seldom;

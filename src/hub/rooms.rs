@@ -19,6 +19,14 @@ const fn room_charge(name: &str) -> usize {
     ROOM_BYTES + 2 * name.len()
 }
 
+/// Where a room is on a shard, or that it is not there.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'n> {
+    name: &'n str,
+    /// Its slot, if it has members here.
+    pub slot: Option<u32>,
+}
+
 /// The rooms that have members on one shard.
 #[derive(Debug)]
 pub struct Rooms {
@@ -128,11 +136,15 @@ impl Rooms {
         std::mem::take(&mut self.freed_bytes)
     }
 
-    /// Adds a connection as the member of a room. Returns its membership and the room's members on the node.
+    /// Looks for the place of a room, for [`Rooms::join_at`] and what is asked before it.
+    pub fn place<'n>(&self, name: &'n str) -> Place<'n> {
+        Place { name, slot: self.find(name) }
+    }
+
+    /// As [`Rooms::join_at`], of a room whose place nobody has looked for.
     ///
     /// # Errors
-    /// If the room has `limit` members, or the node's bound on what memberships hold would be passed; rooms of
-    /// audiences do not know the latter, as their connections were admitted.
+    /// As [`Rooms::join_at`].
     pub fn join(
         &mut self,
         directory: &Directory,
@@ -142,7 +154,24 @@ impl Rooms {
         connection: u32,
         back: u32,
     ) -> Result<(Membership, u32), NoPlace> {
-        let found = self.find(name);
+        self.join_at(directory, self.place(name), limit, encoding, connection, back)
+    }
+
+    /// Adds a connection as the member of a room. Returns its membership and the room's members on the node. No room may
+    /// have come or gone here since its place was looked for.
+    ///
+    /// # Errors
+    /// If the room has `limit` members, or the node's bound on what memberships hold would be passed; rooms of
+    /// audiences do not know the latter, as their connections were admitted.
+    pub fn join_at(
+        &mut self,
+        directory: &Directory,
+        Place { name, slot: found }: Place<'_>,
+        limit: u32,
+        encoding: Encoding,
+        connection: u32,
+        back: u32,
+    ) -> Result<(Membership, u32), NoPlace> {
         let charge = MEMBER_BYTES + if found.is_none() { room_charge(name) } else { 0 };
         directory.charge_membership(charge, Audience::is_name(name))?;
         let slot = match found {

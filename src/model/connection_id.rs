@@ -1,5 +1,6 @@
 use siphasher::sip::SipHasher24;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use uuid::Uuid;
 
 /// A connection's public name: a UUID that also tells, to this node alone, on which shard and in which slot the
@@ -8,8 +9,16 @@ use uuid::Uuid;
 /// 74 of its bits come from a cryptographic generator and 48 are the locator under a keyed hash of these, so that ids
 /// pass as RFC 9562 version 4: without the key none of them tells another one, nor where a connection lives. A forged
 /// or stale id points at a slot whose own id differs, which is checked.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId(Uuid);
+
+/// One number to hash, where the bytes would be hashed as a list of any length.
+impl Hash for ConnectionId {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.0.as_u128());
+    }
+}
 
 /// Where a connection lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

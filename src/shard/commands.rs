@@ -171,8 +171,10 @@ impl Shard {
         self.allowed(slot, room, Action::Subscribe)?;
         self.turn.charge(price::REQUEST);
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
-        if let Some(joined) = self.membership(slot, room) {
-            let local = conn.memberships[joined].room;
+        let place = self.rooms.place(room);
+        if let Some(local) = place.slot
+            && conn.memberships.iter().any(|membership| membership.room == local)
+        {
             let client_count = self.rooms.get(local).ok_or(Refusal::Internal)?.shared.members();
             return Ok(Joined { local, client_count, was_member: true });
         }
@@ -186,7 +188,7 @@ impl Shard {
         self.join_accounts(slot)?;
         let joined = self
             .rooms
-            .join(&self.hub.directory, room, limits.connections_per_room_max, conn.encoding(), slot, back)
+            .join_at(&self.hub.directory, place, limits.connections_per_room_max, conn.encoding(), slot, back)
             .map_err(|full| match full {
                 NoPlace::Room => Refusal::RoomFull,
                 NoPlace::Node => Refusal::MembershipsFull,

@@ -127,8 +127,8 @@ impl Shard {
         if let Err(denial) = self.allowed(slot, room, Action::Presence) {
             return self.deny(now, asked, denial);
         }
-        let shared = self.membership(slot, room).and_then(|_| {
-            let local = self.rooms.find(room)?;
+        let shared = self.membership(slot, room).and_then(|index| {
+            let local = self.conns.at(slot)?.memberships.get(index)?.room;
             Some(Arc::clone(&self.rooms.get(local)?.shared))
         });
         let Some(shared) = shared else { return self.refuse(now, asked, Refusal::NotSubscribed) };

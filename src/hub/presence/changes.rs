@@ -166,7 +166,7 @@ impl Changes {
         }
         self.present += 1;
         // A member that goes and comes has done nothing.
-        if self.left.remove(&key).is_none() && self.leaving.remove(&key).is_none() {
+        if !forget(&mut self.left, &key) && !forget(&mut self.leaving, &key) {
             self.came.insert(key, Came { identity: identity.cloned(), was_here: false });
         }
         self.begin(shard)
@@ -174,7 +174,9 @@ impl Changes {
 
     pub fn leave(&mut self, shard: usize, id: ConnectionId, identity: Option<&Arc<Identity>>) -> bool {
         let key = self.key(id, identity);
-        if let Some(user) = self.users.get_mut(&key) {
+        if self.by_user
+            && let Some(user) = self.users.get_mut(&key)
+        {
             user.connections -= 1;
             if user.connections > 0 {
                 return false;
@@ -280,4 +282,9 @@ impl Changes {
         self.left.shrink_to(NAMED_MAX);
         self.leaving.shrink_to(2 * self.leaving.len() + NAMED_MAX);
     }
+}
+
+/// Takes a key out of a table. Whether it was there; an empty one costs no hash.
+fn forget<V>(table: &mut HashMap<Key, V, RandomState>, key: &Key) -> bool {
+    !table.is_empty() && table.remove(key).is_some()
 }

@@ -145,6 +145,12 @@ impl Presence {
         }
         for shard in 0..self.shards.len() {
             for group in self.lock(shard).iter() {
+                if self.mode == PresenceMode::Ids {
+                    if roll.push_ids(&group.ids).is_none() {
+                        return (roll, None);
+                    }
+                    continue;
+                }
                 for (index, id) in group.ids.iter().enumerate() {
                     let identity = group.identities.get(index).cloned().flatten();
                     if roll.push(Person { client_id: Some(*id), identity }).is_none() {

@@ -44,6 +44,16 @@ impl Roll {
         Some(())
     }
 
+    /// Names as many of these as have a place, in a room that names ids alone. `None`: no other has one.
+    pub(super) fn push_ids(&mut self, more: &[ConnectionId]) -> Option<()> {
+        if let List::Ids(ids) = &mut self.list {
+            let count = self.left.min(more.len());
+            ids.extend_from_slice(&more[..count]);
+            self.left -= count;
+        }
+        (self.left > 0).then_some(())
+    }
+
     /// The members that are named.
     pub fn named(&self) -> NamedMembers<'_> {
         match &self.list {
