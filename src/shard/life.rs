@@ -10,7 +10,7 @@ use crate::hub::{Holding, Membership};
 use crate::model::{
     CloseReason, Compression, ConnectionId, DialectId, DropReason, Encoding, Identity, Locator, RoomName,
 };
-use rand::Rng;
+use rand::RngExt;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,10 +85,9 @@ impl Shard {
         let Newcomer { admin, echo, may_authenticate, of_tenants, holding, turned_away, .. } = newcomer;
         let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
-        let mut random = [0; 16];
-        self.random.fill_bytes(&mut random);
+        let random: u128 = self.random.random();
         let locator = Locator { shard: self.index as u16, slot };
-        let id = ConnectionId::new(locator, random, &self.hub.connection_key);
+        let id = ConnectionId::new(locator, random.to_le_bytes(), &self.hub.connection_key);
         let conn = Conn {
             id,
             peer: peer.map(|peer| (peer.ip(), peer.port())),
