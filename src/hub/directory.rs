@@ -310,7 +310,7 @@ pub struct RoomShared {
     /// Bytes of its publications that wait, on all shards together, because it has so many members that each is
     /// written over several ticks.
     pub waiting: AtomicUsize,
-    /// Who is in it, if its policy has that told.
+    /// Who is in it, if its policy has that told. Boxed, as most rooms have none.
     pub presence: Option<Box<Presence>>,
     /// What is counted of it for those who run the server.
     pub activity: Activity,
@@ -393,6 +393,13 @@ mod tests {
     use crate::config::PresenceMode;
     use crate::model::{Compression, DialectId};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn a_room_without_rules_is_small() {
+        // Each connected user has a room of its own; see tuning.md.
+        let counted = size_of::<RoomShared>() + 2 * size_of::<usize>();
+        assert!(counted <= 128, "{counted} bytes are over the allocator's class of 128");
+    }
 
     #[test]
     fn a_room_lives_as_long_as_a_shard_holds_it() {
