@@ -336,7 +336,24 @@ pub fn json_special(bytes: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// The same of fewer than eight bytes.
+/// Whether a text has at most sixteen bytes and none for which [`json_special`] looks: in two words that may overlap.
+#[inline]
+pub fn is_short_and_plain(bytes: &[u8]) -> bool {
+    let [first, last] = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) if bytes.len() <= 16 => [*first, *last].map(u64::from_le_bytes),
+        (Some(_), _) => return false,
+        _ => match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => {
+                let [first, last] = [*first, *last].map(u32::from_le_bytes).map(u64::from);
+                [first | last << 32, 0x20 * ONES]
+            }
+            _ => return !bytes.iter().any(|byte| is_special(*byte)),
+        },
+    };
+    marks(first) | marks(last) == 0
+}
+
+/// As [`json_special`] of fewer than eight bytes.
 #[inline(always)]
 fn special_of_few(bytes: &[u8]) -> usize {
     /// Blanks, which are not special, in the half of a word that has no bytes.

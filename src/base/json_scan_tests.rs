@@ -208,6 +208,17 @@ fn special_bytes_are_found_wherever_they_are() {
         }
     }
     for byte in 0..=u8::MAX {
+        for len in 1..30 {
+            for at in 0..len {
+                let mut bytes = vec![b'x'; len];
+                bytes[at] = byte;
+                assert_eq!(
+                    is_short_and_plain(&bytes),
+                    len <= 16 && !is_special(byte),
+                    "{byte} at {at} of {len}"
+                );
+            }
+        }
         let expected = if is_special(byte) { 3 } else { 8 };
         assert_eq!(json_special(&[b'x', b'x', b'x', byte, b'x', b'x', b'x', b'x'], 0), expected, "{byte}");
     }

@@ -17,7 +17,7 @@ pub use field::{json_field, json_fields, json_text};
 pub use gcra::{Gcra, Rate};
 pub use iso8601::iso8601;
 pub use json::{is_json_object, json_depth_within};
-pub use json_scan::{JsonSlice, json_scan, json_scan_each, json_special};
+pub use json_scan::{JsonSlice, is_short_and_plain, json_scan, json_scan_each, json_special};
 #[cfg(all(feature = "mutations", debug_assertions))]
 pub use mutation::mutate;
 #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! What the dialects that speak JSON share when they write.
 
-use crate::base::{iso8601, json_special};
+use crate::base::{is_short_and_plain, iso8601, json_special};
 use crate::model::{ConnectionId, Identity, NamedMembers, Person};
 
 /// Appends `text` as a JSON string, quotes included.
@@ -8,9 +8,19 @@ use crate::model::{ConnectionId, Identity, NamedMembers, Person};
 /// Escapes only what RFC 8259 section 7 demands: the quote, the backslash, and U+0000 to U+001F.
 pub(super) fn push_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let bytes = text.as_bytes();
+    // As nearly all names are.
+    if is_short_and_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        push_escaped(text.as_bytes(), out);
+    }
+    out.push(b'"');
+}
+
+/// Looks for the next byte that needs an escape and copies all before it at once.
+#[inline(never)]
+fn push_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     let mut from = 0;
-    // Names hardly ever need an escape, so look for the next byte that does and copy all before it at once.
     loop {
         let at = json_special(bytes, from);
         out.extend_from_slice(&bytes[from..at]);
@@ -18,7 +28,6 @@ pub(super) fn push_string(text: &str, out: &mut Vec<u8>) {
         push_escape(*byte, out);
         from = at + 1;
     }
-    out.push(b'"');
 }
 
 fn push_escape(byte: u8, out: &mut Vec<u8>) {

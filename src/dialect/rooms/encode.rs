@@ -23,11 +23,18 @@ pub(super) fn publication(publication: &Publication<'_>, out: &mut Vec<u8>) {
     end(publication.unix_ms / second, out);
 }
 
+/// Begins an object whose `type` is known here, in one piece that needs no look for escapes.
+macro_rules! begin_as {
+    ($kind:literal, $out:expr) => {
+        $out.extend_from_slice(concat!("{\"type\":\"", $kind, "\"").as_bytes())
+    };
+}
+
 /// Appends an answer. Its `id`, where there is one, stands before the timestamp.
 pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
     match *answer {
         Answer::Connected { client_id, .. } => {
-            begin("connected", out);
+            begin_as!("connected", out);
             out.extend_from_slice(b",\"data\":{\"client_id\":");
             push_id(client_id, out);
             out.extend_from_slice(b",\"message\":");
@@ -35,7 +42,7 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             out.push(b'}');
         }
         Answer::Subscribed { room, client_count, position, recovered, id } => {
-            begin("subscribed", out);
+            begin_as!("subscribed", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{\"room\":");
             push_string(room, out);
@@ -54,7 +61,7 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             id_field(id, out);
         }
         Answer::Unsubscribed { room, id } => {
-            begin("unsubscribed", out);
+            begin_as!("unsubscribed", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{\"room\":");
             push_string(room, out);
@@ -62,7 +69,7 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             id_field(id, out);
         }
         Answer::Published { room, offset, id } => {
-            begin("published", out);
+            begin_as!("published", out);
             if let Some(room) = room {
                 room_field(room, out);
             }
@@ -70,7 +77,7 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             id_field(id, out);
         }
         Answer::Presence { room, counted, count, named, id } => {
-            begin("presence", out);
+            begin_as!("presence", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{");
             count_field(counted, count, out);
@@ -83,7 +90,7 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             id_field(id, out);
         }
         Answer::PresenceChange { room, counted, joined, left, count } => {
-            begin("presence_change", out);
+            begin_as!("presence_change", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{\"joined\":");
             push_named(joined.named, out);
@@ -103,24 +110,24 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             out.push(b'}');
         }
         Answer::Gap { room, lost } => {
-            begin("gap", out);
+            begin_as!("gap", out);
             room_field(room, out);
             out.extend_from_slice(b",\"data\":{\"lost\":");
             push_number(lost, out);
             out.push(b'}');
         }
         Answer::Pong { id } => {
-            begin("pong", out);
+            begin_as!("pong", out);
             id_field(id, out);
         }
         Answer::Error { text, id, .. } => {
-            begin("error", out);
+            begin_as!("error", out);
             out.extend_from_slice(b",\"error\":");
             push_string(text, out);
             id_field(id, out);
         }
         Answer::Status { client_id, user, rooms, active_unix_ms, connected_unix_ms, id } => {
-            begin("status", out);
+            begin_as!("status", out);
             out.extend_from_slice(b",\"data\":{\"client_id\":");
             push_id(client_id, out);
             user_field(user, out);
@@ -136,16 +143,16 @@ pub(super) fn answer(answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
             id_field(id, out);
         }
         Answer::NotificationsJoined { types } => {
-            begin("notifications_subscribed", out);
+            begin_as!("notifications_subscribed", out);
             data_field(Some(types), out);
         }
         Answer::Authenticated { user, id } => {
-            begin("authenticated", out);
+            begin_as!("authenticated", out);
             user_field(user, out);
             id_field(id, out);
         }
         Answer::IdentityEnds { at_unix_s } => {
-            begin("identity_ends", out);
+            begin_as!("identity_ends", out);
             out.extend_from_slice(b",\"data\":{\"at\":");
             push_number(at_unix_s.saturating_mul(1000), out);
             out.push(b'}');
