@@ -345,7 +345,7 @@ pub fn is_short_and_plain(bytes: &[u8]) -> bool {
         _ => match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(first), Some(last)) => {
                 let [first, last] = [*first, *last].map(u32::from_le_bytes).map(u64::from);
-                [first | last << 32, 0x20 * ONES]
+                [first | (last << 32), 0x20 * ONES]
             }
             _ => return !bytes.iter().any(|byte| is_special(*byte)),
         },

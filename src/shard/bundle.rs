@@ -91,6 +91,10 @@ impl Bundle {
     }
 
     fn index_at(&self, offset: usize) -> usize {
+        // As nearly always: a socket that is blocked takes nothing.
+        if offset == 0 {
+            return 0;
+        }
         self.marks.partition_point(|mark| mark.end as usize <= offset)
     }
 

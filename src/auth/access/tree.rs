@@ -92,9 +92,9 @@ fn colon(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let others = u64::from_le_bytes(*word) ^ ONES * b':' as u64;
+        let others = u64::from_le_bytes(*word) ^ (ONES * b':' as u64);
         // The highest bit of each byte that is 0; above the first one, of others too.
-        let zeros = others.wrapping_sub(ONES) & !others & ONES << 7;
+        let zeros = others.wrapping_sub(ONES) & !others & (ONES << 7);
         if zeros != 0 {
             return Some(8 * index + (zeros.trailing_zeros() / 8) as usize);
         }
