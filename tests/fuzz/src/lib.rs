@@ -16,6 +16,7 @@
 //! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
 //! | [`token`] | `auth`: tokens, from their bytes to who it is | tokens of PyJWT, a plain reading of the claims |
 //! | [`receive`] | `shard`: a whole connection | the same bytes in other pieces, the rules of a server's frames, bounds |
+//! | [`hook`] | `api`: the answers of a backend | a plain reading of their JSON |
 //! | [`access`] | `auth`: names of rooms against the rules for access | a plain reading of the rules |
 //!
 pub mod access;
@@ -24,6 +25,7 @@ pub mod config;
 pub mod deflate;
 pub mod dialects;
 pub mod frames;
+pub mod hook;
 mod json;
 pub mod mutate;
 pub mod proxy;
@@ -36,7 +38,7 @@ pub mod upgrade;
 pub type Check = fn(&[u8]);
 
 /// Every target with its name, which is that of its binary and of its corpus.
-pub const TARGETS: [(&str, Check); 13] = [
+pub const TARGETS: &[(&str, Check)] = &[
     ("frames", frames::check),
     ("upgrade", upgrade::check),
     ("rooms", rooms::check),
@@ -50,4 +52,5 @@ pub const TARGETS: [(&str, Check); 13] = [
     ("receive", receive::check),
     ("token", token::check),
     ("access", access::check),
+    ("hook", hook::check),
 ];

@@ -26,7 +26,7 @@ fn no_input_costs_much_more_than_its_length() {
     let reserved = Vec::<u8>::with_capacity(2 * BYTES_MAX);
     assert!(ALLOCATOR.allocated() >= before + reserved.capacity());
     drop(reserved);
-    for (target, check) in TARGETS {
+    for &(target, check) in TARGETS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();

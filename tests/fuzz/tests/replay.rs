@@ -47,7 +47,7 @@ fn run(check: Check, name: &str, data: &[u8]) {
 }
 
 fn replay(target: &str) {
-    let (_, check) = TARGETS.into_iter().find(|(name, _)| *name == target).unwrap();
+    let &(_, check) = TARGETS.iter().find(|(name, _)| *name == target).unwrap();
     let files = corpus(target);
     assert!((1..=FILES_MAX).contains(&files.len()), "{target}: {} files", files.len());
     for (name, data) in &files {
@@ -78,6 +78,11 @@ fn every_target_has_a_corpus_and_every_corpus_a_target() {
         let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets").join(target + ".rs");
         assert!(binary.exists(), "{}", binary.display());
     }
+}
+
+#[test]
+fn hook() {
+    replay("hook");
 }
 
 #[test]
