@@ -13,6 +13,10 @@ use std::hash::{BuildHasher, RandomState};
 /// Fields of one filter.
 pub const FIELDS_MAX: usize = 16;
 
+/// Fields of one publication that are read: beyond them, filters see none. Far more than anybody filters for, and few
+/// enough that one publication, which is read at once, does not hold a shard for long.
+pub const FIELDS_READ_MAX: usize = 32 * 1024;
+
 /// Bytes that a set of fields costs beside its hashes: two allocations.
 const SET_BYTES: usize = 48;
 
@@ -103,12 +107,17 @@ impl FieldHasher {
     }
 
     /// The fields of `data`, which must be valid JSON; none if it is no object. Of several of one name the last counts,
-    /// as in JavaScript. Costs one pass over the text and a sort of its fields.
+    /// as in JavaScript. Costs one pass over the text and a sort of its fields, of which the first [`FIELDS_READ_MAX`] are
+    /// read.
     pub fn read(&self, data: &str) -> Fields {
-        let places = data.len() / FIELD_BYTES;
+        let (places, mut read) = (data.len() / FIELD_BYTES, 0);
         let mut found: HashMap<u64, u64, Spread> =
             HashMap::with_capacity_and_hasher(places, Spread::default());
         json_fields(data, |name, value| {
+            read += 1;
+            if read > FIELDS_READ_MAX {
+                return false;
+            }
             // A name with an escape that stands for no character is none that a filter can have.
             let Some(name) = json_text(name) else { return true };
             match self.field(&name, value) {
