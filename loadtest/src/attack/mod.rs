@@ -65,6 +65,7 @@ pub fn run(options: &Attack) -> Result<bool> {
     let with = thread::scope(|scope| {
         for _ in 0..options.attackers {
             scope.spawn(|| {
+                step_back();
                 while siege.goes_on() {
                     // One that was closed comes again: that is what an attacker does.
                     let ended = (kind.attack)(&siege);
@@ -110,6 +111,13 @@ pub fn run(options: &Attack) -> Result<bool> {
     }
     println!("{}: {sent} sent, {closed} connections closed; p99 may be {most:.2} ms", options.kind);
     Ok(is_good)
+}
+
+/// Gives the calling thread the lowest priority: attackers stand for other machines, and must not keep the quiet clients
+/// and the server of this one from its processors.
+fn step_back() {
+    // On Linux a priority is that of a thread. Never refused, as it only goes down.
+    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 /// Round trips of the quiet clients for the time of the options.
