@@ -8,10 +8,10 @@ use crate::config::Limits;
 use crate::model::{CloseReason, Compression};
 use crate::wire::{self, Event, FrameLimits, Header, Opcode, Parsed};
 
-/// Bytes that a connection may send after it began to be closed. More than the kernels of both sides keep on the way
-/// (on Linux 4 MiB to be sent and 6 MiB received, unless set otherwise), so that one that stops when it hears of the end
-/// is never cut off.
-const AFTER_END_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that a connection may send after it began to be closed. Far more than the kernels of both sides keep on the way
+/// (on Linux 4 MiB to be sent and 6 MiB received, unless set otherwise), so that a client that stops when it hears of the
+/// end is never cut off; and enough for most clients that send a message to its end before they read that it is too long.
+pub(super) const AFTER_END_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of the longest close frame of a client, for which nothing need be counted.
 const CLOSE_BYTES_MAX: usize = 6 + 125;

@@ -1,6 +1,7 @@
 //! What one connection's input can cost the others: counted in work, as time depends on the machine.
 
 use super::hold::world_tests::{Heard, Pipes, World};
+use super::receive::AFTER_END_MAX;
 use super::turn::{INPUT_MAX, INPUT_US, MESSAGE_MAX};
 use super::{Newcomer, Now, Reading, Request, Sent, Sockets};
 use crate::config::Config;
@@ -277,14 +278,14 @@ fn what_a_connection_sends_after_its_end_is_paid_for_and_bounded() {
         }
         let filler = frame(0x82, &vec![0; READ_BYTES - 14]);
         let floods = world.metrics.closing_floods.get();
-        for _ in 0..60 {
+        for _ in 0..AFTER_END_MAX / READ_BYTES - 4 {
             take(&mut world, slot, filler.clone());
         }
-        assert_eq!(world.closing(slot), Some(CloseReason::Unsupported), "after 15 MiB, deaf: {deaf}");
+        assert_eq!(world.closing(slot), Some(CloseReason::Unsupported), "a MiB before, deaf: {deaf}");
         for _ in 0..8 {
             take(&mut world, slot, filler.clone());
         }
-        assert_eq!(world.shard.reading(slot), None, "after 17 MiB, deaf: {deaf}");
+        assert_eq!(world.shard.reading(slot), None, "a MiB after, deaf: {deaf}");
         assert_eq!(world.metrics.closing_floods.get(), floods + 1);
     }
     // One that answers with its own close frame, after all that was on its way, ends in order.

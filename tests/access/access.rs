@@ -390,8 +390,14 @@ fn a_reload_holds_at_once_and_ends_memberships() {
     let file = folder.path().join("fanwire.yaml");
     let write = |rules: &str| std::fs::write(&file, format!("connections_per_ip_max: 0\n{rules}")).unwrap();
     write("access_rules:\n  - room: \"**\"\n    who: any\n");
-    let server =
-        Server::start(&["--config", file.to_str().unwrap(), "--shards=1", "--rooms-per-connection-max=5000"]);
+    let server = Server::start(&[
+        "--config",
+        file.to_str().unwrap(),
+        "--shards=1",
+        "--rooms-per-connection-max=5000",
+        // All is told at once, which a test on a busy machine does not read at once.
+        "--outbox-bytes-max=8MiB",
+    ]);
     let mut member = server.connect();
     join(&mut member, "open", true);
     for number in 0..4500 {

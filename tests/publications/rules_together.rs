@@ -61,7 +61,7 @@ impl InOrder {
 
 #[test]
 fn a_member_of_a_room_with_history_is_told_what_it_lost_and_can_recover_it() {
-    const COUNT: u64 = 360;
+    const COUNT: u64 = 330;
     let server = start(&["--outbox-bytes-max=64KiB", "--presence-interval=1h"]);
     let mut slow = slow_client(&server);
     slow.subscribe("ticks:a");
