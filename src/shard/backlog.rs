@@ -52,6 +52,12 @@ pub struct Backlog {
 /// Sent bytes of a chunk over which it is worth a copy to be rid of them while it is being sent.
 const SHED_BYTES: usize = 16 * 1024;
 
+/// Bytes that are worth a call of their own.
+const GATHER_MIN: usize = 16 * 1024;
+
+/// Bytes of short chunks after which no further one is gathered into a call.
+const GATHER_MAX: usize = 64 * 1024;
+
 /// What a chunk is charged.
 pub const fn charge(bytes: usize) -> usize {
     bytes + CHUNK_BYTES
@@ -143,6 +149,47 @@ impl Backlog {
         let sent = chunk.sent as usize;
         let end = if to_the_frames_end { bundle.message_at(sent).end } else { bundle.len() };
         Some(&bundle.bytes()[sent..end])
+    }
+
+    /// The next bytes to send at once: those of [`Backlog::front`], or, where these are few, a copy of them and of what
+    /// comes after them, in `gathered`. A call for each of thousands of short answers would hold the shard for tens of
+    /// milliseconds. Without `with_queue` what waits in the queue is left, but for a message that has begun.
+    pub fn next<'a>(&'a self, with_queue: bool, gathered: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        let front = self.front()?;
+        if front.len() >= GATHER_MIN {
+            return Some(front);
+        }
+        gathered.clear();
+        // Of the queue's first chunk, what is next before all that is ahead.
+        let mut begun = 0;
+        if self.queue.front().is_some_and(Chunk::has_begun) {
+            gathered.extend_from_slice(front);
+            begun = front.len();
+        }
+        let queue = self.queue.iter().take(if with_queue { self.queue.len() } else { 0 });
+        for (index, chunk) in
+            self.ahead.iter().map(|chunk| (None, chunk)).chain(queue.enumerate().map(|(i, c)| (Some(i), c)))
+        {
+            if chunk.is_hole() {
+                continue;
+            }
+            // The notice of a loss has no bytes before it is told.
+            let Some(bundle) = chunk.bundle.as_ref().filter(|_| gathered.len() < GATHER_MAX) else { break };
+            let from = chunk.sent as usize + if index == Some(0) { begun } else { 0 };
+            gathered.extend_from_slice(&bundle.bytes()[from..]);
+        }
+        Some(if gathered.len() > front.len() { gathered } else { front })
+    }
+
+    /// The kernel took `taken` bytes of [`Backlog::next`]. Returns the charge given back.
+    pub fn advance_all(&mut self, mut taken: usize, now_ms: u64) -> usize {
+        let mut given = 0;
+        while taken > 0 {
+            let Some(part) = self.front().map(|front| front.len().min(taken)) else { break };
+            given += self.advance(part, now_ms);
+            taken -= part;
+        }
+        given
     }
 
     /// The kernel took `taken` bytes of [`Backlog::front`]. Returns the charge given back.

@@ -252,7 +252,7 @@ impl Shard {
         let held = has_terms && self.let_out(now, slot, &mut backlog);
         let (mut frames_before, mut delivered, mut written) = (backlog.frames(), 0, 0);
         let (mut lost, mut refused) = (false, false);
-        let mut given = 0;
+        let (mut given, mut gathered) = (0, Vec::new());
         while written < DRAIN_BYTES {
             if held && !backlog.has_ahead() {
                 delivered += frames_before - backlog.frames();
@@ -263,14 +263,12 @@ impl Shard {
                 }
             }
             frames_before += self.tell_gap(now, slot, dialect, &mut backlog);
-            let Some(bytes) = backlog.front() else { break };
+            let Some(bytes) = backlog.next(!held, &mut gathered) else { break };
             let len = bytes.len();
             match sockets.send(slot, bytes) {
                 Sent::Taken(taken) => {
                     written += taken;
-                    if taken > 0 {
-                        given += backlog.advance(taken, now.ms());
-                    }
+                    given += backlog.advance_all(taken, now.ms());
                     if taken < len {
                         refused = true;
                         break;

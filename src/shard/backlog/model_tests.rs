@@ -171,7 +171,7 @@ proptest! {
     #[test]
     fn agrees_with_the_model(steps in steps(), bytes_max in 1000..8000_usize, frames_max in 1..40_u32) {
         let (mut backlog, mut model) = (Backlog::new(0, 0), Model::default());
-        let (mut stream, mut budget) = (Vec::new(), 0);
+        let (mut stream, mut budget, mut gathered) = (Vec::new(), 0, Vec::new());
         let bounds = Bounds { bytes_max, frames_max };
         for (number, step) in steps.into_iter().enumerate() {
             match step {
@@ -217,10 +217,10 @@ proptest! {
                             let (charged, given) = backlog.tell(bytes);
                             budget = budget + charged - given;
                         }
-                        let Some(bytes) = backlog.front() else { break };
+                        let Some(bytes) = backlog.next(true, &mut gathered) else { break };
                         let part = left.min(bytes.len());
                         stream.extend_from_slice(&bytes[..part]);
-                        budget -= backlog.advance(part, 0);
+                        budget -= backlog.advance_all(part, 0);
                         left -= part;
                     }
                     model.take(count);

@@ -267,3 +267,35 @@ fn what_is_hastened_keeps_its_order() {
     let order = ["0 100", "room 7 lost 1", "7 1", "7 2", "0 2", "0 101", "8 0", "8 1", "8 2"];
     assert_eq!(drain(&mut backlog), order);
 }
+
+#[test]
+fn short_messages_are_sent_together_and_long_ones_are_not_copied() {
+    let mut backlog = Backlog::new(0, 0);
+    backlog.push(side_by_side(vec![stamped(0, 0, 0), stamped(0, 1, 0)]), 2);
+    (2..5000).for_each(|number| backlog.push_ahead(one(stamped(0, number, 0))));
+    backlog.push_lossy(one(stamped(7, 5000, 0)), 7, &name(7), Loss::Oldest);
+    let (mut gathered, mut stream, mut calls) = (Vec::new(), Vec::new(), 0);
+    while let Some(bytes) = backlog.next(true, &mut gathered) {
+        stream.extend_from_slice(bytes);
+        let len = bytes.len();
+        backlog.advance_all(len, 0);
+        calls += 1;
+    }
+    assert!(calls <= 2 + stream.len() / GATHER_MAX, "{calls} calls");
+    let order: Vec<_> = [0].into_iter().chain(2..5000).chain([1, 5000]).collect();
+    let stream = [&stamped(0, 0, 0)[..2], &stream].concat();
+    let numbers: Vec<usize> =
+        texts(&stream).iter().map(|text| text.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+    assert_eq!(numbers, order);
+    // One that is long enough, and what follows it.
+    let long = one([&[0x82, 126, 0x40, 0], &[0; 0x4000][..]].concat());
+    backlog.push_ahead(long.clone());
+    backlog.push_ahead(one(stamped(0, 1, 0)));
+    assert_eq!(backlog.next(true, &mut gathered).unwrap().as_ptr(), long.bytes().as_ptr());
+    // What waits for its time is left.
+    let mut held = Backlog::held(0);
+    held.push_ahead(one(stamped(0, 1, 0)));
+    held.push_ahead(one(stamped(0, 2, 0)));
+    held.push(one(stamped(0, 3, 0)), 0);
+    assert_eq!(held.next(false, &mut gathered).unwrap(), [stamped(0, 1, 0), stamped(0, 2, 0)].concat());
+}
