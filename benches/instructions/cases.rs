@@ -10,8 +10,8 @@ use fanwire::config::{
 use fanwire::dialect::{self, Channels, DecodeLimits, Dialect, Rooms, Tenants, Topics};
 use fanwire::io::mailbox::{Mailbox, Wake};
 use fanwire::model::{ConnectionId, Draft, Identity, Publication, Selector, Sender};
-use fanwire::shard::Newcomer;
 use fanwire::shard::Tally;
+use fanwire::shard::{Newcomer, Reading};
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -250,13 +250,7 @@ fn join_leave() {
     let slot = world.connect();
     let join = frame(r#"{"type":"subscribe","room":"room"}"#);
     let leave = frame(r#"{"type":"unsubscribe","room":"room"}"#);
-    let bytes = [join, leave].concat().repeat(100);
-    let pass = |world: &mut World, mut bytes: Vec<u8>| {
-        world.receive(slot, &mut bytes);
-        world.flush();
-    };
-    pass(&mut world, bytes.clone());
-    measured(|| pass(&mut world, bytes));
+    in_parts(&mut world, slot, &[join, leave].concat());
 }
 
 /// One comes into a room that tells who is there, asks for one name, and leaves: the same in a room of any size.
@@ -271,13 +265,21 @@ fn presence(members: u32) {
         r#"{"type":"presence","room":"room","limit":1}"#,
         r#"{"type":"unsubscribe","room":"room"}"#,
     ];
-    let bytes = texts.map(frame).concat().repeat(100);
-    let pass = |world: &mut World, mut bytes: Vec<u8>| {
-        world.receive(slot, &mut bytes);
+    in_parts(&mut world, slot, &texts.map(frame).concat());
+}
+
+/// Measures a hundred cycles, ten to a read: a connection has no more of a turn before others have theirs.
+fn in_parts(world: &mut World, slot: u32, cycle: &[u8]) {
+    let pass = |world: &mut World, mut parts: Vec<Vec<u8>>| {
+        for part in &mut parts {
+            world.receive(slot, part);
+            assert!(world.shard.reading(slot) == Some(Reading::On), "not all of a part was taken in");
+        }
         world.flush();
     };
-    pass(&mut world, bytes.clone());
-    measured(|| pass(&mut world, bytes));
+    let parts = vec![cycle.repeat(10); 10];
+    pass(world, parts.clone());
+    measured(|| pass(world, parts));
 }
 
 /// Joins of a tenant's room by its own users.
