@@ -115,7 +115,7 @@ mod tests {
             // Each byte says which message it belongs to.
             let bytes: Vec<u8> = lens.iter().enumerate().flat_map(|(at, len)| vec![at as u8; *len]).collect();
             let ends = lens.iter().scan(0, |end, len| { *end += *len as u32; Some(*end) });
-            let bundle = Bundle::new(bytes.clone(), ends.map(|end| Mark { end, text_at: TextAt::NONE }).collect());
+            let bundle = Bundle::new(bytes.clone(), ends.map(|end| Mark { end, text_at: TextAt::None }).collect());
             prop_assert_eq!(bundle.messages().count(), lens.len());
             for (offset, at) in bytes.iter().enumerate() {
                 let message = bundle.message_at(offset);

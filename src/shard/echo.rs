@@ -32,10 +32,8 @@ impl Shard {
             if worth_it { encoder.deflater.compress(window, config.deflate.level, payload) } else { None };
         // Nothing makes arrays of echoes, so none has to be known as a text.
         let entry = palette.push_control(|out| match compressed {
-            Some(compressed) => wire::compressed_frame(out, opcode, compressed),
-            None => {
-                wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload));
-            }
+            Some(compressed) => drop(wire::compressed_frame(out, opcode, compressed)),
+            None => drop(wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload))),
         });
         self.owe(slot, entry);
     }

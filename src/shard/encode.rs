@@ -4,7 +4,7 @@
 use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::model::{Compression, DialectId, Encoding};
-use crate::wire::{self, Deflater, TextAt};
+use crate::wire::{self, Deflater};
 use smallvec::SmallVec;
 
 /// Bytes of a text that is kept for the next one: more than publications have, but for a few.
@@ -50,10 +50,7 @@ impl Shard {
                 };
                 metrics.deflated_bytes_before.add(text.len() as u64);
                 metrics.deflated_bytes_after.add(compressed.len() as u64);
-                let entry = palette.push(Some(now.us), |out| {
-                    wire::compressed_frame(out, wire::Opcode::Text, compressed);
-                    TextAt::NONE
-                });
+                let entry = palette.push(Some(now.us), |out| wire::compressed_text_frame(out, compressed));
                 frames.push((entry, encodings));
                 uncompressed &= !encodings;
             }

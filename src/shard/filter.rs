@@ -72,7 +72,7 @@ impl FilterDesk {
         let mut inflater = std::mem::take(&mut self.inflater);
         let text = match frame.text_at.text_of(frame.bytes) {
             Some(text) => std::str::from_utf8(text).ok(),
-            None => inflater.inflate_own(compressed(frame.bytes)),
+            None => frame.text_at.compressed_of(frame.bytes).and_then(|text| inflater.inflate_own(text)),
         };
         let data = text.and_then(|text| dialect(of).data_in(text));
         let hash = data.map(|data| self.hub.filters.hash(data));
@@ -144,13 +144,4 @@ impl FilterDesk {
         self.verdicts.insert((of, id), verdict.passes);
         Some(verdict.passes)
     }
-}
-/// The payload of a compressed frame of ours, whose header has one of three lengths (RFC 6455 section 5.2).
-fn compressed(frame: &[u8]) -> &[u8] {
-    let header = match frame[1] {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    &frame[header..]
 }

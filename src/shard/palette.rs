@@ -150,7 +150,7 @@ impl Palette {
     pub fn push_control(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> u32 {
         self.push_answer(|out| {
             build(out);
-            TextAt::NONE
+            TextAt::None
         })
     }
 
@@ -181,8 +181,7 @@ impl Palette {
 
     /// The bytes of a frame.
     pub fn frame(&self, entry: u32) -> &[u8] {
-        let Entry { start, end, .. } = self.entries[entry as usize];
-        &self.arena[start..end]
+        self.message(entry).bytes
     }
 
     /// The bytes of a frame, and where its text begins.

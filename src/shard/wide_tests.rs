@@ -306,7 +306,7 @@ fn mail_that_does_not_fit_into_a_turn_waits_in_its_order() {
             let target = super::mail::Target::Room { local, id };
             let end = frames.bytes.len();
             frames.items.push(super::mail::FrameItem {
-                text_at: TextAt::NONE,
+                text_at: TextAt::None,
                 end,
                 target,
                 encodings: 1,

@@ -18,24 +18,33 @@ const REASON_BYTES_MAX: usize = 123;
 /// Bytes of a frame without a payload.
 pub const EMPTY_FRAME_BYTES: usize = 2;
 
-/// Where the text of a message begins that is ready to be sent.
+/// Where the text of a message begins that is ready to be sent, and whether it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextAt(u8);
+pub enum TextAt {
+    /// The message has no text to be read: it is binary, a control frame, or several frames.
+    None,
+    /// A text as it is.
+    Plain(u8),
+    /// A text that is compressed (RFC 7692).
+    Compressed(u8),
+}
 
 impl TextAt {
-    /// The message has no text to be read as it is: it is compressed, binary, a control frame, or several frames.
-    pub const NONE: Self = Self(0);
-
-    /// The text of a message.
+    /// The text of a message, if it can be read as it is.
     pub fn text_of(self, message: &[u8]) -> Option<&[u8]> {
-        if self == Self::NONE { None } else { message.get(usize::from(self.0)..) }
+        if let Self::Plain(at) = self { message.get(usize::from(at)..) } else { None }
+    }
+
+    /// The text of a message, if it is compressed.
+    pub fn compressed_of(self, message: &[u8]) -> Option<&[u8]> {
+        if let Self::Compressed(at) = self { message.get(usize::from(at)..) } else { None }
     }
 }
 
 /// Appends a text frame whose payload `body` writes.
 pub fn text_frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> TextAt {
     // A header has 10 bytes at the most.
-    TextAt(frame_in_place(out, Opcode::Text, body) as u8)
+    TextAt::Plain(frame_in_place(out, Opcode::Text, body) as u8)
 }
 
 /// Appends a frame whose payload `body` writes. Returns the length of its header.
@@ -58,12 +67,19 @@ pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut 
     header_len
 }
 
-/// Appends a frame with a payload that is compressed already (RFC 7692 section 7.2.1).
-pub fn compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+/// Appends a text frame whose payload is compressed already.
+pub fn compressed_text_frame(out: &mut Vec<u8>, payload: &[u8]) -> TextAt {
+    // A header has 10 bytes at the most.
+    TextAt::Compressed(compressed_frame(out, Opcode::Text, payload) as u8)
+}
+
+/// Appends a frame with a payload that is compressed already (RFC 7692 section 7.2.1). Returns the length of its header.
+pub fn compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) -> usize {
     let mut header = [0; 10];
     let header_len = write_header(&mut header, FIN | COMPRESSED | opcode as u8, payload.len());
     out.extend_from_slice(&header[..header_len]);
     out.extend_from_slice(payload);
+    header_len
 }
 
 /// Writes the header of an unmasked frame that begins with the byte `first`; returns its length.
@@ -136,7 +152,8 @@ mod tests {
             let payload = vec![7; len];
             let (mut plain, mut compressed) = (Vec::new(), Vec::new());
             frame_in_place(&mut plain, Opcode::Text, |out| out.extend_from_slice(&payload));
-            compressed_frame(&mut compressed, Opcode::Text, &payload);
+            let at = compressed_text_frame(&mut compressed, &payload);
+            assert_eq!((at.compressed_of(&compressed), at.text_of(&compressed)), (Some(&payload[..]), None));
             plain[0] |= 0x40;
             assert_eq!(compressed, plain);
         }

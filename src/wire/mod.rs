@@ -14,8 +14,8 @@ mod request;
 
 pub use browsers::has_broken_deflate;
 pub use build::{
-    EMPTY_FRAME_BYTES, TextAt, compressed_frame, frame_in_place, text_frame, write_close, write_ping,
-    write_pong,
+    EMPTY_FRAME_BYTES, TextAt, compressed_frame, compressed_text_frame, frame_in_place, text_frame,
+    write_close, write_ping, write_pong,
 };
 pub use deflate::{Deflater, Inflater};
 pub use extensions::{DeflateOffer, MalformedExtensions, deflate_offer};

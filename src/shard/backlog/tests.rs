@@ -17,14 +17,14 @@ fn frames(lens: &[u8]) -> Rc<Bundle> {
 
 /// A bundle of one message.
 pub(super) fn one(frame: Vec<u8>) -> Rc<Bundle> {
-    Rc::new(Bundle::one(frame, TextAt::NONE))
+    Rc::new(Bundle::one(frame, TextAt::None))
 }
 
 /// A bundle of messages.
 pub(super) fn side_by_side(messages: Vec<Vec<u8>>) -> Rc<Bundle> {
     let mark = |end: &mut u32, message: &Vec<u8>| {
         *end += message.len() as u32;
-        Some(Mark { end: *end, text_at: TextAt::NONE })
+        Some(Mark { end: *end, text_at: TextAt::None })
     };
     let marks = messages.iter().scan(0, mark).collect();
     Rc::new(Bundle::new(messages.concat(), marks))

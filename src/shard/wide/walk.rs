@@ -61,7 +61,7 @@ impl Frame {
     /// Before its message is added to a walk.
     pub const NOWHERE: Self = Self {
         range: 0..0,
-        text_at: TextAt::NONE,
+        text_at: TextAt::None,
         encodings: 0,
         except: NOBODY,
         accepted_us: 0,

@@ -92,7 +92,7 @@ fn what_waits_for_a_room_that_is_gone_is_not_counted_for_the_next_one() {
     // Another shard has not heard of it yet.
     let target = Target::Room { local, id: one.id };
     let item = FrameItem {
-        text_at: TextAt::NONE,
+        text_at: TextAt::None,
         end: 3,
         target,
         encodings: 1,
