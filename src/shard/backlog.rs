@@ -160,23 +160,19 @@ impl Backlog {
             return Some(front);
         }
         gathered.clear();
-        // Of the queue's first chunk, what is next before all that is ahead.
+        // What goes before all that is ahead: of the queue's first chunk, so that it is gone from there.
         let mut begun = 0;
         if self.queue.front().is_some_and(Chunk::has_begun) {
             gathered.extend_from_slice(front);
             begun = front.len();
         }
-        let queue = self.queue.iter().take(if with_queue { self.queue.len() } else { 0 });
-        for (index, chunk) in
-            self.ahead.iter().map(|chunk| (None, chunk)).chain(queue.enumerate().map(|(i, c)| (Some(i), c)))
-        {
-            if chunk.is_hole() {
-                continue;
-            }
+        let ahead = self.ahead.iter().zip(std::iter::repeat(0));
+        let queue = self.queue.iter().zip(std::iter::once(begun).chain(std::iter::repeat(0)));
+        let queue = with_queue.then_some(queue).into_iter().flatten();
+        for (chunk, gone) in ahead.chain(queue).filter(|(chunk, _)| !chunk.is_hole()) {
             // The notice of a loss has no bytes before it is told.
             let Some(bundle) = chunk.bundle.as_ref().filter(|_| gathered.len() < GATHER_MAX) else { break };
-            let from = chunk.sent as usize + if index == Some(0) { begun } else { 0 };
-            gathered.extend_from_slice(&bundle.bytes()[from..]);
+            gathered.extend_from_slice(&bundle.bytes()[chunk.sent as usize + gone..]);
         }
         Some(if gathered.len() > front.len() { gathered } else { front })
     }
