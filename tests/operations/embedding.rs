@@ -2,6 +2,7 @@
 
 use crate::common::token::{SECRET, path_of};
 use crate::common::{Client, PATIENCE, conversation, eventually, request};
+use crate::inside::stop;
 use fanwire::api::{MembersCursor, UserEntry, UsersCursor, Which};
 use fanwire::calls::ClientFilter;
 use fanwire::config::{Config, Secret};
@@ -16,12 +17,6 @@ fn builder() -> Builder {
     let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
     config.times.drain_timeout = Duration::from_secs(5);
     Server::builder().config(config)
-}
-
-/// Stops a server as a program would, and checks that it ended.
-fn stop(server: Server) {
-    server.handle().shutdown();
-    server.wait().expect("every shard ends well");
 }
 
 /// The document's handler for "get_user".

@@ -2,8 +2,9 @@
 //! leaves and goes.
 
 use crate::common::{
-    Act, Backend, Client, PATIENCE, Response, conversation, conversations, eventually, exchange, request,
+    Act, Backend, Client, PATIENCE, Response, conversation, conversations, eventually, exchange,
 };
+use crate::inside::{self, connect, metric, stop};
 use fanwire::config::{Config, Secret};
 use fanwire::model::{Identity, RoomName};
 use fanwire::{Builder, Connect, HandlerError, Join, Publish, Server, blocking};
@@ -14,8 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 fn config() -> Config {
-    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
-    config.times.drain_timeout = Duration::from_secs(1);
+    let mut config = inside::config();
     // As long as is allowed: what a test holds up must not end by itself on a busy machine.
     (config.hook.timeout, config.http.request_timeout) = (Duration::from_secs(25), Duration::from_secs(25));
     config
@@ -23,21 +23,6 @@ fn config() -> Config {
 
 fn builder() -> Builder {
     Server::builder().config(config())
-}
-
-fn connect(server: &Server) -> Client {
-    Client::connect(server.local_addr().unwrap())
-}
-
-fn stop(server: Server) {
-    server.handle().shutdown();
-    server.wait().expect("every shard ends well");
-}
-
-/// The value of a sample of the metrics.
-fn metric(server: &Server, sample: &str) -> Option<f64> {
-    let page = request(server.local_addr().unwrap(), "GET", "/metrics", &[], b"");
-    page.body.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
 }
 
 /// The answer to a handshake that is not accepted.

@@ -1,43 +1,21 @@
 //! Handlers of a program that holds the server inside: what they return, where they run, how they come and go; and
 //! batches.
 
-use crate::common::{Client, PATIENCE, conversation, eventually, request};
-use fanwire::config::Config;
+use crate::common::{PATIENCE, conversation, eventually, request};
+use crate::inside::{config, connect, metric, stop};
 use fanwire::model::{ConnectionId, Selector};
 use fanwire::{Batch, Builder, CustomRequest, HandleError, HandlerError, Server};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Requests of one connection that async handlers have at the same time.
 const OF_ONE_MAX: usize = 16;
 
-fn config() -> Config {
-    let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
-    config.times.drain_timeout = Duration::from_secs(1);
-    config
-}
-
 fn builder() -> Builder {
     Server::builder().config(config())
-}
-
-fn connect(server: &Server) -> Client {
-    Client::connect(server.local_addr().unwrap())
-}
-
-fn stop(server: Server) {
-    server.handle().shutdown();
-    server.wait().expect("every shard ends well");
-}
-
-/// The value of a sample of the metrics.
-fn metric(server: &Server, sample: &str) -> Option<f64> {
-    let page = request(server.local_addr().unwrap(), "GET", "/metrics", &[], b"");
-    page.body.lines().find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
 }
 
 #[derive(Deserialize)]

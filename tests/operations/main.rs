@@ -11,6 +11,7 @@ mod faults_logs;
 mod faults_panics;
 mod faults_time;
 mod hostile_config;
+mod inside;
 mod life;
 mod logs;
 mod soak;
