@@ -65,7 +65,7 @@ impl Batch {
         self.publications.len()
     }
 
-    /// Whether there are none.
+    /// Whether the batch has no publications.
     pub fn is_empty(&self) -> bool {
         self.publications.is_empty()
     }
@@ -128,8 +128,8 @@ impl Handle {
     /// node that it is handed to. Publications of one batch for one selector arrive in their order.
     ///
     /// # Errors
-    /// As [`Handle::publish_to`] of each, told with the place of the first that is wrong, counted from 0; or if there are
-    /// none, or more than 1,000.
+    /// As [`Handle::publish_to`] of each, told with the place of the first that is wrong, counted from 0; or if the batch is
+    /// empty, or has more than 1,000 publications.
     pub fn publish_batch(&self, batch: Batch) -> Result<Answer<Vec<u32>>, HandleError> {
         self.check_batch(&batch)?;
         let (sender, answer) = Answer::channel();

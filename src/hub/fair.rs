@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_after_each_close_is_one_connection() {
+    fn a_connection_that_comes_back_after_each_close_counts_once() {
         let (mut tenant, rate) = (Tenant::new(2), Rate { per_s: 50, burst: 50 });
         for ms in 0..20_000_u64 {
             let now_ns = ms * 1_000_000;

@@ -4,7 +4,7 @@ use crate::shard::Sent;
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 
-/// There is none.
+/// No ring exists in such a program.
 pub(super) enum Ring {}
 
 impl Ring {

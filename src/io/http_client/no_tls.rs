@@ -4,7 +4,7 @@ use super::ClientUrlError;
 use std::io;
 use tokio::net::TcpStream;
 
-/// There is none.
+/// No connector exists in such a program.
 pub(super) enum Tls {}
 
 impl Tls {
