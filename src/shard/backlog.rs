@@ -151,12 +151,13 @@ impl Backlog {
         Some(&bundle.bytes()[sent..end])
     }
 
-    /// The next bytes to send at once: those of [`Backlog::front`], or, where these are few, a copy of them and of what
-    /// comes after them, in `gathered`. A call for each of thousands of short answers would hold the shard for tens of
+    /// The next bytes to send at once: those of [`Backlog::front`], or, where these are few and others wait behind them, a
+    /// copy of them and of what comes after them, in `gathered`. A call for each of thousands of short answers would hold the shard for tens of
     /// milliseconds. Without `with_queue` what waits in the queue is left, but for a message that has begun.
     pub fn next<'a>(&'a self, with_queue: bool, gathered: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         let front = self.front()?;
-        if front.len() >= GATHER_MIN {
+        let is_alone = self.ahead.len() + self.queue.len() == 1;
+        if is_alone || front.len() >= GATHER_MIN {
             return Some(front);
         }
         gathered.clear();
