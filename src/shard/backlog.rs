@@ -152,14 +152,22 @@ impl Backlog {
     }
 
     /// The next bytes to send at once: those of [`Backlog::front`], or, where these are few and others wait behind them, a
-    /// copy of them and of what comes after them, in `gathered`. A call for each of thousands of short answers would hold the shard for tens of
+    /// copy of both in `gathered`. A call for each of thousands of short answers would hold the shard for tens of
     /// milliseconds. Without `with_queue` what waits in the queue is left, but for a message that has begun.
+    #[inline]
     pub fn next<'a>(&'a self, with_queue: bool, gathered: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         let front = self.front()?;
         let is_alone = self.ahead.len() + self.queue.len() == 1;
         if is_alone || front.len() >= GATHER_MIN {
             return Some(front);
         }
+        self.gather(front, with_queue, gathered);
+        Some(if gathered.len() > front.len() { gathered } else { front })
+    }
+
+    /// Copies what is next, `front` at first.
+    #[inline(never)]
+    fn gather(&self, front: &[u8], with_queue: bool, gathered: &mut Vec<u8>) {
         gathered.clear();
         // What goes before all that is ahead: of the queue's first chunk, so that it is gone from there.
         let mut begun = 0;
@@ -175,10 +183,10 @@ impl Backlog {
             let Some(bundle) = chunk.bundle.as_ref().filter(|_| gathered.len() < GATHER_MAX) else { break };
             gathered.extend_from_slice(&bundle.bytes()[chunk.sent as usize + gone..]);
         }
-        Some(if gathered.len() > front.len() { gathered } else { front })
     }
 
     /// The kernel took `taken` bytes of [`Backlog::next`]. Returns the charge given back.
+    #[inline]
     pub fn advance_all(&mut self, mut taken: usize, now_ms: u64) -> usize {
         let mut given = 0;
         while taken > 0 {
