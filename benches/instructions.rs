@@ -21,6 +21,8 @@ use cases::Case;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How far a count may be over the kept one, in percent. The library's own `memcpy` differs between processors, and
 /// the compiler's choices between its versions; what costs users something is more than this.
@@ -46,8 +48,10 @@ fn main() -> ExitCode {
     let mut counts = BTreeMap::new();
     let mut over = 0;
     println!("{:<28} {:>14} {:>12} {:>9}", "case", "instructions", "kept", "change");
-    for case in all().filter(|case| filter.is_none_or(|filter| case.name.contains(filter.as_str()))) {
-        let count = count(case.name) / case.units as f64;
+    let chosen: Vec<_> =
+        all().filter(|case| filter.is_none_or(|filter| case.name.contains(filter.as_str()))).collect();
+    for (case, count) in chosen.iter().zip(count_all(&chosen)) {
+        let count = count / case.units as f64;
         counts.insert(case.name.to_owned(), (count * 10.0).round() / 10.0);
         let change = kept.get(case.name).map(|kept| (count / kept - 1.0) * 100.0);
         let shown = |value: Option<f64>, unit: &str| {
@@ -82,6 +86,24 @@ fn all() -> impl Iterator<Item = &'static Case> {
 #[inline(never)]
 pub fn measured<T>(work: impl FnOnce() -> T) -> T {
     std::hint::black_box(work())
+}
+
+/// The instructions of each case, counted on every processor at once: what else is busy changes no count.
+fn count_all(cases: &[&Case]) -> Vec<f64> {
+    let next = AtomicUsize::new(0);
+    let counts: Vec<OnceLock<f64>> = cases.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(index) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < cases.len())
+                {
+                    counts[index].get_or_init(|| count(cases[index].name));
+                }
+            });
+        }
+    });
+    counts.into_iter().map(|count| count.into_inner().expect("a thread took each")).collect()
 }
 
 /// Runs this very program under callgrind with one case; the instructions inside [`measured`].

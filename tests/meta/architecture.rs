@@ -1,7 +1,6 @@
 //! The laws of the code: which part may import which, where `unsafe` may stand, how long a file may be.
 
 use crate::source::{code_only, is_word};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -136,38 +135,6 @@ fn the_top_level_is_the_list() {
         let ignored = name.starts_with('.') || name == "target" || name.starts_with("target-");
         assert!(listed || ignored, "{name} does not belong at top level");
     }
-}
-
-#[test]
-fn what_is_tested_apart_is_built_of_the_same_packages() {
-    let main = locked("Cargo.lock");
-    let (_, dependencies) = &main["fanwire"];
-    assert!(dependencies.contains("hyper"), "the packages that the server names: {dependencies:?}");
-    for file in ["tests/fuzz/Cargo.lock", "tests/loom/Cargo.lock"] {
-        let apart = locked(file);
-        for name in dependencies {
-            let Some((versions, _)) = apart.get(name) else { continue };
-            let expected = &main[name].0;
-            assert!(!versions.is_disjoint(expected), "{file}: {name} has {versions:?}, not {expected:?}");
-        }
-    }
-}
-
-/// The packages of a lock file: versions of each, and the names of what they depend on.
-fn locked(file: &str) -> BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> {
-    let text = fs::read_to_string(root().join(file)).unwrap();
-    let mut packages: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
-    for package in text.split("[[package]]\n").skip(1) {
-        let value = |key: &str| {
-            let line = package.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
-            line.and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
-        };
-        let (versions, dependencies) = packages.entry(value("name")).or_default();
-        versions.insert(value("version"));
-        let listed = package.lines().filter_map(|line| line.strip_prefix(" \""));
-        dependencies.extend(listed.filter_map(|rest| Some(rest.split(['"', ' ']).next()?.to_owned())));
-    }
-    packages
 }
 
 #[test]

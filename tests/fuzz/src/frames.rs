@@ -60,10 +60,10 @@ pub fn check(data: &[u8]) {
 pub(crate) fn read(bytes: &[u8], limits: &FrameLimits) -> (Vec<Seen>, End) {
     let mut bytes = bytes.to_vec();
     let mut rest = bytes.as_mut_slice();
-    let mut assembler = None;
+    let mut assembler: Option<Box<wire::Assembler>> = None;
     let mut seen = Vec::new();
     loop {
-        let assembled = assembler.as_ref().map_or(0, |under_way: &Box<wire::Assembler>| under_way.len());
+        let assembled = assembler.as_ref().map_or(0, |under_way| under_way.len());
         prefixes_agree(rest, limits, assembled);
         let header = match wire::parse_header(rest, limits, assembled) {
             Ok(Parsed::Frame { header }) => header,

@@ -32,7 +32,8 @@ pub fn check(name: &str, dialect: &dyn Dialect, text: &str, id: RequestId<'_>) {
     let available = [text.to_owned()];
     let rooms: Vec<_> = RoomName::new(text).into_iter().collect();
     let (user, room) = (Some(text), text);
-    let original = Some(&text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)]);
+    let refused = &text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)];
+    let original = Some(refused);
     let (active_unix_ms, connected_unix_ms) = (u64::MAX, 0);
     for answer in [
         Answer::Connected { client_id, user, available: &available },
@@ -71,7 +72,7 @@ pub fn check(name: &str, dialect: &dyn Dialect, text: &str, id: RequestId<'_>) {
             assert_eq!(Some(raw), id);
         }
         if let (Answer::Error { .. }, "channels") = (answer, name) {
-            shows(once(&pairs.get("data")).expect("data"), original.expect("given"));
+            shows(once(&pairs.get("data")).expect("data"), refused);
         }
     }
 }
