@@ -1,6 +1,6 @@
 //! One connection on a whole shard, which gets arbitrary bytes in arbitrary pieces.
 //!
-//! The input is a [`script::Script`]: choices, the lengths of the pieces, and what the client sends. It holds that
+//! The input is a `script::Script`: choices, the lengths of the pieces, and what the client sends. It holds that
 //! - the answer to the same bytes is the same, byte for byte, and the connection ends in the same way, whether they
 //!   come at once, in pieces, or one by one;
 //! - the answer is a row of whole frames as a server may send them (RFC 6455 section 5), their text is JSON, and a
