@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use flate2::{Compress, Compression, FlushCompress};
 
 use super::Siege;
 use super::link::Link;
@@ -17,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes that an attacker sends at once.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// Bytes of a compressed message's longest text, below the server's default bound of a message.
+const INFLATED_BYTES: usize = 250 << 10;
 
 /// The room that the endpoint of streams takes its history from, and its path.
 const ROOM: &str = "reports:data:attack";
@@ -34,7 +38,7 @@ pub struct Kind {
     pub attack: fn(&Siege) -> Result<()>,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind { name: "filters", prepare: fill, attack: filters },
     Kind { name: "snapshots", prepare: fill, attack: snapshots },
     Kind { name: "auth", prepare: nothing, attack: auth },
@@ -43,6 +47,7 @@ const KINDS: [Kind; 12] = [
     Kind { name: "long", prepare: nothing, attack: long },
     Kind { name: "pings", prepare: nothing, attack: pings },
     Kind { name: "unknown", prepare: nothing, attack: unknown },
+    Kind { name: "deflate", prepare: nothing, attack: deflate },
     Kind { name: "fragments", prepare: nothing, attack: fragments },
     Kind { name: "closing", prepare: nothing, attack: closing },
     Kind { name: "arrivals", prepare: nothing, attack: arrivals },
@@ -184,6 +189,19 @@ fn long(siege: &Siege) -> Result<()> {
     let deep = format!("{}{}", "[".repeat(60), "]".repeat(60));
     let text = format!(r#"{{"type":"publish","room":"attack","data":[{}]}}"#, vec![deep; 4000].join(","));
     flood(siege, link, move |_| vec![text.clone()])
+}
+
+/// Messages of a few hundred bytes that become some 250 KiB.
+fn deflate(siege: &Siege) -> Result<()> {
+    let mut link = Link::open_compressed(&siege.target, PATIENCE)?;
+    let text = format!(r#"{{"type":"publish","room":"attack","data":"{}"}}"#, "a".repeat(INFLATED_BYTES));
+    let mut compressed = Vec::with_capacity(text.len());
+    let mut compressor = Compress::new(Compression::best(), false);
+    compressor.compress_vec(text.as_bytes(), &mut compressed, FlushCompress::Sync)?;
+    // The end of each flush is left out (RFC 7692, section 7.2.1).
+    compressed.truncate(compressed.len() - 4);
+    let message = link.compressed_frame(&compressed);
+    pour(siege, link, &message)
 }
 
 /// The cheapest message.

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::frame::{MaskKeys, opcode, push_masked, scan};
 use crate::handshake::{Answer, read_answer, request};
@@ -12,6 +12,9 @@ use crate::target::Target;
 
 /// The bit of a frame's first byte that says that it ends its message.
 const FIN: u8 = 0x80;
+
+/// The bit of a message's first byte that says that the message is compressed (RFC 7692, section 6).
+const COMPRESSED: u8 = 0x40;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
@@ -29,16 +32,32 @@ impl Link {
     /// # Errors
     /// If the server refuses or does not answer within `patience`.
     pub fn open(target: &Target, patience: Duration) -> Result<Self> {
+        Self::open_with(target, patience, &[]).map(|(link, _)| link)
+    }
+
+    /// The same for a client that takes compressed messages and sends some (RFC 7692).
+    ///
+    /// # Errors
+    /// As [`Self::open`], and if the server does not agree to compression.
+    pub fn open_compressed(target: &Target, patience: Duration) -> Result<Self> {
+        let (link, head) =
+            Self::open_with(target, patience, &["Sec-WebSocket-Extensions: permessage-deflate".to_owned()])?;
+        ensure!(head.contains("permessage-deflate"), "the server does not compress");
+        Ok(link)
+    }
+
+    /// Connects with further header fields. Returns the head of the answer, too, in small letters.
+    fn open_with(target: &Target, patience: Duration, fields: &[String]) -> Result<(Self, String)> {
         let stream = TcpStream::connect_timeout(&target.address, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         let mut link = Self::over(stream);
-        link.stream.write_all(&request(&target.host, &target.path, &[]))?;
+        link.stream.write_all(&request(&target.host, &target.path, fields))?;
         loop {
             match read_answer(&link.read) {
                 Answer::Open(length) => {
-                    link.read.drain(..length);
-                    return Ok(link);
+                    let head: Vec<u8> = link.read.drain(..length).collect();
+                    return Ok((link, String::from_utf8_lossy(&head).to_lowercase()));
                 }
                 Answer::NeedMore => link.receive()?,
                 Answer::Status(status) => bail!("the server answers {status}"),
@@ -70,6 +89,13 @@ impl Link {
     pub fn frame_of(&mut self, opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         push_masked(&mut bytes, opcode, self.keys.next_key(), &[payload]);
+        bytes
+    }
+
+    /// A text that is compressed already, as it goes over the wire.
+    pub fn compressed_frame(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = self.frame_of(opcode::TEXT, payload);
+        bytes[0] |= COMPRESSED;
         bytes
     }
 

@@ -24,6 +24,10 @@ const PACE_NS: u64 = 10 * MILLI_NS;
 /// Longest time that a quiet client waits for an answer before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The priorities of attackers and of quiet clients, as `nice` counts them: lowest and highest.
+const ATTACKERS: i32 = 19;
+const QUIET_CLIENTS: i32 = -20;
+
 /// An attack that is under way, for those who make it.
 pub struct Siege {
     pub target: Target,
@@ -65,7 +69,7 @@ pub fn run(options: &Attack) -> Result<bool> {
     let with = thread::scope(|scope| {
         for _ in 0..options.attackers {
             scope.spawn(|| {
-                step_back();
+                set_priority(ATTACKERS);
                 while siege.goes_on() {
                     // One that was closed comes again: that is what an attacker does.
                     let ended = (kind.attack)(&siege);
@@ -113,11 +117,12 @@ pub fn run(options: &Attack) -> Result<bool> {
     Ok(is_good)
 }
 
-/// Gives the calling thread the lowest priority: attackers stand for other machines, and must not keep the quiet clients
-/// and the server of this one from its processors.
-fn step_back() {
-    // On Linux a priority is that of a thread. Never refused, as it only goes down.
-    let _ = rustix::process::setpriority_process(None, 19);
+/// Gives the calling thread a priority: what it does stands for another machine, so that it must neither keep the server
+/// from the processors of this one, nor wait for the server to leave them.
+fn set_priority(nice: i32) {
+    // On Linux a priority is that of a thread. Only root may go up; for others the wait for the server's time slice
+    // is part of what they measure.
+    let _ = rustix::process::setpriority_process(None, nice);
 }
 
 /// Round trips of the quiet clients for the time of the options.
@@ -142,6 +147,7 @@ fn measure(target: &Target, options: &Attack) -> Result<Seen> {
 /// One quiet client: a ping at each of its times, and how long after that the answer came, however late it was sent.
 fn round_trips(target: &Target, number: u32, end_ns: u64) -> Result<Seen> {
     let mut seen = Seen { round_trips: histogram()?, failures: 0 };
+    set_priority(QUIET_CLIENTS);
     let Ok(mut link) = Link::open(target, PATIENCE) else {
         seen.failures += 1;
         return Ok(seen);
