@@ -133,7 +133,7 @@ impl Shard {
         let policy = self.tokens.policy();
         let mut reviewed = 0;
         while reviewed < REVIEWED_MAX {
-            if slot as usize >= self.pending.len() {
+            if slot as usize >= self.owed.slots() {
                 (self.gate.review, self.gate.rules_changed) = (None, false);
                 return;
             }

@@ -2,8 +2,7 @@
 
 use super::backlog::charge;
 use super::conn::{Conn, State};
-use super::palette::EMPTY;
-use super::{BLOCKED, Now, Shard, Sockets};
+use super::{Now, Shard, Sockets};
 use crate::base::{Key, Mutation, mutated};
 use crate::model::{CloseReason, DropReason, Eviction};
 use crate::wire;
@@ -23,7 +22,7 @@ impl Shard {
     #[inline]
     pub(super) fn all_sent(&mut self, slot: u32, sockets: &mut impl Sockets) {
         // Most often there is none, and no connection's entry has to be fetched from memory after its write.
-        if self.closing > 0 && self.pending[slot as usize] == EMPTY {
+        if self.closing > 0 && self.owed.is_clear(slot) {
             self.end_if_closing(slot, sockets);
         }
     }
@@ -122,7 +121,7 @@ impl Shard {
             _ => self.cut_backlog(slot, DropReason::Closed),
         }
         let entry = self.palette.push_control(|out| wire::write_close(out, code, text));
-        if self.pending[slot as usize] == BLOCKED && self.has_backlog(slot) {
+        if self.owed.is_blocked(slot) && self.has_backlog(slot) {
             let frame = self.palette.keep(entry);
             self.force_budget(slot, charge(frame.len()));
             if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
@@ -132,9 +131,9 @@ impl Shard {
             sockets.urge(slot);
             self.drain_backlog(now, slot, sockets);
         } else {
-            if self.pending[slot as usize] == BLOCKED {
+            if self.owed.is_blocked(slot) {
                 // It was held, with nothing that waits.
-                self.pending[slot as usize] = EMPTY;
+                self.owed.clear(slot);
             }
             self.owe(slot, entry);
             if reason == CloseReason::PeerClosed {

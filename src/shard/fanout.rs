@@ -4,7 +4,7 @@ use super::bundle::Ready;
 use super::encode::Frames;
 use super::mail::{FrameBatch, FrameItem, Published, Target};
 use super::palette::{EMPTY, Kind, Tag};
-use super::{BLOCKED, Now, Shard};
+use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, RoomShared};
@@ -128,7 +128,7 @@ impl Shard {
         let from = batch.handled;
         let mut start = from.checked_sub(1).map_or(0, |before| batch.items[before].end);
         for item in &batch.items[from..batch.items.len() - dropped] {
-            if batch.handled > from && self.turn.mail_is_over(self.owed_count()) {
+            if batch.handled > from && self.turn.mail_is_over(self.owed.unwritten()) {
                 return false;
             }
             batch.handled += 1;
@@ -174,20 +174,14 @@ impl Shard {
     /// instruction more for each member otherwise.
     #[inline(never)]
     fn fan_out(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
-        let Self { rooms, conns, pending, dirty, palette, met, .. } = self;
+        let Self { rooms, conns, owed, palette, met, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
                 return;
             }
-            let list = pending[slot as usize];
-            if list == BLOCKED {
+            if !owed.change(slot, |list| palette.extend(list, entry)) {
                 met.push(slot);
-                return;
             }
-            if list == EMPTY {
-                dirty.push(slot);
-            }
-            pending[slot as usize] = palette.extend(list, entry);
         };
         match target {
             // The slot may have changed hands since the frame was mailed.

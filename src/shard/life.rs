@@ -3,7 +3,7 @@
 use super::conn::{Authenticates, Conn, State};
 use super::palette::EMPTY;
 use super::terms::{Route, Terms};
-use super::{BLOCKED, Now, Reading, Shard, Sockets, TurnedAway};
+use super::{Now, Reading, Shard, Sockets, TurnedAway};
 use crate::base::{Key, Mutation, mutated};
 use crate::config::HookEvent;
 use crate::hub::{Holding, Membership};
@@ -122,10 +122,10 @@ impl Shard {
         };
         let (encoding, holds) = (conn.encoding(), conn.holds());
         let key = self.conns.insert(conn).ok()?;
-        if self.pending.len() <= slot as usize {
-            self.pending.resize(slot as usize + 1, EMPTY);
+        self.owed.open(slot);
+        if holds {
+            self.owed.block(slot);
         }
-        self.pending[slot as usize] = if holds { BLOCKED } else { EMPTY };
         self.metrics.connections.set(self.conns.len() as u64);
         if echo {
             self.hub.echoes.fetch_add(1, Ordering::Relaxed);
@@ -160,8 +160,7 @@ impl Shard {
     pub(super) fn remove(&mut self, slot: u32, sockets: &mut impl Sockets) {
         let Some(key) = self.conns.key(slot) else { return };
         self.leave_all(slot);
-        let list = self.pending[slot as usize];
-        let unsent = if list == BLOCKED { 0 } else { self.palette.frames(list) };
+        let unsent = self.owed.list(slot).map_or(0, |list| self.palette.frames(list));
         let (dropped, bytes) = self.discard_backlog(slot);
         self.metrics.drops.add(DropReason::Closed.index(), u64::from(dropped + unsent));
         self.give_budget(slot, bytes);
@@ -169,7 +168,7 @@ impl Shard {
         self.release_input(slot);
         self.wheel.clear(slot);
         self.pace.clear(slot);
-        self.pending[slot as usize] = EMPTY;
+        self.owed.clear(slot);
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
         self.agents.give(conn.agent);

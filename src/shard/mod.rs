@@ -16,11 +16,7 @@
 //!
 //! # Invariants
 //! - A connection is a member of rooms only while it is open.
-//! - `pending[slot]` is the list that a connection is owed in this tick, or `BLOCKED` while it has a backlog:
-//!   nothing is written past a backlog.
-//! - A connection that is owed a list is on the dirty list, behind those that have been written to. The tick, and with
-//!   it all its frames and lists, ends when the writes have come to the dirty list's end; several turns may pass till
-//!   then, of which each writes to some.
+//! - Nothing is written past a backlog, see `owed`.
 //! - While mail is put off, mail that comes goes behind it.
 //! - Every byte of a backlog is in the node's budget.
 //! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
@@ -54,6 +50,7 @@ mod look;
 mod mail;
 mod ordered;
 mod outbox;
+mod owed;
 mod overflow;
 mod palette;
 mod presence;
@@ -101,7 +98,8 @@ use inputs::Inputs;
 pub use inspect::Inspection;
 pub use life::Newcomer;
 pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
-use palette::{ListId, Palette};
+use owed::Owed;
+use palette::Palette;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 pub use sockets::{Sent, Sockets};
@@ -121,9 +119,6 @@ pub const LABELS: ShardLabels = ShardLabels {
     refusals: Refusal::LABELS,
     token_failures: &TokenError::LABELS,
 };
-
-/// Mark in `pending` of a connection with a backlog.
-const BLOCKED: ListId = 1 << 31;
 
 /// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
 const TIMER_MS: u32 = 100;
@@ -200,12 +195,7 @@ pub struct Shard {
     respond: Respond,
     post: Post,
     conns: Slab<Conn>,
-    /// By slot; apart from `Conn` because a fan-out touches this and nothing else.
-    pending: Vec<ListId>,
-    dirty: Vec<u32>,
-    /// Entries of the dirty list that have been written to.
-    written: usize,
-    rounds: rounds::Rounds,
+    owed: Owed,
     steps: StepLimits,
     palette: Palette,
     encoder: Encoder,
@@ -276,10 +266,7 @@ impl Shard {
             respond,
             post,
             conns: Slab::new(CONNECTIONS_MAX),
-            pending: Vec::new(),
-            dirty: Vec::new(),
-            written: 0,
-            rounds: rounds::Rounds::default(),
+            owed: Owed::default(),
             steps: StepLimits::default(),
             palette: Palette::default(),
             encoder: Encoder::default(),

@@ -1,16 +1,13 @@
 //! What connections are owed: answers, the writes at a tick's end, and backlogs.
 
 use super::backlog::{Backlog, charge};
-use super::palette::{EMPTY, Kind, ListId};
-use super::{BLOCKED, Now, Sent, Shard, Sockets};
+use super::owed::Next;
+use super::palette::{Kind, ListId};
+use super::{Now, Sent, Shard, Sockets};
 use crate::base::{Mutation, mutated};
 use crate::dialect::dialect;
 use crate::model::{Answer, DropReason};
 use crate::wire;
-
-/// Entries of the dirty list from which on a turn writes them all: who has been written to and is owed something again
-/// stands there anew.
-const DIRTY_MAX: usize = 64 * 1024;
 
 /// The most bytes that are written of a backlog at one event, so that one fast drain does not hold up the tick.
 const DRAIN_BYTES: usize = 1024 * 1024;
@@ -35,7 +32,8 @@ impl Shard {
         self.turn.charge(self.palette.frame(entry).len() as u64);
         if let Some(kind) = kind {
             self.palette.set_kind(entry, kind);
-            if let (Kind::After(room), BLOCKED) = (kind, self.pending[slot as usize]) {
+            if let Kind::After(room) = kind
+                && self.owed.is_blocked(slot) {
                 self.hasten(now, slot, room);
             }
         }
@@ -44,73 +42,59 @@ impl Shard {
 
     /// Adds an answer or a control frame of the palette to what a connection is owed.
     pub(super) fn owe(&mut self, slot: u32, entry: u32) {
-        let list = self.pending[slot as usize];
-        if list == BLOCKED && !mutated(Mutation::WritePastBacklog) {
+        if mutated(Mutation::WritePastBacklog) && self.owed.is_blocked(slot) {
+            self.owed.clear(slot);
+        }
+        if !self.owed.change(slot, |list| self.palette.extend(list, entry)) {
             self.answer_blocked(slot, entry);
-        } else {
-            if list == EMPTY {
-                self.dirty.push(slot);
-            }
-            self.pending[slot as usize] = self.palette.extend(list, entry);
         }
     }
 
     /// Ends the turn: one write for each of the next connections that are owed something, members of wide rooms among
     /// them. The tick ends when there are none left, and at the latest when its memory is half full.
     pub fn flush(&mut self, now: Now, sockets: &mut impl Sockets) {
-        let all = !self.wide.is_empty() || self.palette.is_half_full() || self.dirty.len() >= DIRTY_MAX;
+        let all = !self.wide.is_empty() || self.palette.is_half_full() || self.owed.is_long();
         if !self.wide.is_empty() {
             self.step_wide();
         }
-        let owed = self.owed_count();
+        let owed = self.owed.unwritten();
         self.write(now, if all { usize::MAX } else { self.steps.turn_writes }, sockets);
-        self.turn.next(self.owed_count().min(owed), owed);
+        self.turn.next(self.owed.unwritten().min(owed), owed);
     }
 
     /// Ends the tick in the middle of a turn: one write for each connection that is owed something.
     pub(super) fn write_out(&mut self, now: Now, sockets: &mut impl Sockets) {
-        self.turn.written(self.owed_count());
+        self.turn.written(self.owed.unwritten());
         self.write(now, usize::MAX, sockets);
     }
 
-    /// Connections that are owed something.
-    pub(super) fn owed_count(&self) -> usize {
-        self.dirty.len() - self.written
-    }
-
     fn write(&mut self, now: Now, writes_max: usize, sockets: &mut impl Sockets) {
-        self.rounds.mark(self.dirty.len(), self.palette.len());
+        self.owed.mark(self.palette.len());
         let (mut writes, mut frames_out, mut bytes_out) = (0, 0, 0);
-        let mut next = self.written;
-        // Evictions and ends of connections on the way add to the list.
+        // Evictions and ends of connections on the way add to what is owed.
         loop {
-            let Some(&slot) = self.dirty.get(next).filter(|_| writes < writes_max) else {
-                if self.doomed.is_empty() {
-                    break;
-                }
-                self.evict_doomed(now, sockets);
-                continue;
-            };
-            next += 1;
-            let list = self.pending[slot as usize];
-            if list == EMPTY || list == BLOCKED {
-                if list == BLOCKED {
+            let (list, run) = match self.owed.next(writes_max - writes) {
+                Some(Next::Run(list, run)) => (list, run),
+                Some(Next::Blocked(slot)) => {
                     self.drain_noted(now, slot, sockets);
+                    continue;
                 }
-                continue;
-            }
-            let from = next - 1;
-            next = self.take_run(from, list, writes_max - writes);
-            writes += next - from;
+                None if self.doomed.is_empty() => break,
+                None => {
+                    self.evict_doomed(now, sockets);
+                    continue;
+                }
+            };
+            writes += run.len();
             let mut sent = std::mem::take(&mut self.sent);
             let bytes = self.palette.bytes(list);
             let len = bytes.len();
-            sockets.send_to_each(&self.dirty[from..next], bytes, &mut sent);
-            for (at, sent) in (from..).zip(sent.drain(..)) {
-                let slot = self.dirty[at];
+            sockets.send_to_each(self.owed.of(run.clone()), bytes, &mut sent);
+            for (at, sent) in run.zip(sent.drain(..)) {
+                let slot = self.owed.of(at..at + 1)[0];
                 // What becomes of one of them owes the others nothing yet: evictions, notices of presence and ends of
                 // other connections wait for the end of the run.
-                debug_assert_eq!(self.pending[slot as usize], EMPTY);
+                debug_assert!(self.owed.is_clear(slot));
                 match sent {
                     Sent::Taken(taken) if taken == len => {
                         frames_out += u64::from(self.palette.frames(list));
@@ -124,20 +108,19 @@ impl Shard {
                     }
                     Sent::Lost => {
                         // Removal counts what was owed.
-                        self.pending[slot as usize] = list;
+                        self.owed.restore(slot, list);
                         self.remove(slot, sockets);
                     }
                 }
             }
             self.sent = sent;
         }
-        self.written = next;
         self.metrics.writes.add(writes as u64);
         self.metrics.deliveries.add(frames_out);
         self.metrics.bytes_out.add(bytes_out);
         self.tell_latency(sockets);
-        if next == self.dirty.len() {
-            self.end_tick();
+        if self.owed.end_tick() && !self.palette.is_empty() {
+            self.palette.clear();
         }
         self.state_largest(now);
         for reply in self.canaries.drain(..) {
@@ -145,40 +128,15 @@ impl Shard {
         }
     }
 
-    /// Takes the entries of the dirty list from `from` on that owe the same list, `most` at the most. Returns where the
-    /// others begin.
-    fn take_run(&mut self, from: usize, list: ListId, most: usize) -> usize {
-        let run = self.dirty[from..].iter().take(most).take_while(|slot| {
-            let owed = &mut self.pending[**slot as usize];
-            let is_same = *owed == list;
-            if is_same {
-                *owed = EMPTY;
-            }
-            is_same
-        });
-        from + run.count()
-    }
-
     /// Notes how long the publications took whose last write is over.
     fn tell_latency(&mut self, sockets: &impl Sockets) {
-        let over = self.rounds.over(self.written);
+        let over = self.owed.over();
         if !over.is_empty() {
             let written_us = sockets.now_us();
             for accepted_us in self.palette.accepted_us(over) {
                 let ns = written_us.saturating_sub(accepted_us) * 1000;
                 self.metrics.publish_to_write_seconds.observe_ns(ns);
             }
-        }
-    }
-
-    /// Nobody is owed anything any more.
-    fn end_tick(&mut self) {
-        self.dirty.clear();
-        self.dirty.shrink_to(DIRTY_MAX);
-        self.written = 0;
-        self.rounds.clear();
-        if !self.palette.is_empty() {
-            self.palette.clear();
         }
     }
 
@@ -189,7 +147,7 @@ impl Shard {
         let closing = !conn.is_open();
         conn.backlog = Some(Box::new(Backlog::new(now.ms(), self.blocked.len() as u32)));
         if !mutated(Mutation::ForgetBlocked) {
-            self.pending[slot as usize] = BLOCKED;
+            self.owed.block(slot);
         }
         self.blocked.push(slot);
         self.metrics.blocked_connections.add(1);
@@ -244,7 +202,7 @@ impl Shard {
         let Some(conn) = self.conns.at_mut(slot) else { return };
         let (dialect, has_terms) = (conn.dialect, conn.terms.is_some());
         let Some(mut backlog) = conn.backlog.take() else {
-            if self.pending[slot as usize] == BLOCKED {
+            if self.owed.is_blocked(slot) {
                 self.drained(slot, sockets);
             }
             return;
@@ -322,7 +280,11 @@ impl Shard {
     /// All that a connection was owed is out.
     fn drained(&mut self, slot: u32, sockets: &mut impl Sockets) {
         let Some(conn) = self.conns.at(slot) else { return };
-        self.pending[slot as usize] = if conn.holds() { BLOCKED } else { EMPTY };
+        if conn.holds() {
+            self.owed.block(slot);
+        } else {
+            self.owed.clear(slot);
+        }
         self.all_sent(slot, sockets);
     }
 
@@ -332,7 +294,7 @@ impl Shard {
         let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.take()) else {
             return (0, 0);
         };
-        self.pending[slot as usize] = EMPTY;
+        self.owed.clear(slot);
         self.metrics.blocked_connections.sub(u64::from(backlog.refused));
         self.blocked.swap_remove(backlog.index as usize);
         if let Some(&moved) = self.blocked.get(backlog.index as usize)

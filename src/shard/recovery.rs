@@ -9,7 +9,7 @@
 use super::backlog::charge;
 use super::palette::{EMPTY, Kind};
 use super::turn::price;
-use super::{BLOCKED, Now, Shard};
+use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::config::Action;
 use crate::dialect::dialect;
@@ -169,14 +169,14 @@ impl Shard {
     /// What a replay may add to a connection's outbox.
     pub(super) fn space(&self, slot: u32) -> Space {
         let limits = &self.config.limits;
-        let (held_bytes, held_frames) = match self.pending[slot as usize] {
-            EMPTY => (0, 0),
-            BLOCKED => self
+        let (held_bytes, held_frames) = match self.owed.list(slot) {
+            Some(EMPTY) => (0, 0),
+            None => self
                 .conns
                 .at(slot)
                 .and_then(|conn| conn.backlog.as_ref())
                 .map_or((0, 0), |backlog| (backlog.bytes(), backlog.frames())),
-            list => (self.palette.list_bytes(list), self.palette.frames(list)),
+            Some(list) => (self.palette.list_bytes(list), self.palette.frames(list)),
         };
         let node = limits.outboxes_bytes_max.saturating_sub(self.hub.outboxes.bytes());
         let own = (limits.outbox_bytes_max / 4 * REPLAY_QUARTERS).saturating_sub(held_bytes);

@@ -6,7 +6,7 @@ use super::look::Wanted;
 use super::palette::Kind;
 use super::recovery::{Page, Space, owned};
 use super::turn::price;
-use super::{BLOCKED, Now, Shard};
+use super::{Now, Shard};
 use crate::base::{Mutation, fill_template, iso8601, json_field, json_text, mutated};
 use crate::config::{Act, Action, Config, Past, Snapshot};
 use crate::hub::History;
@@ -220,7 +220,7 @@ impl Shard {
     fn owe_after(&mut self, now: Now, slot: u32, entry: u32, kind: Option<Kind>) {
         if let Some(Kind::After(room)) = kind {
             self.palette.set_kind(entry, Kind::After(room));
-            if self.pending[slot as usize] == BLOCKED {
+            if self.owed.is_blocked(slot) {
                 self.hasten(now, slot, room);
             }
         }

@@ -87,7 +87,7 @@ impl Shard {
         limit: usize,
     ) -> (Vec<u32>, Option<MembersCursor>) {
         let mut found = Vec::new();
-        let end = cursor.before.min(self.pending.len() as u32);
+        let end = cursor.before.min(self.owed.slots() as u32);
         let start = end.saturating_sub(SCAN_MAX);
         for slot in (start..end).rev() {
             if found.len() == limit {

@@ -227,12 +227,12 @@ impl Shard {
     /// Whether the turn has taken in all that it should: what is there must wait for the next one.
     #[inline]
     pub fn is_sated(&self) -> bool {
-        self.turn.spent(self.owed_count()) >= WORK_MAX
+        self.turn.spent(self.owed.unwritten()) >= WORK_MAX
     }
 
     /// Whether the turn has taken in all the mail that it should. One that goes on takes input first.
     pub fn is_sated_with_mail(&self) -> bool {
-        self.turn.has_put_off() || self.turn.mail_is_over(self.owed_count())
+        self.turn.has_put_off() || self.turn.mail_is_over(self.owed.unwritten())
     }
 
     /// The turn begins to read, at `clock_us` of the shard's clock; without it the time of each call counts.
@@ -259,13 +259,13 @@ impl Shard {
 
     /// Whether another turn is due at once, although nothing new has come.
     pub fn has_more(&self) -> bool {
-        self.turn.has_put_off() || !self.wide.is_empty() || !self.dirty.is_empty() || self.gate.has_review()
+        self.turn.has_put_off() || !self.wide.is_empty() || self.owed.is_under_way() || self.gate.has_review()
     }
 
     /// Handles the mail that earlier turns have put off. To be called before a turn takes new mail.
     pub fn resume_mail(&mut self, now: Now, sockets: &mut impl Sockets) {
         while let Some(mail) = self.turn.mail.pop_front() {
-            if !self.take_mail(now, mail, sockets) || self.turn.mail_is_over(self.owed_count()) {
+            if !self.take_mail(now, mail, sockets) || self.turn.mail_is_over(self.owed.unwritten()) {
                 break;
             }
         }

@@ -22,7 +22,7 @@ use super::fanout::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
 use super::palette::EMPTY;
 use super::select::Filter;
-use super::{BLOCKED, Shard};
+use super::Shard;
 use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
 use std::collections::VecDeque;
@@ -219,30 +219,26 @@ impl Shard {
     /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do
     /// one frame after the other. Members that are owed the same before are owed the same after.
     pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
-        let Self { pending, dirty, palette, wide, .. } = self;
+        let Self { owed, palette, wide, .. } = self;
         let excepts = frames.iter().map(|(_, except, _)| *except);
         let excepts: Vec<u32> = excepts.filter(|it| *it != NOBODY).collect();
         let mut blocked = Vec::new();
-        let (mut from, mut to) = (BLOCKED, EMPTY);
+        let (mut from, mut to) = (None, EMPTY);
         for &slot in &wide.step {
-            let list = pending[slot as usize];
-            if list == BLOCKED {
+            let is_owed = owed.change(slot, |list| {
+                if !excepts.is_empty() && excepts.contains(&slot) {
+                    let own = frames.iter().filter(|(_, except, _)| *except != slot);
+                    return own.fold(list, |list, (entry, ..)| palette.extend(list, *entry));
+                }
+                if from != Some(list) {
+                    to = frames.iter().fold(list, |list, (entry, ..)| palette.extend(list, *entry));
+                    from = Some(list);
+                }
+                to
+            });
+            if !is_owed {
                 blocked.push(slot);
-                continue;
             }
-            if list == EMPTY {
-                dirty.push(slot);
-            }
-            if !excepts.is_empty() && excepts.contains(&slot) {
-                let own = frames.iter().filter(|(_, except, _)| *except != slot);
-                pending[slot as usize] = own.fold(list, |list, (entry, ..)| palette.extend(list, *entry));
-                continue;
-            }
-            if list != from {
-                to = frames.iter().fold(list, |list, (entry, ..)| palette.extend(list, *entry));
-                from = list;
-            }
-            pending[slot as usize] = to;
         }
         for (entry, except, loss) in frames.iter().filter(|_| !blocked.is_empty()) {
             if mutated(Mutation::WalkPastBacklog) {
@@ -317,7 +313,7 @@ impl Shard {
         let encodings = walk.frames.iter().fold(0, |mask, frame| mask | frame.encodings);
         let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| encodings & bit != 0);
         for bit in bits {
-            let mut slots = Slots { words: vec![0; self.pending.len() / 64 + 1], next: 0 };
+            let mut slots = Slots { words: vec![0; self.owed.slots() / 64 + 1], next: 0 };
             if let Some(filter) = &filter {
                 let room = match line.target {
                     Target::Room { local, .. } => self.rooms.get(local),

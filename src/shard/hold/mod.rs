@@ -1,7 +1,7 @@
 //! Connections that are held: what is published waits for its time in the backlog, as if the socket were full.
 //!
 //! A connection is held while it has a pace (the newest value of each room in each interval), batches (arrays of
-//! messages), or a filter. It is `BLOCKED` in `pending` all that time, so a fan-out that has nothing to do with such
+//! messages), or a filter. It is blocked in `Owed` all that time, so a fan-out that has nothing to do with such
 //! connections costs nothing more; it has a [`Backlog`] only while something waits. All bounds of backlogs hold.
 //!
 //! - Answers and control frames go out at the end of the tick, whatever waits.
@@ -17,7 +17,7 @@ use super::backlog::Backlog;
 use super::mail::Target;
 use super::overflow::gap;
 use super::palette::{EMPTY, Tag};
-use super::{BLOCKED, Now, Shard, Sockets};
+use super::{Now, Shard, Sockets};
 use crate::hub::{Loss, Room};
 use crate::model::Audience;
 
@@ -42,9 +42,10 @@ impl Shard {
         // What waits is thought about anew at the end of the tick.
         terms.is_due = false;
         self.pace.clear(slot);
-        let list = self.pending[slot as usize];
-        if conn.holds() && list != BLOCKED {
-            self.pending[slot as usize] = BLOCKED;
+        if conn.holds()
+            && let Some(list) = self.owed.list(slot)
+        {
+            self.owed.block(slot);
             if list != EMPTY {
                 self.ensure_backlog(slot);
                 self.wait_for_each(now, slot, list, 0);
@@ -58,7 +59,7 @@ impl Shard {
         if let Some(terms) = self.conns.at_mut(slot).and_then(|conn| conn.terms.as_mut())
             && !std::mem::replace(&mut terms.noted, true)
         {
-            self.dirty.push(slot);
+            self.owed.note(slot);
         }
     }
 
