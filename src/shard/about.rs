@@ -44,8 +44,8 @@ impl Shard {
             .filter_map(|membership| Some(self.rooms.get(membership.room)?.shared.name.clone()))
             .collect();
         let (client_id, identity) = (conn.id, conn.identity.clone());
-        let active_unix_ms = self.wall.unix_ms(now, conn.message_ds);
-        let connected_unix_ms = self.wall.unix_ms(now, conn.opened_ds);
+        let active_unix_ms = self.timers.unix_ms(now, conn.message_ds);
+        let connected_unix_ms = self.timers.unix_ms(now, conn.opened_ds);
         let user = user_of(&identity);
         let rooms = &rooms;
         let answer = Answer::Status { client_id, user, rooms, active_unix_ms, connected_unix_ms, id };

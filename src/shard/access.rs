@@ -7,6 +7,7 @@
 //! refuse ends its connection.
 
 use super::{Now, Shard, Sockets};
+use crate::auth::token::TokenDesk;
 use crate::auth::{self, Access, Found};
 use crate::base::{Mutation, mutated};
 use crate::config::{Action, Config};
@@ -48,6 +49,8 @@ impl Denial {
 
 /// The rules, and how far memberships have been compared with them.
 pub(super) struct Gate {
+    /// By what tokens are checked.
+    pub tokens: Arc<TokenDesk>,
     access: Access,
     /// Counts the changes of the rules, from 1 on: what a room's note says of older rules does not hold.
     generation: u32,
@@ -59,7 +62,13 @@ pub(super) struct Gate {
 
 impl Gate {
     pub fn new(config: &Config) -> Self {
-        Self { access: Access::new(&config.access), generation: 1, review: None, rules_changed: false }
+        Self {
+            tokens: Arc::default(),
+            access: Access::new(&config.access),
+            generation: 1,
+            review: None,
+            rules_changed: false,
+        }
     }
 
     /// Whether connections wait to be looked at.
@@ -123,14 +132,15 @@ impl Shard {
         if old.access != self.config.access {
             let generation = self.gate.generation + 1;
             let access = Access::new(&self.config.access);
-            self.gate = Gate { access, generation, review: Some(0), rules_changed: true };
+            let tokens = self.gate.tokens.clone();
+            self.gate = Gate { tokens, access, generation, review: Some(0), rules_changed: true };
         }
     }
 
     /// The next step through all connections after a change.
     pub(super) fn review_step(&mut self, now: Now, sockets: &mut impl Sockets) {
         let Some(mut slot) = self.gate.review else { return };
-        let policy = self.tokens.policy();
+        let policy = self.gate.tokens.policy();
         let mut reviewed = 0;
         while reviewed < REVIEWED_MAX {
             if slot as usize >= self.owed.slots() {

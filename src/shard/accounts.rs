@@ -149,7 +149,7 @@ impl Shard {
     /// Whether user and tenant of a connection may send one message more.
     pub(super) fn within_shared_rates(&self, now: Now, slot: u32) -> Result<(), Refusal> {
         let Some(holding) = self.holdings.of(slot) else { return Ok(()) };
-        let since_ns = self.sleep.unseen_since_us(now) * 1000;
+        let since_ns = self.timers.unseen_since_us(now) * 1000;
         holding.may_send(&self.config.limits, now.us * 1000, since_ns).map_err(Party::too_fast)
     }
 
@@ -202,7 +202,7 @@ impl Shard {
                     let account = account.clone();
                     let request =
                         Request::EvictLargestOf { account: account.clone(), party, larger_than: would_be };
-                    (self.post)(shard, Mail::Request(request));
+                    self.mailer.post(shard, Mail::Request(request));
                     account.force(bytes);
                     break;
                 } else if account.gives_way() {
@@ -281,8 +281,8 @@ impl Shard {
 
     /// Backlogs of an account here, with what their end would free.
     fn blocked_of(&self, account: &Arc<Account>) -> impl Iterator<Item = (usize, u32)> {
-        let here = self.blocked.iter().filter(|slot| self.is_in(**slot, account));
-        here.map(|slot| (self.evictable_bytes(*slot), *slot))
+        let here = self.blocked.iter().filter(|slot| self.is_in(*slot, account));
+        here.map(|slot| (self.evictable_bytes(slot), slot))
     }
 
     fn is_in(&self, slot: u32, account: &Arc<Account>) -> bool {

@@ -1,11 +1,9 @@
 //! The shard's share of the node's bound on all backlogs together, and who goes when it is spent.
 
+use super::conn::Conn;
 use super::{Now, Shard};
-use crate::base::{Mutation, mutated};
+use crate::base::{Mutation, Slab, mutated};
 use crate::model::DropReason;
-
-/// Time between two statements of the shard's largest backlog, in ms: finding it looks at every blocked connection.
-const CENSUS_MS: u64 = 10;
 
 impl Shard {
     /// Takes `bytes` out of the node's bound, at the cost of larger backlogs than the `would_be` bytes that the
@@ -20,14 +18,15 @@ impl Shard {
         while !self.hub.outboxes.take(bytes, bound) {
             let shard = self.hub.outboxes.largest_shard();
             if shard != self.index {
-                self.evict_elsewhere = Some(shard);
+                self.blocked.ask_elsewhere(shard);
             }
-            let Some(victim) = self.next_victim(would_be) else {
+            let conns = &self.conns;
+            let Some(victim) = self.blocked.next_victim(would_be, |slot| evictable_bytes(conns, slot)) else {
                 self.give_shares(slot, bytes);
                 return Err(DropReason::NodeOutboxes);
             };
             if self.shed(victim) {
-                self.victims.push((self.evictable_bytes(victim), victim));
+                self.blocked.put_back_victim(victim, self.evictable_bytes(victim));
             } else {
                 self.doom(victim, DropReason::NodeOutboxes);
             }
@@ -80,46 +79,31 @@ impl Shard {
 
     /// The connection whose eviction frees the most, if that of any frees something.
     pub(super) fn largest_blocked(&self) -> Option<u32> {
-        let largest = self.blocked.iter().max_by_key(|slot| self.evictable_bytes(**slot)).copied();
+        let largest = self.blocked.iter().max_by_key(|slot| self.evictable_bytes(*slot));
         largest.filter(|slot| self.evictable_bytes(*slot) > 0)
     }
 
-    /// The next connection to evict in this tick: the largest backlog first. One look at all of them serves for the
-    /// whole tick; what they gain meanwhile is the same few frames for all.
-    fn next_victim(&mut self, larger_than: usize) -> Option<u32> {
-        if self.victims.is_empty() {
-            self.victims = self.blocked.iter().map(|slot| (self.evictable_bytes(*slot), *slot)).collect();
-        }
-        while let Some((bytes, slot)) = self.victims.pop() {
-            if bytes <= larger_than {
-                self.victims.clear();
-                return None;
-            }
-            if self.evictable_bytes(slot) >= bytes {
-                return Some(slot);
-            }
-        }
-        None
-    }
-
-    /// Bytes of a backlog that an eviction can free. Nothing of one that was cut, however large the frame is that the
-    /// peer has seen the start of: whoever is evicted again and again for that one frame frees nothing.
+    /// See [`evictable_bytes`].
     pub(super) fn evictable_bytes(&self, slot: u32) -> usize {
-        let backlog =
-            self.conns.at(slot).filter(|conn| conn.is_open()).and_then(|conn| conn.backlog.as_ref());
-        backlog.filter(|backlog| !backlog.is_cut()).map_or(0, |backlog| backlog.bytes())
+        evictable_bytes(&self.conns, slot)
     }
 
     /// Tells the other shards the size of the largest backlog here, when that may soon matter.
     pub(super) fn state_largest(&mut self, now: Now) {
-        self.victims.clear();
+        self.blocked.forget_victims();
         self.holdings.forget_victims();
         self.end_inputs_turn();
         let matters = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
-        if !self.blocked.is_empty() && matters && now.ms() >= self.census_ms {
-            self.census_ms = now.ms() + CENSUS_MS;
+        if matters && self.blocked.is_census_due(now) {
             let largest = self.largest_blocked().map_or(0, |slot| self.evictable_bytes(slot));
             self.hub.outboxes.set_largest(self.index, largest);
         }
     }
+}
+
+/// Bytes of a backlog that an eviction can free. Nothing of a backlog that was cut, however large the frame is that the
+/// peer has seen the start of: to evict a connection again and again for that one frame frees nothing.
+fn evictable_bytes(conns: &Slab<Conn>, slot: u32) -> usize {
+    let backlog = conns.at(slot).filter(|conn| conn.is_open()).and_then(|conn| conn.backlog.as_ref());
+    backlog.filter(|backlog| !backlog.is_cut()).map_or(0, |backlog| backlog.bytes())
 }

@@ -2,6 +2,7 @@
 
 use super::backlog::charge;
 use super::conn::{Conn, State};
+use super::drain::Drain;
 use super::{Now, Shard, Sockets};
 use crate::base::{Key, Mutation, mutated};
 use crate::model::{CloseReason, DropReason, Eviction};
@@ -9,12 +10,42 @@ use crate::wire;
 
 /// A connection that is evicted as soon as no walk over connections is under way.
 #[derive(Debug)]
-pub(super) struct Doomed {
-    pub key: Key,
+struct Doomed {
+    key: Key,
     /// The bound that it has met.
-    pub bound: DropReason,
+    bound: DropReason,
     /// What waited for it then.
-    pub backlog_bytes: usize,
+    backlog_bytes: usize,
+}
+
+/// Connections that are being closed, and those that must be.
+#[derive(Debug, Default)]
+pub(super) struct Endings {
+    /// Number of connections that are being closed.
+    closing: usize,
+    /// Connections to evict as soon as no walk over connections is under way.
+    doomed: Vec<Doomed>,
+    /// Connections to close then for another reason.
+    unheeding: Vec<(Key, CloseReason)>,
+    /// The end of all, when that has begun.
+    pub drain: Option<Drain>,
+}
+
+impl Endings {
+    /// Whether connections must be evicted.
+    pub fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
+    /// Whether that is so of this connection.
+    pub fn is_doomed(&self, key: Key) -> bool {
+        self.doomed.iter().any(|doomed| doomed.key == key)
+    }
+
+    /// A connection that was being closed is gone.
+    pub fn closed(&mut self) {
+        self.closing -= 1;
+    }
 }
 
 impl Shard {
@@ -22,7 +53,7 @@ impl Shard {
     #[inline]
     pub(super) fn all_sent(&mut self, slot: u32, sockets: &mut impl Sockets) {
         // Most often there is none, and no connection's entry has to be fetched from memory after its write.
-        if self.closing > 0 && self.owed.is_clear(slot) {
+        if self.endings.closing > 0 && self.owed.is_clear(slot) {
             self.end_if_closing(slot, sockets);
         }
     }
@@ -38,17 +69,17 @@ impl Shard {
     /// Whether [`Shard::evict_doomed`] has something to do.
     #[inline]
     pub(super) fn has_doomed(&self) -> bool {
-        !self.doomed.is_empty() || !self.unheeding.is_empty()
+        self.endings.has_doomed() || !self.endings.unheeding.is_empty()
     }
 
     /// Closes the connections whose outboxes passed their bound, or that heed no budget.
     pub(super) fn evict_doomed(&mut self, now: Now, sockets: &mut impl Sockets) {
-        while let Some((key, reason)) = self.unheeding.pop() {
+        while let Some((key, reason)) = self.endings.unheeding.pop() {
             if self.conns.key(key.slot) == Some(key) {
                 self.close(now, key.slot, reason, sockets);
             }
         }
-        while let Some(Doomed { key, bound, backlog_bytes }) = self.doomed.pop() {
+        while let Some(Doomed { key, bound, backlog_bytes }) = self.endings.doomed.pop() {
             // The slot's next tenant has done nothing wrong.
             if self.conns.key(key.slot) == Some(key) {
                 self.evict(now, key.slot, Eviction::Full(bound), backlog_bytes, sockets);
@@ -66,13 +97,13 @@ impl Shard {
 
     /// Has a connection closed as soon as no walk over connections is under way.
     pub(super) fn doom_for(&mut self, slot: u32, reason: CloseReason) {
-        self.unheeding.extend(self.conns.key(slot).map(|key| (key, reason)));
+        self.endings.unheeding.extend(self.conns.key(slot).map(|key| (key, reason)));
     }
 
     /// As [`Shard::doom`], of one whose backlog of so many bytes is dropped already.
     pub(super) fn doom_cut(&mut self, slot: u32, bound: DropReason, backlog_bytes: usize) {
         let key = self.conns.key(slot);
-        self.doomed.extend(key.map(|key| Doomed { key, bound, backlog_bytes }));
+        self.endings.doomed.extend(key.map(|key| Doomed { key, bound, backlog_bytes }));
     }
 
     /// Cuts a slow consumer off: drops its backlog, which has or had so many bytes, and closes it with 4430.
@@ -163,7 +194,7 @@ impl Shard {
         if let Some(terms) = &mut conn.terms {
             terms.look = None;
         }
-        self.closing += 1;
+        self.endings.closing += 1;
         self.metrics.closes.add(reason.index(), 1);
         Some(conn)
     }

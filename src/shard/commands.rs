@@ -65,7 +65,7 @@ impl Shard {
         let messages = rate(limits.messages_per_s, limits.messages_burst);
         let volume = rate(limits.bytes_per_s, limits.bytes_burst);
         let now_ns = now.us * 1000;
-        let since_ns = self.sleep.unseen_since_us(now) * 1000;
+        let since_ns = self.timers.unseen_since_us(now) * 1000;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let within = conn.messages.check_since(&messages, 1, now_ns, since_ns)
             && conn.bytes.check_since(&volume, bytes, now_ns, since_ns);
@@ -279,7 +279,7 @@ impl Shard {
                 shared = other;
                 published = self.publish(now, &shared, &publication, except);
             }
-            if shared.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
+            if shared.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max {
                 self.hold(slot, Some(shared));
             }
         }
@@ -311,14 +311,14 @@ impl Shard {
             Some(tenant) => {
                 if let Some(shared) = self.hub.directory.get(&Audience::Tenant.room(tenant)) {
                     self.publish_to_audience(now, &shared, &publication, except);
-                    if shared.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
+                    if shared.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max {
                         self.hold(slot, Some(shared));
                     }
                 }
             }
             None => {
                 self.publish_to_conns(now, &publication, Target::Tenantless, except);
-                if self.hub.waiting.load(Ordering::Relaxed) > self.steps.waiting_bytes_max {
+                if self.hub.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max {
                     self.hold(slot, None);
                 }
             }
@@ -341,7 +341,7 @@ impl Shard {
             return self.refuse(now, asked, Refusal::RateLimited);
         }
         let client = conn.id;
-        let under_way = || UnderWay { of: client, shard: self.index, post: self.post.clone() };
+        let under_way = || UnderWay { of: client, shard: self.index, post: self.mailer.poster() };
         let request = CustomRequest {
             client,
             identity: conn.identity.clone(),

@@ -2,8 +2,9 @@
 
 use super::bundle::Ready;
 use super::encode::Frames;
-use super::mail::{FrameBatch, FrameItem, Published, Target};
-use super::palette::{EMPTY, Kind, Tag};
+use super::frame_batch::{Delivery, FrameBatch, FrameItem, NO_OFFSET, NOBODY};
+use super::mail::{Published, Target};
+use super::palette::{Kind, Tag};
 use super::{Now, Shard};
 use crate::base::{Mutation, mutated};
 use crate::dialect::{dialect, dialects_in};
@@ -11,25 +12,6 @@ use crate::hub::{Loss, RoomShared};
 use crate::model::Publication;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// No slot: nobody is left out of a fan-out.
-pub(super) const NOBODY: u32 = u32::MAX;
-
-/// A frame that has no place in a room's order.
-const NO_OFFSET: u64 = 0;
-
-/// Whom a frame is for among the connections of one shard, and what may become of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Delivery {
-    pub target: Target,
-    /// Mask of the encodings that it is for.
-    pub encodings: u32,
-    pub loss: Loss,
-    /// Slot of the connection that it is not for, or [`NOBODY`].
-    pub except: u32,
-    /// Its place in the room's order, or [`NO_OFFSET`]. Members that have been told of it already do not get it.
-    pub offset: u64,
-}
 
 impl Shard {
     /// Publishes to a room, without the connection in slot `except`. `None` if the room has no members and has just
@@ -68,7 +50,7 @@ impl Shard {
         except: u32,
     ) {
         for &(entry, encodings) in frames {
-            for shard in 0..self.outgoing.len() {
+            for shard in 0..self.mailer.shards() {
                 let Some(interest) = room.interest(shard).filter(|it| it.encodings & encodings != 0) else {
                     continue;
                 };
@@ -104,7 +86,7 @@ impl Shard {
         for (id, wanted) in dialects_in(in_use) {
             let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
             for (entry, encodings) in self.encode(now, id, wanted, write) {
-                for shard in 0..self.outgoing.len() {
+                for shard in 0..self.mailer.shards() {
                     let delivery =
                         Delivery { target, encodings, loss, except: except_slot, offset: NO_OFFSET };
                     self.bring(now, shard, entry, delivery);
@@ -118,7 +100,7 @@ impl Shard {
         if shard == self.index {
             self.deliver(entry, &delivery);
         } else {
-            self.outgoing[shard].push(self.palette.message(entry), now.us, &delivery);
+            self.mailer.push(shard, self.palette.message(entry), now.us, &delivery);
         }
     }
 
@@ -165,7 +147,7 @@ impl Shard {
             self.fan_out(entry, encodings, target, except, offset);
         }
         self.turn.delivered(members, self.palette.frame(entry).len());
-        if !self.met.is_empty() {
+        if !self.blocked.met.is_empty() {
             self.owe_blocked(entry, target, loss);
         }
     }
@@ -174,13 +156,13 @@ impl Shard {
     /// instruction more for each member otherwise.
     #[inline(never)]
     fn fan_out(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
-        let Self { rooms, conns, owed, palette, met, .. } = self;
+        let Self { rooms, conns, owed, palette, blocked, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
                 return;
             }
             if !owed.change(slot, |list| palette.extend(list, entry)) {
-                met.push(slot);
+                blocked.met.push(slot);
             }
         };
         match target {
@@ -222,14 +204,6 @@ impl Shard {
 
     /// The frames for another shard since the last call.
     pub fn take_outgoing(&mut self, shard: usize) -> Option<FrameBatch> {
-        (!self.outgoing[shard].is_empty()).then(|| std::mem::take(&mut self.outgoing[shard]))
-    }
-}
-
-impl FrameBatch {
-    fn push(&mut self, message: Ready<'_>, accepted_us: u64, delivery: &Delivery) {
-        let Delivery { target, encodings, loss, .. } = *delivery;
-        let text_at = message.append(&mut self.bytes);
-        self.items.push(FrameItem { end: self.bytes.len(), text_at, target, encodings, accepted_us, loss });
+        self.mailer.take(shard)
     }
 }

@@ -110,7 +110,7 @@ impl Shard {
         let Asked { slot, text, id } = asked;
         let Some((to, subject)) = self.conns.at(slot).map(|conn| (conn.id, conn.subject())) else { return };
         let Some(decider) = self.handlers.decider() else { return };
-        let (post, index, id) = (self.post.clone(), self.index, id.map(str::to_owned));
+        let (post, index, id) = (self.mailer.poster(), self.index, id.map(str::to_owned));
         let text = text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)].to_owned();
         let answer: HookAnswer = Box::new(move |question, verdict| {
             let decided = Decided { to, question, verdict, recover, text, id };

@@ -15,6 +15,7 @@ use super::mail::{Mail, Request};
 use super::{Now, Reading, Shard, Sockets};
 use crate::base::{Mutation, mutated};
 use crate::model::CloseReason;
+use crate::wire::Inflater;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
@@ -38,6 +39,9 @@ pub(super) struct Inputs {
     stated: usize,
     /// Another shard has been asked in this turn to have its largest go.
     asked: bool,
+    /// Bytes that clients have given back since that was last asked for.
+    freed_bytes: usize,
+    pub inflater: Inflater,
 }
 
 /// What one connection has begun to send.
@@ -49,6 +53,11 @@ struct Unfinished {
 }
 
 impl Inputs {
+    /// How many bytes of unfinished messages clients have given back since this was last asked.
+    pub fn take_freed(&mut self) -> usize {
+        std::mem::take(&mut self.freed_bytes)
+    }
+
     /// When the first byte of a connection's unfinished message came, if it has one.
     #[inline]
     pub fn since_ds(&self, slot: u32) -> Option<u32> {
@@ -149,7 +158,7 @@ impl Shard {
             self.hub.inputs.force(charge - before);
         } else if charge < before && !mutated(Mutation::KeepInput) {
             self.hub.inputs.give(before - charge);
-            self.freed_bytes += before - charge;
+            self.inputs.freed_bytes += before - charge;
         }
         self.metrics.input_bytes.add(charge as u64);
         self.metrics.input_bytes.sub(before as u64);
@@ -168,7 +177,7 @@ impl Shard {
             let shard = self.hub.inputs.largest_shard();
             if shard != self.index && self.hub.inputs.bytes() <= bound + bound / LATE_SHARE {
                 if !std::mem::replace(&mut self.inputs.asked, true) {
-                    (self.post)(shard, Mail::Request(Request::EvictLargestInput));
+                    self.mailer.post(shard, Mail::Request(Request::EvictLargestInput));
                 }
                 return;
             }
@@ -225,7 +234,7 @@ impl Shard {
         let timeout = self.config.times.message_timeout;
         let since_ds =
             self.inputs.since_ds(slot).filter(|_| !timeout.is_zero() && conn.reading == Reading::On)?;
-        Some(since_ds.max(self.sleep.end_ds()).saturating_add(super::closing::deciseconds(timeout)))
+        Some(since_ds.max(self.timers.awake_ds()).saturating_add(super::closing::deciseconds(timeout)))
     }
 }
 

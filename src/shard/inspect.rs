@@ -34,7 +34,7 @@ impl Shard {
             backlog_frames: conn.backlog.as_ref().map_or(0, |backlog| backlog.frames()),
             input_bytes: conn.input_bytes(),
             input_charge: conn.input_charge(),
-            doomed: self.doomed.iter().any(|doomed| self.conns.key(slot) == Some(doomed.key)),
+            doomed: self.conns.key(slot).is_some_and(|key| self.endings.is_doomed(key)),
         })
     }
 }

@@ -1,7 +1,6 @@
 //! How a connection comes to its shard, and how it goes.
 
 use super::conn::{Authenticates, Conn, State};
-use super::palette::EMPTY;
 use super::terms::{Route, Terms};
 use super::{Now, Reading, Shard, Sockets, TurnedAway};
 use crate::base::{Key, Mutation, mutated};
@@ -85,7 +84,7 @@ impl Shard {
         let Newcomer { admin, echo, may_authenticate, of_tenants, holding, turned_away, .. } = newcomer;
         let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
-        let random: u128 = self.random.random();
+        let random: u128 = self.newcomers.random.random();
         let locator = Locator { shard: self.index as u16, slot };
         let id = ConnectionId::new(locator, random.to_le_bytes(), &self.hub.connection_key);
         let conn = Conn {
@@ -94,7 +93,7 @@ impl Shard {
             dialect,
             compression,
             identity: None,
-            agent: self.agents.take(agent.as_deref()),
+            agent: self.newcomers.agents.take(agent.as_deref()),
             opened_ds: now.ds(),
             echo,
             hears_itself,
@@ -145,8 +144,8 @@ impl Shard {
             self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);
-        if let Some(drain) = &mut self.drain {
-            drain.queue.push(slot);
+        if let Some(drain) = &mut self.endings.drain {
+            drain.add(slot);
         }
         Some(key)
     }
@@ -166,12 +165,11 @@ impl Shard {
         self.give_budget(slot, bytes);
         self.release_holding(slot);
         self.release_input(slot);
-        self.wheel.clear(slot);
-        self.pace.clear(slot);
+        self.timers.forget(slot);
         self.owed.clear(slot);
         sockets.close(slot);
         let Some(conn) = self.conns.remove(key) else { return };
-        self.agents.give(conn.agent);
+        self.newcomers.agents.give(conn.agent);
         self.filters.give(conn.terms.as_ref().and_then(|terms| terms.filter));
         if !mutated(Mutation::KeepAdmission) {
             self.hub.admission.release(conn.ip());
@@ -188,7 +186,7 @@ impl Shard {
                 CloseReason::TransportLost
             }
             State::Closing { reason, .. } => {
-                self.closing -= 1;
+                self.endings.closed();
                 reason
             }
         };

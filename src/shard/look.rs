@@ -85,7 +85,7 @@ impl Shard {
         let Some(log) = shared.log.as_ref() else { return true };
         let unread = log.lock(now.ms()).and_then(|history| self.unread(slot, log, &history, past));
         let Some(unread) = unread.filter(|page| !page.is_empty()) else { return true };
-        let most = self.steps.input_max.saturating_sub(self.turn.input());
+        let most = self.turn.steps.input_max.saturating_sub(self.turn.input());
         let (work, is_whole) = self.filters.read_ahead(log, &unread, most);
         self.turn.charge(work);
         is_whole

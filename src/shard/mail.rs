@@ -1,4 +1,5 @@
 use super::bundle::Ready;
+use super::frame_batch::FrameBatch;
 use super::hook::Decided;
 use super::select::Filter;
 use super::tally::Tally;
@@ -124,31 +125,6 @@ pub struct Published {
     pub position: Option<Position>,
 }
 
-/// A tick's frames from one shard for another: bytes back to back, and whom each is for.
-#[derive(Debug, Default)]
-pub struct FrameBatch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) items: Vec<FrameItem>,
-    /// Items that the receiving shard has handled already.
-    pub(super) handled: usize,
-}
-
-/// One frame of a batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FrameItem {
-    /// Where it ends in the batch; it starts where the one before ends.
-    pub end: usize,
-    /// Where its text begins.
-    pub text_at: TextAt,
-    pub target: Target,
-    /// Mask of the encodings that it is for.
-    pub encodings: u32,
-    /// When its publication was accepted, in microseconds of the node's clock.
-    pub accepted_us: u64,
-    /// What may become of it on its way to a member.
-    pub loss: Loss,
-}
-
 /// Whom a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
@@ -158,18 +134,6 @@ pub(super) enum Target {
     All,
     /// Every connection that belongs to no tenant.
     Tenantless,
-}
-
-impl FrameBatch {
-    /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Memory that it stands for, in bytes, as counted against a mailbox's high-water mark.
-    pub fn len_bytes(&self) -> usize {
-        self.bytes.len() + self.items.len() * size_of::<FrameItem>()
-    }
 }
 
 /// Carries an answer back to whoever asked; called once, on the shard's thread, and must not block.

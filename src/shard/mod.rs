@@ -28,16 +28,19 @@ mod accounts;
 mod agents;
 mod audience;
 mod backlog;
+mod blocked;
 mod budget;
 mod bundle;
 mod closing;
 mod commands;
 mod conn;
+mod drain;
 mod dues;
 mod echo;
 mod encode;
 mod fanout;
 mod filter;
+mod frame_batch;
 mod handlers;
 mod hold;
 mod hook;
@@ -48,10 +51,11 @@ mod life;
 mod log;
 mod look;
 mod mail;
+mod mailer;
 mod ordered;
 mod outbox;
-mod owed;
 mod overflow;
+mod owed;
 mod palette;
 mod presence;
 mod receive;
@@ -79,17 +83,19 @@ mod wide_tests;
 mod worst_tests;
 
 #[doc(hidden)]
-use crate::auth::token::{TokenDesk, TokenError};
-use crate::base::{Key, Slab, Wheel};
+use crate::auth::token::TokenError;
+use crate::base::{Key, Slab};
 use crate::config::{Config, SHARDS_MAX};
 use crate::hub::{Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{CloseReason, DropReason, Locator, Refusal};
-use crate::wire::Inflater;
 use accounts::Holdings;
 use agents::Agents;
+use blocked::Blocked;
+use closing::Endings;
 use conn::Conn;
 use encode::Encoder;
+pub use frame_batch::FrameBatch;
 pub use handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use hook::{Decided, FORWARDED_MAX};
 pub use identity::TurnedAway;
@@ -97,16 +103,17 @@ use inputs::Inputs;
 #[doc(hidden)]
 pub use inspect::Inspection;
 pub use life::Newcomer;
-pub use mail::{FrameBatch, Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
+pub use mail::{Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
+use mailer::Mailer;
 use owed::Owed;
 use palette::Palette;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 pub use sockets::{Sent, Sockets};
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 pub use tally::Tally;
 pub use terms::Route;
+use timers::Timers;
 use turn::Turn;
 pub use turn::{Reading, StepLimits};
 pub use users::{UserPart, UsersPlace};
@@ -119,12 +126,6 @@ pub const LABELS: ShardLabels = ShardLabels {
     refusals: Refusal::LABELS,
     token_failures: &TokenError::LABELS,
 };
-
-/// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
-const TIMER_MS: u32 = 100;
-
-/// Granularity of the times at which what waits for held connections is let out.
-const PACE_MS: u32 = 1;
 
 /// Connections of one shard at the most: 16 million sockets are beyond any core.
 const CONNECTIONS_MAX: u32 = Locator::SLOTS_MAX;
@@ -185,6 +186,13 @@ pub struct Parts {
     pub seed: [u8; 32],
 }
 
+/// What the shard gives to a new connection.
+struct Newcomers {
+    agents: Agents,
+    /// For connection ids and jitter.
+    random: StdRng,
+}
+
 /// One shard. See the module's documentation for the calling contract.
 pub struct Shard {
     index: usize,
@@ -193,68 +201,33 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     handlers: Handlers,
     respond: Respond,
-    post: Post,
+    mailer: Mailer,
     conns: Slab<Conn>,
     owed: Owed,
-    steps: StepLimits,
     palette: Palette,
     encoder: Encoder,
-    inflater: Inflater,
     /// Messages that have not come whole.
     inputs: Inputs,
-    /// Bytes that clients have given back; see [`Shard::take_freed`].
-    freed_bytes: usize,
     rooms: Rooms,
     audiences: audience::Audiences,
-    /// By what tokens are checked.
-    tokens: Arc<TokenDesk>,
     gate: access::Gate,
-    agents: Agents,
+    newcomers: Newcomers,
     holdings: Holdings,
-    wheel: Wheel,
-    /// When what waits for held connections is let out.
-    pace: Wheel,
+    timers: Timers,
     filters: filter::FilterDesk,
     /// Publications to very many members.
     wide: Wide,
     turn: Turn,
-    /// Connections with a backlog, in no order.
-    blocked: Vec<u32>,
-    /// How the last writes went, kept for its allocation.
-    sent: Vec<Sent>,
-    /// Number of connections that are being closed.
-    closing: usize,
-    /// Blocked members met in a fan-out, kept for its allocation.
-    met: Vec<u32>,
-    /// Backlogs by size while the node's bound is spent, for this tick.
-    victims: BinaryHeap<(usize, u32)>,
-    /// When the largest backlog is next told to the other shards, in ms.
-    census_ms: u64,
-    /// Connections to evict as soon as no walk over connections is under way.
-    doomed: Vec<closing::Doomed>,
-    /// Connections to close then for another reason.
-    unheeding: Vec<(Key, CloseReason)>,
-    outgoing: Vec<FrameBatch>,
-    canaries: Vec<Reply<()>>,
-    drain: Option<timers::Drain>,
-    evict_elsewhere: Option<usize>,
+    blocked: Blocked,
+    endings: Endings,
     telling: presence::Telling,
-    /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
-    /// where some rule asks for histories.
-    sweep_ms: Option<u64>,
-    /// The sweeps of idle connections.
-    cleanup: timers::Cleanup,
-    random: StdRng,
-    /// The last time at which the thread had not run; see [`Shard::slept`].
-    sleep: timers::Sleep,
-    wall: wall::Wall,
 }
 
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: Parts) -> Self {
         let Parts { index, shards, hub, config, metrics, handlers, respond, post, seed } = parts;
-        let sweep_ms = (index == 0 && hub.directory.remembers()).then_some(0);
+        let sweeps = index == 0 && hub.directory.remembers();
         Self {
             index,
             filters: filter::FilterDesk::new(hub.clone(), metrics.clone()),
@@ -264,42 +237,22 @@ impl Shard {
             metrics,
             handlers,
             respond,
-            post,
+            mailer: Mailer::new(shards, post),
             conns: Slab::new(CONNECTIONS_MAX),
             owed: Owed::default(),
-            steps: StepLimits::default(),
             palette: Palette::default(),
             encoder: Encoder::default(),
-            inflater: Inflater::default(),
             inputs: Inputs::default(),
-            freed_bytes: 0,
             rooms: Rooms::new(index),
             audiences: Default::default(),
-            tokens: Arc::default(),
-            agents: Agents::default(),
+            newcomers: Newcomers { agents: Agents::default(), random: StdRng::from_seed(seed) },
             holdings: Holdings::default(),
-            wheel: Wheel::new(TIMER_MS),
-            pace: Wheel::new(PACE_MS),
+            timers: Timers::new(sweeps),
             wide: Wide::default(),
             turn: Turn::default(),
-            blocked: Vec::new(),
-            sent: Vec::new(),
-            closing: 0,
-            met: Vec::new(),
-            victims: BinaryHeap::new(),
-            census_ms: 0,
-            doomed: Vec::new(),
-            unheeding: Vec::new(),
-            outgoing: (0..shards).map(|_| FrameBatch::default()).collect(),
-            canaries: Vec::new(),
-            drain: None,
-            evict_elsewhere: None,
+            blocked: Blocked::default(),
+            endings: Endings::default(),
             telling: presence::Telling::default(),
-            sweep_ms,
-            cleanup: timers::Cleanup::default(),
-            random: StdRng::from_seed(seed),
-            sleep: timers::Sleep::default(),
-            wall: wall::Wall::default(),
         }
     }
 
@@ -315,7 +268,7 @@ impl Shard {
 
     /// How many bytes clients have given back since this was last asked: of unfinished messages and of names of rooms.
     pub fn take_freed(&mut self) -> usize {
-        std::mem::take(&mut self.freed_bytes) + self.rooms.take_freed()
+        self.inputs.take_freed() + self.rooms.take_freed()
     }
 
     /// The live key of a slot, to tell a stale event.

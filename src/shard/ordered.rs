@@ -2,7 +2,7 @@
 //! mailed to all shards in the order of the numbers, so that every member sees one order. A shard that is ready before
 //! the one whose number comes first leaves its mail for that one, so no shard ever waits for another's encoding.
 
-use super::fanout::{Delivery, NOBODY};
+use super::frame_batch::{Delivery, NOBODY};
 use super::mail::{Mail, Ordered, OrderedFrames, Published, Target};
 use super::select::Filter;
 use super::tally::Tally;
@@ -58,7 +58,7 @@ impl Shard {
         let (history, offset) = self.hub.directory.append(log, publication, tenant, now.ms())?;
         let position = log.has_offsets().then(|| history.position());
         let publication = Publication { offset: position.map(|position| position.offset), ..*publication };
-        let shards = 0..self.outgoing.len();
+        let shards = 0..self.mailer.shards();
         let interests: SmallVec<[_; 16]> =
             shards.filter_map(|shard| Some((shard, room.interest(shard)?))).collect();
         let wanted = interests.iter().fold(0, |mask, (_, interest)| mask | interest.encodings);
@@ -68,7 +68,7 @@ impl Shard {
         let bytes = by_encoding.len_bytes();
         let frames =
             Arc::new(OrderedFrames { room: room.id, offset, accepted_us: now.us, loss, filter, by_encoding });
-        let (here, post, tally) = (self.index, self.post.clone(), tally.cloned());
+        let (here, post, tally) = (self.index, self.mailer.poster(), tally.cloned());
         let waits = Waits::new(&self.hub, room, bytes);
         log.post_in_order(offset, move || {
             for (shard, interest) in interests {

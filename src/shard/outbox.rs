@@ -33,7 +33,8 @@ impl Shard {
         if let Some(kind) = kind {
             self.palette.set_kind(entry, kind);
             if let Kind::After(room) = kind
-                && self.owed.is_blocked(slot) {
+                && self.owed.is_blocked(slot)
+            {
                 self.hasten(now, slot, room);
             }
         }
@@ -58,7 +59,7 @@ impl Shard {
             self.step_wide();
         }
         let owed = self.owed.unwritten();
-        self.write(now, if all { usize::MAX } else { self.steps.turn_writes }, sockets);
+        self.write(now, if all { usize::MAX } else { self.turn.steps.turn_writes }, sockets);
         self.turn.next(self.owed.unwritten().min(owed), owed);
     }
 
@@ -79,14 +80,14 @@ impl Shard {
                     self.drain_noted(now, slot, sockets);
                     continue;
                 }
-                None if self.doomed.is_empty() => break,
+                None if !self.endings.has_doomed() => break,
                 None => {
                     self.evict_doomed(now, sockets);
                     continue;
                 }
             };
             writes += run.len();
-            let mut sent = std::mem::take(&mut self.sent);
+            let mut sent = std::mem::take(&mut self.owed.sent);
             let bytes = self.palette.bytes(list);
             let len = bytes.len();
             sockets.send_to_each(self.owed.of(run.clone()), bytes, &mut sent);
@@ -113,7 +114,7 @@ impl Shard {
                     }
                 }
             }
-            self.sent = sent;
+            self.owed.sent = sent;
         }
         self.metrics.writes.add(writes as u64);
         self.metrics.deliveries.add(frames_out);
@@ -123,7 +124,7 @@ impl Shard {
             self.palette.clear();
         }
         self.state_largest(now);
-        for reply in self.canaries.drain(..) {
+        for reply in self.turn.canaries.drain(..) {
             reply(());
         }
     }
@@ -145,11 +146,10 @@ impl Shard {
     fn block(&mut self, now: Now, slot: u32, list: ListId, taken: usize, sockets: &mut impl Sockets) -> u32 {
         let Some(conn) = self.conns.at_mut(slot) else { return 0 };
         let closing = !conn.is_open();
-        conn.backlog = Some(Box::new(Backlog::new(now.ms(), self.blocked.len() as u32)));
+        conn.backlog = Some(Box::new(Backlog::new(now.ms(), self.blocked.add(slot))));
         if !mutated(Mutation::ForgetBlocked) {
             self.owed.block(slot);
         }
-        self.blocked.push(slot);
         self.metrics.blocked_connections.add(1);
         sockets.watch_writable(slot, true);
         let frames = if closing || self.palette.is_plain(list) {
@@ -296,8 +296,7 @@ impl Shard {
         };
         self.owed.clear(slot);
         self.metrics.blocked_connections.sub(u64::from(backlog.refused));
-        self.blocked.swap_remove(backlog.index as usize);
-        if let Some(&moved) = self.blocked.get(backlog.index as usize)
+        if let Some(moved) = self.blocked.remove(backlog.index)
             && let Some(other) = self.conns.at_mut(moved).and_then(|conn| conn.backlog.as_mut())
         {
             other.index = backlog.index;

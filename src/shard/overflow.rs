@@ -52,7 +52,7 @@ impl Shard {
     /// Adds a publication to the backlogs of the blocked connections that a fan-out met, evicting those that have no
     /// place for it.
     pub(super) fn owe_blocked(&mut self, entry: u32, target: Target, loss: Loss) {
-        let met = std::mem::take(&mut self.met);
+        let met = std::mem::take(&mut self.blocked.met);
         self.filters.next_frame();
         for &slot in &met {
             let waited = if self.conns.at(slot).is_some_and(|conn| conn.terms.is_some()) {
@@ -64,8 +64,8 @@ impl Shard {
                 self.overflowed(slot, reason, 1);
             }
         }
-        self.met = met;
-        self.met.clear();
+        self.blocked.met = met;
+        self.blocked.met.clear();
     }
 
     /// Adds an answer or a control frame to a backlog, before the publications that wait there; evicts the connection
@@ -92,7 +92,7 @@ impl Shard {
         self.ensure_backlog(slot);
         let Some(conn) = self.conns.at(slot) else { return Ok(()) };
         let (refused, waits) = match (&conn.backlog, &conn.terms) {
-            (Some(backlog), Some(_)) => (backlog.refused, self.pace.is_set(slot)),
+            (Some(backlog), Some(_)) => (backlog.refused, self.timers.is_paced(slot)),
             _ => return Ok(()),
         };
         let (tag, silent) = match (held, self.palette.kind(entry)) {

@@ -7,6 +7,7 @@
 //!   it all its frames and lists, ends when the writes have come to the dirty list's end; several turns may pass till
 //!   then, of which each writes to some.
 
+use super::Sent;
 use super::palette::{EMPTY, ListId};
 use super::rounds::Rounds;
 use std::ops::Range;
@@ -35,6 +36,8 @@ pub(super) struct Owed {
     /// Entries of the dirty list that have been written to.
     written: usize,
     rounds: Rounds,
+    /// How the last writes went; kept for its allocation.
+    pub sent: Vec<Sent>,
 }
 
 impl Owed {

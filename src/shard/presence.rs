@@ -3,7 +3,7 @@
 //! Notices are kept back for `presence_interval`, so that a storm of joins is one notice, however many join.
 
 use super::commands::Asked;
-use super::fanout::NOBODY;
+use super::frame_batch::NOBODY;
 use super::{Now, Shard};
 use crate::api::MembersCursor;
 use crate::config::Action;

@@ -24,7 +24,7 @@ impl Shard {
         let was_read = conn.reading == Reading::On;
         conn.reading = Reading::On;
         (self.inputs.left, self.inputs.finished) = (conn.has_unfinished(), false);
-        self.turn.next_input(&self.steps);
+        self.turn.next_input();
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if !conn.is_open() && !self.hears_out(slot, bytes.len(), sockets) {
@@ -215,7 +215,7 @@ impl Shard {
         sockets: &mut impl Sockets,
     ) -> Result<(), wire::ProtocolError> {
         // Taken out of the shard for as long as the message lies in its buffer.
-        let mut inflater = std::mem::take(&mut self.inflater);
+        let mut inflater = std::mem::take(&mut self.inputs.inflater);
         let inflated = inflater.inflate(text, payload, limits.message_bytes_max);
         // Of one that is refused, all that was inflated until then.
         let work = inflated.as_ref().map_or(limits.message_bytes_max, Event::len) as u64;
@@ -227,7 +227,7 @@ impl Shard {
             self.metrics.inflated_bytes_after.add(len as u64);
             self.event(now, slot, event, sockets);
         });
-        self.inflater = inflater;
+        self.inputs.inflater = inflater;
         handled
     }
 

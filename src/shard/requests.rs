@@ -95,7 +95,7 @@ impl Shard {
                 reply(self.room_users_here(room.as_str(), cursor, &numbers));
             }
             Request::Slow { limit, reply } => reply(self.slow(now, limit)),
-            Request::Canary(reply) => self.canaries.push(reply),
+            Request::Canary(reply) => self.turn.canaries.push(reply),
             Request::EvictLargest => {
                 if let Some(slot) = self.largest_blocked()
                     && !self.shed(slot)
@@ -142,7 +142,7 @@ impl Shard {
         let mut slow: Vec<_> = self
             .blocked
             .iter()
-            .filter_map(|slot| self.conns.at(*slot))
+            .filter_map(|slot| self.conns.at(slot))
             .filter_map(|conn| conn.backlog.as_ref().map(|backlog| (conn, backlog)))
             .filter(|(_, backlog)| backlog.refused)
             .collect();
@@ -156,7 +156,7 @@ impl Shard {
                     ip: conn.ip(),
                     dialect: if conn.echo { "echo" } else { dialect::spec(conn.dialect).name },
                     user: user_of(&conn.identity).map(str::to_owned),
-                    user_agent: self.agents.name(conn.agent).map(str::to_owned),
+                    user_agent: self.newcomers.agents.name(conn.agent).map(str::to_owned),
                     rooms: conn
                         .memberships
                         .iter()

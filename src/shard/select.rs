@@ -10,7 +10,7 @@
 //! endpoint says so. What is for an intersection is no part of any room's history: others could read it there.
 
 use super::conn::Conn;
-use super::fanout::NOBODY;
+use super::frame_batch::NOBODY;
 use super::mail::{ByEncoding, Mail, Published, Request, Selected, SelectedFrames, Target};
 use super::palette::{Kind, Tag};
 use super::tally::Tally;
@@ -132,7 +132,7 @@ impl Shard {
         let wanted = smallest.map_or_else(|| self.hub.encodings.in_use(), |room| room.encodings());
         let by_encoding = self.build(now, &publication, wanted);
         let frames = Arc::new(SelectedFrames { accepted_us: now.us, loss, filter, by_encoding });
-        for shard in 0..self.outgoing.len() {
+        for shard in 0..self.mailer.shards() {
             if named.iter().any(|room| room.interest(shard).is_none()) {
                 continue;
             }
@@ -145,7 +145,7 @@ impl Shard {
             if shard == self.index {
                 self.deliver_selected(&selected);
             } else {
-                self.post_behind(shard, Mail::Selected(selected));
+                self.mailer.post_behind(shard, Mail::Selected(selected));
             }
         }
         None
@@ -171,14 +171,6 @@ impl Shard {
         frames
     }
 
-    /// Posts mail behind the frames that are to go to that shard at the end of the turn.
-    fn post_behind(&mut self, shard: usize, mail: Mail) {
-        if let Some(batch) = self.take_outgoing(shard) {
-            (self.post)(shard, Mail::Frames(batch));
-        }
-        (self.post)(shard, mail);
-    }
-
     /// Publishes to one connection, on its own shard, if all else that is stated holds for it.
     fn publish_to_one(
         &mut self,
@@ -191,7 +183,7 @@ impl Shard {
         let Some(locator) = id.locator(&self.hub.connection_key) else { return };
         let shard = usize::from(locator.shard);
         if shard != self.index {
-            if shard < self.outgoing.len() {
+            if shard < self.mailer.shards() {
                 let tally = tally.clone();
                 let request = Request::Publish {
                     to: Box::new(to.clone().into_owned()),
@@ -200,7 +192,7 @@ impl Shard {
                     whole: publication.whole.map(str::to_owned),
                     reply: Box::new(move |delivered| tally.add(delivered)),
                 };
-                self.post_behind(shard, Mail::Request(request));
+                self.mailer.post_behind(shard, Mail::Request(request));
             }
             return;
         }

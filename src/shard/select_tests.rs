@@ -139,7 +139,7 @@ impl World {
                 post,
                 seed: [index as u8 + 1; 32],
             });
-            shard.steps.members_min = members_min;
+            shard.turn.steps.members_min = members_min;
             (shard, Pipes::default())
         });
         let shards = shards.collect();

@@ -1,62 +1,28 @@
-//! Pings, deadlines and the drain.
+//! Pings and deadlines.
 
 use super::closing::deciseconds;
 use super::conn::{Conn, State};
+use super::drain::Drain;
 use super::identity::IdentityDue;
-use super::{Now, Shard, Sockets, TIMER_MS};
-use crate::base::{Mutation, mutated};
+use super::wall::Wall;
+use super::{Now, Shard, Sockets};
+use crate::base::{Mutation, Wheel, mutated};
 use crate::model::{CloseReason, Eviction, IDLE_TEXT};
 use crate::wire;
-use rand::RngExt;
 use std::time::Duration;
 
-/// Time between two steps of a drain. Each closes a connection at the least: so few a second are no herd, and a small
-/// node need not wait.
-const DRAIN_STEP_MS: u64 = 50;
+/// Granularity of the timers: every deadline here is in seconds, so a tenth is fine enough.
+const TIMER_MS: u32 = 100;
 
-/// Connections closed in one turn, at the most.
-const DRAIN_TURN_MAX: usize = 4096;
-
-/// Share of the drain's time, in percent, in which the close frames go out; the rest is for the outboxes.
-const DRAIN_PACED_PERCENT: u64 = 75;
-
-/// A drain under way.
-#[derive(Debug)]
-pub(super) struct Drain {
-    /// Connections not closed yet.
-    pub queue: Vec<u32>,
-    closed: usize,
-    began_ms: u64,
-    /// Steps over which they are closed evenly.
-    steps: u64,
-    next_ms: u64,
-    /// Clients are told to come back within this time, each at its own moment.
-    spread_ms: u64,
-}
-
-impl Drain {
-    /// The connections that are due at a time: of all there are, as many as of the time is over.
-    fn batch(&mut self, now_ms: u64) -> Vec<u32> {
-        let step = (now_ms - self.began_ms) / DRAIN_STEP_MS + 1;
-        let all = self.closed + self.queue.len();
-        let due = match step < self.steps && !mutated(Mutation::DrainAtOnce) {
-            true => (all as u64 * step / self.steps).max(step) as usize,
-            false => all,
-        };
-        let due = due.saturating_sub(self.closed).min(self.queue.len());
-        let len = due.min(DRAIN_TURN_MAX);
-        self.closed += len;
-        self.next_ms = if len < due { now_ms } else { self.began_ms + step * DRAIN_STEP_MS };
-        self.queue.split_off(self.queue.len() - len)
-    }
-}
+/// Granularity of the times at which what waits for held connections is let out.
+const PACE_MS: u32 = 1;
 
 /// After a sleep, how long input may still be what came meanwhile: time enough to read it all.
 const UNSEEN_US: u64 = 10_000_000;
 
 /// A time in which the shard's thread did not run.
 #[derive(Debug, Default)]
-pub(super) struct Sleep {
+struct Sleep {
     /// When it began, in µs.
     from_us: u64,
     /// When it was over, in µs.
@@ -78,9 +44,80 @@ impl Sleep {
     }
 }
 
+/// What the shard waits for by its clock.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// The next thing that is due for each connection.
+    wheel: Wheel,
+    /// When what waits for held connections is let out.
+    pace: Wheel,
+    cleanup: Cleanup,
+    /// When histories are next looked through for what is too old, in ms. One shard does so for the node, and only
+    /// where some rule asks for histories.
+    sweep_ms: Option<u64>,
+    /// The last time at which the thread had not run; see [`Shard::slept`].
+    sleep: Sleep,
+    wall: Wall,
+}
+
+impl Timers {
+    /// No deadline, except that of the histories where this shard looks through them.
+    pub fn new(sweeps: bool) -> Self {
+        Self {
+            wheel: Wheel::new(TIMER_MS),
+            pace: Wheel::new(PACE_MS),
+            cleanup: Cleanup::default(),
+            sweep_ms: sweeps.then_some(0),
+            sleep: Sleep::default(),
+            wall: Wall::default(),
+        }
+    }
+
+    /// Forgets a connection.
+    pub fn forget(&mut self, slot: u32) {
+        self.wheel.clear(slot);
+        self.pace.clear(slot);
+    }
+
+    /// Lets out at that time, in ms, what waits for a held connection.
+    pub fn pace(&mut self, slot: u32, due_ms: u64) {
+        self.pace.set(slot, due_ms);
+    }
+
+    /// Whether there is a time at which that is let out.
+    pub fn is_paced(&self, slot: u32) -> bool {
+        self.pace.is_set(slot)
+    }
+
+    /// Sets no such time.
+    pub fn unpace(&mut self, slot: u32) {
+        self.pace.clear(slot);
+    }
+
+    /// The next held connection whose time has come.
+    pub fn next_paced(&mut self, now: Now) -> Option<u32> {
+        self.pace.pop_expired(now.ms())
+    }
+
+    /// The time since which what is received now may have waited unread, in µs: `now`, except soon after a sleep.
+    pub fn unseen_since_us(&self, now: Now) -> u64 {
+        self.sleep.unseen_since_us(now)
+    }
+
+    /// A time of the shard's clock in tenths of a second, as Unix time in ms.
+    pub fn unix_ms(&self, now: Now, ds: u32) -> u64 {
+        self.wall.unix_ms(now, ds)
+    }
+
+    /// When the last sleep was over, in tenths of a second.
+    pub fn awake_ds(&self) -> u32 {
+        self.sleep.end_ds()
+    }
+}
+
 /// The sweeps of idle connections.
 #[derive(Debug, Default)]
-pub(super) struct Cleanup {
+struct Cleanup {
     /// When the one under way is over, in ms; 0: there was none yet.
     next_ms: u64,
     /// Connections closed since the last one.
@@ -103,12 +140,11 @@ enum Due {
 impl Shard {
     /// When [`Shard::advance`] must be called at the latest, in ms of the shard's clock.
     pub fn deadline_ms(&self) -> Option<u64> {
-        let drain = self.drain.as_ref().filter(|drain| !drain.queue.is_empty()).map(|drain| drain.next_ms);
         let due = [
-            self.wheel.next_deadline_ms(),
-            self.pace.next_deadline_ms(),
-            drain,
-            self.sweep_ms,
+            self.timers.wheel.next_deadline_ms(),
+            self.timers.pace.next_deadline_ms(),
+            self.endings.drain.as_ref().and_then(Drain::deadline_ms),
+            self.timers.sweep_ms,
             self.next_sweep_ms(),
             self.changes_due_ms(),
         ];
@@ -118,7 +154,7 @@ impl Shard {
     /// Does what is due.
     pub fn advance(&mut self, now: Now, sockets: &mut impl Sockets) {
         self.evict_doomed(now, sockets);
-        while let Some(slot) = self.wheel.pop_expired(now.ms()) {
+        while let Some(slot) = self.timers.wheel.pop_expired(now.ms()) {
             match self.due(now, slot) {
                 Due::Nothing => {}
                 Due::Ping => self.ping(now, slot),
@@ -130,7 +166,7 @@ impl Shard {
                 Due::CloseIdle => {
                     let reason = CloseReason::Idle;
                     self.close_with(now, slot, reason, reason.code(), IDLE_TEXT, sockets);
-                    self.cleanup.closed += 1;
+                    self.timers.cleanup.closed += 1;
                 }
                 Due::CutInput => self.cut_input(now, slot, CloseReason::MessageTimeout, sockets),
                 Due::Close(reason) => self.close(now, slot, reason, sockets),
@@ -145,8 +181,8 @@ impl Shard {
         // Whoever had no place for a notice is told so, not that the node goes down.
         self.evict_doomed(now, sockets);
         self.drain_step(now, sockets);
-        if self.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
-            self.sweep_ms = Some(self.hub.directory.sweep(now.ms()));
+        if self.timers.sweep_ms.is_some_and(|sweep_ms| now.ms() >= sweep_ms) {
+            self.timers.sweep_ms = Some(self.hub.directory.sweep(now.ms()));
         }
     }
 
@@ -157,19 +193,19 @@ impl Shard {
         if mutated(Mutation::ForgetSleep) {
             return;
         }
-        self.sleep = Sleep { from_us: from.us, to_us: now.us };
+        self.timers.sleep = Sleep { from_us: from.us, to_us: now.us };
     }
 
     /// Another shard's mail to send because the node's outboxes are near their bound: the shard to ask.
     pub fn take_evict_elsewhere(&mut self) -> Option<usize> {
-        self.evict_elsewhere.take()
+        self.blocked.take_elsewhere()
     }
 
     fn due(&self, now: Now, slot: u32) -> Due {
         let Some(conn) = self.conns.at(slot) else { return Due::Nothing };
         let times = &self.config.times;
         let ping_interval = self.ping_interval(conn);
-        let (awake_ds, awake_ms) = (self.sleep.end_ds(), self.sleep.end_ms());
+        let (awake_ds, awake_ms) = (self.timers.sleep.end_ds(), self.timers.sleep.end_ms());
         let over = |since_ds: u32, limit: Duration| {
             !limit.is_zero() && now.ds() >= since_ds.saturating_add(deciseconds(limit))
         };
@@ -216,7 +252,8 @@ impl Shard {
         if times.idle_timeout.is_zero() {
             return None;
         }
-        let due_ds = message_ds.max(self.sleep.end_ds()).saturating_add(deciseconds(times.idle_timeout));
+        let due_ds =
+            message_ds.max(self.timers.sleep.end_ds()).saturating_add(deciseconds(times.idle_timeout));
         let step_ds = times.sweep_interval().map_or(1, deciseconds).max(1);
         Some(due_ds.div_ceil(step_ds).saturating_mul(step_ds))
     }
@@ -224,20 +261,20 @@ impl Shard {
     /// When the sweep under way is over, in ms; none where there is nothing to look through.
     fn next_sweep_ms(&self) -> Option<u64> {
         let is_needed = self.config.times.sweep_interval().is_some() && !self.conns.is_empty();
-        is_needed.then_some(self.cleanup.next_ms)
+        is_needed.then_some(self.timers.cleanup.next_ms)
     }
 
     /// Tells a sweep of idle connections that is over. The timers have closed what was due in it.
     fn end_sweep(&mut self, now: Now) {
         let Some(interval) = self.config.times.sweep_interval() else { return };
         let is_due = self.next_sweep_ms().is_some_and(|next_ms| now.ms() >= next_ms);
-        if self.cleanup.closed == 0 && !is_due {
+        if self.timers.cleanup.closed == 0 && !is_due {
             return;
         }
         let step_ms = u64::from(deciseconds(interval).max(1)) * 100;
         // The timers of a sweep are up to one of their steps late.
         let next_ms = (now.ms() / step_ms + 1) * step_ms + u64::from(TIMER_MS);
-        let cleanup = std::mem::replace(&mut self.cleanup, Cleanup { next_ms, closed: 0 });
+        let cleanup = std::mem::replace(&mut self.timers.cleanup, Cleanup { next_ms, closed: 0 });
         if cleanup.next_ms != 0 || cleanup.closed > 0 {
             self.metrics.cleanups.inc();
             self.metrics.cleanup_closed.add(cleanup.closed);
@@ -267,7 +304,7 @@ impl Shard {
         let Some(conn) = self.conns.at(slot) else { return };
         let times = &self.config.times;
         let ping_interval = self.ping_interval(conn);
-        let (awake_ds, awake_ms) = (self.sleep.end_ds(), self.sleep.end_ms());
+        let (awake_ds, awake_ms) = (self.timers.sleep.end_ds(), self.timers.sleep.end_ms());
         let after = |since_ds: u32, limit: Duration| {
             (!limit.is_zero()).then(|| u64::from(since_ds.saturating_add(deciseconds(limit))) * 100)
         };
@@ -295,30 +332,8 @@ impl Shard {
         };
         match deadline_ms {
             // Never in the same instant: a deadline is looked at again only after time has passed.
-            Some(deadline_ms) => self.wheel.set(slot, deadline_ms.max(now.ms() + 1)),
-            None => self.wheel.clear(slot),
-        }
-    }
-
-    /// Begins to close all connections, paced over a time.
-    pub(super) fn start_drain(&mut self, now: Now, over: Duration) {
-        let queue: Vec<u32> = self.conns.iter().map(|(key, _)| key.slot).collect();
-        let spread_ms = over.as_millis() as u64;
-        let steps = (spread_ms * DRAIN_PACED_PERCENT / 100 / DRAIN_STEP_MS).max(1);
-        let (began_ms, spread_ms) = (now.ms(), spread_ms.max(1000));
-        self.drain = Some(Drain { queue, closed: 0, began_ms, steps, next_ms: began_ms, spread_ms });
-    }
-
-    fn drain_step(&mut self, now: Now, sockets: &mut impl Sockets) {
-        let Some(drain) = self.drain.as_mut().filter(|drain| now.ms() >= drain.next_ms) else { return };
-        let batch = drain.batch(now.ms());
-        let spread_ms = drain.spread_ms;
-        for slot in batch {
-            // Clients that all come back at the same moment would fell the next node.
-            let hint_ms = 500 + self.random.random_range(0..spread_ms);
-            let text = format!("{}: reconnect in {hint_ms} ms", CloseReason::ShuttingDown.text());
-            let code = if mutated(Mutation::CloseAsNormal) { 1000 } else { CloseReason::ShuttingDown.code() };
-            self.close_with(now, slot, CloseReason::ShuttingDown, code, &text, sockets);
+            Some(deadline_ms) => self.timers.wheel.set(slot, deadline_ms.max(now.ms() + 1)),
+            None => self.timers.wheel.clear(slot),
         }
     }
 }

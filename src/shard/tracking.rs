@@ -34,9 +34,9 @@ impl Shard {
             rooms: rooms.map(|room| room.shared.name.to_string()).collect(),
             room_count: conn.memberships.len() as u64,
             ip: conn.ip(),
-            user_agent: named(self.agents.name(conn.agent)),
-            connected_at: self.wall.unix_ms(now, conn.opened_ds),
-            last_activity: self.wall.unix_ms(now, conn.message_ds),
+            user_agent: named(self.newcomers.agents.name(conn.agent)),
+            connected_at: self.timers.unix_ms(now, conn.opened_ds),
+            last_activity: self.timers.unix_ms(now, conn.message_ds),
             backlog_bytes: conn.backlog_bytes() as u64,
         })
     }

@@ -10,7 +10,7 @@
 //! sends costs the others a wait of one share and of its last message, whatever that is; `MESSAGE_MAX` says how dear
 //! a message can be.
 
-use super::mail::Mail;
+use super::mail::{Mail, Reply};
 use super::tally::Tally;
 use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
 use super::{Now, Shard, Sockets};
@@ -117,6 +117,8 @@ pub enum Reading {
 /// What the present turn has taken in, and what waits for the next one.
 #[derive(Default)]
 pub(super) struct Turn {
+    /// How far each turn goes.
+    pub steps: StepLimits,
     work: u64,
     /// Work for the input that is being taken in, and at how much of it the clock is looked at next.
     input: u64,
@@ -131,6 +133,8 @@ pub(super) struct Turn {
     released: Vec<Key>,
     /// Answers to the embedding program about publications to rooms that are behind.
     answers: Vec<(Option<Arc<RoomShared>>, Arc<Tally>)>,
+    /// Told when the turn's writes are over.
+    pub canaries: Vec<Reply<()>>,
 }
 
 #[derive(Debug)]
@@ -149,8 +153,8 @@ impl Turn {
     }
 
     /// The input of another connection is taken in from now on.
-    pub fn next_input(&mut self, limits: &StepLimits) {
-        (self.input, self.look_at) = (0, LOOK.min(limits.input_max));
+    pub fn next_input(&mut self) {
+        (self.input, self.look_at) = (0, LOOK.min(self.steps.input_max));
     }
 
     /// Counts work that is done for the input that is being taken in.
@@ -167,10 +171,10 @@ impl Turn {
 
     /// Whether the input that is being taken in has had its share, or the turn its time.
     #[cold]
-    fn has_had_its_share(&mut self, now: Now, clock_us: u64, limits: &StepLimits) -> bool {
+    fn has_had_its_share(&mut self, now: Now, clock_us: u64) -> bool {
         self.look_at = self.input + LOOK;
         let is_late = clock_us.saturating_sub(self.reads_since_us.unwrap_or(now.us)) >= INPUT_US;
-        !mutated(Mutation::ForgetPause) && (self.input >= limits.input_max || is_late)
+        !mutated(Mutation::ForgetPause) && (self.input >= self.steps.input_max || is_late)
     }
 
     /// The connection whose message is being handled is not to be read on.
@@ -221,7 +225,7 @@ impl Shard {
     /// Has turns go as far as `limits` says. For tests: the server knows the default alone.
     #[doc(hidden)]
     pub fn set_step_limits(&mut self, limits: StepLimits) {
-        self.steps = limits;
+        self.turn.steps = limits;
     }
 
     /// Whether the turn has taken in all that it should: what is there must wait for the next one.
@@ -278,11 +282,11 @@ impl Shard {
 
     /// Moves the connections that are held no more to `released`: each may be read again.
     pub fn take_released(&mut self, released: &mut Vec<Key>) {
-        let Self { turn, conns, hub, steps, .. } = self;
+        let Self { turn, conns, hub, .. } = self;
         // One that has been held anew by what was decided stays so.
         let is_paused = |key: &Key| conns.get(*key).is_some_and(|conn| conn.reading == Reading::Paused);
         released.extend(turn.released.drain(..).filter(is_paused));
-        let waiting_bytes_max = steps.waiting_bytes_max;
+        let waiting_bytes_max = turn.steps.waiting_bytes_max;
         let is_behind = |room: &Option<Arc<RoomShared>>| {
             let waiting = room.as_ref().map_or(&hub.waiting, |room| &room.waiting);
             waiting.load(Ordering::Relaxed) > waiting_bytes_max
@@ -306,12 +310,13 @@ impl Shard {
     /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
     pub fn is_behind(&self, to: &Selector<'_>) -> bool {
         // Nothing waits anywhere: no room is looked for.
-        self.waiting_bytes() > self.steps.waiting_bytes_max && (to.is_all() || self.room_behind(to).is_some())
+        self.waiting_bytes() > self.turn.steps.waiting_bytes_max
+            && (to.is_all() || self.room_behind(to).is_some())
     }
 
     /// A room among those that a selector names for whose members so much waits.
     fn room_behind(&self, to: &Selector<'_>) -> Option<Arc<RoomShared>> {
-        let most = self.steps.waiting_bytes_max;
+        let most = self.turn.steps.waiting_bytes_max;
         let is_behind = |room: &Arc<RoomShared>| room.waiting.load(Ordering::Relaxed) > most;
         self.named(to)?.into_iter().find(is_behind)
     }
@@ -354,8 +359,7 @@ impl Shard {
     #[inline]
     pub(super) fn is_enough(&mut self, now: Now, slot: u32, sockets: &impl Sockets) -> bool {
         let is_due = self.turn.input >= self.turn.look_at;
-        let is_over =
-            (is_due && self.turn.has_had_its_share(now, sockets.now_us(), &self.steps)) || self.is_sated();
+        let is_over = (is_due && self.turn.has_had_its_share(now, sockets.now_us())) || self.is_sated();
         if !is_over && !self.turn.holds {
             return false;
         }

@@ -16,13 +16,13 @@
 
 mod walk;
 
+use super::Shard;
 use super::bundle::Ready;
 use super::conn::Conn;
-use super::fanout::{Delivery, NOBODY};
+use super::frame_batch::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
 use super::palette::EMPTY;
 use super::select::Filter;
-use super::Shard;
 use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
 use std::collections::VecDeque;
@@ -105,7 +105,7 @@ impl Shard {
 
     /// Whether a publication has so many receivers here that it is walked, or one before it still is.
     pub(super) fn is_wide(&self, target: Target, members: usize) -> bool {
-        members >= self.steps.members_min || (!self.wide.is_empty() && self.wide.has(line_of(target)))
+        members >= self.turn.steps.members_min || (!self.wide.is_empty() && self.wide.has(line_of(target)))
     }
 
     /// Puts a frame of the palette into its target's line.
@@ -160,7 +160,7 @@ impl Shard {
 
     /// Owes the next members of the walks what these have for them. One line after the other gets its step.
     pub(super) fn step_wide(&mut self) {
-        let mut left = self.steps.step_members;
+        let mut left = self.turn.steps.step_members;
         for _ in 0..self.wide.lines.len() {
             if left == 0 {
                 break;
@@ -245,7 +245,7 @@ impl Shard {
                 blocked.iter().for_each(|slot| self.answer_blocked(*slot, *entry));
                 continue;
             }
-            self.met.extend(blocked.iter().filter(|slot| *slot != except));
+            self.blocked.met.extend(blocked.iter().filter(|slot| *slot != except));
             self.owe_blocked(*entry, target, *loss);
         }
     }

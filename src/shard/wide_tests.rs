@@ -305,7 +305,7 @@ fn mail_that_does_not_fit_into_a_turn_waits_in_its_order() {
             frames.bytes.extend(bytes);
             let target = super::mail::Target::Room { local, id };
             let end = frames.bytes.len();
-            frames.items.push(super::mail::FrameItem {
+            frames.items.push(super::frame_batch::FrameItem {
                 text_at: TextAt::None,
                 end,
                 target,

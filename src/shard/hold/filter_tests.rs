@@ -164,7 +164,7 @@ fn notices_and_what_goes_to_everybody_pass() {
 #[test]
 fn wide_rooms_are_filtered_in_their_steps() {
     let mut world = World::new(|_| {});
-    world.shard.steps.members_min = 10;
+    world.shard.turn.steps.members_min = 10;
     let slots: Vec<u32> = (0..3000).map(|_| world.routed(0)).collect();
     for (index, slot) in slots.iter().enumerate() {
         world.join(*slot, if index % 2 == 0 { "r" } else { "past:r" });

@@ -41,7 +41,7 @@ impl Shard {
         let Some(terms) = conn.terms.as_mut() else { return };
         // What waits is thought about anew at the end of the tick.
         terms.is_due = false;
-        self.pace.clear(slot);
+        self.timers.unpace(slot);
         if conn.holds()
             && let Some(list) = self.owed.list(slot)
         {
@@ -65,12 +65,10 @@ impl Shard {
 
     /// Gives a held connection a backlog for what it is about to be owed.
     pub(super) fn ensure_backlog(&mut self, slot: u32) {
-        let index = self.blocked.len() as u32;
         if let Some(conn) = self.conns.at_mut(slot)
             && conn.backlog.is_none()
         {
-            conn.backlog = Some(Box::new(Backlog::held(index)));
-            self.blocked.push(slot);
+            conn.backlog = Some(Box::new(Backlog::held(self.blocked.add(slot))));
         }
     }
 
@@ -108,7 +106,7 @@ impl Shard {
     /// Drains the connections whose time has come.
     pub(super) fn drain_due(&mut self, now: Now, sockets: &mut impl Sockets) {
         for _ in 0..DRAINED_MAX {
-            let Some(slot) = self.pace.pop_expired(now.ms()) else { break };
+            let Some(slot) = self.timers.next_paced(now) else { break };
             let Some(conn) = self.conns.at_mut(slot) else { continue };
             // Perhaps an answer that nothing may come after has taken along all that waited.
             let waits = conn.backlog.as_ref().is_some_and(|backlog| backlog.has_queue());
@@ -131,11 +129,11 @@ impl Shard {
         }
         let mut keeps = holds;
         if holds && backlog.has_queue() && !backlog.has_ahead() {
-            if !terms.is_due && !self.pace.is_set(slot) {
+            if !terms.is_due && !self.timers.is_paced(slot) {
                 let due_ms = terms.due_ms(now.ms());
                 terms.is_due = due_ms <= now.ms();
                 if !terms.is_due {
-                    self.pace.set(slot, due_ms);
+                    self.timers.pace(slot, due_ms);
                 }
             }
             if terms.is_due {
@@ -144,7 +142,7 @@ impl Shard {
             }
         }
         if !keeps {
-            self.pace.clear(slot);
+            self.timers.unpace(slot);
             let changed = backlog.release(|name, lost| gap(dialect, name, lost, now));
             self.settle_budget(slot, changed);
         }

@@ -2,7 +2,7 @@
 
 use crate::hub::{Loss, RoomShared};
 use crate::shard::bundle::Ready;
-use crate::shard::fanout::NOBODY;
+use crate::shard::frame_batch::NOBODY;
 use crate::shard::mail::{OrderedFrames, Target};
 use crate::shard::palette::{Kind, Palette, Tag};
 use crate::shard::select::Filter;

@@ -1,6 +1,7 @@
 //! Notices of presence between the publications of a room that is walked: they have no place in its order.
 
-use super::super::mail::{FrameBatch, FrameItem, Target};
+use super::super::frame_batch::{FrameBatch, FrameItem};
+use super::super::mail::Target;
 use super::*;
 use crate::base::Pattern;
 use crate::config::{Config, PresenceMode, RoomPolicy, RoomRule};

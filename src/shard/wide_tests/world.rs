@@ -78,7 +78,7 @@ impl World {
     /// A world in which rooms of four members are wide, with a step of one write for each.
     pub fn small(rules: &[RoomRule]) -> Self {
         let mut world = Self::new(rules);
-        world.shard.steps.members_min = 4;
+        world.shard.turn.steps.members_min = 4;
         world
     }
 
