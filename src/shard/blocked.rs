@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_largest_backlog_gives_way_first_and_none_that_has_shrunk() {
         let mut blocked = Blocked::default();
-        [0, 1, 2].map(|slot| blocked.add(slot));
+        (0..3).for_each(|slot| _ = blocked.add(slot));
         assert_eq!(blocked.next_victim(10, |slot| [50, 90, 20][slot as usize]), Some(1));
         assert_eq!(
             blocked.next_victim(10, |slot| [30, 90, 20][slot as usize]),
