@@ -91,8 +91,8 @@ impl Shard {
             let bytes = self.palette.bytes(list);
             let len = bytes.len();
             sockets.send_to_each(self.owed.of(run.clone()), bytes, &mut sent);
-            for (at, sent) in run.zip(sent.drain(..)) {
-                let slot = self.owed.of(at..at + 1)[0];
+            for (at, sent) in (run.start..).zip(sent.drain(..)) {
+                let slot = self.owed.at(at);
                 // What becomes of one of them owes the others nothing yet: evictions, notices of presence and ends of
                 // other connections wait for the end of the run.
                 debug_assert!(self.owed.is_clear(slot));

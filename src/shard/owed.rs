@@ -165,6 +165,12 @@ impl Owed {
         &self.dirty[entries]
     }
 
+    /// The connection of one entry of the dirty list.
+    #[inline]
+    pub fn at(&self, entry: usize) -> u32 {
+        self.dirty[entry]
+    }
+
     /// The frames whose last write is over. Each is told once.
     pub fn over(&mut self) -> Range<usize> {
         self.rounds.over(self.written)

@@ -21,7 +21,7 @@ use super::bundle::Ready;
 use super::conn::Conn;
 use super::frame_batch::{Delivery, NOBODY};
 use super::mail::{Ordered, OrderedFrames, SelectedFrames, Target};
-use super::palette::EMPTY;
+use super::palette::{EMPTY, ListId};
 use super::select::Filter;
 use crate::base::{Mutation, mutated};
 use crate::hub::{Loss, RoomShared};
@@ -223,16 +223,17 @@ impl Shard {
         let excepts = frames.iter().map(|(_, except, _)| *except);
         let excepts: Vec<u32> = excepts.filter(|it| *it != NOBODY).collect();
         let mut blocked = Vec::new();
-        let (mut from, mut to) = (None, EMPTY);
+        // No list has the first of these ids.
+        let (mut from, mut to) = (ListId::MAX, EMPTY);
         for &slot in &wide.step {
             let is_owed = owed.change(slot, |list| {
                 if !excepts.is_empty() && excepts.contains(&slot) {
                     let own = frames.iter().filter(|(_, except, _)| *except != slot);
                     return own.fold(list, |list, (entry, ..)| palette.extend(list, *entry));
                 }
-                if from != Some(list) {
+                if list != from {
                     to = frames.iter().fold(list, |list, (entry, ..)| palette.extend(list, *entry));
-                    from = Some(list);
+                    from = list;
                 }
                 to
             });
