@@ -1,4 +1,4 @@
-//! The shard's share of the node's bound on all backlogs together, and who goes when it is spent.
+//! The shard's share of the node's bound on all backlogs together, and which connection goes when it is spent.
 
 use super::conn::Conn;
 use super::{Now, Shard};
@@ -38,7 +38,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes `bytes` if that is at nobody's cost.
+    /// Takes `bytes` if no other backlog must give way for them.
     pub(super) fn try_budget(&mut self, slot: u32, bytes: usize) -> bool {
         if !self.try_shares(slot, bytes) {
             return false;

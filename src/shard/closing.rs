@@ -100,7 +100,7 @@ impl Shard {
         self.endings.unheeding.extend(self.conns.key(slot).map(|key| (key, reason)));
     }
 
-    /// As [`Shard::doom`], of one whose backlog of so many bytes is dropped already.
+    /// As [`Shard::doom`], for a connection whose backlog of so many bytes is dropped already.
     pub(super) fn doom_cut(&mut self, slot: u32, bound: DropReason, backlog_bytes: usize) {
         let key = self.conns.key(slot);
         self.endings.doomed.extend(key.map(|key| Doomed { key, bound, backlog_bytes }));

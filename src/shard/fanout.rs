@@ -135,7 +135,7 @@ impl Shard {
         if self.is_wide(target, members) {
             return self.put_wide(entry, delivery);
         }
-        // Where nobody has a tenant the loop need not ask.
+        // Where no connection has a tenant the loop need not ask.
         let target = match target {
             Target::Tenantless if !self.audiences.has_tenants() || mutated(Mutation::TellTenants) => {
                 Target::All

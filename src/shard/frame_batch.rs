@@ -5,13 +5,13 @@ use super::mail::Target;
 use crate::hub::Loss;
 use crate::wire::TextAt;
 
-/// No slot: nobody is left out of a fan-out.
+/// No slot: the fan-out leaves no connection out.
 pub(super) const NOBODY: u32 = u32::MAX;
 
 /// A frame that has no place in a room's order.
 pub(super) const NO_OFFSET: u64 = 0;
 
-/// Whom a frame is for among the connections of one shard, and what may become of it.
+/// Which connections of one shard a frame is for, and what may become of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Delivery {
     pub target: Target,
@@ -24,7 +24,7 @@ pub(super) struct Delivery {
     pub offset: u64,
 }
 
-/// A tick's frames from one shard for another: bytes back to back, and whom each is for.
+/// A tick's frames from one shard for another: bytes back to back, and which connections each is for.
 #[derive(Debug, Default)]
 pub struct FrameBatch {
     pub(super) bytes: Vec<u8>,
@@ -60,7 +60,7 @@ impl FrameBatch {
         self.bytes.len() + self.items.len() * size_of::<FrameItem>()
     }
 
-    /// Adds a frame that leaves nobody out and has no place in a room's order: both are known to its own shard alone.
+    /// Adds a frame that leaves no connection out and has no place in a room's order: both are known to its own shard alone.
     pub(super) fn push(&mut self, message: Ready<'_>, accepted_us: u64, delivery: &Delivery) {
         let Delivery { target, encodings, loss, .. } = *delivery;
         let text_at = message.append(&mut self.bytes);

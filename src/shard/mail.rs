@@ -72,7 +72,7 @@ pub(super) struct OrderedFrames {
 /// A publication for a part of a target, on its way to one shard.
 #[derive(Debug, Clone)]
 pub struct Selected {
-    /// Those among whom its receivers are, on the receiving shard.
+    /// The connections among which its receivers are, on the receiving shard.
     pub(super) target: Target,
     pub(super) frames: Arc<SelectedFrames>,
     /// Where its receivers are counted.
@@ -125,7 +125,7 @@ pub struct Published {
     pub position: Option<Position>,
 }
 
-/// Whom a frame is for.
+/// Which connections a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     /// The members of a room: its slot on the receiving shard, and its id, in case the slot has changed hands.
@@ -136,14 +136,14 @@ pub(super) enum Target {
     Tenantless,
 }
 
-/// Carries an answer back to whoever asked; called once, on the shard's thread, and must not block.
+/// Carries an answer back to the caller; called once, on the shard's thread, and must not block.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 /// A request from outside the shard.
 pub enum Request {
     /// Publish; the reply is the number of connections on this node that it is handed to.
     Publish {
-        /// For whom; checked by [`Selector::check`].
+        /// For which connections; checked by [`Selector::check`].
         to: Box<Selector<'static>>,
         /// Type name.
         event: String,
@@ -228,11 +228,11 @@ pub enum Request {
         /// Told whether the connection exists.
         reply: Reply<bool>,
     },
-    /// Say to one connection who it is from now on.
+    /// Give one connection a new identity.
     Identify {
         /// The connection.
         to: ConnectionId,
-        /// Who; `None`: nobody known.
+        /// The identity; `None`: an unknown client.
         identity: Option<Arc<Identity>>,
         /// Told whether the connection exists.
         reply: Reply<bool>,

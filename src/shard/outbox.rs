@@ -162,7 +162,7 @@ impl Shard {
     }
 
     /// As [`Shard::wait_for_each`], of a list of plain publications, or of a connection that is told no more: one
-    /// chunk, shared by all who owe it.
+    /// chunk, shared by all connections that owe it.
     fn wait_for_all(&mut self, slot: u32, list: ListId, taken: usize, closing: bool) -> u32 {
         let bundle = self.palette.keep_list(list);
         let cost = charge(bundle.len() - taken);

@@ -1,7 +1,8 @@
-//! Which frames of a tick have gone to all whom they are for.
+//! Which frames of a tick have gone to all connections that they are for.
 //!
 //! Connections that are owed something are written to in rounds over several turns, while more frames come. A frame is
-//! over when the writes have come to where the dirty list ended when it was owed: all whom it is for stand before that.
+//! over when the writes have come to where the dirty list ended when it was owed: all connections that it is for stand
+//! before that.
 
 use std::collections::VecDeque;
 use std::ops::Range;

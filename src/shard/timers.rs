@@ -188,7 +188,7 @@ impl Shard {
 
     /// To be called first when the thread has not run since `from` (the process was stopped, the machine was asleep):
     /// silence counts from now on, and input that piled up is no haste. Whoever lives answers the pings that are due
-    /// now; a shard that slept cannot know who was silent.
+    /// now; a shard that slept cannot know which clients were silent.
     pub fn slept(&mut self, from: Now, now: Now) {
         if mutated(Mutation::ForgetSleep) {
             return;

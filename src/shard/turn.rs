@@ -307,7 +307,7 @@ impl Shard {
         self.hub.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether so much waits for the members of a wide room, or of all together, that nobody should publish more there.
+    /// Whether so much waits for the members of a wide room, or of all together, that no client should publish more there.
     pub fn is_behind(&self, to: &Selector<'_>) -> bool {
         // Nothing waits anywhere: no room is looked for.
         self.waiting_bytes() > self.turn.steps.waiting_bytes_max
@@ -321,13 +321,13 @@ impl Shard {
         self.named(to)?.into_iter().find(is_behind)
     }
 
-    /// Whether somebody waits for [`Shard::take_released`].
+    /// Whether a connection waits for [`Shard::take_released`].
     pub fn has_held(&self) -> bool {
         !self.turn.held.is_empty() || !self.turn.answers.is_empty()
     }
 
     /// Has the embedding program told what became of a publication not before the room that it goes to is behind no
-    /// more, so that one who waits for answers publishes no faster than the members are written to.
+    /// more, so that a client that waits for answers publishes no faster than the members are written to.
     pub(super) fn hold_answer(&mut self, to: &Selector<'_>, tally: Arc<Tally>) {
         if self.is_behind(to) {
             let room = self.room_behind(to);

@@ -2,9 +2,9 @@
 //! messages of other rooms go out between.
 //!
 //! A publication to a target with at least [`WIDE_MEMBERS`] members on this shard is not owed to them at once. It waits
-//! in the target's line, as if it were still in the mailbox. A walk takes what waits, notes for whom it is (one bit
+//! in the target's line, as if it were still in the mailbox. A walk takes what waits, notes for which members it is (one bit
 //! per connection), and each tick owes it to the next few of them. Then the next walk takes what has come meanwhile.
-//! Whoever leaves before the walk has come to it gets nothing of it, whoever joins after its start neither.
+//! A member that leaves before the walk has come to it gets nothing of it, and one that joins after its start neither.
 //!
 //! # Invariants
 //! - While a target has something in its line, all that is published to it goes there, so its order holds.
@@ -216,7 +216,7 @@ impl Shard {
         taken
     }
 
-    /// Makes the members of the present step owe frames of a target, given with whom each is not for: what fan-outs do
+    /// Makes the members of the present step owe frames of a target, given with the slot that each is not for: what fan-outs do
     /// one frame after the other. Members that are owed the same before are owed the same after.
     pub(super) fn owe_step(&mut self, target: Target, frames: &[(u32, u32, Loss)]) {
         let Self { owed, palette, wide, .. } = self;
@@ -384,7 +384,7 @@ impl Shard {
     }
 }
 
-/// The target in whose line a publication waits. All that is for no room is in one, so that its order holds.
+/// The target in whose line a publication waits. All that is for no room is in one line, so that its order holds.
 fn line_of(target: Target) -> Target {
     match target {
         Target::Tenantless => Target::All,
