@@ -347,3 +347,14 @@ fn parse(bytes: &[u8], compression: bool) -> Option<(Frame, usize)> {
     let payload = bytes.get(start..start + length)?.to_vec();
     Some((Frame { head, payload }, start + length))
 }
+
+/// The status line's code of an upgrade asked for on `stream`, after the bytes `before`; or why there is none.
+pub fn upgrade_status(mut stream: TcpStream, before: &[u8], headers: &[(&str, &str)]) -> String {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut head = [0; 12];
+    let request = [before, &Client::handshake("localhost", "/ws", headers)].concat();
+    match stream.write_all(&request).and_then(|()| stream.read_exact(&mut head)) {
+        Ok(()) => String::from_utf8_lossy(&head[9..]).into_owned(),
+        Err(error) => error.kind().to_string(),
+    }
+}

@@ -24,7 +24,7 @@ mod zip;
 pub use backend::{Act, Backend, Heard};
 pub use browser::Browser;
 pub use bytes::{byte_conversation, bytes};
-pub use client::{Client, Frame, KEY, frame, opcode};
+pub use client::{Client, Frame, KEY, frame, opcode, upgrade_status};
 pub use conversation::{conversation, conversations};
 pub use crowd::{Crowd, Reading, crowd_alone, crowd_size, round_trips};
 pub use document::{Document, at_port, in_the_browser, run_javascript};
