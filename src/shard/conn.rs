@@ -1,8 +1,8 @@
 use super::Reading;
-use super::agents::AgentId;
-use super::backlog::Backlog;
-use super::hook::FORWARDED_MAX;
-use super::terms::Terms;
+use super::input::hook::FORWARDED_MAX;
+use super::life::agents::AgentId;
+use super::life::terms::Terms;
+use super::output::backlog::Backlog;
 use crate::api::hook::Subject;
 use crate::base::{Gcra, Mutation, mutated};
 use crate::dialect;

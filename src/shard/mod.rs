@@ -22,63 +22,17 @@
 //! - A backlog that was cut because it passed a bound is not written to before its connection is evicted: the peer
 //!   gets what came before the gap, and then the close frame.
 
-mod about;
-mod access;
-mod accounts;
-mod agents;
-mod audience;
-mod backlog;
-mod blocked;
-mod budget;
-mod bundle;
-mod closing;
-mod commands;
 mod conn;
-mod drain;
-mod dues;
-mod echo;
-mod encode;
 mod fanout;
-mod filter;
-mod frame_batch;
-mod handlers;
-mod hold;
-mod hook;
-mod identity;
-mod inputs;
+mod input;
 mod inspect;
 mod life;
-mod log;
-mod look;
-mod mail;
-mod mailer;
-mod ordered;
-mod outbox;
-mod overflow;
-mod owed;
-mod palette;
-mod presence;
-mod receive;
-mod recovery;
-mod requests;
-mod rounds;
-mod route;
-mod select;
-#[cfg(test)]
-mod select_tests;
+mod output;
+mod policy;
 mod sockets;
-mod tally;
-mod terms;
 #[cfg(test)]
 mod tests;
-mod timers;
-mod tracking;
 mod turn;
-mod users;
-mod wall;
-mod wide;
-#[cfg(test)]
-mod wide_tests;
 #[cfg(test)]
 mod worst_tests;
 
@@ -89,35 +43,39 @@ use crate::config::{Config, SHARDS_MAX};
 use crate::hub::{Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{CloseReason, DropReason, Locator, Refusal};
-use accounts::Holdings;
-use agents::Agents;
-use blocked::Blocked;
-use closing::Endings;
 use conn::Conn;
-use encode::Encoder;
-pub use frame_batch::FrameBatch;
-pub use handlers::{CustomRequest, Handler, Handlers, Respond};
-pub use hook::{Decided, FORWARDED_MAX};
-pub use identity::TurnedAway;
-use inputs::Inputs;
+use fanout::encode::Encoder;
+use fanout::filter::FilterDesk;
+pub use fanout::frame_batch::FrameBatch;
+pub use fanout::mail::{Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
+use fanout::mailer::Mailer;
+use fanout::presence::Telling;
+pub use fanout::tally::Tally;
+use fanout::wide::Wide;
+pub use input::handlers::{CustomRequest, Handler, Handlers, Respond};
+pub use input::hook::{Decided, FORWARDED_MAX};
+use input::inputs::Inputs;
 #[doc(hidden)]
 pub use inspect::Inspection;
-pub use life::Newcomer;
-pub use mail::{Mail, Message, Ordered, Post, Published, Reply, Request, Selected};
-use mailer::Mailer;
-use owed::Owed;
-use palette::Palette;
+use life::agents::Agents;
+use life::closing::Endings;
+pub use life::opening::Newcomer;
+pub use life::terms::Route;
+use life::timers::Timers;
+use output::blocked::Blocked;
+use output::owed::Owed;
+use output::palette::Palette;
+use policy::access::Gate;
+use policy::accounts::Holdings;
+use policy::audience::Audiences;
+pub use policy::identity::TurnedAway;
+pub use policy::users::{UserPart, UsersPlace};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 pub use sockets::{Sent, Sockets};
 use std::sync::Arc;
-pub use tally::Tally;
-pub use terms::Route;
-use timers::Timers;
 use turn::Turn;
 pub use turn::{Reading, StepLimits};
-pub use users::{UserPart, UsersPlace};
-use wide::Wide;
 
 /// The labels that a shard counts by.
 pub const LABELS: ShardLabels = ShardLabels {
@@ -209,18 +167,18 @@ pub struct Shard {
     /// Messages that have not come whole.
     inputs: Inputs,
     rooms: Rooms,
-    audiences: audience::Audiences,
-    gate: access::Gate,
+    audiences: Audiences,
+    gate: Gate,
     newcomers: Newcomers,
     holdings: Holdings,
     timers: Timers,
-    filters: filter::FilterDesk,
+    filters: FilterDesk,
     /// Publications to very many members.
     wide: Wide,
     turn: Turn,
     blocked: Blocked,
     endings: Endings,
-    telling: presence::Telling,
+    telling: Telling,
 }
 
 impl Shard {
@@ -230,9 +188,9 @@ impl Shard {
         let sweeps = index == 0 && hub.directory.remembers();
         Self {
             index,
-            filters: filter::FilterDesk::new(hub.clone(), metrics.clone()),
+            filters: FilterDesk::new(hub.clone(), metrics.clone()),
             hub,
-            gate: access::Gate::new(&config),
+            gate: Gate::new(&config),
             config,
             metrics,
             handlers,
@@ -252,7 +210,7 @@ impl Shard {
             turn: Turn::default(),
             blocked: Blocked::default(),
             endings: Endings::default(),
-            telling: presence::Telling::default(),
+            telling: Telling::default(),
         }
     }
 

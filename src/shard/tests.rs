@@ -9,9 +9,9 @@ use crate::model::{CloseReason, Draft, Selector};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[path = "accounts_tests.rs"]
+#[path = "policy/accounts_tests.rs"]
 mod accounts;
-#[path = "users_tests.rs"]
+#[path = "policy/users_tests.rs"]
 mod users;
 
 const NOW: Now = Now { us: 1_000_000, unix_ms: 1_700_000_000_000 };

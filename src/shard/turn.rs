@@ -10,9 +10,9 @@
 //! sends costs the others a wait of one share and of its last message, whatever that is; `MESSAGE_MAX` says how dear
 //! a message can be.
 
-use super::mail::{Mail, Reply};
-use super::tally::Tally;
-use super::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
+use super::fanout::mail::{Mail, Reply};
+use super::fanout::tally::Tally;
+use super::fanout::wide::{STEP_MEMBERS, WAITING_BYTES_MAX, WIDE_MEMBERS};
 use super::{Now, Shard, Sockets};
 use crate::base::{Key, Mutation, mutated};
 use crate::hub::RoomShared;

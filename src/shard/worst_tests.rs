@@ -1,7 +1,7 @@
 //! What one connection's input can cost the others: counted in work, as time depends on the machine.
 
-use super::hold::world_tests::{Heard, Pipes, World};
-use super::receive::AFTER_END_MAX;
+use super::input::receive::AFTER_END_MAX;
+use super::output::hold::world_tests::{Heard, Pipes, World};
 use super::turn::{INPUT_MAX, INPUT_US, MESSAGE_MAX};
 use super::{Newcomer, Now, Reading, Request, Sent, Sockets};
 use crate::config::Config;
