@@ -10,8 +10,7 @@ use fanwire::config::{
 use fanwire::dialect::{self, Channels, DecodeLimits, Dialect, Rooms, Tenants, Topics};
 use fanwire::io::mailbox::{Mailbox, Wake};
 use fanwire::model::{ConnectionId, Draft, Identity, Publication, Selector, Sender};
-use fanwire::shard::Tally;
-use fanwire::shard::{Newcomer, Reading};
+use fanwire::shard::{Newcomer, Origin, Reading, Tally};
 use fanwire::wire::{FrameLimits, Opcode, Parsed, accept, frame_in_place, parse_header, unmask};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -155,7 +154,7 @@ fn publish_to_user(to: Selector<'_>) {
     let pass = |world: &mut World| {
         for _ in 0..TICK {
             let tally = Arc::new(Tally::new(Box::new(|delivered| assert_eq!(delivered, 1))));
-            world.shard.publish_selected(NOW, &to, &draft, &tally);
+            world.shard.publish_selected(NOW, Origin::Api, &to, &draft, &tally);
         }
         world.flush();
     };

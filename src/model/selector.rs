@@ -1,4 +1,4 @@
-use super::{ConnectionId, Identity, RoomName};
+use super::{ConnectionId, Identity, Publication, RoomName};
 use std::borrow::Cow;
 
 /// For whom a publication is: the connections of which all that is stated here holds. Nothing stated: all.
@@ -119,6 +119,15 @@ impl<'a> Draft<'a> {
     /// An event with data.
     pub const fn new(event: &'a str, data: Option<&'a str>) -> Self {
         Self { event, data, whole: None }
+    }
+
+    /// It as the publication of no connection, accepted at `unix_ms`.
+    pub fn publication<'p>(&self, to: &'p Selector<'_>, unix_ms: u64) -> Publication<'p>
+    where
+        'a: 'p,
+    {
+        let Self { event, data, whole } = *self;
+        Publication { event, room: to.room.as_deref(), data, whole, sender: None, unix_ms, offset: None }
     }
 }
 

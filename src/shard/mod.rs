@@ -44,6 +44,7 @@ use crate::hub::{Hub, Rooms};
 use crate::metrics::{ShardLabels, ShardMetrics};
 use crate::model::{CloseReason, DropReason, Locator, Refusal};
 use conn::Conn;
+pub use fanout::accept::Origin;
 use fanout::encode::Encoder;
 use fanout::filter::FilterDesk;
 pub use fanout::frame_batch::FrameBatch;

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::model::{Draft, Position, Selector};
-use crate::shard::{Newcomer, Now, Published, Shard, Tally};
+use crate::shard::{Newcomer, Now, Origin, Published, Shard, Tally};
 use socket2::Socket;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Driver {
         draft: &Draft<'_>,
         tally: &Arc<Tally>,
     ) -> Option<Position> {
-        self.enter(|shard, now| shard.publish_selected(now, to, draft, tally))
+        self.enter(|shard, now| shard.publish_selected(now, Origin::Api, to, draft, tally))
     }
 
     fn enter<T>(&mut self, publish: impl FnOnce(&mut Shard, Now) -> T) -> T {

@@ -1,5 +1,6 @@
 //! The way of a publication from its encoding to the members here and the mailboxes of the other shards.
 
+pub(super) mod accept;
 pub(super) mod bundle;
 pub(super) mod encode;
 pub(super) mod filter;

@@ -11,12 +11,11 @@ use crate::shard::fanout::mail::{Published, Target};
 use crate::shard::output::palette::{Kind, Tag};
 use crate::shard::{Now, Shard};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl Shard {
     /// Publishes to a room, without the connection in slot `except`. `None` if the room has no members and has just
     /// been forgotten.
-    pub(in crate::shard) fn publish(
+    pub(super) fn publish_to_room(
         &mut self,
         now: Now,
         room: &Arc<RoomShared>,
@@ -65,15 +64,8 @@ impl Shard {
         }
     }
 
-    /// Publishes to every connection of the node. Returns how many there are.
-    pub(super) fn publish_to_all(&mut self, now: Now, publication: &Publication<'_>) -> u32 {
-        self.publish_to_conns(now, publication, Target::All, None);
-        let echoes = self.hub.echoes.load(Ordering::Relaxed);
-        self.hub.admission.connections().saturating_sub(echoes)
-    }
-
     /// Publishes to the connections of a target that is no room, without the one in slot `except`.
-    pub(in crate::shard) fn publish_to_conns(
+    pub(super) fn publish_to_conns(
         &mut self,
         now: Now,
         publication: &Publication<'_>,

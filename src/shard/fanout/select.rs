@@ -11,10 +11,10 @@
 
 use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, RoomShared};
-use crate::model::{Audience, ConnectionId, Draft, Position, Publication, Selector};
+use crate::model::{Audience, ConnectionId, Position, Publication, Selector};
 use crate::shard::conn::Conn;
 use crate::shard::fanout::frame_batch::NOBODY;
-use crate::shard::fanout::mail::{ByEncoding, Mail, Published, Request, Selected, SelectedFrames, Target};
+use crate::shard::fanout::mail::{ByEncoding, Mail, Request, Selected, SelectedFrames, Target};
 use crate::shard::fanout::tally::Tally;
 use crate::shard::output::palette::{Kind, Tag};
 use crate::shard::{Now, Shard};
@@ -43,30 +43,8 @@ struct Sieve<'a> {
 type Named = SmallVec<[Arc<RoomShared>; 3]>;
 
 impl Shard {
-    /// Publishes for someone who is no connection, for all that one name stands for; see [`Selector::is_plain`].
-    pub fn outside_publish(&mut self, now: Now, to: &Selector<'_>, draft: &Draft<'_>) -> Published {
-        let publication = publication(now, to, draft);
-        if let Some((audience, name)) = audiences_of(to).next() {
-            let shared = self.hub.directory.get(&audience.room(name));
-            let delivered =
-                shared.map_or(0, |shared| self.publish_to_audience(now, &shared, &publication, None));
-            return Published { delivered, position: None };
-        }
-        let Some(room) = &to.room else {
-            let delivered = self.publish_to_all(now, &publication);
-            return Published { delivered, position: None };
-        };
-        loop {
-            let Some(shared) = self.hub.directory.get_or_remember(room) else { return Published::default() };
-            // A room without members may be forgotten between these two lines: then there is a new one.
-            if let Some(published) = self.publish(now, &shared, &publication, None) {
-                return published;
-            }
-        }
-    }
-
     /// Publishes to an audience, without the connection in slot `except`. Returns how many belong to it.
-    pub(in crate::shard) fn publish_to_audience(
+    pub(super) fn publish_to_audience(
         &mut self,
         now: Now,
         room: &RoomShared,
@@ -83,23 +61,17 @@ impl Shard {
         room.members()
     }
 
-    /// Publishes for someone who is no connection, whatever the selector. Receivers are counted in `tally`, which may
-    /// be held by other shards when this returns. Gives the place in the order of a room with history.
-    pub fn publish_selected(
+    /// Publishes to those of a selector that is not plain. Receivers are counted in `tally`, which may be held by other
+    /// shards when this returns. Gives the place in the order of a room with history.
+    pub(super) fn publish_to_part(
         &mut self,
         now: Now,
         to: &Selector<'_>,
-        draft: &Draft<'_>,
+        publication: &Publication<'_>,
         tally: &Arc<Tally>,
     ) -> Option<Position> {
-        if to.is_plain() {
-            let Published { delivered, position } = self.outside_publish(now, to, draft);
-            tally.add(delivered);
-            return position;
-        }
-        let publication = publication(now, to, draft);
         if let Some(id) = to.connection {
-            self.publish_to_one(now, id, to, &publication, tally);
+            self.publish_to_one(now, id, to, publication, tally);
             return None;
         }
         let is_part = [&to.room, &to.user, &to.tenant].into_iter().flatten().count() > 1;
@@ -108,7 +80,7 @@ impl Shard {
                 let Some(log) = &shared.log else { break };
                 let filter = Arc::new(Filter { except: to.except.clone(), ..Filter::default() });
                 let part = Some((filter, tally));
-                if let Some(published) = self.publish_ordered(now, &shared, log, &publication, None, part) {
+                if let Some(published) = self.publish_ordered(now, &shared, log, publication, None, part) {
                     return published.position;
                 }
             }
@@ -130,7 +102,7 @@ impl Shard {
             None => Loss::Notice,
         };
         let wanted = smallest.map_or_else(|| self.hub.encodings.in_use(), |room| room.encodings());
-        let by_encoding = self.build(now, &publication, wanted);
+        let by_encoding = self.build(now, publication, wanted);
         let frames = Arc::new(SelectedFrames { accepted_us: now.us, loss, filter, by_encoding });
         for shard in 0..self.mailer.shards() {
             if named.iter().any(|room| room.interest(shard).is_none()) {
@@ -316,10 +288,4 @@ impl Sieve<'_> {
 fn audiences_of<'a>(to: &'a Selector<'_>) -> impl Iterator<Item = (Audience, &'a str)> {
     let named = [(Audience::User, to.user.as_deref()), (Audience::Tenant, to.tenant.as_deref())];
     named.into_iter().filter_map(|(audience, name)| Some((audience, name?)))
-}
-
-fn publication<'a>(now: Now, to: &'a Selector<'_>, draft: &Draft<'a>) -> Publication<'a> {
-    let Draft { event, data, whole } = *draft;
-    let room = to.room.as_deref();
-    Publication { event, room, data, whole, sender: None, unix_ms: now.unix_ms, offset: None }
 }

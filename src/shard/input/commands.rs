@@ -9,7 +9,7 @@ use crate::model::{
     Sender,
 };
 use crate::shard::conn::Authenticates;
-use crate::shard::fanout::mail::Target;
+use crate::shard::fanout::accept::{Origin, Outgoing, Recipients};
 use crate::shard::fanout::recovery::Joined;
 use crate::shard::input::handlers::{CustomRequest, Registered, UnderWay};
 use crate::shard::input::look::Wanted;
@@ -19,7 +19,6 @@ use crate::shard::turn::price;
 use crate::shard::{Now, Shard, Sockets};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Requests refused in a row by a rate limit after which the connection is closed with 4429.
 pub(super) const STRIKES_MAX: u8 = 32;
@@ -260,37 +259,14 @@ impl Shard {
             return self.deny(now, asked, denial);
         }
         let Some(conn) = self.conns.at(slot) else { return };
-        let shared = match member_of {
-            Some(local) => self.rooms.get(local).map(|room| Arc::clone(&room.shared)),
-            None => self.hub.directory.get_or_remember(room),
-        };
+        let known = member_of.and_then(|local| Some(Arc::clone(&self.rooms.get(local)?.shared)));
         let identity = conn.identity.clone();
-        let publication = Publication {
-            event,
-            room: Some(room),
-            data,
-            whole: None,
-            sender: Some(Sender { id: conn.id, user: user_of(&identity) }),
-            unix_ms: now.unix_ms,
-            offset: None,
-        };
-        let except = (!conn.hears_itself).then_some(slot);
-        let mut published = None;
-        // None where nobody is in it and nothing is remembered.
-        if let Some(mut shared) = shared {
-            published = self.publish(now, &shared, &publication, except);
-            // A room that the sender is not in may have been forgotten meanwhile: then there is a new one, or none.
-            while published.is_none() {
-                let Some(other) = self.hub.directory.get_or_remember(room) else { break };
-                shared = other;
-                published = self.publish(now, &shared, &publication, except);
-            }
-            if shared.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max {
-                self.hold(slot, Some(shared));
-            }
-        }
+        let sender = Some(Sender { id: conn.id, user: user_of(&identity) });
+        let publication = said(now, event, Some(room), data, sender);
+        let to = Recipients::Room { name: room, known };
+        let published = self.accept(now, Outgoing { to, publication, origin: Origin::Client { slot } });
         if id.is_some() {
-            let offset = published.and_then(|published| published.position).map(|position| position.offset);
+            let offset = published.position.map(|position| position.offset);
             self.answer(now, slot, &Answer::Published { room: Some(room), offset, id });
         }
     }
@@ -302,33 +278,14 @@ impl Shard {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at(slot) else { return };
         let identity = conn.identity.clone();
-        let publication = Publication {
-            event,
-            room: None,
-            data,
-            whole: None,
-            sender: Some(Sender { id: conn.id, user: user_of(&identity) }),
-            unix_ms: now.unix_ms,
-            offset: None,
-        };
-        let except = (!conn.hears_itself).then_some(slot);
+        let sender = Some(Sender { id: conn.id, user: user_of(&identity) });
+        let publication = said(now, event, None, data, sender);
         // A broadcast crosses no tenant's border, in neither direction.
-        match identity.as_ref().and_then(|identity| identity.tenant.as_deref()) {
-            Some(tenant) => {
-                if let Some(shared) = self.hub.directory.get(&Audience::Tenant.room(tenant)) {
-                    self.publish_to_audience(now, &shared, &publication, except);
-                    if shared.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max {
-                        self.hold(slot, Some(shared));
-                    }
-                }
-            }
-            None => {
-                self.publish_to_conns(now, &publication, Target::Tenantless, except);
-                if self.hub.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max {
-                    self.hold(slot, None);
-                }
-            }
-        }
+        let to = match identity.as_ref().and_then(|identity| identity.tenant.as_deref()) {
+            Some(tenant) => Recipients::Audience(Audience::Tenant, tenant),
+            None => Recipients::Tenantless,
+        };
+        self.accept(now, Outgoing { to, publication, origin: Origin::Client { slot } });
         if id.is_some() {
             self.answer(now, slot, &Answer::Published { room: None, offset: None, id });
         }
@@ -364,6 +321,17 @@ impl Shard {
             self.refuse(now, asked, Refusal::Internal);
         }
     }
+}
+
+/// What a client publishes.
+fn said<'a>(
+    now: Now,
+    event: &'a str,
+    room: Option<&'a str>,
+    data: Option<&'a str>,
+    sender: Option<Sender<'a>>,
+) -> Publication<'a> {
+    Publication { event, room, data, whole: None, sender, unix_ms: now.unix_ms, offset: None }
 }
 
 /// The user of a connection, where it is known.

@@ -3,6 +3,7 @@
 use crate::api::SlowConsumer;
 use crate::dialect;
 use crate::model::{Answer, CloseReason, ConnectionId, Draft, DropReason, Eviction};
+use crate::shard::fanout::accept::Origin;
 use crate::shard::fanout::mail::{Mail, Message, Request};
 use crate::shard::fanout::tally::Tally;
 use crate::shard::input::commands::user_of;
@@ -51,7 +52,7 @@ impl Shard {
             Request::Publish { to, event, data, whole, reply } => {
                 let draft = Draft { event: &event, data: data.as_deref(), whole: whole.as_deref() };
                 let tally = Arc::new(Tally::new(reply));
-                self.publish_selected(now, &to, &draft, &tally);
+                self.publish_selected(now, Origin::Program, &to, &draft, &tally);
                 self.hold_answer(&to, tally);
             }
             Request::Send { to, message, reply } => {

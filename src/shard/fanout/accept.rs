@@ -1,0 +1,156 @@
+//! The one way in for publications: whoever publishes, it is decided here which way the publication goes.
+
+use crate::hub::RoomShared;
+use crate::model::{Audience, Draft, Position, Publication, Selector};
+use crate::shard::fanout::mail::{Published, Target};
+use crate::shard::fanout::tally::Tally;
+use crate::shard::{Now, Shard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A publication that somebody makes.
+pub(in crate::shard) struct Outgoing<'a> {
+    pub to: Recipients<'a>,
+    pub publication: Publication<'a>,
+    pub origin: Origin,
+}
+
+/// Where a publication comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The connection in a slot of the shard that accepts it.
+    Client {
+        /// The slot.
+        slot: u32,
+    },
+    /// The embedding program.
+    Program,
+    /// The HTTP API.
+    Api,
+}
+
+impl Origin {
+    fn slot(self) -> Option<u32> {
+        if let Self::Client { slot } = self { Some(slot) } else { None }
+    }
+}
+
+/// For whom a publication is.
+pub(in crate::shard) enum Recipients<'a> {
+    /// The members of a room. With `known` the room need not be looked for.
+    Room { name: &'a str, known: Option<Arc<RoomShared>> },
+    /// The connections of a user or of a tenant.
+    Audience(Audience, &'a str),
+    /// Every connection.
+    All,
+    /// Every connection that belongs to no tenant.
+    Tenantless,
+    /// The part of the connections that a selector states which is not plain: see [`Selector::is_plain`]. They are
+    /// counted in the tally, which other shards may hold for longer than the call.
+    Part { of: &'a Selector<'a>, tally: &'a Arc<Tally> },
+}
+
+impl<'a> Recipients<'a> {
+    /// Those of a plain selector.
+    fn plain(to: &'a Selector<'_>) -> Self {
+        match (&to.user, &to.tenant, &to.room) {
+            (Some(user), ..) => Self::Audience(Audience::User, user),
+            (None, Some(tenant), _) => Self::Audience(Audience::Tenant, tenant),
+            (None, None, Some(room)) => Self::Room { name: room, known: None },
+            (None, None, None) => Self::All,
+        }
+    }
+}
+
+impl Shard {
+    /// Takes a publication in, and brings it to all that it is for. A publisher whose room, or all of whose rooms, are
+    /// behind is held.
+    pub(in crate::shard) fn accept(&mut self, now: Now, outgoing: Outgoing<'_>) -> Published {
+        let Outgoing { to, publication, origin } = outgoing;
+        let is_excepted = |slot: &u32| self.conns.at(*slot).is_some_and(|conn| !conn.hears_itself);
+        let except = origin.slot().filter(is_excepted);
+        match to {
+            Recipients::Room { name, known } => {
+                let mut room = known.or_else(|| self.hub.directory.get_or_remember(name));
+                while let Some(shared) = room {
+                    if let Some(published) = self.publish_to_room(now, &shared, &publication, except) {
+                        self.hold_behind(origin, shared);
+                        return published;
+                    }
+                    // It has no members and was forgotten since it was found: there is a new one, or none.
+                    room = self.hub.directory.get_or_remember(name);
+                }
+                Published::default()
+            }
+            Recipients::Audience(audience, name) => {
+                let room = self.hub.directory.get(&audience.room(name));
+                let Some(shared) = room else { return Published::default() };
+                let delivered = self.publish_to_audience(now, &shared, &publication, except);
+                self.hold_behind(origin, shared);
+                Published { delivered, position: None }
+            }
+            Recipients::All => self.accept_for_all(now, &publication, Target::All, except, origin),
+            Recipients::Tenantless => {
+                self.accept_for_all(now, &publication, Target::Tenantless, except, origin)
+            }
+            Recipients::Part { of, tally } => {
+                let position = self.publish_to_part(now, of, &publication, tally);
+                Published { delivered: 0, position }
+            }
+        }
+    }
+
+    fn accept_for_all(
+        &mut self,
+        now: Now,
+        publication: &Publication<'_>,
+        target: Target,
+        except: Option<u32>,
+        origin: Origin,
+    ) -> Published {
+        self.publish_to_conns(now, publication, target, except);
+        if let Some(slot) = origin.slot()
+            && self.hub.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max
+        {
+            self.hold(slot, None);
+        }
+        let echoes = self.hub.echoes.load(Ordering::Relaxed);
+        Published { delivered: self.hub.admission.connections().saturating_sub(echoes), position: None }
+    }
+
+    /// Holds a publishing connection while the room is behind.
+    fn hold_behind(&mut self, origin: Origin, room: Arc<RoomShared>) {
+        if let Some(slot) = origin.slot()
+            && room.waiting.load(Ordering::Relaxed) > self.turn.steps.waiting_bytes_max
+        {
+            self.hold(slot, Some(room));
+        }
+    }
+
+    /// Publishes for the API, for all that one name stands for; see [`Selector::is_plain`].
+    pub fn outside_publish(&mut self, now: Now, to: &Selector<'_>, draft: &Draft<'_>) -> Published {
+        let publication = draft.publication(to, now.unix_ms);
+        self.accept(now, Outgoing { to: Recipients::plain(to), publication, origin: Origin::Api })
+    }
+
+    /// Publishes for the program or the API, whatever the selector. Receivers are counted in `tally`, which may be held
+    /// by other shards when this returns. Gives the place in the order of a room with history.
+    pub fn publish_selected(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        to: &Selector<'_>,
+        draft: &Draft<'_>,
+        tally: &Arc<Tally>,
+    ) -> Option<Position> {
+        let publication = draft.publication(to, now.unix_ms);
+        let recipients = match to.is_plain() {
+            true => Recipients::plain(to),
+            false => Recipients::Part { of: to, tally },
+        };
+        let Published { delivered, position } =
+            self.accept(now, Outgoing { to: recipients, publication, origin });
+        tally.add(delivered);
+        position
+    }
+}
