@@ -2,7 +2,6 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
-mod connection_routes;
 mod connections;
 mod cursor;
 mod error;
@@ -10,8 +9,7 @@ pub mod hook;
 mod idempotency;
 mod openapi;
 mod query;
-mod room_routes;
-mod route;
+mod routes;
 mod tracked;
 mod types;
 mod users;
@@ -20,7 +18,6 @@ pub use body::{
     BATCH_MAX, PublishRequest, Whole, is_event, parse_batch, parse_broadcast, parse_publish, parse_room,
     parse_whole,
 };
-pub use connection_routes::{CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX};
 pub use connections::{
     BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, ConnectionStats, Put, ROOMS_SHOWN_MAX, Status,
     StatusCounts, Taken, UserInfo, Which,
@@ -30,11 +27,12 @@ pub use error::ApiError;
 pub use idempotency::{Claim, Idempotency, Stored, check_key};
 pub use openapi::openapi;
 pub use query::percent_decode;
-pub use room_routes::{
-    MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX, ROOM_USERS_MAX,
-    ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX,
+pub use routes::{
+    Access, CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, Found, Line, MEMBERS_LIMIT_DEFAULT,
+    MEMBERS_LIMIT_MAX, MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX, PATH_PARAMS, Param, Query, ROOM_USERS_MAX,
+    ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX, ROUTES, Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, StatusAnswer,
+    find, route,
 };
-pub use route::{Route, SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX, route};
 pub use tracked::{Metadata, TrackedConnection, TrackedList};
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,

@@ -6,12 +6,6 @@ use crate::metrics;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Operations that are a second name of another one's route.
-const ALIASES: [(&str, &str); 1] = [("debugChannels", "Status")];
-
-/// An upgrade is no operation of OpenAPI's.
-const UPGRADE: &str = "Echo";
-
 fn document() -> Value {
     serde_json::from_slice(&openapi("")).unwrap()
 }
@@ -31,10 +25,8 @@ impl Operation {
         self.operation["operationId"].as_str().unwrap()
     }
 
-    /// The route that it is to be.
-    fn route_name(&self) -> String {
-        let alias = ALIASES.iter().find(|(alias, _)| *alias == self.id());
-        alias.map_or_else(|| capitalized(self.id()), |(_, route)| (*route).to_owned())
+    fn tag(&self) -> &str {
+        self.operation["tags"][0].as_str().unwrap()
     }
 
     /// The path with an example in place of each parameter.
@@ -46,11 +38,6 @@ impl Operation {
             path.replace(&name, parameter["example"].as_str().unwrap())
         })
     }
-}
-
-fn capitalized(id: &str) -> String {
-    let (first, rest) = id.split_at(1);
-    first.to_uppercase() + rest
 }
 
 /// What a `$ref` stands for.
@@ -79,48 +66,52 @@ fn operations() -> Vec<Operation> {
     found
 }
 
-/// The names of all routes, as their source has them.
-fn route_names() -> BTreeSet<String> {
-    let (_, after) = include_str!("route.rs").split_once("pub enum Route {\n").unwrap();
-    let (body, _) = after.split_once("\n}\n").unwrap();
-    let variants = body
-        .lines()
-        .filter_map(|line| line.strip_prefix("    "))
-        .filter(|line| line.starts_with(char::is_uppercase));
-    variants.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned()).collect()
-}
-
 #[test]
 fn every_route_is_an_operation_and_every_operation_a_route() {
-    let mut told: BTreeSet<String> = BTreeSet::from([UPGRADE.to_owned()]);
+    let lines = || ROUTES.iter().filter(|line| line.access != Access::Upgrade);
+    assert_eq!(operations().len(), lines().count());
     for operation in operations() {
-        let (method, target) = (&operation.method, operation.target());
-        let found = route(method, &target, None).unwrap_or_else(|error| panic!("{method} {target}: {error}"));
-        let name = format!("{found:?}");
-        assert_eq!(name.split(' ').next(), Some(operation.route_name().as_str()), "{method} {target}");
-        let is_open = operation.operation["security"] == json!([]);
-        assert_eq!(is_open, !found.needs_key(), "{method} {target}: security");
-        assert_eq!(operation.operation["responses"]["401"].is_object(), found.needs_key(), "{target}");
-        told.insert(operation.route_name());
+        let (id, method, target) = (operation.id(), &operation.method, operation.target());
+        let line = lines().find(|line| line.operation == id).unwrap_or_else(|| panic!("no {id}"));
+        assert_eq!((line.method, line.path), (method.as_str(), operation.path.as_str()), "{id}");
+        let found = find(&target).unwrap_or_else(|| panic!("{target} is not found"));
+        assert!(found.route(method, None).is_ok(), "{id}: {:?}", found.route(method, None));
+        let needs_key = found.access() == Access::Key;
+        assert_eq!(operation.operation["security"] != json!([]), needs_key, "{id}: security");
+        assert_eq!(operation.operation["responses"]["401"].is_object(), needs_key, "{id}");
+        assert!(operation.operation["responses"]["400"].is_object(), "{id}");
     }
-    assert_eq!(told, route_names());
-    assert!(told.len() > 20);
-    let mut ids: Vec<String> = operations().iter().map(|operation| operation.id().to_owned()).collect();
-    let all = ids.len();
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), all, "an id stands for one operation");
+    let ids: BTreeSet<&str> = ROUTES.iter().map(|line| line.operation).collect();
+    assert_eq!(ids.len(), ROUTES.len(), "an id stands for one operation");
+}
+
+/// All values of `$ref` in a part of the document.
+fn references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(fields) => {
+            let here = fields.get("$ref").and_then(Value::as_str);
+            here.into_iter().chain(fields.values().flat_map(references)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
 }
 
 #[test]
-fn a_path_has_the_methods_of_the_document() {
-    for operation in operations() {
-        let refusal = route("OPTIONS", &operation.target(), None).unwrap_err();
-        let allowed = refusal.allow.unwrap().split(", ").filter(|method| *method != "HEAD");
-        let same_path = operations().into_iter().filter(|other| other.path == operation.path);
-        let told: BTreeSet<String> = same_path.map(|other| other.method).collect();
-        assert_eq!(told, allowed.map(str::to_owned).collect(), "{}", operation.path);
+fn all_parts_of_the_document_are_there_and_used() {
+    let document = document();
+    let used: BTreeSet<&str> = references(&document).into_iter().collect();
+    for at in &used {
+        assert!(document.pointer(at.trim_start_matches('#')).is_some(), "there is no {at}");
     }
+    for (kind, parts) in document["components"].as_object().unwrap() {
+        for name in parts.as_object().unwrap().keys().filter(|_| kind != "securitySchemes") {
+            assert!(used.contains(format!("#/components/{kind}/{name}").as_str()), "{kind} {name} is unused");
+        }
+    }
+    let tags: BTreeSet<_> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert_eq!(tags, ROUTES.iter().map(|line| line.tag).collect());
 }
 
 #[test]
@@ -131,7 +122,7 @@ fn an_operation_has_the_parameters_that_its_route_knows() {
         let told: BTreeSet<_> = of_query.map(|parameter| parameter["name"].as_str().unwrap()).collect();
         // The status pages take what a browser puts there against its cache.
         let Err(refusal) = refusal else {
-            assert_eq!((operation.route_name().as_str(), told.len()), ("Status", 0));
+            assert_eq!((operation.tag(), told.len()), ("node", 0), "{}", operation.path);
             continue;
         };
         let (_, known) = refusal.text.split_once("(known here: ").unwrap();
@@ -144,13 +135,13 @@ fn an_operation_has_the_parameters_that_its_route_knows() {
 fn limits_and_defaults_are_those_of_the_code() {
     for operation in operations() {
         for parameter in operation.parameters.iter().filter(|parameter| parameter["name"] == "limit") {
-            let (default, most) = match operation.route_name().as_str() {
-                "Rooms" => (ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX),
-                "Members" => (MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX),
-                "Messages" => (MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX),
-                "Connections" | "DebugConnections" => (CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX),
-                "Users" => (USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX),
-                "Slow" => (SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX),
+            let (default, most) = match operation.id() {
+                "rooms" => (ROOMS_LIMIT_DEFAULT, ROOMS_LIMIT_MAX),
+                "members" => (MEMBERS_LIMIT_DEFAULT, MEMBERS_LIMIT_MAX),
+                "messages" => (MESSAGES_LIMIT_DEFAULT, MESSAGES_LIMIT_MAX),
+                "connections" | "debugConnections" => (CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX),
+                "users" => (USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX),
+                "slow" => (SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX),
                 other => panic!("{other} has a limit"),
             };
             let schema = &parameter["schema"];
@@ -164,7 +155,7 @@ fn limits_and_defaults_are_those_of_the_code() {
     assert_eq!(list["maxItems"], USERS_LIMIT_MAX);
     assert_eq!(document["components"]["schemas"]["UsersCursor"]["maxLength"], UsersCursor::CHARS_MAX);
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let page = &document["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
+    let page = &document["components"]["responses"]["Metrics"]["content"];
     for form in [metrics::OPEN_METRICS, metrics::TEXT] {
         assert!(page[form].is_object(), "{page}");
     }

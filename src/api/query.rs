@@ -1,4 +1,7 @@
-use super::ApiError;
+//! Queries, and percent-encoding.
+
+use super::{ApiError, Param};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 /// Undoes percent-encoding (RFC 3986 section 2.1) of at most `bytes_max` decoded bytes of UTF-8.
@@ -26,27 +29,31 @@ pub fn percent_decode(
 }
 
 /// Parameters of a query, each known and given at most once.
-pub(super) struct Params<'a, const N: usize> {
-    names: [&'static str; N],
-    values: [Option<&'a str>; N],
+#[derive(Debug, Default)]
+pub(super) struct Params<'r> {
+    known: &'static [Param],
+    /// Names and values, the values percent-encoded.
+    given: SmallVec<[(&'r str, &'r str); 6]>,
 }
 
-impl<'a, const N: usize> Params<'a, N> {
-    /// Splits `query`; refuses a name that is not among `names`, or is given twice.
-    pub(super) fn parse(query: Option<&'a str>, names: [&'static str; N]) -> Result<Self, ApiError> {
-        let mut values = [None; N];
+impl<'r> Params<'r> {
+    /// Splits `query`; refuses a name that is not among the `known` ones, or is given twice.
+    pub(super) fn parse(query: Option<&'r str>, known: &'static [Param]) -> Result<Self, ApiError> {
+        let mut given: SmallVec<[(&str, &str); 6]> = SmallVec::new();
         for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(index) = names.iter().position(|known| *known == name) else {
-                let known = if N == 0 { "none".to_owned() } else { names.join(", ") };
+            if !known.iter().any(|known| known.name == name) {
+                let known: Vec<&str> = known.iter().map(|known| known.name).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let text = format!("unknown parameter {name:.40?} (known here: {known})");
                 return Err(ApiError::bad_request(text));
-            };
-            if values[index].replace(value).is_some() {
+            }
+            if given.iter().any(|(other, _)| *other == name) {
                 return Err(ApiError::bad_request(format!("parameter {name} is given twice")));
             }
+            given.push((name, value));
         }
-        Ok(Self { names, values })
+        Ok(Self { known, given })
     }
 
     /// The text of a parameter, at most `bytes_max` bytes, without control characters.
@@ -81,14 +88,19 @@ impl<'a, const N: usize> Params<'a, N> {
         }
     }
 
-    fn raw(&self, name: &str) -> Option<&'a str> {
-        self.names.iter().position(|known| *known == name).and_then(|index| self.values[index])
+    fn raw(&self, name: &str) -> Option<&'r str> {
+        debug_assert!(self.known.iter().any(|known| known.name == name), "the table has no {name} here");
+        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| *value)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PREFIX: Param = Param { name: "prefix", component: "" };
+    const LIMIT: Param = Param { name: "limit", component: "" };
+    const OFFSET: Param = Param { name: "offset", component: "" };
 
     #[test]
     fn percent_encoding_is_undone() {
@@ -106,31 +118,31 @@ mod tests {
 
     #[test]
     fn parameters_are_known_and_single() {
-        let params = Params::parse(Some("limit=5&&prefix=a+b"), ["prefix", "limit"]).unwrap();
+        let params = Params::parse(Some("limit=5&&prefix=a+b"), &[PREFIX, LIMIT]).unwrap();
         assert_eq!(params.limit("limit", 9, 10).unwrap(), 5);
         assert_eq!(params.text("prefix", 255).unwrap().as_deref(), Some("a b"));
-        let none = Params::parse(None, ["limit"]).unwrap();
+        let none = Params::parse(None, &[LIMIT]).unwrap();
         assert_eq!(none.limit("limit", 9, 10).unwrap(), 9);
         for (query, word) in
             [("limits=5", "limits"), ("limit=1&limit=2", "twice"), ("\"\n=1", "unknown"), ("=1", "unknown")]
         {
-            let error = Params::parse(Some(query), ["limit"]).err().unwrap();
+            let error = Params::parse(Some(query), &[LIMIT]).err().unwrap();
             assert!(error.status == 400 && error.text.contains(word), "{error}");
         }
         for value in ["", "0", "11", "-1", "+1", "1.0", "99999999999", "a", "%31"] {
             let query = format!("limit={value}");
-            let params = Params::parse(Some(&query), ["limit"]).unwrap();
+            let params = Params::parse(Some(&query), &[LIMIT]).unwrap();
             assert_eq!(params.limit("limit", 9, 10).unwrap_err().status, 400, "{value}");
         }
-        let params = Params::parse(Some("offset=0"), ["offset", "limit"]).unwrap();
+        let params = Params::parse(Some("offset=0"), &[OFFSET, LIMIT]).unwrap();
         assert_eq!(params.number("offset").unwrap(), Some(0));
         assert_eq!(params.number("limit").unwrap(), None);
         for value in ["", "-1", "+1", "1.0", "18446744073709551616", "a"] {
             let query = format!("offset={value}");
-            let params = Params::parse(Some(&query), ["offset"]).unwrap();
+            let params = Params::parse(Some(&query), &[OFFSET]).unwrap();
             assert_eq!(params.number("offset").unwrap_err().status, 400, "{value}");
         }
-        let params = Params::parse(Some("prefix=%00"), ["prefix"]).unwrap();
+        let params = Params::parse(Some("prefix=%00"), &[PREFIX]).unwrap();
         assert_eq!(params.text("prefix", 255).unwrap_err().status, 400);
     }
 }

@@ -280,16 +280,16 @@ impl Http {
         };
         let host = host.map(str::to_owned);
         let host = host.as_deref();
-        let route = match route {
+        let (route, needs_key) = match route {
             For::Entrance(entrance) => {
                 let arrived = self.seat.as_ref().and_then(|seat| seat.counted());
                 let peer = exchange.origin.peer;
                 let applicant = Applicant { asked: &asked, host, peer, arrived, entrance: &entrance };
                 return Ok(self.upgrade(&applicant, config, exchange).await);
             }
-            For::Api(route) => route,
+            For::Api { route, needs_key } => (route, needs_key),
         };
-        if route.needs_key() {
+        if needs_key {
             self.check_key(request.headers(), host, &exchange.origin, config).await?;
         }
         match route {

@@ -14,7 +14,7 @@ use super::seat;
 use super::shared::NodeShared;
 use super::subprotocol::Offer;
 use crate::api::hook::Decider;
-use crate::api::{self, ApiError, Route};
+use crate::api::{self, Access, ApiError, Route};
 use crate::auth::token::{TokenError, of_tenant};
 use crate::config::{Config, Endpoint, HookEvent};
 use crate::hub::{Party, Refused};
@@ -83,15 +83,12 @@ pub(super) fn has_proxy_header(config: &Config, peer: Option<SocketAddr>) -> boo
     config.proxy_protocol && peer.is_none_or(|peer| seat::is_trusted(config, peer))
 }
 
-/// Paths that stay open to clients with `admin_only`, beside the endpoints.
-const OPEN_PATHS: [&str; 3] = ["/health", "/ready", "/echo"];
-
 /// What a request is for.
 pub(super) enum For<'r> {
     /// An upgrade to WebSocket, by this way in.
     Entrance(Entrance<'r>),
     /// Anything else.
-    Api(Route),
+    Api { route: Route, needs_key: bool },
 }
 
 /// What a request is for, and the host that it addresses.
@@ -112,15 +109,12 @@ pub(super) fn route<'r>(
         }
         return Ok((For::Entrance(entrance), host));
     }
-    // Whatever the method: what is withdrawn here is not told of.
-    if config.admin_only && !OPEN_PATHS.contains(&path) {
-        return Err(ApiError::not_found("no such path"));
-    }
-    match api::route(asked.method.as_str(), path, asked.target.query())? {
-        Route::Echo if !config.echo => Err(ApiError::not_found("no such path")),
-        Route::Echo => Ok((For::Entrance(Entrance::Echo), host)),
-        route => Ok((For::Api(route), host)),
-    }
+    let is_offered = |access| match access {
+        Access::Probe => true,
+        Access::Open | Access::Key => !config.admin_only,
+        Access::Upgrade => config.echo,
+    };
+    Ok((of_table(path, asked, is_offered)?, host))
 }
 
 /// What a request to the admin listener is for, which has no endpoints. No proxy is before it: the path can be with the
@@ -135,10 +129,22 @@ pub(super) fn route_admin<'r>(
     let host = check_head(asked)?;
     let path = asked.target.path();
     let path = below_prefix(config, path).unwrap_or(path);
-    match api::route(asked.method.as_str(), path, asked.target.query())? {
-        Route::Echo => Err(ApiError::not_found("no such path")),
-        route => Ok((For::Api(route), host)),
-    }
+    Ok((of_table(path, asked, |access| access != Access::Upgrade)?, host))
+}
+
+/// Looks a path up in the table of routes. A path that this listener does not offer does not exist here, whatever the
+/// method.
+fn of_table<'r>(
+    path: &str,
+    asked: &Asked<'r>,
+    is_offered: impl Fn(Access) -> bool,
+) -> Result<For<'r>, ApiError> {
+    let found = api::find(path).filter(|found| is_offered(found.access()));
+    let found = found.ok_or_else(|| ApiError::not_found("no such path"))?;
+    Ok(match found.route(asked.method.as_str(), asked.target.query())? {
+        Route::Echo => For::Entrance(Entrance::Echo),
+        route => For::Api { route, needs_key: found.access() == Access::Key },
+    })
 }
 
 /// The host that a request addresses.

@@ -1,15 +1,20 @@
-//! The routes about connections and users, and the status pages of the documents.
+//! Reads the routes about connections and users.
 
-use super::query::{Params, percent_decode};
-use super::route::{READ, Route, cursor, no_params, on, room_name};
-use super::{ApiError, MembersCursor, NoCursor, USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UsersCursor, Which};
+use super::{Given, Route};
+use crate::api::query::percent_decode;
+use crate::api::{
+    ApiError, MembersCursor, NoCursor, USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UsersCursor, Which,
+};
 use crate::model::{ConnectionId, Identity, RoomName};
 
 /// Connections in one page where the request does not say.
 pub const CONNECTIONS_LIMIT_DEFAULT: u32 = 100;
-
 /// Most connections in one page.
 pub const CONNECTIONS_LIMIT_MAX: u32 = 1000;
+/// Slow connections listed where the request does not say.
+pub const SLOW_LIMIT_DEFAULT: u32 = 20;
+/// Most slow connections listed.
+pub const SLOW_LIMIT_MAX: u32 = 1000;
 
 /// Longest reason of a disconnect, in bytes: what a close frame has place for (RFC 6455 section 5.5).
 const REASON_BYTES_MAX: usize = 123;
@@ -17,115 +22,102 @@ const REASON_BYTES_MAX: usize = 123;
 /// Seconds without a message after which a cleanup closes where the request does not say.
 const IDLE_S_DEFAULT: u64 = 300;
 
-/// The route of a path about connections; `None` if it is none of these.
-pub(super) fn route(method: &str, path: &str, query: Option<&str>) -> Option<Result<Route, ApiError>> {
-    Some(match path {
-        "/v1/connections" => on(method, READ)
-            .and_then(|()| connections(query))
-            .map(|Asked { which, cursor, limit }| Route::Connections { which, cursor, limit }),
-        "/v1/users" => on(method, READ).and_then(|()| users(query)),
-        "/v1/stats/connections" => {
-            on(method, READ).and_then(|()| no_params(query)).map(|()| Route::ConnectionStats)
-        }
-        "/v1/cleanup" => on(method, "POST").and_then(|()| cleanup(query)),
-        "/ws/status" => on(method, READ).map(|()| Route::Status),
-        "/api/v1/debug/websocket/connections" => on(method, READ)
-            .and_then(|()| connections(query))
-            .map(|Asked { which, cursor, limit }| Route::DebugConnections { which, cursor, limit }),
-        "/api/v1/debug/websocket/channels" => on(method, READ).map(|()| Route::Status),
-        _ => {
-            if let Some(user) = path.strip_prefix("/v1/users/").filter(|user| !user.contains('/')) {
-                return Some(self::user(method, user, query));
-            }
-            let (id, rest) = path
-                .strip_prefix("/v1/connections/")
-                .map(|rest| rest.split_once('/').unwrap_or((rest, "")))?;
-            match rest.strip_prefix("rooms/") {
-                Some(room) if !room.is_empty() && !room.contains('/') => membership(method, id, room, query),
-                None if rest.is_empty() && !path.ends_with('/') => connection(method, id, query),
-                _ => return None,
-            }
-        }
-    })
-}
-
 /// A page of connections that is asked for.
-struct Asked {
+struct Page {
     which: Which,
     cursor: MembersCursor,
     limit: u32,
 }
 
-fn connections(query: Option<&str>) -> Result<Asked, ApiError> {
-    let params = Params::parse(query, ["user", "tenant", "room", "idle_s", "cursor", "limit"])?;
-    let name = |name| params.text(name, Identity::NAME_BYTES_MAX);
-    let room = params.text("room", RoomName::BYTES_MAX)?;
-    let idle_ms = params.number("idle_s")?.map(|seconds| seconds.saturating_mul(1000));
-    Ok(Asked {
+fn page(given: &Given<'_>) -> Result<Page, ApiError> {
+    let query = &given.query;
+    let name = |name| query.text(name, Identity::NAME_BYTES_MAX);
+    let room = query.text("room", RoomName::BYTES_MAX)?;
+    let idle_ms = query.number("idle_s")?.map(|seconds| seconds.saturating_mul(1000));
+    Ok(Page {
         which: Which { user: name("user")?, tenant: name("tenant")?, room, idle_ms },
-        cursor: cursor(&params)?,
-        limit: params.limit("limit", CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX)?,
+        cursor: given.cursor()?,
+        limit: query.limit("limit", CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX)?,
     })
 }
 
-fn users(query: Option<&str>) -> Result<Route, ApiError> {
-    let params = Params::parse(query, ["tenant", "cursor", "limit"])?;
-    let cursor = match params.text("cursor", UsersCursor::BYTES_MAX)?.filter(|text| !text.is_empty()) {
+pub(super) fn connections(given: &Given<'_>) -> Result<Route, ApiError> {
+    page(given).map(|Page { which, cursor, limit }| Route::Connections { which, cursor, limit })
+}
+
+pub(super) fn debug_connections(given: &Given<'_>) -> Result<Route, ApiError> {
+    page(given).map(|Page { which, cursor, limit }| Route::DebugConnections { which, cursor, limit })
+}
+
+pub(super) fn connection(given: &Given<'_>) -> Result<Route, ApiError> {
+    Ok(Route::Connection { id: given.connection()? })
+}
+
+pub(super) fn disconnect(given: &Given<'_>) -> Result<Route, ApiError> {
+    Ok(Route::Disconnect { id: given.connection()?, reason: given.reason()? })
+}
+
+pub(super) fn join(given: &Given<'_>) -> Result<Route, ApiError> {
+    Ok(Route::Join { id: given.connection()?, room: given.room()? })
+}
+
+pub(super) fn leave(given: &Given<'_>) -> Result<Route, ApiError> {
+    Ok(Route::Leave { id: given.connection()?, room: given.room()? })
+}
+
+pub(super) fn users(given: &Given<'_>) -> Result<Route, ApiError> {
+    let cursor = given.query.text("cursor", UsersCursor::BYTES_MAX)?.filter(|text| !text.is_empty());
+    let cursor = match cursor {
         Some(text) => text.parse().map_err(|error: NoCursor| ApiError::bad_request(error.to_string()))?,
         None => UsersCursor::default(),
     };
     Ok(Route::Users {
-        tenant: params.text("tenant", Identity::NAME_BYTES_MAX)?,
+        tenant: given.tenant()?,
         cursor,
-        limit: params.limit("limit", USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX)?,
+        limit: given.query.limit("limit", USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX)?,
     })
 }
 
-fn cleanup(query: Option<&str>) -> Result<Route, ApiError> {
-    let params = Params::parse(query, ["idle_s"])?;
-    Ok(Route::Cleanup { idle_s: params.number("idle_s")?.unwrap_or(IDLE_S_DEFAULT) })
+pub(super) fn user(given: &Given<'_>) -> Result<Route, ApiError> {
+    let user = given.user()?;
+    let which = Which { user: Some(user.clone()), tenant: given.tenant()?, ..Which::default() };
+    Ok(Route::User { which, user })
 }
 
-fn connection(method: &str, id: &str, query: Option<&str>) -> Result<Route, ApiError> {
-    on(method, "GET, HEAD, DELETE")?;
-    if method == "DELETE" {
-        let params = Params::parse(query, ["reason"])?;
-        return Ok(Route::Disconnect { id: connection_id(id)?, reason: reason(&params)? });
+pub(super) fn disconnect_user(given: &Given<'_>) -> Result<Route, ApiError> {
+    let which = Which { user: Some(given.user()?), tenant: given.tenant()?, ..Which::default() };
+    Ok(Route::DisconnectUser { which, reason: given.reason()? })
+}
+
+pub(super) fn cleanup(given: &Given<'_>) -> Result<Route, ApiError> {
+    Ok(Route::Cleanup { idle_s: given.query.number("idle_s")?.unwrap_or(IDLE_S_DEFAULT) })
+}
+
+pub(super) fn slow(given: &Given<'_>) -> Result<Route, ApiError> {
+    Ok(Route::Slow { limit: given.query.limit("limit", SLOW_LIMIT_DEFAULT, SLOW_LIMIT_MAX)? })
+}
+
+impl Given<'_> {
+    fn connection(&self) -> Result<ConnectionId, ApiError> {
+        // A text that is no id is the id of no connection.
+        ConnectionId::parse(self.segment("id")).ok_or_else(|| ApiError::not_found("no such connection"))
     }
-    no_params(query)?;
-    Ok(Route::Connection { id: connection_id(id)? })
-}
 
-fn membership(method: &str, id: &str, room: &str, query: Option<&str>) -> Result<Route, ApiError> {
-    on(method, "PUT, DELETE")?;
-    no_params(query)?;
-    let (id, room) = (connection_id(id)?, room_name(room)?);
-    Ok(if method == "PUT" { Route::Join { id, room } } else { Route::Leave { id, room } })
-}
-
-fn user(method: &str, encoded: &str, query: Option<&str>) -> Result<Route, ApiError> {
-    on(method, "GET, HEAD, DELETE")?;
-    let user = percent_decode(encoded, false, Identity::NAME_BYTES_MAX, "user")?;
-    if !Identity::is_name(&user) {
-        return Err(ApiError::bad_request("user is empty or has control characters"));
+    fn user(&self) -> Result<String, ApiError> {
+        let user = percent_decode(self.segment("user"), false, Identity::NAME_BYTES_MAX, "user")?;
+        if !Identity::is_name(&user) {
+            return Err(ApiError::bad_request("user is empty or has control characters"));
+        }
+        Ok(user)
     }
-    let which = |tenant| Which { user: Some(user.clone()), tenant, ..Which::default() };
-    if method == "DELETE" {
-        let params = Params::parse(query, ["tenant", "reason"])?;
-        let tenant = params.text("tenant", Identity::NAME_BYTES_MAX)?;
-        return Ok(Route::DisconnectUser { which: which(tenant), reason: reason(&params)? });
+
+    fn tenant(&self) -> Result<Option<String>, ApiError> {
+        self.query.text("tenant", Identity::NAME_BYTES_MAX)
     }
-    let params = Params::parse(query, ["tenant"])?;
-    Ok(Route::User { which: which(params.text("tenant", Identity::NAME_BYTES_MAX)?), user })
-}
 
-fn reason<const N: usize>(params: &Params<'_, N>) -> Result<Option<String>, ApiError> {
-    params.text("reason", REASON_BYTES_MAX)
-}
-
-fn connection_id(text: &str) -> Result<ConnectionId, ApiError> {
-    // What is no id is the id of no connection.
-    ConnectionId::parse(text).ok_or_else(|| ApiError::not_found("no such connection"))
+    fn reason(&self) -> Result<Option<String>, ApiError> {
+        self.query.text("reason", REASON_BYTES_MAX)
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +190,6 @@ mod tests {
         ] {
             let route = found(method, target).unwrap();
             assert_eq!(route, expected, "{method} {target}");
-            assert!(route.needs_key(), "{target}");
         }
     }
 
@@ -217,7 +208,7 @@ mod tests {
             ("PUT", &format!("/v1/connections/{ID}/rooms/a/b"), 404),
             ("PUT", &format!("/v1/connections/{ID}/room/a"), 404),
             ("GET", "/v1/users/a/b", 404),
-            ("GET", "/v1/users/", 400),
+            ("GET", "/v1/users/", 404),
             ("POST", "/v1/users", 405),
             ("GET", "/v1/users?limit=0", 400),
             ("GET", "/v1/users?limit=1001", 400),
