@@ -18,3 +18,4 @@ mod metrics;
 mod openapi;
 mod proxies;
 mod registry;
+mod routes;

@@ -14,7 +14,7 @@ pub enum Route {
     Ready,
     /// `GET /metrics`.
     Metrics,
-    /// `GET /openapi.json`: see [`super::openapi`].
+    /// `GET /openapi.json`: see [`crate::api::openapi`].
     OpenApi,
     /// `POST /v1/publish`.
     Publish,

@@ -74,6 +74,8 @@ fn unknown_paths_are_404() {
         "/healthz",
         "/v1",
         "/v1/",
+        "/v1/users/",
+        "/v1/connections/",
         "/v1/rooms/",
         "/v1/rooms/a/",
         "/v1/rooms/a/member",
@@ -155,4 +157,35 @@ fn bad_names_and_parameters_are_400() {
         assert!(error.text.len() <= 300);
     }
     assert_eq!(found("POST", "/v1/publish?room=a").unwrap_err().status, 400);
+}
+
+#[test]
+fn the_table_has_no_two_lines_for_one_request() {
+    for (index, line) in ROUTES.iter().enumerate() {
+        assert!(!line.methods().is_empty(), "{} {}", line.method, line.path);
+        assert!(!line.summary.is_empty() && !line.operation.is_empty(), "{}", line.path);
+        for other in &ROUTES[..index] {
+            let is_same = other.path == line.path;
+            assert!(!is_same || other.method != line.method, "{} {} is there twice", line.method, line.path);
+            assert!(!is_same || other.access == line.access, "{}: for whom?", line.path);
+        }
+    }
+}
+
+#[test]
+fn readme_has_the_routes_of_the_table() {
+    let readme = include_str!("../../../README.md");
+    let (_, section) = readme.split_once("\n## HTTP\n").unwrap();
+    let (table, _) = section.trim_start().split_once("\n\n").unwrap();
+    let rows = table.lines().skip(2).map(|row| {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        (cells.next().unwrap().to_owned(), cells.next().unwrap())
+    });
+    let routes = ROUTES.iter().map(|line| {
+        let names: Vec<String> = line.query.params().iter().map(|param| format!("{}=", param.name)).collect();
+        let query = if names.is_empty() { String::new() } else { format!("?{}", names.join("&")) };
+        let key = if line.access == Access::Key { "yes" } else { "" };
+        (format!("`{} {}{query}`", line.method, line.path), key)
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), routes.collect::<Vec<_>>());
 }
