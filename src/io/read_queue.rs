@@ -1,16 +1,16 @@
 //! Which sockets are to be read, in the order of their turns: each stands in the queue once.
 //!
 //! There are two lanes: one for sockets that have just become readable, and one for those that had their turn and have
-//! more, which are busy. They share the time (see [`Shares`]): busy ones have as much of it as all others, and a little
-//! where the others have nothing more to say. So a socket with little to say waits for that, however many busy ones there
-//! are.
+//! more, which are busy. A round reads one lane, so that what the one causes is written before the other is read: what a
+//! socket with little to say has caused does not wait for a busy one. Where both have sockets the lanes take turns, and
+//! the busy ones have as much time as the others had; where the others have nothing to say, they have a little at once.
 
 use crate::base::Key;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Time of a round in which busy sockets are read although no others are left: some of them have their turn, and then
-/// what they cause is written and others are looked for.
+/// Time of a round of busy sockets at the least: some of them have their turn, and then what they cause is written and
+/// others are looked for.
 const BUSY_TIME: Duration = Duration::from_millis(1);
 
 /// A socket that may have input.
@@ -26,41 +26,15 @@ pub(super) struct Readable {
 pub(super) struct ReadQueue {
     fresh: VecDeque<Key>,
     again: VecDeque<Key>,
-    /// What of each lane belongs to the present round.
-    fresh_left: usize,
-    again_left: usize,
-    shares: Shares,
+    /// The lane of the present round is `again`.
+    is_busy: bool,
+    /// What of the lane belongs to the present round.
+    left: usize,
+    /// Time that the present round has taken, and what rounds of the other lane took before it.
+    taken: Duration,
+    before: Duration,
     /// By slot: the low bits of its key's generation, so that an earlier tenant has no say, and the flags below.
     marks: Vec<u32>,
-}
-
-/// How the time of a round is shared between the lanes.
-#[derive(Debug, Default)]
-struct Shares {
-    fresh: Duration,
-    again: Duration,
-    /// The lane that was served last is `again`.
-    was_again: bool,
-    /// When that began.
-    since: Duration,
-}
-
-impl Shares {
-    /// Counts what was served last, which has ended now.
-    fn count(&mut self, now: Duration) {
-        let took = now.saturating_sub(std::mem::replace(&mut self.since, now));
-        *(if self.was_again { &mut self.again } else { &mut self.fresh }) += took;
-    }
-
-    /// Whether a busy socket is next, where there are others too.
-    fn again_is_next(&self) -> bool {
-        self.again <= self.fresh
-    }
-
-    /// Whether the busy ones have had their time, where there are no others.
-    fn again_is_over(&self) -> bool {
-        self.again >= self.fresh.max(BUSY_TIME)
-    }
 }
 
 const QUEUED: u32 = 1;
@@ -115,28 +89,26 @@ impl ReadQueue {
         is_new
     }
 
-    /// Begins a round: what is in the queue now is taken once, what is put there meanwhile belongs to the next one.
+    /// Begins a round: what is in its lane now is taken once, what is put there meanwhile belongs to the next one.
     pub fn begin_round(&mut self) {
-        (self.fresh_left, self.again_left) = (self.fresh.len(), self.again.len());
-        self.shares = Shares::default();
+        let was_busy = self.is_busy;
+        self.is_busy = match (self.fresh.is_empty(), self.again.is_empty()) {
+            (false, false) => !was_busy,
+            (is_quiet, _) => is_quiet,
+        };
+        let taken = std::mem::take(&mut self.taken);
+        self.before = if self.is_busy == was_busy { Duration::ZERO } else { taken };
+        self.left = if self.is_busy { self.again.len() } else { self.fresh.len() };
     }
 
     /// Takes the next one of the round, at a time since it began. `None` once it is over.
     pub fn pop(&mut self, now: Duration) -> Option<Readable> {
-        self.shares.count(now);
-        let is_again = match (self.fresh_left, self.again_left) {
-            (0, 0) => return None,
-            (0, _) if self.shares.again_is_over() => return None,
-            (0, _) => true,
-            (_, 0) => false,
-            _ => self.shares.again_is_next(),
-        };
-        self.shares.was_again = is_again;
-        let (lane, left) = match is_again {
-            true => (&mut self.again, &mut self.again_left),
-            false => (&mut self.fresh, &mut self.fresh_left),
-        };
-        *left = left.checked_sub(1)?;
+        self.taken = now;
+        if self.is_busy && now >= self.before.max(BUSY_TIME) {
+            return None;
+        }
+        self.left = self.left.checked_sub(1)?;
+        let lane = if self.is_busy { &mut self.again } else { &mut self.fresh };
         let key = lane.pop_front()?;
         let mark = &mut self.marks[key.slot as usize];
         let own = *mark & !FLAGS == tenant(key);
@@ -189,27 +161,34 @@ mod tests {
     }
 
     #[test]
-    fn busy_sockets_have_half_of_the_time() {
+    fn busy_sockets_have_half_of_the_time_in_rounds_of_their_own() {
         let mut queue = ReadQueue::default();
         (0..100).for_each(|slot| queue.push_again(key(slot, 0), false));
         (100..1100).for_each(|slot| queue.push(key(slot, 0), false));
-        // A hundred that are dear, and a thousand that say little: as much time for both, by turns.
+        // A hundred that are dear, and a thousand that say little.
         let cost = |slot| Duration::from_micros(if slot < 100 { 250 } else { 10 });
-        let (order, took) = round(&mut queue, cost);
-        let busy: Vec<u32> = order.iter().copied().filter(|slot| *slot < 100).collect();
-        assert_eq!(order.len() - busy.len(), 1000, "no other waits for the next round");
-        assert!((40..=41).contains(&busy.len()), "{busy:?}");
-        assert!(took <= Duration::from_micros(20_250), "{took:?}");
-        let longest = order.split(|slot| *slot >= 100).map(<[u32]>::len).max();
-        assert_eq!(longest, Some(1), "one with little to say waits for one of them");
+        let mut next = || {
+            let (order, took) = round(&mut queue, cost);
+            (100..1100).for_each(|slot| queue.push(key(slot, 0), false));
+            assert!(order.is_sorted(), "a turn for each");
+            (order.len(), order[0], took)
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(next(), (4, 0, BUSY_TIME), "nobody else has had any time");
+        assert_eq!(next(), (1000, 100, ms(10)), "those with little to say");
+        assert_eq!(next(), (40, 4, ms(10)), "as much time for the busy ones");
+        assert_eq!(next(), (1000, 100, ms(10)), "the others again");
+        assert_eq!(next(), (40, 44, ms(10)), "the busy ones that had no turn");
+        assert_eq!(round(&mut queue, cost).0.len(), 1000, "the others for the last time");
+        assert_eq!(round(&mut queue, cost).0.len(), 40, "what is left of the busy ones, and the first again");
         // Where the others say nothing, a round is short, and the next one begins with those that had no turn.
-        let (next, took) = round(&mut queue, cost);
-        let first = busy.len() as u32;
-        assert_eq!(next, (first..first + 4).collect::<Vec<_>>());
+        let (order, took) = round(&mut queue, cost);
+        assert_eq!(order, [24, 25, 26, 27]);
         assert_eq!(took, BUSY_TIME);
-        // One that is very dear has its turn too.
-        let (next, _) = round(&mut queue, |_| Duration::from_millis(30));
-        assert_eq!(next.len(), 1);
+        // One that is very dear has its turn too, and whoever has little to say comes after it.
+        queue.push(key(100, 0), false);
+        assert_eq!(round(&mut queue, cost).0, [100]);
+        assert_eq!(round(&mut queue, |_| ms(30)).0, [28]);
     }
 
     #[test]
