@@ -4,10 +4,12 @@
 //! All of it is part of the shard's turns and bounded in each, by number and by time, so that a storm of connections
 //! does not hold up those that are there.
 
+mod scarcity;
+
 use super::descriptors::Left;
 use super::listening::Listening;
 use super::outage::Outage;
-use super::parcel::{Content, send};
+use super::parcel::{Accepted, Content, send};
 use super::places::{Evicted, NoPlace, Places, Stage, Terms};
 use super::refused::About;
 use super::reply;
@@ -45,10 +47,6 @@ const TIME_MIN: Duration = Duration::from_millis(1);
 /// Longest PROXY header taken here, in bytes; hyper gets connections with longer ones.
 const PROXY_BYTES_MAX: usize = 600;
 
-/// Silent connections that give way to one newcomer at the most, when file descriptors run out: as many as may have one of
-/// those that are kept for requests.
-const GIVEN_WAY_MAX: usize = 32;
-
 /// What is in the low half of the door's tokens: no connection's slot.
 const MARK: usize = u32::MAX as usize;
 
@@ -70,6 +68,10 @@ struct Arrival {
 }
 
 impl Arrival {
+    fn new(socket: Socket, peer: Option<SocketAddr>) -> Self {
+        Self { socket, peer, place: None, counted: false, watched: false }
+    }
+
     /// The address for which it counts as arrived.
     fn arrived(&self) -> Option<IpAddr> {
         self.peer.filter(|_| self.counted).map(|peer| peer.ip())
@@ -106,7 +108,7 @@ pub(super) struct Door {
     /// Slots of places whose connections may have something to read.
     knocking: VecDeque<u32>,
     /// Sockets accepted by another shard.
-    accepted: VecDeque<Socket>,
+    accepted: VecDeque<Accepted>,
     handed: Vec<Handed>,
     /// Connections come that only descriptors kept for requests are left for.
     scarcity: Outage,
@@ -194,8 +196,8 @@ impl Door {
     }
 
     /// A socket that another shard has accepted.
-    pub fn accepted(&mut self, socket: Socket) {
-        self.accepted.push_back(socket);
+    pub fn accepted(&mut self, accepted: Accepted) {
+        self.accepted.push_back(accepted);
     }
 
     /// Those who are for hyper.
@@ -250,27 +252,33 @@ impl Door {
             if let Some(key) = key {
                 self.knock(now, key, inside);
             }
-        } else if let Some(socket) = self.accepted.pop_front() {
-            self.arrive(now, socket, None, inside);
+        } else if let Some(Accepted { socket, peer }) = self.accepted.pop_front() {
+            self.arrive(now, Arrival::new(socket, peer), inside);
         } else if let Some((stream, peer)) =
             self.tcp.as_mut().and_then(|tcp| tcp.accept(now.us, self.index, &self.metrics))
         {
-            self.arrive(now, Socket::from(std::os::fd::OwnedFd::from(stream)), Some(peer), inside);
+            let arrival = Arrival::new(Socket::from(std::os::fd::OwnedFd::from(stream)), Some(peer));
+            if let Some(arrival) = self.pass_on(arrival) {
+                self.arrive(now, arrival, inside);
+            }
         } else if let Some((stream, _)) =
             self.unix.as_mut().and_then(|unix| unix.accept(now.us, self.index, &self.metrics))
         {
             let socket = Socket::from(std::os::fd::OwnedFd::from(stream));
             self.next_shard = (self.next_shard + 1) % self.node.mailboxes.len();
             if self.next_shard == self.index {
-                self.arrive(now, socket, None, inside);
+                self.arrive(now, Arrival::new(socket, None), inside);
             } else {
-                let content = Content::Accepted(socket);
-                send(&self.node.mailboxes, self.node.clock, self.next_shard, content);
+                self.send(self.next_shard, Accepted { socket, peer: None });
             }
         } else {
             return false;
         }
         true
+    }
+
+    fn send(&self, shard: usize, accepted: Accepted) {
+        send(&self.node.mailboxes, self.node.clock, shard, Content::Accepted(accepted));
     }
 
     fn failed(&self, failure: HandshakeFailure, socket: Option<&Socket>) {
@@ -281,61 +289,14 @@ impl Door {
     }
 
     /// A new connection. What it asks is often there already; then it needs no place here.
-    fn arrive(&mut self, now: Now, socket: Socket, peer: Option<SocketAddr>, inside: &mut Inside<'_>) {
+    fn arrive(&mut self, now: Now, mut arrival: Arrival, inside: &mut Inside<'_>) {
         let config = inside.shard.config().clone();
-        let mut arrival = Arrival { socket, peer, place: None, counted: false, watched: false };
         if !self.has_descriptors(&mut arrival) {
             return self.refuse(&arrival.socket, HandshakeFailure::Descriptors, reply::NO_DESCRIPTORS);
         }
         match read_first(&arrival.socket, inside.scratch) {
             Some(len) => self.asks(now, arrival, &config, len, inside),
             None => self.wait(now, arrival, &config),
-        }
-    }
-
-    /// Whether there is a file descriptor for a connection. When only those are left that are kept for requests, a
-    /// connection gives way that waits for no answer.
-    fn has_descriptors(&mut self, arrival: &mut Arrival) -> bool {
-        let descriptors = &self.node.descriptors;
-        if descriptors.left(&arrival.socket) == Left::Plenty {
-            if let Some(failures) = self.scarcity.is_over() {
-                tracing::info!(shard = self.index, failures, "connections are accepted again");
-            }
-            return true;
-        }
-        self.metrics.accept_errors.add(1);
-        if self.scarcity.fails() {
-            tracing::error!(
-                shard = self.index,
-                open_files = descriptors.limit(),
-                "cannot accept connections: too many open files; requests are still answered; still trying; raise \
-                 LimitNOFILE or `ulimit -n`, or lower connections_max"
-            );
-        }
-        for _ in 0..GIVEN_WAY_MAX {
-            let idle = self.places.borrow_mut().evict_idle();
-            let Some(idle) = idle else { break };
-            // A task closes its socket later; and a socket that is closed now may have had a descriptor that is kept.
-            let is_closed = idle.stage == Stage::Silent;
-            self.end_evicted(idle);
-            self.take_lower(arrival);
-            if !is_closed || self.node.descriptors.left(&arrival.socket) == Left::Plenty {
-                break;
-            }
-        }
-        self.node.descriptors.left(&arrival.socket) != Left::Last
-    }
-
-    /// Gives a connection with one of the last descriptors a lower one, if there is one by now.
-    fn take_lower(&self, arrival: &mut Arrival) {
-        if let Ok(lower) = arrival.socket.try_clone()
-            && self.node.descriptors.left(&lower) == Left::Plenty
-        {
-            if std::mem::take(&mut arrival.watched) {
-                // Fails never, since it is watched. Without it the poll would go on to watch it through the new one.
-                let _ = self.registry.deregister(&mut SourceFd(&arrival.socket.as_raw_fd()));
-            }
-            arrival.socket = lower;
         }
     }
 

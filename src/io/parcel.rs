@@ -6,6 +6,7 @@ use crate::shard::{Mail, Post};
 use mio::{Poll, Token};
 use socket2::Socket;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The token of a waker in its shard's poll.
@@ -30,12 +31,19 @@ pub struct Parcel {
     pub content: Content,
 }
 
+/// A socket that one shard has accepted for another.
+pub struct Accepted {
+    pub(super) socket: Socket,
+    /// `None`: of the Unix socket, which one shard accepts for all.
+    pub(super) peer: Option<SocketAddr>,
+}
+
 /// What is in a [`Parcel`].
 pub enum Content {
     /// For the shard.
     Mail(Mail),
-    /// A socket accepted elsewhere (Unix sockets are accepted by one shard for all).
-    Accepted(Socket),
+    /// A socket that another shard has accepted.
+    Accepted(Accepted),
 }
 
 /// A shard's mailbox.

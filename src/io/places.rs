@@ -430,9 +430,18 @@ impl<H> Places<H> {
 
     /// Takes the connection that gives way first its place, if no request of it is under way.
     pub fn evict_idle(&mut self) -> Option<Evicted<H>> {
-        let slot = self.first_of_all()?;
-        self.places.at(slot).filter(|place| place.stage <= Stage::Answered)?;
+        let slot = self.first_idle()?;
         self.evict(slot)
+    }
+
+    /// Whether [`Places::evict_idle`] would find one.
+    pub fn has_idle(&self) -> bool {
+        self.first_idle().is_some()
+    }
+
+    fn first_idle(&self) -> Option<u32> {
+        let slot = self.first_of_all()?;
+        self.places.at(slot).filter(|place| place.stage <= Stage::Answered).map(|_| slot)
     }
 
     /// Takes the connection in this slot its place.

@@ -96,6 +96,42 @@ fn silent_connections_do_not_keep_descriptors_from_others() {
 }
 
 #[test]
+fn silent_connections_of_one_shard_do_not_keep_descriptors_from_another() {
+    const LIMIT: usize = 64;
+    let flags = ["--admin-listen=127.0.0.1:0", "--shards=2"];
+    let server = Server::start_after(&format!("ulimit -n {LIMIT}"), &flags);
+    // Asked of the admin listener, as a request to the public one has a place of its own.
+    let metrics = || exchange(server.admin(), b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").body;
+    let sample = |name: &str| -> f64 {
+        let text = metrics();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} is missing")).trim().parse().unwrap()
+    };
+    let places = |shard: u32| sample(&format!(r#"fanwire_places{{shard="{shard}"}}"#));
+    let errors = || [0, 1].map(|shard| sample(&format!(r#"fanwire_accept_errors_total{{shard="{shard}"}}"#)));
+    let mut silent = Vec::new();
+    while errors() == [0.0; 2] {
+        assert!(silent.len() < 2 * LIMIT, "the descriptors do not run out");
+        let before = (places(0), errors());
+        let stream = TcpStream::connect(server.addr()).unwrap();
+        eventually("the connection is seen", || places(1) > 0.0 || (places(0), errors()) != before);
+        if places(1) > 0.0 {
+            drop(stream);
+            eventually("the connection is gone", || places(1) == 0.0);
+        } else {
+            silent.push(stream);
+        }
+    }
+    // Each shard gets some of them; all are granted what only the first one's silent connections can give.
+    let mut newcomers = Vec::new();
+    let mut come = || {
+        newcomers.push(TcpStream::connect(server.addr()).unwrap());
+        upgrade_status(newcomers[newcomers.len() - 1].try_clone().unwrap(), b"", &[])
+    };
+    assert_eq!([(); 12].map(|()| come()), ["101"; 12]);
+}
+
+#[test]
 fn a_limit_of_open_files_below_the_connections_is_told_at_the_start() {
     let server = Server::start_after("ulimit -n 256", &["--connections-max=1000"]);
     eventually("it is told", || {
