@@ -32,11 +32,11 @@
 //! | topics | `cleanupInactiveConnections()` | [`Calls::cleanup_inactive_connections`] | `POST /v1/cleanup?idle_s=` |
 //! | tenants | `getConnectionStats()` | [`Calls::get_connection_stats`] | `GET /v1/stats/connections` |
 
-use crate::api::{CONNECTIONS_LIMIT_MAX, ConnectionInfo, ConnectionStats, MembersCursor, Which};
+use crate::api::{CONNECTIONS_LIMIT_MAX, ConnectionStats};
 use crate::handle::{Handle, HandleError};
 use crate::handler::{CustomRequest, Outcome};
 use crate::io::{Answer, Ended};
-use crate::model::{ConnectionId, RoomName, Selector};
+use crate::model::{ConnectionId, ConnectionInfo, MembersCursor, RoomName, Selector, Which};
 use serde::Serialize;
 use std::time::Duration;
 

@@ -1,12 +1,15 @@
 use crate::api::{
-    self, ApiError, BATCH_MAX, ConnectionInfo, ConnectionStats, MembersCursor, RoomInfo, RoomMembers,
-    RoomMessages, RoomRemoved, RoomStats, SlowConsumer, Stats, UserEntry, UsersCursor, Which, Whole,
+    self, ApiError, BATCH_MAX, ConnectionStats, RoomInfo, RoomMembers, RoomMessages, RoomRemoved, RoomStats,
+    Stats, UserEntry, UsersCursor, Whole,
 };
 use crate::calls::Calls;
 use crate::handler::Home;
 use crate::hub::{METADATA_BYTES_MAX, RegistryFull};
 use crate::io::{Answer, Ended, NodeShared};
-use crate::model::{CloseReason, ConnectionId, EVENT_BYTES_MAX, Identity, RoomName, RoomNameError, Selector};
+use crate::model::{
+    CloseReason, ConnectionId, ConnectionInfo, EVENT_BYTES_MAX, Identity, MembersCursor, RoomName,
+    RoomNameError, Selector, SlowConsumer, Which,
+};
 use crate::shard::{Message, Request};
 use serde::Serialize;
 use std::hash::BuildHasher;

@@ -3,7 +3,6 @@
 
 mod body;
 mod connections;
-mod cursor;
 mod error;
 pub mod hook;
 mod idempotency;
@@ -19,10 +18,8 @@ pub use body::{
     parse_whole,
 };
 pub use connections::{
-    BREAKDOWN_MAX, Closed, ConnectionInfo, ConnectionList, ConnectionStats, Put, ROOMS_SHOWN_MAX, Status,
-    StatusCounts, Taken, UserInfo, Which,
+    BREAKDOWN_MAX, Closed, ConnectionList, ConnectionStats, Put, Status, StatusCounts, Taken, UserInfo,
 };
-pub use cursor::{MembersCursor, NoCursor};
 pub use error::ApiError;
 pub use idempotency::{Claim, Idempotency, Stored, check_key};
 pub use openapi::openapi;
@@ -36,7 +33,7 @@ pub use routes::{
 pub use tracked::{Metadata, TrackedConnection, TrackedList};
 pub use types::{
     BatchDelivered, Delivered, Health, HistoryInfo, Ready, RoomInfo, RoomList, RoomMembers, RoomMessage,
-    RoomMessages, RoomPut, RoomRemoved, RoomStats, ShardStats, SlowConsumer, SlowList, Stats, to_json,
+    RoomMessages, RoomPut, RoomRemoved, RoomStats, ShardStats, SlowList, Stats, to_json,
 };
 pub use users::{USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UserEntry, UserList, UsersCursor};
 

@@ -3,6 +3,7 @@
 use super::openapi;
 use crate::api::*;
 use crate::metrics;
+use crate::model::{ConnectionInfo, SlowConsumer};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Connections as the topics document tracks them (its interface `WebSocketConnection`).
 
-use super::ConnectionInfo;
 use crate::base::iso8601;
+use crate::model::ConnectionInfo;
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ pub struct TrackedConnection {
     /// Its user, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// The first [`super::ROOMS_SHOWN_MAX`] of the rooms that it is in.
+    /// The first [`crate::model::ROOMS_SHOWN_MAX`] of the rooms that it is in.
     pub channels: Vec<String>,
     /// How many rooms it is in; beyond the document.
     pub channel_count: u64,

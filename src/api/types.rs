@@ -1,6 +1,6 @@
+use crate::model::SlowConsumer;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::net::IpAddr;
 
 /// Writes an answer's body.
 pub fn to_json<T: Serialize>(answer: &T) -> String {
@@ -248,33 +248,6 @@ pub struct ShardStats {
     pub backlog_bytes: u64,
     /// Bytes waiting in its mailbox.
     pub mailbox_bytes: u64,
-}
-
-/// A connection that takes its messages more slowly than they come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SlowConsumer {
-    /// The connection.
-    pub client_id: String,
-    /// Its address; `null` on a Unix socket.
-    pub ip: Option<IpAddr>,
-    /// Name of its dialect.
-    pub dialect: &'static str,
-    /// Its user, where it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// What its client calls itself, where it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-    /// The first of the rooms that it is a member of.
-    pub rooms: Vec<String>,
-    /// Bytes waiting for it.
-    pub backlog_bytes: u64,
-    /// Messages waiting for it.
-    pub backlog_messages: u64,
-    /// Since when something has waited, Unix time in milliseconds.
-    pub since_unix_ms: u64,
-    /// The same as an age, in milliseconds.
-    pub age_ms: u64,
 }
 
 /// Answer of `/v1/slow`: the largest backlog first.

@@ -1,6 +1,6 @@
 //! What is told of users.
 
-use super::NoCursor;
+use crate::model::NoCursor;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;

@@ -9,10 +9,10 @@
 
 use super::shared::{Ended, NodeShared};
 use crate::api::{
-    self, CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, ConnectionList, ConnectionStats, MembersCursor,
-    Stats, StatusCounts, Which, Whole,
+    self, CONNECTIONS_LIMIT_DEFAULT, CONNECTIONS_LIMIT_MAX, ConnectionList, ConnectionStats, Stats,
+    StatusCounts, Whole,
 };
-use crate::model::ConnectionId;
+use crate::model::{ConnectionId, MembersCursor, Which};
 use crate::shard::{CustomRequest, Handlers, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -3,12 +3,11 @@
 use super::reply::{Reply, json};
 use super::shared::{Ended, NodeShared};
 use crate::api::{
-    ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionInfo, ConnectionList,
-    ConnectionStats, MembersCursor, Put, Route, Status, StatusCounts, Taken, TrackedConnection, TrackedList,
-    UserInfo, UserList, Which,
+    ApiError, BREAKDOWN_MAX, CONNECTIONS_LIMIT_DEFAULT, Closed, ConnectionList, ConnectionStats, Put, Route,
+    Status, StatusCounts, Taken, TrackedConnection, TrackedList, UserInfo, UserList,
 };
 use crate::base;
-use crate::model::{Audience, CloseReason, IDLE_TEXT, Selector};
+use crate::model::{Audience, CloseReason, ConnectionInfo, IDLE_TEXT, MembersCursor, Selector, Which};
 use crate::shard::Request;
 use std::time::Duration;
 

@@ -9,14 +9,14 @@ use super::parcel::{Content, ShardMailbox, send};
 use super::refused::FailuresTold;
 use crate::api::hook::Decider;
 use crate::api::{
-    HistoryInfo, Idempotency, MembersCursor, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved,
-    ShardStats, SlowConsumer, Stats,
+    HistoryInfo, Idempotency, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved, ShardStats,
+    Stats,
 };
 use crate::auth::token::TokenDesk;
 use crate::config::{Auth, Config, Endpoint, HookEvent};
 use crate::hub::{Activity, Hub, RegistryFull, RoomShared, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
-use crate::model::{ConnectionId, RoomName};
+use crate::model::{ConnectionId, MembersCursor, RoomName, SlowConsumer};
 use crate::shard::{Handlers, Mail, Reply, Request};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Users of all shards, for those who run the server.
 
 use super::shared::{Ended, NodeShared};
-use crate::api::{MembersCursor, ROOM_USERS_MAX, RoomStats, UserEntry, UsersCursor};
+use crate::api::{ROOM_USERS_MAX, RoomStats, UserEntry, UsersCursor};
 use crate::hub::RoomShared;
-use crate::model::{Audience, RoomName};
+use crate::model::{Audience, MembersCursor, RoomName};
 use crate::shard::Request;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::RandomState;

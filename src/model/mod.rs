@@ -2,7 +2,9 @@
 
 mod close;
 mod command;
+mod connection;
 mod connection_id;
+mod cursor;
 mod identity;
 mod position;
 mod presence;
@@ -14,7 +16,9 @@ pub use close::{CloseReason, DropReason, Eviction, IDLE_TEXT};
 pub use command::{
     Answer, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal, RequestId,
 };
+pub use connection::{ConnectionInfo, ROOMS_SHOWN_MAX, SlowConsumer, Which};
 pub use connection_id::{ConnectionId, ConnectionKey, Locator};
+pub use cursor::{MembersCursor, NoCursor};
 pub use identity::{Identity, Info, Life, TokenMark};
 pub use position::{Epoch, Position};
 pub use presence::{Changed, CountOf, NamedMembers, Person};

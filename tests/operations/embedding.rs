@@ -3,10 +3,10 @@
 use crate::common::token::{SECRET, path_of};
 use crate::common::{Client, PATIENCE, conversation, eventually, request};
 use crate::inside::stop;
-use fanwire::api::{MembersCursor, UserEntry, UsersCursor, Which};
+use fanwire::api::{UserEntry, UsersCursor};
 use fanwire::calls::ClientFilter;
 use fanwire::config::{Config, Secret};
-use fanwire::model::{ConnectionId, RoomName};
+use fanwire::model::{ConnectionId, MembersCursor, RoomName, Which};
 use fanwire::{Answer, Builder, CustomRequest, HandleError, Server};
 use serde_json::json;
 use std::collections::HashSet;
@@ -337,7 +337,7 @@ fn the_documents_other_calls_do_what_they_say() {
     told(&mut clients[2], "subscribed");
     let mut in_news = runtime.block_on(calls.get_connections_by_channel("news")).unwrap();
     in_news.sort_by_key(|info| info.user.clone());
-    let of = |found: &[fanwire::api::ConnectionInfo]| -> Vec<String> {
+    let of = |found: &[fanwire::model::ConnectionInfo]| -> Vec<String> {
         found.iter().map(|info| info.id.clone()).collect()
     };
     assert_eq!(of(&in_news), [&clients[0], &clients[2]].map(|client| client.id.clone()));

@@ -288,7 +288,7 @@ impl World {
             }
             6 => {
                 let limit = self.random.below(4);
-                let reply = inbox.reply_with(|slow: Vec<fanwire::api::SlowConsumer>| {
+                let reply = inbox.reply_with(|slow: Vec<fanwire::model::SlowConsumer>| {
                     assert!(slow.is_sorted_by(|a, b| a.backlog_bytes >= b.backlog_bytes));
                     // One that was cut, and goes at the next event, may have nothing left.
                     slow.iter().filter(|entry| entry.backlog_messages > 0).count() as u64

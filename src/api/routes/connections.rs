@@ -2,10 +2,8 @@
 
 use super::{Given, Route};
 use crate::api::query::percent_decode;
-use crate::api::{
-    ApiError, MembersCursor, NoCursor, USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UsersCursor, Which,
-};
-use crate::model::{ConnectionId, Identity, RoomName};
+use crate::api::{ApiError, USERS_LIMIT_DEFAULT, USERS_LIMIT_MAX, UsersCursor};
+use crate::model::{ConnectionId, Identity, MembersCursor, NoCursor, RoomName, Which};
 
 /// Connections in one page where the request does not say.
 pub const CONNECTIONS_LIMIT_DEFAULT: u32 = 100;

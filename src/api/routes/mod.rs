@@ -14,9 +14,9 @@ pub use rooms::{
 pub use route::Route;
 pub use table::{Access, Line, PATH_PARAMS, Param, Query, ROUTES, StatusAnswer};
 
+use super::ApiError;
 use super::query::{Params, percent_decode};
-use super::{ApiError, MembersCursor, NoCursor};
-use crate::model::RoomName;
+use crate::model::{MembersCursor, NoCursor, RoomName};
 use std::sync::LazyLock;
 
 /// Longest cursor of a page of members: three numbers.

@@ -1,7 +1,7 @@
 //! The routes as values, with what path and query say.
 
-use crate::api::{MembersCursor, UsersCursor, Which};
-use crate::model::{ConnectionId, RoomName};
+use crate::api::UsersCursor;
+use crate::model::{ConnectionId, MembersCursor, RoomName, Which};
 
 /// What a request is for. An answer to `HEAD` is that to `GET` without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]

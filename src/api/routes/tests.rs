@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::MembersCursor;
+use crate::model::MembersCursor;
 
 fn found(method: &str, target: &str) -> Result<Route, ApiError> {
     match target.split_once('?') {

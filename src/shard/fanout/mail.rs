@@ -1,7 +1,9 @@
-use crate::api::{ConnectionInfo, MembersCursor, SlowConsumer, Which};
 use crate::config::Config;
 use crate::hub::{Account, Loss, Party};
-use crate::model::{CloseReason, ConnectionId, Identity, Position, RoomName, Selector};
+use crate::model::{
+    CloseReason, ConnectionId, ConnectionInfo, Identity, MembersCursor, Position, RoomName, Selector,
+    SlowConsumer, Which,
+};
 use crate::shard::fanout::bundle::Ready;
 use crate::shard::fanout::frame_batch::FrameBatch;
 use crate::shard::fanout::select::Filter;

@@ -2,11 +2,10 @@
 //!
 //! Notices are kept back for `presence_interval`, so that a storm of joins is one notice, however many join.
 
-use crate::api::MembersCursor;
 use crate::config::Action;
 use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, Membership, RoomShared, Take};
-use crate::model::{Answer, Changed, ConnectionId, CountOf, Encoding, Refusal};
+use crate::model::{Answer, Changed, ConnectionId, CountOf, Encoding, MembersCursor, Refusal};
 use crate::shard::fanout::frame_batch::NOBODY;
 use crate::shard::input::commands::Asked;
 use crate::shard::{Now, Shard};

@@ -1,8 +1,7 @@
 //! What the embedding program, the API and the node ask of a shard.
 
-use crate::api::SlowConsumer;
 use crate::dialect;
-use crate::model::{Answer, CloseReason, ConnectionId, Draft, DropReason, Eviction};
+use crate::model::{Answer, CloseReason, ConnectionId, Draft, DropReason, Eviction, SlowConsumer};
 use crate::shard::fanout::accept::Origin;
 use crate::shard::fanout::mail::{Mail, Message, Request};
 use crate::shard::fanout::tally::Tally;

@@ -2,10 +2,11 @@
 //!
 //! Nothing here looks at more than [`SCAN_MAX`] connections in one go: whoever wants more asks again with the cursor.
 
-use crate::api::{ConnectionInfo, MembersCursor, ROOMS_SHOWN_MAX, Which};
 use crate::base::{Mutation, mutated};
 use crate::dialect;
-use crate::model::{CloseReason, ConnectionId, RoomName};
+use crate::model::{
+    CloseReason, ConnectionId, ConnectionInfo, MembersCursor, ROOMS_SHOWN_MAX, RoomName, Which,
+};
 use crate::shard::{Now, Shard, Sockets};
 
 /// Slots that one request looks at.

@@ -4,8 +4,7 @@
 //! A connection of a known user is in the hidden room of its user, whether users have limits or not. All counts are taken
 //! there, when somebody asks; nothing is kept for them.
 
-use crate::api::MembersCursor;
-use crate::model::{Encoding, Identity, RoomName};
+use crate::model::{Encoding, Identity, MembersCursor, RoomName};
 use crate::shard::Shard;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};

@@ -1,9 +1,8 @@
 //! What a shard tells of users, looked at in the portions in which it is told.
 
 use super::{NOW, World};
-use crate::api::MembersCursor;
 use crate::config::AccessDefault;
-use crate::model::{Audience, Identity, RoomName};
+use crate::model::{Audience, Identity, MembersCursor, RoomName};
 use crate::shard::policy::users::{LOOK_MAX, UsersPlace};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::RandomState;
