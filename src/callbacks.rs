@@ -1,13 +1,14 @@
 //! Callbacks of the embedding program: it decides who connects, joins and publishes, and is told who leaves and goes.
 
-use crate::api::hook::{Decision, HookReply, Question, Verdict, What, reason_in_words};
 use crate::base::is_json_object;
 use crate::config::HookEvent;
 use crate::handle::Handle;
 use crate::handler::{HandlerError, Home, Outcome, read};
 use crate::io::Callback;
+use crate::model::hook::{Decision, HookReply, Question, Verdict, What};
 use crate::model::{ConnectionId, Identity};
 use crate::node::Builder;
+use crate::webhook::reason_in_words;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::fmt;

@@ -33,15 +33,16 @@
 //! | module | what it is | what it never does |
 //! |---|---|---|
 //! | [`base`] | slab, timer wheel, rates, depth of JSON | know anything of the rest |
-//! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close | know a protocol's syntax |
+//! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close, questions to a backend | know a protocol's syntax |
 //! | [`wire`] | bytes and frames: handshake, parser, builder, compression, PROXY header | keep a connection's state |
 //! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
 //! | [`config`] | file, environment and flags become one checked value | |
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node, of users and of tenants | I/O, ask for the time |
 //! | [`auth`] | origins, keys of the API, rules for access | keep a connection's state |
-//! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
 //! | [`shard`] | connections, outboxes, ticks, timers: the state machine | a system call, ask for the time |
+//! | [`api`] | HTTP request to what is asked, answers to JSON | know hyper |
+//! | [`webhook`] | what a backend is asked, how its answers read, when requests go again | send anything |
 //! | [`io`] | sockets, poll, mailboxes, HTTP, clock | decide anything about rooms |
 //! | [`Server`], [`Handle`] | start and stop the shards; ask something of them from anywhere; code of the program | |
 //!
@@ -156,6 +157,7 @@ pub mod metrics;
 pub mod model;
 mod node;
 pub mod shard;
+pub mod webhook;
 pub mod wire;
 
 pub use batch::Batch;

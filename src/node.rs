@@ -1,4 +1,3 @@
-use crate::api::hook::Decider;
 use crate::auth::token::TokenDesk;
 use crate::config::{Config, ConfigError, Exposure, HookEvent, HookEvents, Reload};
 use crate::handle::Handle;
@@ -10,6 +9,7 @@ use crate::io::{
 };
 use crate::metrics::NodeMetrics;
 use crate::model::CloseReason;
+use crate::model::hook::Decider;
 use crate::shard::{Handlers, LABELS, Message, Parts, Request, Respond};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};

@@ -4,7 +4,6 @@
 mod body;
 mod connections;
 mod error;
-pub mod hook;
 mod idempotency;
 mod openapi;
 mod query;

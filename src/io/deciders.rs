@@ -2,8 +2,8 @@
 
 use super::hook::Hook;
 use super::program::Program;
-use crate::api::hook::{Decider, Decision, HookAnswer, Question, Verdict};
 use crate::config::{HookEvent, HookEvents};
+use crate::model::hook::{Decider, Decision, HookAnswer, Question, Verdict};
 use std::sync::Arc;
 
 /// The embedding program and the backend.

@@ -4,10 +4,11 @@
 //! its own places and nothing else. A decision that does not come in time is made without the callback, on a thread that
 //! runs no code of the program, so that it is made even if all others are blocked.
 
-use crate::api::hook::{Decision, HookAnswer, Question, Verdict, in_place_of_backend};
 use crate::base::Seldom;
 use crate::config::{HookEvent, HookEvents, HookSettings, OnFailure};
 use crate::metrics::{HookMetrics, HookOutcome};
+use crate::model::hook::{Decision, HookAnswer, Question, Verdict};
+use crate::webhook::in_place_of_backend;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;

@@ -7,7 +7,6 @@ use super::log::LogWriter;
 use super::pages::Pages;
 use super::parcel::{Content, ShardMailbox, send};
 use super::refused::FailuresTold;
-use crate::api::hook::Decider;
 use crate::api::{
     HistoryInfo, Idempotency, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved, ShardStats,
     Stats,
@@ -16,6 +15,7 @@ use crate::auth::token::TokenDesk;
 use crate::config::{Auth, Config, Endpoint, HookEvent};
 use crate::hub::{Activity, Hub, RegistryFull, RoomShared, Stored};
 use crate::metrics::{NodeMetrics, RateWindow, Scrape};
+use crate::model::hook::Decider;
 use crate::model::{ConnectionId, MembersCursor, RoomName, SlowConsumer};
 use crate::shard::{Handlers, Mail, Reply, Request};
 use serde_json::value::RawValue;

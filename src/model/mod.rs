@@ -5,6 +5,8 @@ mod command;
 mod connection;
 mod connection_id;
 mod cursor;
+pub mod hook;
+mod hook_event;
 mod identity;
 mod position;
 mod presence;
@@ -19,6 +21,7 @@ pub use command::{
 pub use connection::{ConnectionInfo, ROOMS_SHOWN_MAX, SlowConsumer, Which};
 pub use connection_id::{ConnectionId, ConnectionKey, Locator};
 pub use cursor::{MembersCursor, NoCursor};
+pub use hook_event::{HookEvent, HookEvents};
 pub use identity::{Identity, Info, Life, TokenMark};
 pub use position::{Epoch, Position};
 pub use presence::{Changed, CountOf, NamedMembers, Person};

@@ -2,9 +2,9 @@
 //! that every answer or silence ends in time in one of a few outcomes.
 
 use crate::common::{Act, Backend, Heard, PATIENCE, eventually, find_program, left_out};
-use fanwire::api::hook::{Decision, HookMessage, Question, Subject, Verdict, What};
 use fanwire::config::{HookSettings, OnFailure};
 use fanwire::io::Hook;
+use fanwire::model::hook::{Decision, HookMessage, Question, Subject, Verdict, What};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -2,9 +2,9 @@
 
 use super::model::Model;
 use super::speech;
-use fanwire::api::hook::{Decider, HookAnswer, HookReply, Question, Verdict, What};
 use fanwire::config::{HookEvent, HookEvents};
 use fanwire::model::ConnectionId;
+use fanwire::model::hook::{Decider, HookAnswer, HookReply, Question, Verdict, What};
 use std::collections::HashMap;
 use std::sync::Mutex;
 

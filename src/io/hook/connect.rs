@@ -3,9 +3,9 @@
 use super::super::deciders::Deciders;
 use super::super::reply::{full_reply, text_reply};
 use super::super::upgrade::{Asked, Candidate, Refused101};
-use crate::api::hook::{Decider, Decision, Question, Subject, Verdict, What};
 use crate::dialect;
 use crate::metrics::HandshakeFailure;
+use crate::model::hook::{Decider, Decision, Question, Subject, Verdict, What};
 use crate::model::{Identity, Refusal};
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};

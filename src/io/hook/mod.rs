@@ -1,8 +1,8 @@
 //! The backend hook: one thread that POSTs what shards and HTTP tasks ask, and brings the answers back.
 //!
 //! A thread of its own, so that no shard waits for JSON, TLS or names, and so that the bounds (requests at once, what
-//! waits, the breakers) are the node's and not a shard's. What goes when is decided by [`crate::api::hook::Line`], what
-//! an answer means by [`crate::api::hook::judge`].
+//! waits, the breakers) are the node's and not a shard's. What goes when is decided by [`crate::webhook::Line`], what
+//! an answer means by [`crate::webhook::judge`].
 //!
 //! A request can arrive at the backend twice, when the kept connection that it went by ends before a byte of the answer
 //! comes. That is right for decisions too: a question changes nothing, both copies have one id and one signed time,
@@ -12,11 +12,10 @@ pub(super) mod connect;
 mod worker;
 
 use super::http_client::{ClientLimits, ClientUrlError, HttpClient};
-use crate::api::hook::{
-    ANSWER_BYTES_MAX, HookAnswer, LineLimits, Question, Source, Verdict, What, in_place_of_backend,
-};
 use crate::config::{HookEvent, HookSettings, OnFailure};
 use crate::metrics::{HookMetrics, HookOutcome};
+use crate::model::hook::{HookAnswer, Question, Verdict, What};
+use crate::webhook::{ANSWER_BYTES_MAX, LineLimits, Source, in_place_of_backend};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};

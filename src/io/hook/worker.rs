@@ -2,13 +2,14 @@
 
 use super::super::http_client::{ClientAnswer, ClientError, HttpClient};
 use super::Job;
-use crate::api::hook::{
-    BreakerState, Came, Cause, Failing, Line, LineLimits, NotAsked, SIGNATURE_HEADER, Step, Verdict, backoff,
-    judge, retry_after, signature,
-};
 use crate::base::Seldom;
 use crate::config::{HookEvent, HookSettings};
 use crate::metrics::{HookMetrics, HookOutcome};
+use crate::model::hook::Verdict;
+use crate::webhook::{
+    BreakerState, Came, Cause, Failing, Line, LineLimits, NotAsked, SIGNATURE_HEADER, Step, backoff, body,
+    judge, retry_after, signature,
+};
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use std::collections::HashMap;
@@ -131,7 +132,7 @@ impl Worker {
 
     fn send(&mut self, mut job: Job) {
         if let (0, Some(question)) = (job.sent, &job.question) {
-            job.body = question.body(&job.delivery, job.unix_ms).into();
+            job.body = body(question, &job.delivery, job.unix_ms).into();
         }
         job.sent += 1;
         let headers = self.headers(&job);

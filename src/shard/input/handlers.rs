@@ -1,6 +1,6 @@
-use crate::api::hook::Decider;
 use crate::base::Seldom;
 use crate::config::{HookEvent, HookEvents};
+use crate::model::hook::Decider;
 use crate::model::{ConnectionId, Identity};
 use crate::shard::fanout::mail::{Mail, Message, Post, Request};
 use hashbrown::HashMap;

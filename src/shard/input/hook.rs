@@ -2,8 +2,8 @@
 //! question is out, so that the order of its messages is kept and each connection has one such command at the most.
 //! The command travels with the question and comes back with the verdict; the shard keeps nothing of it.
 
-use crate::api::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Unjoined, Verdict, What};
 use crate::config::{Action, HookEvent, HookEvents};
+use crate::model::hook::{Decision, HookAnswer, Question, ROOMS_MAX, Subject, Unjoined, Verdict, What};
 use crate::model::{
     Answer, CloseReason, Command, ConnectionId, Locator, ORIGINAL_BYTES_MAX, Position, Refusal,
 };

@@ -10,12 +10,10 @@
 //! - a wait in seconds is read as it stands, and no text is too odd for it.
 
 use crate::json::{self, Field, Pairs};
-use fanwire::api::hook::{
-    Came, Decision, HookMessage, HookReply, MESSAGES_MAX, REASON_BYTES_MAX, Source, Verdict, judge,
-    retry_after,
-};
 use fanwire::config::HookEvent;
 use fanwire::model::Identity;
+use fanwire::model::hook::{Decision, HookMessage, HookReply, MESSAGES_MAX, REASON_BYTES_MAX, Verdict};
+use fanwire::webhook::{Came, Source, judge, retry_after};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::time::{Duration, UNIX_EPOCH};

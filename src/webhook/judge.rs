@@ -5,9 +5,10 @@
 //! limit on the rate of requests (429), and silence speak of the backend.
 
 use super::answer::read_reason;
-use super::{Decision, Failing, Fate, HookReply, Source, Verdict, fate_of_notice, read_decision, read_reply};
+use super::{Failing, Fate, Source, fate_of_notice, read_decision, read_reply};
 use crate::config::{HookEvent, OnFailure};
 use crate::metrics::HookOutcome;
+use crate::model::hook::{Decision, HookReply, Verdict};
 use std::time::Duration;
 
 /// What came of one request.

@@ -1,66 +1,14 @@
-use super::{ANSWER_BYTES_MAX, Question};
+//! Reads the answers of a backend.
+
+use super::ANSWER_BYTES_MAX;
 use crate::base::is_json_object;
+use crate::model::hook::{Decision, HookMessage, HookReply, MESSAGES_MAX, REASON_BYTES_MAX};
 use crate::model::{Identity, Info, Refusal};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Bytes of the backend's words to a client; what is longer is cut.
-pub const REASON_BYTES_MAX: usize = 256;
-
-/// Messages in the answer to one forwarded message.
-pub const MESSAGES_MAX: usize = 64;
-
 /// Bytes of the type of such a message.
 const TYPE_BYTES_MAX: usize = 255;
-
-/// What the backend decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Yes.
-    Allow {
-        /// Who the connection is, where a `connect` was asked about and the answer says so.
-        identity: Option<Identity>,
-    },
-    /// No.
-    Refuse {
-        /// The text for the client: at most [`REASON_BYTES_MAX`] bytes, no control characters.
-        reason: String,
-    },
-}
-
-/// What the backend says to a forwarded message.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HookReply {
-    /// For the client that sent it, in this order; at most [`MESSAGES_MAX`].
-    pub messages: Vec<HookMessage>,
-    /// The text of an error, as [`Decision::Refuse`] has it.
-    pub error: Option<String>,
-}
-
-/// A message of the backend to one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HookMessage {
-    /// Type name, 1 to 255 bytes.
-    pub event: String,
-    /// Valid JSON.
-    pub data: Option<String>,
-}
-
-/// What came of a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The backend decided, or the configuration in its place.
-    Decided(Decision),
-    /// The backend has a notice.
-    Replied(HookReply),
-    /// The backend is away: a decision is a no, a notice was not delivered.
-    Failed,
-    /// The backend answered this request with an error, or with what is no answer. That is a no as well.
-    Unusable,
-}
-
-/// Gives a question back with what came of it; called once, on any thread, and must not block.
-pub type HookAnswer = Box<dyn FnOnce(Question, Verdict) + Send>;
 
 /// An answer that makes no sense: counts as none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
