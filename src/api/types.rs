@@ -206,7 +206,7 @@ pub struct RoomMembers {
     pub client_count: u64,
     /// Ids of some of them, in no order.
     pub members: Vec<String>,
-    /// To be given for the next page, see [`super::MembersCursor`]; `null` on the last one.
+    /// To be given for the next page, see [`crate::model::MembersCursor`]; `null` on the last one.
     pub cursor: Option<String>,
 }
 
