@@ -149,6 +149,7 @@ mod callbacks;
 pub mod calls;
 pub mod config;
 pub mod dialect;
+pub mod guide;
 mod handle;
 mod handler;
 pub mod hub;

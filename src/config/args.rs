@@ -1,3 +1,4 @@
+use super::described::shown_default;
 use super::key::Key;
 use super::keys;
 use super::settings::Config;
@@ -126,16 +127,6 @@ fn args() -> Vec<clap::Arg> {
     };
     let keys = keys::groups().flat_map(|(heading, keys)| keys.iter().map(move |key| of_key(heading, key)));
     std::iter::once(config).chain(keys).collect()
-}
-
-/// A default as the help shows it: long lists are those of a preset.
-fn shown_default(key: &Key, default: &Config) -> String {
-    match key.show(default) {
-        _ if key.name == "preset" => "no preset: all protocols at one server".to_owned(),
-        value if value.is_empty() => "none".to_owned(),
-        _ if key.kind.is_long() => "those of the preset".to_owned(),
-        value => value,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ pub use crate::model::{HookEvent, HookEvents};
 use std::fmt;
 use std::time::Duration;
 
-/// What the backend is asked and told, see README.md. Nothing while there is no `url`.
+/// What the backend is asked and told, see the chapter `hook` of the guide. Nothing while there is no `url`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HookSettings {
     /// Where to POST: `http://` or `https://`, host, port and path; empty: no hook.

@@ -338,14 +338,14 @@ impl Kind {
             }
             Self::AccessDefault(_) => ACCESS_DEFAULTS.map(|(name, _)| name).join(", "),
             Self::Rules(_) | Self::Access(_) => {
-                "a list of rules, in the file or as JSON, see README.md".to_owned()
+                "a list of rules, in the file or as JSON, see the guide".to_owned()
             }
             Self::Level(_) => LEVELS.join(", "),
             Self::Format(_) => FORMATS.map(|(name, _)| name).join(", "),
             Self::Affinity(_) => AFFINITIES.map(|(name, _)| name).join(", "),
             Self::Ignored { .. } => "a size in bytes".to_owned(),
             Self::Preset(_) => PRESETS.map(|(name, _)| name).join(", "),
-            Self::Endpoints(_) => "a list of endpoints, in the file or as JSON, see README.md".to_owned(),
+            Self::Endpoints(_) => "a list of endpoints, in the file or as JSON, see the guide".to_owned(),
             Self::Texts(_) => {
                 "texts of 1 to 255 bytes without control characters, separated by commas".to_owned()
             }

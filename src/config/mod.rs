@@ -7,6 +7,7 @@ mod access;
 mod account;
 #[cfg(feature = "cli")]
 mod args;
+mod described;
 mod endpoint;
 mod error;
 mod exposure;
@@ -37,6 +38,7 @@ pub use access::{AccessDefault, AccessRule, AccessTable, Action, Actions, Who};
 pub use account::AccountLimits;
 #[cfg(feature = "cli")]
 pub use args::{Command, Invocation, parse_args};
+pub use described::{Described, described};
 #[cfg(test)]
 pub(crate) use endpoint::parse_endpoints;
 pub use endpoint::{Auth, AuthFailure, Endpoint, PathTemplate};

@@ -467,10 +467,10 @@ fn without_a_hook_there_is_no_trace_of_one() {
     assert!(!server.get("/metrics").body.contains("fanwire_hook"));
 }
 
-/// The backend of the README on a port, with `more` done to its server before it starts.
-fn readme_backend(port: u16, more: &str) -> String {
-    let readme = std::fs::read_to_string(tests_path("../README.md")).unwrap();
-    let examples = readme.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next());
+/// The backend of the guide on a port, with `more` done to its server before it starts.
+fn backend_of_the_guide(port: u16, more: &str) -> String {
+    let chapter = std::fs::read_to_string(tests_path("../src/guide/hook.md")).unwrap();
+    let examples = chapter.split("```python\n").skip(1).filter_map(|rest| rest.split("```").next());
     let example = examples.into_iter().find(|text| text.contains("Fanwire-Signature")).expect("an example");
     let (before, _) = example.split_once("http.server.HTTPServer(").expect("its last line");
     assert!(example.contains("9000"));
@@ -494,13 +494,13 @@ fn assert_staff_only(server: &Server) {
 }
 
 #[test]
-fn the_backend_of_the_readme_works() {
+fn the_backend_of_the_guide_works() {
     if find_program("python3").is_none() {
-        return left_out("the backend of the README", "python3");
+        return left_out("the backend of the guide", "python3");
     }
     let port = free_port();
     let url = format!("--hook-url=http://127.0.0.1:{port}/");
-    let _backend = start_python(&readme_backend(port, ""), port, SECRET);
+    let _backend = start_python(&backend_of_the_guide(port, ""), port, SECRET);
     let flags = [url.as_str(), "--hook-events=connect,join"];
     assert_staff_only(&Server::start_with(&flags, &[("FANWIRE_HOOK_SECRET", SECRET)]));
     // It believes nobody who has another secret.
@@ -535,7 +535,7 @@ fn over_https_the_certificate_counts() {
         format!("context.load_cert_chain({:?}, {:?})", path("certificate.pem"), path("key.pem")),
         "server.socket = context.wrap_socket(server.socket, server_side=True)".to_owned(),
     ];
-    let _backend = start_python(&readme_backend(port, &tls.join("\n")), port, SECRET);
+    let _backend = start_python(&backend_of_the_guide(port, &tls.join("\n")), port, SECRET);
     let url = format!("--hook-url=https://127.0.0.1:{port}/");
     let flags = [url.as_str(), "--hook-events=connect,join"];
     let certificates = path("certificate.pem");

@@ -33,7 +33,7 @@ pub use http::{
 };
 pub use json::Json;
 pub use program::Program;
-pub use server::Server;
+pub use server::{Server, forget_settings};
 pub use siege::{Siege, rss_kib, says};
 pub use tools::{build_go, client_python, npm_package};
 pub use wiretap::{Conversation, Tapped, Wiretap};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Imports run one way: a module imports strictly lower layers and itself, never a sibling. [`NODE`] is one part in
 /// several files.
 const LAYERS: [&[&str]; 9] = [
-    &["base"],
+    &["base", "guide"],
     &["model", "wire"],
     &["dialect", "metrics"],
     &["config"],

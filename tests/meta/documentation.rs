@@ -1,15 +1,18 @@
 //! The documents name what there is: every flag they mention is one of the binary's or of the load tool's,
 //! every file is in the tree.
 
+use crate::blocks::{blocks_of, chapters, documents, read};
 use crate::common::{Server, tests_path};
 use fanwire::config::{Sources, load};
 use std::collections::BTreeSet;
 
-const DOCUMENTS: [&str; 5] =
-    ["../README.md", "../tuning.md", "deploy/nginx.conf", "deploy/haproxy.cfg", "deploy/fanwire.service"];
+/// Samples for programs around the server.
+const SAMPLES: [&str; 3] =
+    ["tests/deploy/nginx.conf", "tests/deploy/haproxy.cfg", "tests/deploy/fanwire.service"];
 
 /// Flags of other programs.
-const FOREIGN: [&str; 5] = ["--release", "--workspace", "--features", "--test", "--bench"];
+const FOREIGN: [&str; 8] =
+    ["--release", "--workspace", "--features", "--test", "--bench", "--path", "--locked", "--open"];
 
 /// The `--flags` in `text`.
 fn flags(text: &str) -> BTreeSet<&str> {
@@ -37,8 +40,8 @@ fn flags_that_documents_name_exist() {
     let known = flags(&help);
     let load_tool = load_tool_flags();
     assert!(load_tool.len() > 10, "{load_tool:?}");
-    for document in DOCUMENTS {
-        let text = std::fs::read_to_string(tests_path(document)).unwrap();
+    for document in documents().into_iter().chain(SAMPLES.map(str::to_owned)) {
+        let text = read(&document);
         let named = flags(&text);
         let is_known = |f: &str| known.contains(f) || load_tool.contains(f) || FOREIGN.contains(&f);
         let unknown: Vec<_> = named.iter().filter(|f| !is_known(f)).collect();
@@ -46,13 +49,49 @@ fn flags_that_documents_name_exist() {
     }
 }
 
+/// The links of a document that lead to a file, with the label where it is apart from the text.
+fn links(text: &str) -> Vec<(Option<&str>, &str)> {
+    let inline = text.split("](").skip(1).filter_map(|rest| Some((None, rest.split(')').next()?)));
+    let apart = text.lines().filter_map(|line| {
+        let (label, target) = line.strip_prefix('[')?.split_once("]: ")?;
+        Some((Some(label), target))
+    });
+    inline.chain(apart).filter(|(_, target)| !target.contains("://")).collect()
+}
+
 #[test]
-fn links_of_the_readme_lead_to_files() {
-    let readme = std::fs::read_to_string(tests_path("../README.md")).unwrap();
-    let links: Vec<_> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
-    assert!(links.len() >= 4, "{links:?}");
-    for link in links {
-        assert!(tests_path("..").join(link).exists(), "{link}");
+fn links_lead_to_files() {
+    let mut found = 0;
+    for document in documents() {
+        let text = read(&document);
+        let folder = tests_path("..").join(&document);
+        for (_, link) in links(&text) {
+            let (file, _) = link.split_once('#').unwrap_or((link, ""));
+            assert!(folder.parent().expect("a folder").join(file).exists(), "{document}: {link}");
+            found += 1;
+        }
+    }
+    assert!(found > 20, "{found} links");
+}
+
+#[test]
+fn the_readme_is_a_short_door() {
+    assert!(read("README.md").len() <= 12 * 1024);
+}
+
+#[test]
+fn links_between_chapters_are_by_name() {
+    // Only so do they lead somewhere in the documentation of the crate as well, see src/guide/mod.rs.
+    for chapter in chapters() {
+        let text = read(&chapter);
+        for (label, link) in links(&text).into_iter().filter(|(_, link)| !link.contains('/')) {
+            let label = label.unwrap_or_else(|| panic!("{chapter}: the link to {link} has no label"));
+            assert_eq!(format!("{label}.md"), link, "{chapter}");
+        }
+        let used = text.split("][").skip(1).filter_map(|rest| rest.split(']').next());
+        for label in used {
+            assert!(text.contains(&format!("\n[{label}]: ")), "{chapter}: {label} leads nowhere");
+        }
     }
 }
 
@@ -62,38 +101,32 @@ fn flags_are_found_in_text() {
     assert_eq!(Vec::from_iter(flags(text)), ["--host", "--port", "--proxy-protocol"]);
 }
 
-/// The blocks of code of a language in the README.
-fn blocks(language: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(tests_path("../README.md")).unwrap();
-    let fence = format!("```{language}\n");
-    let starts = readme.split(&fence).skip(1);
-    starts.filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
-}
-
 #[test]
-fn configurations_in_the_readme_are_right_and_meant() {
-    let blocks = blocks("yaml");
+fn configurations_in_the_documents_are_right_and_meant() {
+    let blocks = blocks_of("yaml");
     assert!(blocks.len() >= 3, "{blocks:?}");
-    for block in blocks {
-        let sources = Sources { file: Some(("README.md", &block)), env: &[], flags: &[] };
-        let config = load(&sources).unwrap_or_else(|errors| panic!("{errors:?}\n{block}"));
-        assert_eq!(config.warnings(), [""; 0], "{block}");
+    // Keys are no part of a file that is shown to others.
+    let env = [("FANWIRE_JWT_SECRET".to_owned(), "a secret of tests that nobody guesses".to_owned())];
+    for (document, block) in blocks {
+        let place = format!("{document}:{}", block.line);
+        let sources = Sources { file: Some((&document, &block.text)), env: &env, flags: &[] };
+        let config = load(&sources).unwrap_or_else(|errors| panic!("{place}: {errors:?}\n{}", block.text));
+        assert_eq!(config.warnings(), [""; 0], "{place}\n{}", block.text);
     }
 }
 
+/// JSON that a document shows, with something in place of what it leaves out.
+fn without_gaps(line: &str) -> String {
+    let gaps = [("{…}", "{}"), (",…", ""), ("…,", ""), (":…", ":0")];
+    gaps.iter().fold(line.to_owned(), |line, (gap, whole)| line.replace(gap, whole))
+}
+
 #[test]
-fn the_token_made_by_the_readme_is_good() {
-    let block =
-        blocks("sh").into_iter().find(|block| block.contains("TOKEN=$SIGNED")).expect("the README has it");
-    let script = format!("{block}printf '%s %s' \"$FANWIRE_JWT_SECRET\" \"$TOKEN\"");
-    let run = std::process::Command::new("sh").arg("-ec").arg(script).output().unwrap();
-    let said = String::from_utf8(run.stdout).unwrap();
-    let Some((secret, token)) = said.split_once(' ').filter(|_| run.status.success()) else {
-        return crate::common::left_out("the_token_made_by_the_readme_is_good", "openssl");
-    };
-    let server = Server::start_with(&["--preset", "tenants"], &[("FANWIRE_JWT_SECRET", secret)]);
-    let mut client = crate::common::Client::ungreeted(server.addr(), &format!("/ws?token={token}"), &[]);
-    client.expect_json(|message| assert_eq!(message["type"], "connection", "{message}"));
-    client.send_text(r#"{"type":"join_channel","data":{"channel":"tenant:a1"}}"#);
-    client.expect_json(|message| assert_eq!(message["type"], "channel_joined", "{message}"));
+fn json_in_the_documents_is_json() {
+    for (document, block) in blocks_of("json") {
+        for line in block.text.lines().map(without_gaps) {
+            let parsed = serde_json::from_str::<serde_json::Value>(&line);
+            assert!(parsed.is_ok(), "{document}:{}: {parsed:?}\n{line}", block.line);
+        }
+    }
 }

@@ -4,6 +4,12 @@
 mod common;
 
 mod architecture;
+mod blocks;
 mod checklist;
 mod documentation;
+mod guide;
+mod recipes;
+mod samples;
 mod source;
+mod stage;
+mod tables;

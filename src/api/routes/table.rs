@@ -1,5 +1,5 @@
 //! The one list of the routes. Matching, the methods of a path (`Allow`, CORS), the need of a key, the query parameters
-//! that are known, and the paths of the OpenAPI document follow from it; README.md is held against it by a test.
+//! that are known, and the paths of the OpenAPI document follow from it; the chapter `http` of the guide is held against it by a test.
 
 use super::{Given, Route, connections, rooms};
 use crate::api::ApiError;

@@ -173,9 +173,9 @@ fn the_table_has_no_two_lines_for_one_request() {
 }
 
 #[test]
-fn readme_has_the_routes_of_the_table() {
-    let readme = include_str!("../../../README.md");
-    let (_, section) = readme.split_once("\n## HTTP\n").unwrap();
+fn the_guide_has_the_routes_of_the_table() {
+    let chapter = include_str!("../../guide/http.md");
+    let (_, section) = chapter.split_once("\n## Routes\n").unwrap();
     let (table, _) = section.trim_start().split_once("\n\n").unwrap();
     let rows = table.lines().skip(2).map(|row| {
         let mut cells = row.split('|').skip(1).map(str::trim);
