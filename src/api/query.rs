@@ -1,47 +1,50 @@
-//! Queries, and percent-encoding.
+//! Queries, and percent-encoding. Two libraries decode; here is what they pass on and is refused.
 
 use super::{ApiError, Param};
-use smallvec::SmallVec;
 use std::borrow::Cow;
 
-/// Undoes percent-encoding (RFC 3986 section 2.1) of at most `bytes_max` decoded bytes of UTF-8.
+/// Undoes percent-encoding (RFC 3986 section 2.1) of at most `bytes_max` decoded bytes of UTF-8. `what` names the value in
+/// the refusal.
 ///
-/// In a query `+` is a space (the form encoding of the URL standard), in a path it is itself. `what` names the
-/// value in the refusal.
-pub fn percent_decode(
-    text: &str,
-    plus_is_space: bool,
-    bytes_max: usize,
-    what: &str,
-) -> Result<String, ApiError> {
-    let is_encoded =
-        |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
-    // The library passes on what is no encoding.
-    if !text.split('%').skip(1).all(is_encoded) {
-        return Err(ApiError::bad_request(format!("{what} has a % without two hex digits")));
-    }
-    let text = if plus_is_space { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    let decoded: Vec<u8> = percent_encoding::percent_decode_str(&text).take(bytes_max + 1).collect();
+/// # Errors
+/// A 400: a `%` that encodes nothing, too many bytes, or bytes that are not UTF-8.
+pub fn percent_decode(text: &str, bytes_max: usize, what: &str) -> Result<String, ApiError> {
+    check_encoding(text, what)?;
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(text).take(bytes_max + 1).collect();
     if decoded.len() > bytes_max {
         return Err(ApiError::bad_request(format!("{what} is longer than {bytes_max} bytes")));
     }
     String::from_utf8(decoded).map_err(|_| ApiError::bad_request(format!("{what} is not UTF-8")))
 }
 
-/// Parameters of a query, each known and given at most once.
+/// The libraries pass on a `%` that encodes nothing.
+fn check_encoding(text: &str, what: &str) -> Result<(), ApiError> {
+    let is_encoded =
+        |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    if text.split('%').skip(1).all(is_encoded) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("{what} has a % without two hex digits")))
+}
+
+/// Parameters of a query in the form encoding of the URL standard, each known and given at most once.
 #[derive(Debug, Default)]
 pub(super) struct Params<'r> {
     known: &'static [Param],
-    /// Names and values, the values percent-encoded.
-    given: SmallVec<[(&'r str, &'r str); 6]>,
+    given: Vec<(Cow<'r, str>, Cow<'r, str>)>,
 }
 
 impl<'r> Params<'r> {
-    /// Splits `query`; refuses a name that is not among the `known` ones, or is given twice.
+    /// Splits and decodes `query`; refuses a name that is not among the `known` ones, or is given twice.
     pub(super) fn parse(query: Option<&'r str>, known: &'static [Param]) -> Result<Self, ApiError> {
-        let mut given: SmallVec<[(&str, &str); 6]> = SmallVec::new();
-        for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let query = query.unwrap_or("");
+        check_encoding(query, "the query")?;
+        // The library would replace these bytes.
+        if percent_encoding::percent_decode_str(query).decode_utf8().is_err() {
+            return Err(ApiError::bad_request("the query is not UTF-8"));
+        }
+        let mut given: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.iter().any(|known| known.name == name) {
                 let known: Vec<&str> = known.iter().map(|known| known.name).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -59,11 +62,13 @@ impl<'r> Params<'r> {
     /// The text of a parameter, at most `bytes_max` bytes, without control characters.
     pub(super) fn text(&self, name: &str, bytes_max: usize) -> Result<Option<String>, ApiError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
-        let text = percent_decode(raw, true, bytes_max, name)?;
-        if text.chars().any(char::is_control) {
+        if raw.len() > bytes_max {
+            return Err(ApiError::bad_request(format!("{name} is longer than {bytes_max} bytes")));
+        }
+        if raw.chars().any(char::is_control) {
             return Err(ApiError::bad_request(format!("{name} contains a control character")));
         }
-        Ok(Some(text))
+        Ok(Some(raw.to_owned()))
     }
 
     /// A number from 1 to `max`, or `default` where it is not given.
@@ -88,9 +93,9 @@ impl<'r> Params<'r> {
         }
     }
 
-    fn raw(&self, name: &str) -> Option<&'r str> {
+    fn raw(&self, name: &str) -> Option<&str> {
         debug_assert!(self.known.iter().any(|known| known.name == name), "the table has no {name} here");
-        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| *value)
+        self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| &**value)
     }
 }
 
@@ -104,15 +109,14 @@ mod tests {
 
     #[test]
     fn percent_encoding_is_undone() {
-        let decode = |text, plus| percent_decode(text, plus, 8, "it");
-        assert_eq!(decode("a%2Fb%2fc", false).unwrap(), "a/b/c");
-        assert_eq!(decode("%C3%A9+", false).unwrap(), "é+");
-        assert_eq!(decode("%C3%A9+%2B", true).unwrap(), "é +");
-        assert_eq!(decode("%31%32345678", false).unwrap(), "12345678");
+        let decode = |text| percent_decode(text, 8, "it");
+        assert_eq!(decode("a%2Fb%2fc").unwrap(), "a/b/c");
+        assert_eq!(decode("%C3%A9+").unwrap(), "é+");
+        assert_eq!(decode("%31%32345678").unwrap(), "12345678");
         for bad in
             ["%", "%2", "%zz", "%2g", "%+1", "%C3", "%ff", "%C0%AF", "%ED%A0%80", "123456789", "12345678%"]
         {
-            assert_eq!(decode(bad, false).unwrap_err().status, 400, "{bad}");
+            assert_eq!(decode(bad).unwrap_err().status, 400, "{bad}");
         }
     }
 
@@ -121,6 +125,15 @@ mod tests {
         let params = Params::parse(Some("limit=5&&prefix=a+b"), &[PREFIX, LIMIT]).unwrap();
         assert_eq!(params.limit("limit", 9, 10).unwrap(), 5);
         assert_eq!(params.text("prefix", 255).unwrap().as_deref(), Some("a b"));
+        let encoded = Params::parse(Some("prefi%78=%C3%A9+%2B%3D=&limit=%35"), &[PREFIX, LIMIT]).unwrap();
+        assert_eq!(encoded.limit("limit", 9, 10).unwrap(), 5);
+        assert_eq!(encoded.text("prefix", 7).unwrap().as_deref(), Some("é +=="));
+        assert_eq!(encoded.text("prefix", 5).unwrap_err().status, 400, "six bytes");
+        for query in ["limit=%", "limit=%3", "limit=%zz", "%=1", "prefix=%ff", "prefix=%C3&limit=%A9", "%ff"]
+        {
+            let error = Params::parse(Some(query), &[PREFIX, LIMIT]).unwrap_err();
+            assert!(error.status == 400 && error.text.contains("the query"), "{query}: {error}");
+        }
         let none = Params::parse(None, &[LIMIT]).unwrap();
         assert_eq!(none.limit("limit", 9, 10).unwrap(), 9);
         for (query, word) in
@@ -129,7 +142,7 @@ mod tests {
             let error = Params::parse(Some(query), &[LIMIT]).err().unwrap();
             assert!(error.status == 400 && error.text.contains(word), "{error}");
         }
-        for value in ["", "0", "11", "-1", "+1", "1.0", "99999999999", "a", "%31"] {
+        for value in ["", "0", "11", "-1", "+1", "1.0", "99999999999", "a", "%2B1", "%20"] {
             let query = format!("limit={value}");
             let params = Params::parse(Some(&query), &[LIMIT]).unwrap();
             assert_eq!(params.limit("limit", 9, 10).unwrap_err().status, 400, "{value}");

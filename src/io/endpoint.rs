@@ -30,7 +30,8 @@ pub(super) enum Entrance<'a> {
 /// # Errors
 /// What is wrong with it, in words.
 pub(super) fn batch(query: Option<&str>) -> Result<Duration, String> {
-    let mut given = query.unwrap_or("").split('&').filter_map(|pair| pair.strip_prefix("batch="));
+    let pairs = form_urlencoded::parse(query.unwrap_or("").as_bytes());
+    let mut given = pairs.filter(|(name, _)| name == "batch").map(|(_, value)| value);
     let (first, second) = (given.next(), given.next());
     let Some(text) = first else { return Ok(Duration::ZERO) };
     let digits = text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -52,7 +53,7 @@ pub(super) fn find<'a>(endpoints: &'a [Endpoint], path: &'a str) -> Result<Optio
     let Some((index, endpoint, raw)) = found else { return Ok(None) };
     let decoded = raw
         .into_iter()
-        .map(|(name, value)| Ok((name, api::percent_decode(value, false, RoomName::BYTES_MAX, name)?)));
+        .map(|(name, value)| Ok((name, api::percent_decode(value, RoomName::BYTES_MAX, name)?)));
     Ok(Some(Entrance::At { endpoint, index, parameters: decoded.collect::<Result<_, ApiError>>()? }))
 }
 

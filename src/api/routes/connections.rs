@@ -102,7 +102,7 @@ impl Given<'_> {
     }
 
     fn user(&self) -> Result<String, ApiError> {
-        let user = percent_decode(self.segment("user"), false, Identity::NAME_BYTES_MAX, "user")?;
+        let user = percent_decode(self.segment("user"), Identity::NAME_BYTES_MAX, "user")?;
         if !Identity::is_name(&user) {
             return Err(ApiError::bad_request("user is empty or has control characters"));
         }

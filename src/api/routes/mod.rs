@@ -99,7 +99,7 @@ impl Given<'_> {
     }
 
     fn room(&self) -> Result<RoomName, ApiError> {
-        let name = percent_decode(self.segment("room"), false, RoomName::BYTES_MAX, "room name")?;
+        let name = percent_decode(self.segment("room"), RoomName::BYTES_MAX, "room name")?;
         RoomName::new(&name).map_err(|error| ApiError::bad_request(error.to_string()))
     }
 

@@ -1,9 +1,8 @@
-//! Requests to the HTTP API: routes against `percent-encoding` and `form_urlencoded`, bodies against a grammar of
-//! JSON.
+//! Requests to the HTTP API: routes against a plain reading of path and query, bodies against a grammar of JSON.
 //!
 //! The input is `METHOD TARGET`, a line end, and the body. It holds that
 //! - a path and query lead to the route that a plain reading of them leads to, or to the right refusal;
-//! - names come out of their percent-encoding as those crates have it, which is right where the encoding is;
+//! - names come out of their encoding: that of the RFC in paths, that of forms in queries;
 //! - a body is accepted exactly where it is an object of the known fields, each once and of its type, within the
 //!   bound of nesting; `data` and `message` are slices of it, byte for byte;
 //! - a batch is accepted exactly where each of its items is, and asks for what they ask for;
@@ -103,40 +102,51 @@ fn expected(path: &str, query: Option<&str>) -> Option<Route> {
     })
 }
 
-/// The known parameters as they stand, each at most once.
-fn parameters<'q>(query: Option<&'q str>, known: &[&str]) -> Option<Vec<(&'q str, &'q str)>> {
-    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let pairs: Vec<_> = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
-    let names = pairs.iter().map(|(name, _)| *name);
-    let once = |name: &&str| names.clone().filter(|other| other == name).count() == 1;
-    names.clone().all(|name| known.contains(&name) && once(&name)).then_some(pairs)
+/// The known parameters, decoded, each at most once.
+fn parameters(query: Option<&str>, known: &[&str]) -> Option<Vec<(String, String)>> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decoded(name)?, decoded(value)?);
+        if !known.contains(&name.as_str()) || pairs.iter().any(|(other, _)| *other == name) {
+            return None;
+        }
+        pairs.push((name, value));
+    }
+    Some(pairs)
 }
 
-fn raw<'q>(given: &[(&str, &'q str)], name: &str) -> Option<&'q str> {
-    given.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
+/// A text in the form encoding; `None` where it is not one, or not UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), text.bytes());
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                u8::try_from(digit(rest.next()?)? * 16 + digit(rest.next()?)?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
-fn limit(given: &[(&str, &str)], default: u32) -> Option<u32> {
+fn raw<'q>(given: &'q [(String, String)], name: &str) -> Option<&'q str> {
+    given.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+}
+
+fn limit(given: &[(String, String)], default: u32) -> Option<u32> {
     let Some(raw) = raw(given, "limit") else { return Some(default) };
     let number = raw.parse::<u32>().ok().filter(|number| (1..=1000).contains(number))?;
     (!raw.starts_with('+')).then_some(number)
 }
 
 /// The outer `None` is an error, the inner one no such parameter.
-fn name(given: &[(&str, &str)], name: &str) -> Option<Option<String>> {
-    let Some(raw) = raw(given, name) else { return Some(None) };
-    let form = form_urlencoded::parse(raw.as_bytes()).next().map(|(text, _)| text.into_owned());
-    // A bare `=` in a value separates for the form, and an `&` cannot stand there.
-    let text = if raw.contains('=') {
-        percent_decode_str(&raw.replace('+', " ")).decode_utf8_lossy().into_owned()
-    } else {
-        form.unwrap_or_default()
-    };
-    let utf8 = percent_decode_str(raw).decode_utf8().is_ok();
-    if !is_encoded(raw) || !utf8 || text.len() > 255 || text.chars().any(char::is_control) {
-        return None;
-    }
-    Some(Some(text).filter(|text| !text.is_empty()))
+fn name(given: &[(String, String)], name: &str) -> Option<Option<String>> {
+    let Some(text) = raw(given, name) else { return Some(None) };
+    let is_fit = text.len() <= 255 && !text.chars().any(char::is_control);
+    is_fit.then(|| Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
 /// Whether each `%` has its two digits: what the crates leave as it is, is an error here.

@@ -10,7 +10,7 @@
 //! | [`upgrade`] | `wire`, `auth`: request, handshake, origin, client address | hyper, tungstenite, the `url` crate, a plain reading of the RFC |
 //! | [`rooms`] | `dialect`: the native protocol | a grammar of JSON, `serde_json::Value` |
 //! | [`dialects`] | `dialect`: `channels`, `topics`, `tenants`, a target each | the same, and what all tell of it |
-//! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, `form_urlencoded` |
+//! | [`api`] | `api`: routes and bodies | the same, `percent-encoding`, a plain reading |
 //! | [`config`] | `config`: file, environment, flags | itself by another way |
 //! | [`proxy`] | `wire`: the PROXY header | `ppp`, and itself in smaller pieces |
 //! | [`deflate`] | `wire`: compressed messages, both ways | `miniz_oxide` |
