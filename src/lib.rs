@@ -65,10 +65,10 @@
 //!    unless the rule of a room lets it lose publications instead: then the oldest make place, or those of the same key
 //!    (found once, in step 4), and a notice tells B how many. Answers go before publications that wait.
 //!
-//! Who comes is let in by the same turns (`io/door.rs`): accepted, read, and opened where the first bytes are a plain
-//! request for WebSocket that is granted; all other HTTP goes to hyper. Both ways ask `io/upgrade.rs` who may come in.
-//! Until a connection is a WebSocket it holds one of the shard's places (`io/places.rs`), of which each address has a
-//! share. Operators have a listener of their own (`io/admin_listener.rs`).
+//! Who comes is let in by the same turns (`io/turn/door.rs`): accepted, read, and opened where the first bytes are a plain
+//! request for WebSocket that is granted; all other HTTP goes to hyper. Both ways ask `io/http/upgrade.rs` who may come in.
+//! Until a connection is a WebSocket it holds one of the shard's places (`io/turn/places.rs`), of which each address has a
+//! share. Operators have a listener of their own (`io/http/admin_listener.rs`).
 //!
 //! What a turn takes in is bounded, so that its end is near for everybody: one that has enough leaves the rest in the
 //! mailbox, in the sockets, or with the connection that it came from, which then goes behind all others. One connection's
@@ -115,7 +115,7 @@
 //! - A peer can cause an error message or a close, never a panic, a stall or somebody else's data.
 //! - A connection gets all that it was owed, or is told how many publications of a room it did not get, in their place,
 //!   or is closed with a reason. Only publications of rooms whose rule says so are lost, never answers.
-//! - `unsafe` stands in `io/sys.rs` and `io/ring.rs` alone, each block with its reason; and the binary sets its
+//! - `unsafe` stands in `io/turn/sys.rs` and `io/turn/ring.rs` alone, each block with its reason; and the binary sets its
 //!   allocator.
 //! - No code of the embedding program runs on a shard's thread but handlers of [`Handle::on`]. What else it decides or
 //!   handles runs on other threads, within bounds in number and bytes; a decision comes in time whatever that code does,

@@ -1,6 +1,6 @@
 //! All that decides beside the rules, as one: callbacks of the embedding program, then the backend.
 
-use super::hook::Hook;
+use super::client::hook::Hook;
 use super::program::Program;
 use crate::config::{HookEvent, HookEvents};
 use crate::model::hook::{Decider, Decision, HookAnswer, Question, Verdict};

@@ -1,12 +1,12 @@
-use super::clock::Clock;
 use super::deciders::Deciders;
-use super::descriptors::Descriptors;
-use super::driver::GiveBack;
-use super::key_check::WrongKeys;
+use super::http::key_check::WrongKeys;
+use super::http::pages::Pages;
+use super::http::refused::FailuresTold;
 use super::log::LogWriter;
-use super::pages::Pages;
-use super::parcel::{Content, ShardMailbox, send};
-use super::refused::FailuresTold;
+use super::turn::clock::Clock;
+use super::turn::descriptors::Descriptors;
+use super::turn::driver::GiveBack;
+use super::turn::parcel::{Content, ShardMailbox, send};
 use crate::api::{
     HistoryInfo, Idempotency, RoomInfo, RoomMembers, RoomMessage, RoomMessages, RoomRemoved, ShardStats,
     Stats,
