@@ -95,6 +95,10 @@ pub enum Mutation {
     ForgetPause,
     /// A publication is not counted for its room.
     ForgetPublication,
+    /// Of the frames that belong together only the first is sent.
+    ForgetAttachments,
+    /// An answer to the heartbeat of a dialect is not noted.
+    ForgetHeartbeat,
     /// A room that all have left stays.
     KeepEmptyRooms,
     /// What only the backend knows does not go there.

@@ -2,8 +2,14 @@
 //! into text. No dialect does I/O, looks at a clock, or knows a connection.
 //!
 //! A further protocol is one more folder here and one more line in [`DIALECTS`]: names in the configuration, the reserved
-//! types, what the server says it speaks, and its greeting follow from there.
+//! types, what the server says it speaks, and its greeting follow from there. `tests/sixth` is one in a folder elsewhere,
+//! which [`add`] puts behind the table.
+//!
+//! Where each text is a request by itself, [`Dialect::decode`] reads it, and nothing is kept of a connection between two
+//! messages. A dialect in which messages depend on those before, or that has binary messages or a heartbeat of its own,
+//! makes a [`Session`] for each connection.
 
+mod attached;
 mod channelled;
 mod channels;
 mod json;
@@ -12,15 +18,20 @@ mod object;
 mod properties_tests;
 mod request;
 mod rooms;
+mod session;
 mod tenants;
 mod topics;
 mod whole;
 
 use crate::base::json_field;
 use crate::model::{Answer, Command, Compression, DialectId, Publication, Refusal, RequestId};
+use crate::wire::Layout;
+use std::sync::OnceLock;
 
+pub use attached::{ATTACHMENTS_MAX, Attached, Misplaced};
 pub use channels::Channels;
 pub use rooms::Rooms;
+pub use session::{Heartbeat, Opening, Payload, SESSION_BYTES_MAX, Session, SessionLimits, Step};
 pub use tenants::Tenants;
 pub use topics::Topics;
 
@@ -43,10 +54,17 @@ pub struct Rejected<'a> {
 /// One protocol.
 ///
 /// The encoders only append to `out`, so that a caller can reserve room for a frame header in front of the text
-/// and reuse one buffer for many messages. They trust `data` to be valid JSON and copy it byte for byte.
+/// and reuse one buffer for many messages, and tell which frames the appended bytes are. They trust `data` to be valid
+/// JSON and copy it byte for byte.
 pub trait Dialect: Sync {
-    /// Reads one text message.
+    /// Reads one text message that is a request by itself. Where there is a [`Session`], only for logs.
     fn decode<'a>(&self, text: &'a str, limits: &DecodeLimits) -> Result<Command<'a>, Rejected<'a>>;
+
+    /// What is kept of a connection that begins; `None`: nothing, each text is a request by itself, and binary messages
+    /// close the connection.
+    fn begin(&self, _opening: &Opening) -> Option<Box<dyn Session>> {
+        None
+    }
 
     /// Whether a client's own messages come back to it, where the endpoint does not say.
     fn delivers_to_sender(&self) -> bool;
@@ -59,12 +77,11 @@ pub trait Dialect: Sync {
     /// Whether clients may publish to rooms that they are no members of.
     fn publishes_unjoined(&self) -> bool;
 
-    /// Appends the text that members receive for `publication`.
-    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>);
+    /// Appends what members receive for `publication`.
+    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) -> Layout;
 
-    /// Appends the text of an answer given at `unix_ms` (Unix time in milliseconds); nothing where the dialect says
-    /// nothing.
-    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>);
+    /// Appends an answer given at `unix_ms` (Unix time in milliseconds); nothing where the dialect says nothing.
+    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) -> Layout;
 }
 
 /// A dialect's line in the table of dialects.
@@ -85,12 +102,39 @@ pub struct DialectSpec {
 /// Every dialect, each at the index that is its id; the native one first.
 pub static DIALECTS: [DialectSpec; 4] = [rooms::SPEC, channels::SPEC, topics::SPEC, tenants::SPEC];
 
+/// A dialect that is none of the table's.
+static ADDED: OnceLock<&'static DialectSpec> = OnceLock::new();
+
+/// Puts a dialect behind the table's, for this process, before any configuration is read. Returns its id.
+///
+/// # Panics
+/// If another one was added before.
+#[doc(hidden)]
+pub fn add(spec: &'static DialectSpec) -> DialectId {
+    let added = *ADDED.get_or_init(|| spec);
+    assert_eq!(added.name, spec.name, "one dialect may be added");
+    DialectId(DIALECTS.len() as u8)
+}
+
+/// The lines of all dialects, in the order of their ids.
+pub fn all() -> impl Iterator<Item = &'static DialectSpec> {
+    DIALECTS.iter().chain(ADDED.get().copied())
+}
+
 /// The line of a dialect.
 ///
 /// # Panics
 /// If there is no dialect of this id.
+#[inline]
 pub fn spec(id: DialectId) -> &'static DialectSpec {
-    &DIALECTS[usize::from(id.0)]
+    DIALECTS.get(usize::from(id.0)).unwrap_or_else(|| spec_added(id))
+}
+
+#[cold]
+fn spec_added(id: DialectId) -> &'static DialectSpec {
+    let is_its = usize::from(id.0) == DIALECTS.len();
+    let spec = ADDED.get().copied().filter(|_| is_its);
+    spec.unwrap_or_else(|| panic!("there is no dialect {}", id.0))
 }
 
 /// What reads and writes the messages of a dialect.
@@ -108,23 +152,22 @@ pub fn named(name: &str) -> Option<DialectId> {
 
 /// The names of all dialects, in the order of the table.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    DIALECTS.iter().map(|spec| spec.name)
+    all().map(|spec| spec.name)
 }
 
 /// The dialects that have an encoding in a mask of encodings, each with those of the mask that are its own.
 pub fn dialects_in(mut mask: u32) -> impl Iterator<Item = (DialectId, u32)> {
     std::iter::from_fn(move || {
         let index = mask.trailing_zeros() as usize / Compression::ALL.len();
-        // Beyond the last where no bit is left.
-        let id = DialectId((index < DIALECTS.len()).then_some(index as u8)?);
+        let id = DialectId((mask != 0).then_some(index as u8)?);
         let own = mask & id.encodings();
         mask &= !own;
         Some((id, own))
     })
 }
 
-// A mask of encodings has bits for so many dialects.
-const _: () = assert!(DIALECTS.len() * Compression::ALL.len() <= crate::model::Encoding::COUNT);
+// A mask of encodings has bits for so many dialects, with one that is added.
+const _: () = assert!((DIALECTS.len() + 1) * Compression::ALL.len() <= crate::model::Encoding::COUNT);
 
 #[cfg(test)]
 mod tests {

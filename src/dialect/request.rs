@@ -1,6 +1,6 @@
 //! What the dialects that speak JSON share when they read a request.
 
-use super::{DIALECTS, DecodeLimits, Rejected};
+use super::{DecodeLimits, Rejected, all};
 use crate::base::{json_depth_within, json_scan, json_text};
 use crate::model::{
     EVENT_BYTES_MAX, Epoch, PRESENCE_LIMIT_MAX, Position, Refusal, RequestId, RoomName, RoomNameError,
@@ -174,7 +174,7 @@ pub(super) fn token(field: Option<&str>) -> Result<Cow<'_, str>, Refusal> {
 pub(super) fn is_event(name: &str) -> bool {
     name.len() <= EVENT_BYTES_MAX
         && !name.chars().any(char::is_control)
-        && !DIALECTS.iter().any(|dialect| dialect.reserved.contains(&name))
+        && !all().any(|dialect| dialect.reserved.contains(&name))
 }
 
 /// A room name that is there and valid.

@@ -21,16 +21,31 @@ pub const EMPTY_FRAME_BYTES: usize = 2;
 /// Where the text of a message begins that is ready to be sent, and whether it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextAt {
-    /// The message has no text to be read: it is binary, a control frame, or several frames.
+    /// The message has no text to be read: it is binary or a control frame.
     None,
     /// A text as it is.
     Plain(u8),
     /// A text that is compressed (RFC 7692).
     Compressed(u8),
+    /// The first text of a message of several frames.
+    Among {
+        /// Where it begins.
+        at: u32,
+        /// Its bytes.
+        len: u32,
+    },
 }
 
 impl TextAt {
-    /// The text of a message, if it can be read as it is.
+    /// The text of a message, if it can be read as it is, whether or not other frames belong to it.
+    pub fn readable(self, message: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Among { at, len } => message.get(at as usize..)?.get(..len as usize),
+            _ => self.text_of(message),
+        }
+    }
+
+    /// The text of a message that is nothing else, if it can be read as it is.
     pub fn text_of(self, message: &[u8]) -> Option<&[u8]> {
         if let Self::Plain(at) = self { message.get(usize::from(at)..) } else { None }
     }

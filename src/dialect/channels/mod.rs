@@ -16,6 +16,7 @@ mod encode;
 
 use super::{DecodeLimits, Dialect, DialectSpec, Rejected, channelled};
 use crate::model::{Answer, Command, Publication};
+use crate::wire::Layout;
 
 /// The dialect's line in the table.
 pub(super) const SPEC: DialectSpec = DialectSpec {
@@ -56,11 +57,13 @@ impl Dialect for Channels {
         false
     }
 
-    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
+    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) -> Layout {
         channelled::publication(publication, out);
+        Layout::Text
     }
 
-    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
+    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) -> Layout {
         encode::MANNER.answer(answer, unix_ms, out);
+        Layout::Text
     }
 }

@@ -15,6 +15,7 @@ mod encode;
 use super::{DecodeLimits, Dialect, DialectSpec, Rejected};
 use crate::base::json_field;
 use crate::model::{Answer, Command, Publication};
+use crate::wire::Layout;
 
 /// The dialect's line in the table.
 pub(super) const SPEC: DialectSpec = DialectSpec {
@@ -50,11 +51,13 @@ impl Dialect for Tenants {
         true
     }
 
-    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) {
+    fn encode_publication(&self, publication: &Publication<'_>, out: &mut Vec<u8>) -> Layout {
         encode::publication(publication, out);
+        Layout::Text
     }
 
-    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) {
+    fn encode_answer(&self, answer: &Answer<'_>, unix_ms: u64, out: &mut Vec<u8>) -> Layout {
         encode::answer(answer, unix_ms, out);
+        Layout::Text
     }
 }

@@ -4,7 +4,7 @@
 use crate::base::{Mutation, mutated};
 use crate::model::{Compression, DialectId, Encoding};
 use crate::shard::{Now, Shard};
-use crate::wire::{self, Deflater};
+use crate::wire::{self, Deflater, Layout};
 use smallvec::SmallVec;
 
 /// Bytes of a text that is kept for the next one: more than publications have, but for a few.
@@ -29,18 +29,21 @@ impl Shard {
         now: Now,
         dialect: DialectId,
         wanted: u32,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&mut Vec<u8>) -> Layout,
     ) -> Frames {
         self.metrics.encoded_texts.add(1);
         let plain = Encoding::new(dialect, Compression::None).bit();
         if wanted & !plain == 0 {
-            let entry = self.palette.push(Some(now.us), |out| wire::text_frame(out, write));
+            let entry = self.palette.push(Some(now.us), |out| wire::message(out, write));
             return Frames::from_slice(&[(entry, wanted)]);
         }
         let Self { palette, encoder: Encoder { text, deflater }, metrics, config, .. } = self;
         text.clear();
         text.shrink_to(KEPT_BYTES);
-        write(text);
+        if let Layout::Frames(parts) = write(text) {
+            let entry = palette.push(Some(now.us), |out| wire::frames(out, text, &parts));
+            return Frames::from_slice(&[(entry, wanted)]);
+        }
         let mut frames = Frames::new();
         let mut uncompressed = wanted;
         if text.len() >= config.deflate.min_bytes && !mutated(Mutation::NeverCompress) {

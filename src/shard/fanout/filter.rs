@@ -70,7 +70,7 @@ impl FilterDesk {
         }
         // Out of here for as long as the text lies in its buffer.
         let mut inflater = std::mem::take(&mut self.inflater);
-        let text = match frame.text_at.text_of(frame.bytes) {
+        let text = match frame.text_at.readable(frame.bytes) {
             Some(text) => std::str::from_utf8(text).ok(),
             None => frame.text_at.compressed_of(frame.bytes).and_then(|text| inflater.inflate_own(text)),
         };

@@ -146,7 +146,7 @@ impl Shard {
             .map(|(offset, stored)| {
                 let publication = stored.publication(room, log.has_offsets().then_some(*offset));
                 let entry = palette.push_answer(|out| {
-                    wire::text_frame(out, |out| dialect.encode_publication(&publication, out))
+                    wire::message(out, |out| dialect.encode_publication(&publication, out))
                 });
                 let len = palette.frame(entry).len();
                 turn.charge(price::ENCODED + 2 * len as u64);

@@ -48,7 +48,12 @@ impl Shard {
     }
 
     #[inline]
-    fn within_rates(&mut self, now: Now, slot: u32, bytes: usize) -> Result<(), Refusal> {
+    pub(in crate::shard) fn within_rates(
+        &mut self,
+        now: Now,
+        slot: u32,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         if limits.messages_per_s == 0 && limits.bytes_per_s == 0 && self.holdings.is_empty() {
             return Ok(());
@@ -71,7 +76,14 @@ impl Shard {
         if within || mutated(Mutation::IgnoreRate) { Ok(()) } else { Err(Refusal::RateLimited) }
     }
 
-    fn strike(&mut self, now: Now, slot: u32, text: &str, refusal: Refusal, sockets: &mut impl Sockets) {
+    pub(in crate::shard) fn strike(
+        &mut self,
+        now: Now,
+        slot: u32,
+        text: &str,
+        refusal: Refusal,
+        sockets: &mut impl Sockets,
+    ) {
         self.metrics.rate_limited.add(1);
         let Some(conn) = self.conns.at_mut(slot) else { return };
         conn.strikes += 1;

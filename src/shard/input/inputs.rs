@@ -14,6 +14,7 @@ use crate::model::CloseReason;
 use crate::shard::conn::Conn;
 use crate::shard::fanout::mail::{Mail, Request};
 use crate::shard::input::look::Look;
+use crate::shard::input::talk::Talk;
 use crate::shard::{Now, Reading, Shard, Sockets};
 use crate::wire::Inflater;
 use hashbrown::HashMap;
@@ -35,6 +36,8 @@ pub(in crate::shard) struct Inputs {
     pub left: bool,
     /// A message was finished by it.
     pub finished: bool,
+    /// The request of several messages that was unfinished before it still is.
+    pub goes_on: bool,
     /// Bytes of the largest, as the other shards were told.
     stated: usize,
     /// Another shard has been asked in this turn to have its largest go.
@@ -106,7 +109,13 @@ impl Conn {
     /// Whether something that it has sent is still held: the start of a message, or a request that waits.
     #[inline]
     pub fn has_unfinished(&self) -> bool {
-        self.input.is_some() || self.assembler.is_some() || self.look().is_some()
+        self.input.is_some() || self.assembler.is_some() || self.look().is_some() || self.talk_bytes() > 0
+    }
+
+    /// Memory that its dialect's state holds of a request that has not come whole, in bytes.
+    #[inline]
+    pub fn talk_bytes(&self) -> usize {
+        self.talk().map_or(0, Talk::held_bytes)
     }
 
     fn look(&self) -> Option<&Look> {
@@ -118,6 +127,7 @@ impl Conn {
         self.input.as_ref().map_or(0, |input| input.buffer.capacity())
             + self.assembler.as_ref().map_or(0, |assembler| assembler.capacity())
             + self.look().map_or(0, Look::len_bytes)
+            + self.talk_bytes()
     }
 }
 

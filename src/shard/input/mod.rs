@@ -11,4 +11,5 @@ pub(super) mod inputs;
 pub(super) mod look;
 pub(super) mod receive;
 pub(super) mod requests;
+pub(super) mod talk;
 pub(super) mod tracking;

@@ -2,6 +2,7 @@
 
 use crate::base::{Mutation, mutated};
 use crate::config::Limits;
+use crate::dialect::Payload;
 use crate::model::{CloseReason, Compression};
 use crate::shard::conn::{Conn, Input, State};
 use crate::shard::input::echo;
@@ -25,13 +26,14 @@ impl Shard {
         let was_read = conn.reading == Reading::On;
         conn.reading = Reading::On;
         (self.inputs.left, self.inputs.finished) = (conn.has_unfinished(), false);
+        self.inputs.goes_on = self.inputs.left && conn.talk_bytes() > 0;
         self.turn.next_input();
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);
         if !conn.is_open() && !self.hears_out(slot, bytes.len(), sockets) {
             return;
         }
-        let waits = !was_read && self.looks_on(now, slot, sockets);
+        let waits = !was_read && (self.looks_on(now, slot, sockets) || self.talks_on(now, slot, sockets));
         let Some(conn) = self.conns.at_mut(slot) else { return };
         match conn.input.take() {
             // All that has come is kept as it is.
@@ -59,7 +61,7 @@ impl Shard {
             }
         }
         if self.inputs.left {
-            let anew = !was_read || self.inputs.finished;
+            let anew = !was_read || (self.inputs.finished && !self.inputs.goes_on);
             self.settle_input(now, slot, anew && !mutated(Mutation::ForgetFinished), sockets);
         }
     }
@@ -239,6 +241,12 @@ impl Shard {
             Event::Text(_) | Event::Binary(_) if conn.echo => {
                 conn.message_ds = now.ds();
                 self.echo(slot, event);
+            }
+            Event::Text(text) if conn.talk().is_some() => {
+                self.talk(now, slot, Payload::Text(text), sockets);
+            }
+            Event::Binary(bytes) if conn.talk().is_some() => {
+                self.talk(now, slot, Payload::Binary(bytes), sockets);
             }
             Event::Text(text) => {
                 conn.message_ds = now.ds();

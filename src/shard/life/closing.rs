@@ -147,6 +147,7 @@ impl Shard {
         let Some(conn) = self.begin_closing(now, slot, reason) else { return };
         // The start of a frame is kept: without it the rest could not be told from the peer's close frame.
         conn.assembler = None;
+        let farewell = self.end_talk(slot, reason);
         self.recharge_input(slot);
         if !mutated(Mutation::StayInRooms) {
             self.leave_all(slot);
@@ -159,11 +160,13 @@ impl Shard {
         }
         let entry = self.palette.push_control(|out| wire::write_close(out, code, text));
         if self.owed.is_blocked(slot) && self.has_backlog(slot) {
-            let frame = self.palette.keep(entry);
-            self.force_budget(slot, charge(frame.len()));
-            if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
-                // Behind all that is left: nothing may come after a close frame.
-                backlog.push(frame, 0);
+            for last in farewell.into_iter().chain([entry]) {
+                let frame = self.palette.keep(last);
+                self.force_budget(slot, charge(frame.len()));
+                if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
+                    // Behind all that is left: nothing may come after a close frame.
+                    backlog.push(frame, 0);
+                }
             }
             sockets.urge(slot);
             self.drain_backlog(now, slot, sockets);
@@ -172,7 +175,9 @@ impl Shard {
                 // It was held, with nothing that waits.
                 self.owed.clear(slot);
             }
-            self.owe(slot, entry);
+            for last in farewell.into_iter().chain([entry]) {
+                self.owe(slot, last);
+            }
             if reason == CloseReason::PeerClosed {
                 sockets.closes_after(slot);
             }

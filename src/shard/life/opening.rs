@@ -141,6 +141,9 @@ impl Shard {
         if health && turned_away.is_none() {
             self.tell_health(now, slot);
         } else if turned_away.is_none() {
+            if !echo {
+                self.begin_talk(now, slot);
+            }
             self.welcome_in(now, slot, &rooms);
         }
         self.arm(now, slot);

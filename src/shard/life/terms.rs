@@ -6,6 +6,7 @@ use crate::config::Endpoint;
 use crate::hub::FilterId;
 use crate::shard::input::dues::Dues;
 use crate::shard::input::look::Look;
+use crate::shard::input::talk::Talk;
 use std::time::Duration;
 
 /// By which of the configured endpoints a connection came, where that has more to it than rooms.
@@ -38,6 +39,8 @@ pub(in crate::shard) struct Terms {
     pub look: Option<Box<Look>>,
     /// Parts of its input in which the present request has waited for that.
     pub looks: u8,
+    /// What its dialect keeps of it, if that keeps anything.
+    pub talk: Option<Box<Talk>>,
     /// Bytes that have come since it began to be closed.
     pub after_end: usize,
 }

@@ -3,6 +3,7 @@
 use crate::base::{Mutation, Wheel, mutated};
 use crate::model::{CloseReason, Eviction, IDLE_TEXT};
 use crate::shard::conn::{Conn, State};
+use crate::shard::input::talk::BeatDue;
 use crate::shard::life::closing::deciseconds;
 use crate::shard::life::drain::Drain;
 use crate::shard::life::wall::Wall;
@@ -128,6 +129,8 @@ struct Cleanup {
 enum Due {
     Nothing,
     Ping,
+    /// The heartbeat of its dialect beats.
+    Beat,
     Warn,
     /// It lives, but says nothing.
     CloseIdle,
@@ -158,6 +161,7 @@ impl Shard {
             match self.due(now, slot) {
                 Due::Nothing => {}
                 Due::Ping => self.ping(now, slot),
+                Due::Beat => self.beat(now, slot),
                 Due::Warn => self.warn_of_end(now, slot),
                 Due::Close(CloseReason::SlowConsumer) => {
                     let backlog_bytes = self.conns.at(slot).map_or(0, |conn| conn.backlog_bytes());
@@ -234,6 +238,11 @@ impl Shard {
                         IdentityDue::Warning => Due::Warn,
                         IdentityDue::End => Due::Close(CloseReason::Unauthenticated),
                     }
+                } else if let Some(due) = self.beat_due(now, conn, awake_ds) {
+                    match due {
+                        BeatDue::Beat => Due::Beat,
+                        BeatDue::Close => Due::Close(CloseReason::Idle),
+                    }
                 } else if mutated(Mutation::ForgetPing) {
                     Due::Nothing
                 } else if over(conn.pinged_ds, ping_interval) {
@@ -289,7 +298,7 @@ impl Shard {
 
     /// Time between pings to a connection; zero: none.
     fn ping_interval(&self, conn: &Conn) -> Duration {
-        if conn.echo { Duration::ZERO } else { self.config.times.ping_interval }
+        if conn.echo || conn.beats() { Duration::ZERO } else { self.config.times.ping_interval }
     }
 
     fn ping(&mut self, now: Now, slot: u32) {
@@ -327,7 +336,8 @@ impl Shard {
                     identity.and_then(|identity| self.identity_deadline_ms(now, identity, conn.warned));
                 let ping = after(conn.pinged_ds, ping_interval);
                 let input = self.input_due_ds(slot, conn).map(|due_ds| u64::from(due_ds) * 100);
-                [pong, write, idle, identity, ping, input].into_iter().flatten().min()
+                let beat = conn.beat_due_ds(awake_ds).map(|due_ds| u64::from(due_ds) * 100);
+                [pong, write, idle, identity, ping, input, beat].into_iter().flatten().min()
             }
         };
         match deadline_ms {

@@ -30,7 +30,7 @@ impl Shard {
         let dialect = dialect(conn.dialect);
         let entry = self
             .palette
-            .push_answer(|out| wire::text_frame(out, |out| dialect.encode_answer(answer, now.unix_ms, out)));
+            .push_answer(|out| wire::message(out, |out| dialect.encode_answer(answer, now.unix_ms, out)));
         // The dialect says nothing.
         if self.palette.frame(entry).len() <= wire::EMPTY_FRAME_BYTES {
             return self.palette.pop(entry);

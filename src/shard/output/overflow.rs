@@ -333,8 +333,8 @@ impl Shard {
 /// The frame that tells a loss.
 pub(in crate::shard) fn gap(id: DialectId, room: &RoomName, lost: u64, now: Now) -> Rc<Bundle> {
     let mut frame = Vec::new();
-    let text_at = wire::text_frame(&mut frame, |out| {
-        dialect(id).encode_answer(&Answer::Gap { room: room.as_str(), lost }, now.unix_ms, out);
+    let text_at = wire::message(&mut frame, |out| {
+        dialect(id).encode_answer(&Answer::Gap { room: room.as_str(), lost }, now.unix_ms, out)
     });
     Rc::new(Bundle::one(frame, text_at))
 }

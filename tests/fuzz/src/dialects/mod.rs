@@ -90,7 +90,7 @@ fn published(command: &Command<'_>, text: &str) {
 }
 
 /// What an encoder appends: JSON.
-fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> String {
+fn encoded(write: impl FnOnce(&mut Vec<u8>) -> Layout) -> String {
     let mut out = b"before".to_vec();
     write(&mut out);
     let out = String::from_utf8(out).expect("UTF-8 of UTF-8");
