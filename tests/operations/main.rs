@@ -3,8 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../sixth/mod.rs"]
+mod sixth;
+
 mod embedding;
 mod embedding_callbacks;
+mod embedding_dialect;
 mod embedding_handlers;
 mod faults;
 mod faults_logs;

@@ -15,6 +15,7 @@ use crate::json::{self, Field};
 use crate::rooms::client;
 use fanwire::dialect::{DIALECTS, DecodeLimits};
 use fanwire::model::{Command, Publication};
+use fanwire::wire::Layout;
 
 /// The target `channels`.
 pub fn channels(data: &[u8]) {
