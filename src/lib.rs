@@ -35,7 +35,7 @@
 //! | [`base`] | slab, timer wheel, rates, depth of JSON | know anything of the rest |
 //! | [`model`] | the nouns: command, publication, answer, ids, room names, reasons to close, questions to a backend | know a protocol's syntax |
 //! | [`wire`] | bytes and frames: handshake, parser, builder, compression, PROXY header | keep a connection's state |
-//! | [`dialect`] | text of one client protocol to commands, publications to text | know a connection |
+//! | [`dialect`] | messages of one client protocol to commands, publications to messages | know a connection |
 //! | [`config`] | file, environment and flags become one checked value | |
 //! | [`metrics`] | counters that one thread writes and any reads | lock |
 //! | [`hub`] | rooms, membership, interest, limits of the node, of users and of tenants | I/O, ask for the time |
