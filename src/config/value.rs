@@ -2,16 +2,6 @@
 
 use std::time::Duration;
 
-/// Units of durations, longest first, with their nanoseconds.
-const TIME_UNITS: [(&str, u64); 6] = [
-    ("h", 3_600_000_000_000),
-    ("ms", 1_000_000),
-    ("us", 1_000),
-    ("ns", 1),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-];
-
 /// Units of sizes with their bytes.
 const SIZE_UNITS: [(&str, u64); 7] = [
     ("KiB", 1 << 10),
@@ -24,43 +14,12 @@ const SIZE_UNITS: [(&str, u64); 7] = [
 ];
 
 /// Reads a duration as Go's `time.ParseDuration` does: numbers with units one after the other, `1h30m`, `1.5s`; or a
-/// bare `0`.
+/// bare `0`. At most some 584 years, so that it has a place in 64 bits of nanoseconds.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    if text.is_empty() {
-        return None;
-    }
-    let mut rest = text;
-    let mut nanos = 0u64;
-    while !rest.is_empty() {
-        let number_ends = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let (number, tail) = rest.split_at(number_ends);
-        let (unit, scale) = TIME_UNITS.into_iter().find(|(unit, _)| {
-            // `m` must not take the `m` of `ms`: the list has `ms` first.
-            tail.starts_with(unit)
-        })?;
-        nanos = nanos.checked_add(scaled(number, scale)?)?;
-        rest = &tail[unit.len()..];
-    }
-    Some(Duration::from_nanos(nanos))
-}
-
-/// `number` with at most nine decimals, times `scale`; rounded down.
-fn scaled(number: &str, scale: u64) -> Option<u64> {
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-    let part = if part.is_empty() {
-        0
-    } else {
-        let digits = u128::from(part.parse::<u64>().ok()?);
-        u64::try_from(digits * u128::from(scale) / 10u128.pow(part.len() as u32)).ok()?
-    };
-    whole.checked_add(part)
+    // The library knows blanks, words, days and months as well: `5M`, a slip for `5m`, would be five months.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b".hmsun".contains(&byte));
+    let duration = humantime::parse_duration(text).ok().filter(|_| is_plain)?;
+    u64::try_from(duration.as_nanos()).is_ok().then_some(duration)
 }
 
 /// Writes a duration so that [`parse_duration`] reads it back.
@@ -156,9 +115,23 @@ mod tests {
         {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for wrong in
-            ["", "54", "s", "-1s", "1.s.", ".5s", "1 s", "5d", "1e3s", "99999999999h", "1.0000000001s"]
-        {
+        for wrong in [
+            "",
+            "54",
+            "s",
+            "-1s",
+            "1.s.",
+            ".5s",
+            "1 s",
+            "5d",
+            "5M",
+            "5min",
+            "1y",
+            "5sm",
+            "1e3s",
+            "99999999999h",
+            "1.0000000001s",
+        ] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }
         for text in ["0", "54s", "60s", "10m", "1500ms", "2h", "17ns"] {
