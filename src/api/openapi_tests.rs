@@ -226,6 +226,7 @@ fn answers_have_the_fields_of_their_schemas() {
     same("RoomMessages", &messages);
     same("Stats", &Stats::default());
     same("ShardStats", &ShardStats::default());
+    same("Percentiles", &metrics::Percentiles::default());
     same("Closed", &Closed { closed: 0 });
     same("Put", &Put { members: 0 });
     same("Taken", &Taken { was_member: true });

@@ -1,3 +1,4 @@
+use crate::metrics::Percentiles;
 use crate::model::SlowConsumer;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -225,6 +226,11 @@ pub struct Stats {
     pub deliveries: u64,
     /// Bytes waiting in the outboxes of all connections.
     pub backlog_bytes: u64,
+    /// From the acceptance of a publication to the last write that carried it, once for each shard that
+    /// accepted it or has members.
+    pub publish_to_write: Percentiles,
+    /// Turns of the shards' loops.
+    pub turn: Percentiles,
     /// The shards, by index.
     pub shards: Vec<ShardStats>,
 }
@@ -248,6 +254,10 @@ pub struct ShardStats {
     pub backlog_bytes: u64,
     /// Bytes waiting in its mailbox.
     pub mailbox_bytes: u64,
+    /// From the acceptance of a publication, on whichever shard, to this shard's last write that carried it.
+    pub publish_to_write: Percentiles,
+    /// Turns of its loop.
+    pub turn: Percentiles,
 }
 
 /// Answer of `/v1/slow`: the largest backlog first.

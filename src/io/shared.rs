@@ -14,7 +14,7 @@ use crate::api::{
 use crate::auth::token::TokenDesk;
 use crate::config::{Auth, Config, Endpoint, HookEvent};
 use crate::hub::{Activity, Hub, RegistryFull, RoomShared, Stored};
-use crate::metrics::{NodeMetrics, RateWindow, Scrape};
+use crate::metrics::{NodeMetrics, RateWindow, Recent, Scrape};
 use crate::model::hook::Decider;
 use crate::model::{ConnectionId, MembersCursor, RoomName, SlowConsumer};
 use crate::shard::{Handlers, Mail, Reply, Request};
@@ -325,26 +325,38 @@ impl NodeShared {
 
     /// Counts of the node and of each shard.
     pub fn stats(&self) -> Stats {
+        let now = self.clock.now();
+        let (mut publish_to_write, mut turn) = (Recent::default(), Recent::default());
         let shards: Vec<ShardStats> = (0_u16..)
             .zip(&self.metrics.shards)
-            .map(|(shard, metrics)| ShardStats {
-                shard,
-                clients: metrics.connections.get(),
-                rooms: metrics.rooms.get(),
-                members: metrics.members.get(),
-                publications: metrics.publications.get(),
-                deliveries: metrics.deliveries.get(),
-                backlog_bytes: metrics.backlog_bytes.get(),
-                mailbox_bytes: metrics.mailbox_bytes.get(),
+            .map(|(shard, metrics)| {
+                let publications = metrics.recent_publish_to_write.recent(now.us);
+                let turns = metrics.recent_turns.recent(now.us);
+                publish_to_write.add(&publications);
+                turn.add(&turns);
+                ShardStats {
+                    shard,
+                    clients: metrics.connections.get(),
+                    rooms: metrics.rooms.get(),
+                    members: metrics.members.get(),
+                    publications: metrics.publications.get(),
+                    deliveries: metrics.deliveries.get(),
+                    backlog_bytes: metrics.backlog_bytes.get(),
+                    mailbox_bytes: metrics.mailbox_bytes.get(),
+                    publish_to_write: publications.percentiles(),
+                    turn: turns.percentiles(),
+                }
             })
             .collect();
         Stats {
             clients: u64::from(self.hub.admission.connections()),
             rooms: u64::from(self.hub.directory.len()),
-            uptime_ms: self.clock.now().ms(),
+            uptime_ms: now.ms(),
             publications: shards.iter().map(|shard| shard.publications).sum(),
             deliveries: shards.iter().map(|shard| shard.deliveries).sum(),
             backlog_bytes: self.hub.outboxes.bytes() as u64,
+            publish_to_write: publish_to_write.percentiles(),
+            turn: turn.percentiles(),
             shards,
         }
     }

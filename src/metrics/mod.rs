@@ -7,6 +7,7 @@ mod cell;
 mod encode;
 mod histogram;
 mod hook;
+mod latencies;
 mod node;
 mod rate;
 mod shard;
@@ -16,6 +17,7 @@ pub use cell::{Counter, Gauge, LabelledCounters};
 pub use encode::OPEN_METRICS;
 pub use histogram::{BUCKET_BOUNDS_NS, Histogram};
 pub use hook::{HookMetrics, HookOutcome};
+pub use latencies::{Latencies, Percentiles, Recent};
 pub use node::{NodeMetrics, Scrape};
 pub use rate::{RATE_WINDOW_MS, RateWindow};
 pub use shard::{

@@ -1,5 +1,6 @@
 use super::cell::{Counter, Gauge, LabelledCounters};
 use super::histogram::Histogram;
+use super::latencies::Latencies;
 
 /// Why a connection never became a WebSocket. The index of each in [`HANDSHAKE_FAILURES`] is its value here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +211,10 @@ pub struct ShardMetrics {
     pub tick_seconds: Histogram,
     /// From the acceptance of a publication to the write that carried it.
     pub publish_to_write_seconds: Histogram,
+    /// The former of the last minutes, for percentiles.
+    pub recent_turns: Latencies,
+    /// The latter of the last minutes, for percentiles.
+    pub recent_publish_to_write: Latencies,
     /// Bytes waiting in the mailbox: senders add, the shard takes away.
     pub mailbox_bytes: Gauge,
 }
@@ -259,6 +264,8 @@ impl ShardMetrics {
             http_errors: LabelledCounters::new(&HTTP_ERRORS),
             tick_seconds: Histogram::default(),
             publish_to_write_seconds: Histogram::default(),
+            recent_turns: Latencies::default(),
+            recent_publish_to_write: Latencies::default(),
             mailbox_bytes: Gauge::default(),
         }
     }

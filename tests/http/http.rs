@@ -1,6 +1,6 @@
 //! The HTTP side: health, metrics, the API and its key, and the upgrades that are refused.
 
-use crate::common::{Client, KEY, SILENCE, Server, exchange, request};
+use crate::common::{Client, KEY, SILENCE, Server, eventually, exchange, request};
 use std::net::TcpStream;
 
 #[test]
@@ -87,6 +87,46 @@ fn rooms_stats_and_slow_connections_can_be_asked_for() {
     let slow = server.get("/v1/slow");
     assert_eq!(slow.status, 200);
     assert!(!slow.json().is_null(), "{}", slow.body);
+}
+
+#[test]
+fn stats_tell_percentiles_of_shards_and_node() {
+    let server = Server::start(&["--shards=2"]);
+    let mut members: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    for member in &mut members {
+        member.subscribe("news");
+    }
+    let none = server.get("/v1/stats").json();
+    assert_eq!(none["publish_to_write"]["count"], 0, "answers are no publications: {none}");
+    assert!(none["turn"]["count"].as_u64().unwrap() > 0, "{none}");
+    for n in 0..50 {
+        server.post("/v1/publish", &format!(r#"{{"room":"news","data":{n}}}"#));
+    }
+    for member in &mut members {
+        (0..50).for_each(|_| drop(member.expect_text()));
+    }
+    // At least by each shard with members; `/metrics` counts the same.
+    let mut told = serde_json::Value::Null;
+    eventually("all writes are counted", || {
+        told = server.get("/v1/stats").json();
+        let counted = server.metric_sum("fanwire_publish_to_write_seconds_count");
+        counted >= 50.0 && told["publish_to_write"]["count"].as_f64() == Some(counted)
+    });
+    for (shard, told) in told["shards"].as_array().unwrap().iter().enumerate() {
+        let name = format!("fanwire_publish_to_write_seconds_count{{shard=\"{shard}\"}}");
+        assert_eq!(told["publish_to_write"]["count"].as_f64(), server.metric(&name), "{told}");
+    }
+    for kind in ["publish_to_write", "turn"] {
+        let of = |from: &serde_json::Value, name: &str| from[kind][name].as_u64().unwrap();
+        let shards = told["shards"].as_array().unwrap();
+        for told in shards.iter().chain([&told]) {
+            let names = ["p50_us", "p90_us", "p99_us", "p999_us", "max_us"];
+            assert!(names.map(|name| of(told, name)).is_sorted(), "{told}");
+            assert_eq!(of(told, "count") == 0, of(told, "max_us") == 0, "{told}");
+        }
+        assert_eq!(of(&told, "count"), shards.iter().map(|shard| of(shard, "count")).sum::<u64>());
+        assert_eq!(of(&told, "max_us"), shards.iter().map(|shard| of(shard, "max_us")).max().unwrap());
+    }
 }
 
 #[test]

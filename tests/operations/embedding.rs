@@ -1,7 +1,7 @@
 //! A program that holds the server inside: custom handlers and the handle, from other threads and another runtime.
 
 use crate::common::token::{SECRET, path_of};
-use crate::common::{Client, PATIENCE, conversation, eventually, request};
+use crate::common::{Client, PATIENCE, conversation, eventually, frame, request};
 use crate::inside::stop;
 use fanwire::api::{UserEntry, UsersCursor};
 use fanwire::calls::ClientFilter;
@@ -232,6 +232,41 @@ fn the_handle_tells_rooms_and_stats() {
     let stats = handle.stats();
     assert_eq!((stats.clients, stats.rooms, stats.shards.len()), (3, 4, 2));
     assert_eq!(stats.shards.iter().map(|shard| shard.members).sum::<u64>(), 6);
+    stop(server);
+}
+
+/// A handler that keeps its shard's thread is seen in the percentiles of turns, and in those of what was published in
+/// such a turn.
+#[test]
+fn a_slow_handler_shows_in_the_percentiles() {
+    const SLOW: Duration = Duration::from_millis(50);
+    let server = builder()
+        .on("slow", |request| {
+            std::thread::sleep(SLOW);
+            request.reply("done", &())?;
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    let mut client = Client::connect(server.local_addr().unwrap());
+    client.subscribe("news");
+    let before = server.handle().stats();
+    assert!(before.turn.p50_us < 50_000, "{before:?}");
+    // One packet, so that one turn takes both.
+    let frames = [r#"{"type":"publish","room":"news","data":1}"#, r#"{"type":"slow"}"#];
+    client.send_bytes(&frames.map(|text| frame(0x81, text.as_bytes())).concat());
+    client.expect(r#"{"type":"message","room":"news","data":1,"client_id":"*","timestamp":"*ms"}"#);
+    client.expect(r#"{"type":"done","data":null,"timestamp":"*ms"}"#);
+    let mut stats = server.handle().stats();
+    eventually("the turn is over", || {
+        stats = server.handle().stats();
+        stats.turn.max_us >= 50_000
+    });
+    assert!(stats.turn.p50_us < 50_000, "{stats:?}");
+    assert!(stats.publish_to_write.count == 1 && stats.publish_to_write.p50_us >= 50_000, "{stats:?}");
+    let slow: Vec<_> = stats.shards.iter().filter(|shard| shard.turn.max_us >= 50_000).collect();
+    assert_eq!(slow.len(), 1, "{stats:?}");
+    assert_eq!(slow[0].publish_to_write, stats.publish_to_write);
     stop(server);
 }
 

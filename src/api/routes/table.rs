@@ -263,7 +263,7 @@ pub static ROUTES: &[Line] = &[
         .operation("cleanup", "connections", "Close the connections without a message for so long"),
     get("/v1/stats", Key, NONE)
         .answers(&[(200, "Stats")]).read(|_| Ok(Route::Stats))
-        .operation("stats", "node", "Counts of the node and of each shard"),
+        .operation("stats", "node", "Counts and latencies of the node and of each shard"),
     get("/v1/stats/connections", Key, NONE)
         .answers(&[(200, "ConnectionStats")]).read(|_| Ok(Route::ConnectionStats))
         .operation("connectionStats", "node", "Connections by tenant and by room, as the AegisX platform document has it"),

@@ -207,6 +207,7 @@ impl Driver {
         let took = began.elapsed();
         self.worked = took.saturating_sub(at_door);
         self.metrics.tick_seconds.observe_ns(took.as_nanos() as u64);
+        self.metrics.recent_turns.record_us(now.us, took.as_micros() as u64, 1);
         more |= self.shard.has_more() || self.shard.has_released();
         Ok(more || (!self.readable.is_empty() && !self.is_congested()))
     }

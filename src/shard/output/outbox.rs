@@ -140,9 +140,23 @@ impl Shard {
         let over = self.owed.over();
         if !over.is_empty() {
             let written_us = sockets.now_us();
+            let note = |accepted_us: u64, times: u32| {
+                let us = written_us.saturating_sub(accepted_us);
+                self.metrics.publish_to_write_seconds.observe_ns_times(us * 1000, times.into());
+                self.metrics.recent_publish_to_write.record_us(written_us, us, times);
+            };
+            // Those of one turn were accepted at one time, and stand beside each other.
+            let (mut since_us, mut times) = (0, 0);
             for accepted_us in self.palette.accepted_us(over) {
-                let ns = written_us.saturating_sub(accepted_us) * 1000;
-                self.metrics.publish_to_write_seconds.observe_ns(ns);
+                if accepted_us != since_us && times > 0 {
+                    note(since_us, times);
+                    times = 0;
+                }
+                since_us = accepted_us;
+                times += 1;
+            }
+            if times > 0 {
+                note(since_us, times);
             }
         }
     }
