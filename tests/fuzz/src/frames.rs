@@ -1,4 +1,4 @@
-//! Frames and messages against tungstenite, and building against parsing.
+//! Frames and messages against tungstenite and fastwebsockets, and building against parsing.
 //!
 //! The first byte chooses the bounds, the rest is what a client sends. It holds that
 //! - the parser sees the same frame, or the same error, however many bytes of it have come, and asks for no more
@@ -6,11 +6,13 @@
 //! - messages are those that tungstenite reads, up to the first error, and both find that error in the same frame;
 //! - what is built for a client is read by tungstenite as it was meant, and, masked, by the parser itself.
 //!
-//! Tungstenite is laxer than RFC 6455, or later, in these points, and there its word is not taken:
+//! The module `second` tells the same of fastwebsockets. Tungstenite is laxer than RFC 6455, or later, in these points, and there its word is not taken:
 //! - it accepts lengths that are not in the fewest bytes (section 5.2);
 //! - it looks at reserved bits, masks and the rules of control frames only when the frame is whole;
 //! - it has no bound on fragments;
 //! - it reports a close code that may not be sent as 1002 instead of failing, and 1014 as well, which is registered.
+
+mod second;
 
 use fanwire::wire::{self, Event, FrameLimits, Opcode, Parsed, ProtocolError};
 use std::io::{self, Read, Write};
@@ -53,6 +55,7 @@ pub fn check(data: &[u8]) {
     };
     let (ours, end) = read(bytes, &limits);
     compare(&ours, &end, bytes, &limits);
+    second::compare(&ours, &end, bytes, &limits);
     build(choice >> 4, bytes);
 }
 
@@ -209,6 +212,7 @@ fn build(choice: u8, payload: &[u8]) {
     let mut client = WebSocket::from_raw_socket(Pipe(frame), Role::Client, None);
     let message = client.read().unwrap_or_else(|error| panic!("{expected:?} was built, they: {error}"));
     assert_eq!(from_theirs(message), expected);
+    assert_eq!(second::read_as_client(frame).as_ref(), Some(&expected));
 
     let limits =
         FrameLimits { message_bytes_max: payload.len() * 3 + 125, fragments_max: 1, compression: false };

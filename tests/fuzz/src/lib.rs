@@ -6,7 +6,7 @@
 //!
 //! | target | what reads | what it is held against |
 //! |---|---|---|
-//! | [`frames`] | `wire`: frames and messages | tungstenite, and itself in smaller pieces |
+//! | [`frames`] | `wire`: frames and messages | tungstenite, fastwebsockets, and itself in smaller pieces |
 //! | [`upgrade`] | `wire`, `auth`: request, handshake, origin, client address | hyper, tungstenite, the `url` crate, a plain reading of the RFC |
 //! | [`rooms`] | `dialect`: the native protocol | a grammar of JSON, `serde_json::Value` |
 //! | [`dialects`] | `dialect`: `channels`, `topics`, `tenants`, a target each | the same, and what all tell of it |
