@@ -1,10 +1,13 @@
 //! What the cores of the machine do, from /proc/stat: it tells whether a run had them to itself.
+//!
+//! Read here and not by `procfs` (`KernelStats`), which numbers cores by their place in the file: it is wrong about all
+//! cores behind one that is offline.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::process::TICK_NS;
+use crate::process::tick_ns;
 
 /// Time that one core spent since the start of the machine, in steps of 10 ms. What it did is found out by looking at it
 /// some hundred times a second, so that work in step with those looks is seen far too seldom or too often; when it had
@@ -88,6 +91,7 @@ pub fn core_use(first: &[CoreTimes], last: &[CoreTimes], wall_ns: u64) -> Vec<Co
 
 /// Lines `cpu3 user nice system idle iowait irq softirq steal guest guest_nice`; guests count as user.
 fn parse(stat: &str) -> Vec<CoreTimes> {
+    let tick_ns = tick_ns();
     let line = |line: &str| {
         let mut fields = line.strip_prefix("cpu")?.split_ascii_whitespace();
         // The sum of all cores has no number.
@@ -96,10 +100,10 @@ fn parse(stat: &str) -> Vec<CoreTimes> {
         let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks[..] else { return None };
         Some(CoreTimes {
             core,
-            used_ns: (user + nice + system) * TICK_NS,
-            interrupts_ns: (irq + softirq) * TICK_NS,
-            stolen_ns: steal * TICK_NS,
-            idle_ns: (idle + iowait) * TICK_NS,
+            used_ns: (user + nice + system) * tick_ns,
+            interrupts_ns: (irq + softirq) * tick_ns,
+            stolen_ns: steal * tick_ns,
+            idle_ns: (idle + iowait) * tick_ns,
         })
     };
     stat.lines().filter_map(line).collect()
@@ -116,10 +120,10 @@ mod tests {
         let cores = parse(stat);
         let first = CoreTimes {
             core: 0,
-            used_ns: 6 * TICK_NS,
-            interrupts_ns: 9 * TICK_NS,
-            stolen_ns: 6 * TICK_NS,
-            idle_ns: 100 * TICK_NS,
+            used_ns: 6 * tick_ns(),
+            interrupts_ns: 9 * tick_ns(),
+            stolen_ns: 6 * tick_ns(),
+            idle_ns: 100 * tick_ns(),
         };
         assert_eq!((cores.len(), cores[0], cores[1].core), (2, first, 12));
         assert_eq!(parse("cpu0 1 2 x"), []);

@@ -23,11 +23,8 @@ const NAP_NS: u64 = 20_000_000;
 pub fn spawn(mut schedule: Schedule, stage: Arc<Stage>, waker: Waker) {
     std::thread::spawn(move || {
         // The default slack of 50 us would add to every message; without the right to change it that stays.
-        if let Some(task) = process::own_task()
-            && let Some(tid) = task.file_name()
-        {
-            let file = std::path::Path::new("/proc").join(tid).join("timerslack_ns");
-            let _ = std::fs::write(file, "1");
+        if let Some(task) = process::own_task() {
+            let _ = std::fs::write(format!("/proc/{}/timerslack_ns", task.tid), "1");
         }
         let end = |stage: &Stage| stage.window_end_ns.load(std::sync::atomic::Ordering::Relaxed);
         while let Some(due) = schedule.peek() {

@@ -1,12 +1,7 @@
 //! CPU time and memory of a process or thread, from /proc.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context as _, Result};
-
-/// USER_HZ, the unit of /proc/PID/stat: 100 on every Linux architecture in use.
-pub const TICK_NS: u64 = 10_000_000;
+use procfs::process::{Process, Stat, Task, all_processes};
 
 /// CPU time of a process since its start, all its threads, in nanoseconds but in steps of 10 ms.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,16 +50,25 @@ pub fn rss_of(pids: &[u32], look: impl Fn(u32) -> Result<u64>) -> Option<u64> {
 /// # Errors
 /// When the process is gone or may not be looked at.
 pub fn cpu(pid: u32) -> Result<Cpu> {
-    let stat =
-        fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("no process {pid}"))?;
-    let (user, system) = parse_stat(&stat).context("/proc/PID/stat is not as expected")?;
-    Ok(Cpu { user_ns: user * TICK_NS, system_ns: system * TICK_NS })
+    let stat = look(pid)?.stat().with_context(|| format!("process {pid}"))?;
+    let tick_ns = tick_ns();
+    Ok(Cpu { user_ns: stat.utime * tick_ns, system_ns: stat.stime * tick_ns })
+}
+
+/// The unit of times in /proc, in nanoseconds: 10 ms on every Linux architecture in use.
+pub fn tick_ns() -> u64 {
+    1_000_000_000 / procfs::ticks_per_second()
+}
+
+fn look(pid: u32) -> Result<Process> {
+    let pid = i32::try_from(pid).context("no process has such a number")?;
+    Process::new(pid).with_context(|| format!("no process {pid}"))
 }
 
 /// The processes that `pid` has started, and those that they have; empty where /proc does not tell.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> =
-        all_stats().filter_map(|(child, stat)| Some((parse_field(&stat, 4)?, child))).collect();
+        all_stats().map(|stat| (stat.ppid.cast_unsigned(), stat.pid.cast_unsigned())).collect();
     let mut found = vec![pid];
     let mut looked_at = 0;
     while let Some(&of) = found.get(looked_at) {
@@ -78,24 +82,25 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 
 /// The processes of the group that process `leader` founded, itself among them while it is there.
 pub fn group(leader: u32) -> Vec<u32> {
-    all_stats().filter(|(_, stat)| parse_field(stat, 5) == Some(leader)).map(|(pid, _)| pid).collect()
+    let of_group = all_stats().filter(|stat| stat.pgrp.cast_unsigned() == leader);
+    of_group.map(|stat| stat.pid.cast_unsigned()).collect()
 }
 
-/// All processes and their /proc/PID/stat.
-fn all_stats() -> impl Iterator<Item = (u32, String)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter_map(|pid: u32| Some((pid, fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)))
+/// What /proc tells of each process that may be looked at.
+fn all_stats() -> impl Iterator<Item = Stat> {
+    let processes = all_processes().into_iter().flatten();
+    // One that ends meanwhile is left out.
+    processes.filter_map(|process| process.ok()?.stat().ok())
 }
 
-/// CPU time of one task, its directory given.
-pub fn task_cpu_ns(task: &Path) -> Option<u64> {
-    fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+/// CPU time of one thread, in nanoseconds.
+pub fn task_cpu_ns(task: &Task) -> Option<u64> {
+    Some(task.schedstat().ok()?.sum_exec_runtime)
 }
 
-/// The directory of the calling thread under /proc, readable from every thread of the process.
-pub fn own_task() -> Option<PathBuf> {
-    Some(Path::new("/proc").join(fs::read_link("/proc/thread-self").ok()?))
+/// The calling thread, to be looked at by any thread of the process.
+pub fn own_task() -> Option<Task> {
+    Process::myself().ok()?.task_from_tid(nix::unistd::gettid().as_raw()).ok()
 }
 
 /// Resident memory of process `pid`, in bytes: smaps_rollup, which is exact, else VmRSS.
@@ -103,11 +108,10 @@ pub fn own_task() -> Option<PathBuf> {
 /// # Errors
 /// When the process is gone or may not be looked at.
 pub fn rss_bytes(pid: u32) -> Result<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    if let Some(bytes) = parse_kilobytes(&rollup, "Rss:") {
-        return Ok(bytes);
-    }
-    rss_rough_bytes(pid)
+    let exact = look(pid)?.smaps_rollup().ok().and_then(|rollup| {
+        rollup.memory_map_rollup.iter().find_map(|map| map.extension.map.get("Rss").copied())
+    });
+    exact.map_or_else(|| rss_rough_bytes(pid), Ok)
 }
 
 /// Resident memory of process `pid`, in bytes, at little cost to the process but some pages off (VmRSS).
@@ -115,63 +119,78 @@ pub fn rss_bytes(pid: u32) -> Result<u64> {
 /// # Errors
 /// When the process is gone or may not be looked at.
 pub fn rss_rough_bytes(pid: u32) -> Result<u64> {
-    let status =
-        fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
-    parse_kilobytes(&status, "VmRSS:").context("no VmRSS in /proc/PID/status")
-}
-
-/// User and system ticks; the name in brackets may itself hold spaces and brackets.
-fn parse_stat(stat: &str) -> Option<(u64, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    // After the name comes field 3; utime is field 14.
-    let user = fields.nth(11)?.parse().ok()?;
-    Some((user, fields.next()?.parse().ok()?))
-}
-
-/// Field `number` of /proc/PID/stat, counted from 1, of those behind the name and the state.
-fn parse_field(stat: &str, number: usize) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(number - 3)?.parse().ok()
-}
-
-fn parse_kilobytes(text: &str, key: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    let status = look(pid)?.status().with_context(|| format!("process {pid}"))?;
+    Ok(status.vmrss.context("no VmRSS in /proc/PID/status")? * 1024)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn stat_with_an_awkward_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 31 42 0 0 20 0 1 0 55 1 1";
-        assert_eq!(parse_stat(stat), Some((31, 42)));
-        assert_eq!(parse_stat("nothing"), None);
-        assert_eq!((parse_field(stat, 4), parse_field(stat, 5)), (Some(1), Some(7)));
-    }
-
-    #[test]
-    fn memory_lines() {
-        assert_eq!(parse_kilobytes("x\nVmRSS:\t    12 kB\ny", "VmRSS:"), Some(12 * 1024));
-        assert_eq!(parse_kilobytes("x", "VmRSS:"), None);
-    }
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn this_process_is_visible() {
         let before = cpu(std::process::id()).unwrap();
         let mut sum = 0_u64;
-        let until = std::time::Instant::now() + std::time::Duration::from_millis(60);
-        while std::time::Instant::now() < until {
+        let until = Instant::now() + Duration::from_millis(60);
+        while Instant::now() < until {
             sum = std::hint::black_box(sum + 1);
         }
         let used = cpu(std::process::id()).unwrap().since(before);
-        assert!(used.total_ns() >= TICK_NS, "{used:?} {sum}");
-        assert!(rss_bytes(std::process::id()).unwrap() > 100_000);
+        assert!(used.total_ns() >= tick_ns(), "{used:?} {sum}");
+        let (exact, rough) =
+            (rss_bytes(std::process::id()).unwrap(), rss_rough_bytes(std::process::id()).unwrap());
+        assert!(exact > 100_000 && exact.abs_diff(rough) < exact, "{exact} {rough}");
         let own = std::process::id();
         assert!(cpu_of(&[own, own]).unwrap().total_ns() >= 2 * used.total_ns());
         assert!(rss_of(&[own, own], rss_bytes).unwrap() > 200_000);
         assert!(cpu_of(&[]).is_none() && rss_of(&[], rss_bytes).is_none());
-        assert!(cpu_of(&[own, u32::MAX]).is_none() && rss_of(&[own, u32::MAX], rss_bytes).is_none());
-        assert!(task_cpu_ns(&own_task().unwrap()).is_some());
+        for none in [u32::MAX, i32::MAX.cast_unsigned()] {
+            assert!(cpu_of(&[own, none]).is_none() && rss_of(&[own, none], rss_bytes).is_none());
+        }
+    }
+
+    #[test]
+    fn a_thread_is_seen_by_others() {
+        let (task, used_ns) = std::thread::spawn(|| {
+            let task = own_task().unwrap();
+            let mut sum = 0_u64;
+            while task_cpu_ns(&task).unwrap() < 1_000_000 {
+                sum = std::hint::black_box(sum + 1);
+            }
+            let used_ns = task_cpu_ns(&task).unwrap();
+            (task, used_ns)
+        })
+        .join()
+        .unwrap();
+        assert!(used_ns >= 1_000_000);
+        assert_ne!(task.tid, own_task().unwrap().tid);
+        let mine = own_task().unwrap();
+        assert!(std::thread::spawn(move || task_cpu_ns(&mine)).join().unwrap().is_some());
+    }
+
+    #[test]
+    fn children_are_found() {
+        let mut child = Command::new("sh")
+            // A name with brackets and spaces does not matter; the second command keeps `sh` as the parent.
+            .args(["-c", "cat; true", "a) (b"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (own, child_pid) = (std::process::id(), child.id());
+        while descendants(child_pid).is_empty() {
+            std::thread::yield_now();
+        }
+        let grandchild = descendants(child_pid)[0];
+        let found = descendants(own);
+        assert!(found.contains(&child_pid) && found.contains(&grandchild) && !found.contains(&own));
+        let leader = nix::unistd::getpgrp().as_raw().cast_unsigned();
+        let group = group(leader);
+        assert!(group.contains(&own) && group.contains(&child_pid) && group.contains(&grandchild));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!descendants(own).contains(&child_pid));
     }
 }

@@ -1,8 +1,9 @@
 //! What the measured window cost: CPU of the server and of the load threads, memory of the server.
 
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
+
+use procfs::process::Task;
 
 use crate::clock::now_ns;
 use crate::machine::{self, CoreTimes, CoreUse};
@@ -12,9 +13,9 @@ use crate::stage::Stage;
 /// A load thread busier than this, in parts of one core, may itself be the bottleneck.
 pub const BUSY_LIMIT: f64 = 0.85;
 
-/// The load threads' entries under /proc; each thread registers itself.
+/// The load threads as /proc tells of them; each thread registers itself.
 #[derive(Debug, Default)]
-pub struct LoadThreads(Mutex<Vec<PathBuf>>);
+pub struct LoadThreads(Mutex<Vec<Task>>);
 
 impl LoadThreads {
     /// Adds the calling thread.
