@@ -8,8 +8,7 @@ use memchr::memmem::Finder;
 
 use crate::clock::MILLI_NS;
 use crate::engine::{Handler, Turn};
-use crate::frame::opcode;
-use crate::io::{ConnId, End, Ends, Io};
+use crate::io::{ConnId, Connections, End, Ends};
 use crate::joiner::{Joiner, Step as JoinStep};
 use crate::outcome::{histogram, merge_ends};
 use crate::run::Work;
@@ -150,7 +149,7 @@ impl Churner {
     }
 
     /// Begins what is due; how long the loop may wait then.
-    fn begin_due(&mut self, io: &mut Io, start_ns: u64, now_ns: u64) -> u64 {
+    fn begin_due(&mut self, io: &mut dyn Connections, start_ns: u64, now_ns: u64) -> u64 {
         if self.plan.rate.is_none() {
             while let Some(tag) = self.free.pop() {
                 self.begin(io, tag, now_ns, now_ns);
@@ -174,7 +173,7 @@ impl Churner {
         wait.min(WAIT_NS)
     }
 
-    fn begin(&mut self, io: &mut Io, tag: u32, due_ns: u64, now_ns: u64) {
+    fn begin(&mut self, io: &mut dyn Connections, tag: u32, due_ns: u64, now_ns: u64) {
         // Threads begin at different rooms.
         let number = self.begun.wrapping_mul(self.plan.threads as u32).wrapping_add(self.thread as u32);
         let room = number % self.plan.rooms;
@@ -194,7 +193,7 @@ impl Churner {
     }
 
     /// Goes on with the join, and leaves when it is done.
-    fn join(&mut self, io: &mut Io, id: ConnId, tag: u32, received: Option<&[u8]>, now_ns: u64) {
+    fn join(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, received: Option<&[u8]>, now_ns: u64) {
         let Some(cycle) = self.cycles[tag as usize].as_mut() else { return };
         let room = room_name(&self.plan.room_prefix, cycle.room);
         if self.joiner.step(io, id, &room, &mut cycle.joined, received) {
@@ -203,7 +202,7 @@ impl Churner {
     }
 
     /// Joining is done: leave.
-    fn leave(&mut self, io: &mut Io, id: ConnId, tag: u32, now_ns: u64) {
+    fn leave(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, now_ns: u64) {
         let Some(cycle) = self.cycles[tag as usize].as_mut() else { return };
         if self.stage.window().contains(&now_ns) {
             self.out.join_ns.saturating_record(now_ns.saturating_sub(cycle.began_ns));
@@ -211,14 +210,14 @@ impl Churner {
         cycle.step = Step::Leaving;
         let text = fill_room(&self.plan.templates.leave, &room_name(&self.plan.room_prefix, cycle.room));
         if !text.is_empty() {
-            io.send_frame(id, opcode::TEXT, &[text.as_bytes()]);
+            io.send_text(id, &[text.as_bytes()]);
         }
         if self.left.is_none() || text.is_empty() {
             self.close(io, id, tag);
         }
     }
 
-    fn close(&mut self, io: &mut Io, id: ConnId, tag: u32) {
+    fn close(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32) {
         if let Some(cycle) = self.cycles[tag as usize].as_mut() {
             cycle.step = Step::Closing;
             io.send_close(id, 1000);
@@ -226,7 +225,7 @@ impl Churner {
     }
 
     /// Ends the cycles that take too long.
-    fn check(&mut self, io: &mut Io, now_ns: u64) {
+    fn check(&mut self, io: &mut dyn Connections, now_ns: u64) {
         if now_ns.saturating_sub(self.checked_ns) < CHECK_NS {
             return;
         }
@@ -243,13 +242,13 @@ impl Churner {
 }
 
 impl Handler for Churner {
-    fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32, now_ns: u64) {
+    fn opened(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, now_ns: u64) {
         let Some(cycle) = self.cycles[tag as usize].as_mut() else { return };
         cycle.step = Step::Joining;
         self.join(io, id, tag, None, now_ns);
     }
 
-    fn message(&mut self, io: &mut Io, id: ConnId, tag: u32, payload: &[u8], now_ns: u64) {
+    fn message(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, payload: &[u8], now_ns: u64) {
         let Some(cycle) = self.cycles[tag as usize] else { return };
         let found =
             |marker: &Option<Finder<'static>>| marker.as_ref().is_some_and(|m| m.find(payload).is_some());
@@ -260,7 +259,7 @@ impl Handler for Churner {
         }
     }
 
-    fn closed(&mut self, _io: &mut Io, tag: u32, end: End, now_ns: u64) {
+    fn closed(&mut self, _io: &mut dyn Connections, tag: u32, end: End, now_ns: u64) {
         let Some(cycle) = self.cycles[tag as usize].take() else { return };
         self.free.push(tag);
         if cycle.step == Step::Closing && matches!(end, End::Closed(_)) {
@@ -278,7 +277,7 @@ impl Handler for Churner {
         }
     }
 
-    fn turn(&mut self, io: &mut Io, now_ns: u64) -> Turn {
+    fn turn(&mut self, io: &mut dyn Connections, now_ns: u64) -> Turn {
         if self.stage.finish.load(Relaxed) {
             return Turn::Stop;
         }

@@ -84,6 +84,9 @@ pub struct Attack {
 pub struct Common {
     /// The server, ws://host:port/path; {room} in the path is filled in.
     pub url: String,
+    /// What carries the connections: `fastwebsockets` tells whether the figures of the own client hold.
+    #[arg(long, value_enum, default_value = "own")]
+    pub client: Client,
     /// Load threads; cores minus 1 when not given.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -343,6 +346,15 @@ pub struct Floor {
     /// A member that the kernel takes nothing for is cut off beyond this many bytes.
     #[arg(long, default_value_t = 8 << 20)]
     pub backlog_bytes: usize,
+}
+
+/// Which client puts the load on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    /// Sockets and frames of this tool: hundreds of thousands of connections.
+    Own,
+    /// The library fastwebsockets on tokio's sockets: thousands of connections.
+    Fastwebsockets,
 }
 
 /// How the bare server writes.

@@ -2,7 +2,7 @@
 //!
 //! All connections of a thread share one receive buffer; a connection owns heap memory only while a
 //! frame is cut in two or the kernel does not take what it sends. The pattern's [`Handler`] is called
-//! from the loop and answers through [`Io`]; it never blocks.
+//! from the loop and answers through [`Connections`]; it never blocks.
 
 use std::io::{ErrorKind, Read as _};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::clock::now_ns;
 use crate::frame::{self, BadFrame, opcode};
 use crate::handshake::{self, Answer};
-use crate::io::{ConnId, End, Fields, Io, State};
+use crate::io::{ConnId, Connections, End, Fields, Io, State};
 use crate::target::Target;
 
 /// Bytes read by one call: large enough that a busy connection needs one call per wake-up.
@@ -35,20 +35,23 @@ pub enum Turn {
     Stop,
 }
 
-/// A load pattern's side of one thread. `tag` is what the pattern gave to [`Io::connect`].
+/// Ends the wait of a load thread's loop, from any thread.
+pub type Wake = Box<dyn Fn() + Send>;
+
+/// A load pattern's side of one thread. `tag` is what the pattern gave to [`Connections::connect`].
 pub trait Handler {
     /// The upgrade succeeded.
-    fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32, now_ns: u64);
+    fn opened(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, now_ns: u64);
     /// A message arrived.
-    fn message(&mut self, io: &mut Io, id: ConnId, tag: u32, payload: &[u8], now_ns: u64);
+    fn message(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, payload: &[u8], now_ns: u64);
     /// All messages of one read were handed over; `bytes` came off the wire.
-    fn batch_done(&mut self, _io: &mut Io, _tag: u32, _bytes: usize, _now_ns: u64) {}
+    fn batch_done(&mut self, _io: &mut dyn Connections, _tag: u32, _bytes: usize, _now_ns: u64) {}
     /// The peer hung up on a paused connection, whose bytes stay unread.
     fn hung_up(&mut self, _tag: u32, _now_ns: u64) {}
     /// The connection is gone, or never came to be.
-    fn closed(&mut self, io: &mut Io, tag: u32, end: End, now_ns: u64);
+    fn closed(&mut self, io: &mut dyn Connections, tag: u32, end: End, now_ns: u64);
     /// Called once for each round of the loop.
-    fn turn(&mut self, io: &mut Io, now_ns: u64) -> Turn;
+    fn turn(&mut self, io: &mut dyn Connections, now_ns: u64) -> Turn;
 }
 
 /// The loop.
@@ -73,8 +76,10 @@ impl Engine {
     ///
     /// # Errors
     /// When the kernel gives no eventfd.
-    pub fn waker(&self) -> Result<Waker> {
-        Ok(Waker::new(self.poll.registry(), WAKE)?)
+    pub fn waker(&self) -> Result<Wake> {
+        let waker = Waker::new(self.poll.registry(), WAKE)?;
+        // A loop that is gone needs no waking.
+        Ok(Box::new(move || drop(waker.wake())))
     }
 
     /// Runs until the handler says stop; every connection is closed then.

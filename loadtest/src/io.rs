@@ -25,6 +25,15 @@ pub struct ConnId {
 }
 
 impl ConnId {
+    /// For connections whose slot is used once.
+    pub(crate) fn once(slot: u32) -> Self {
+        Self { slot, generation: 0 }
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
+
     pub(crate) fn from_token(token: Token) -> Self {
         Self { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
     }
@@ -114,7 +123,7 @@ pub struct Fields {
 
 impl Fields {
     /// Those of connection number `index`.
-    fn of(&self, index: usize) -> Vec<String> {
+    pub(crate) fn of(&self, index: usize) -> Vec<String> {
         let own = self.tokens.as_ref().map(|tokens| tokens.field(index));
         self.fixed.iter().cloned().chain(own).collect()
     }
@@ -124,6 +133,36 @@ impl Fields {
 struct Slot {
     generation: u32,
     conn: Option<Conn>,
+}
+
+/// What a pattern may do to the connections of its thread, whichever client carries them.
+pub trait Connections {
+    /// Begins a connection; the handler hears `opened` or `closed` with this tag.
+    /// `index` chooses the source address and the token; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel;
+    /// `room` is the room of the path, when that has one ([`Connections::wants_room`]).
+    fn connect(&mut self, tag: u32, index: usize, receive_bytes: usize, room: Option<&str>)
+    -> Option<ConnId>;
+    /// The path of the URL names a room.
+    fn wants_room(&self) -> bool;
+    /// Keeps a text message, its payload given in parts, for the next [`Connections::send_queued`].
+    fn queue_text(&mut self, payload: &[&[u8]]);
+    /// Sends what was queued to one connection.
+    fn send_queued(&mut self, id: ConnId);
+    /// Sends one text message.
+    fn send_text(&mut self, id: ConnId, payload: &[&[u8]]) {
+        self.queue_text(payload);
+        self.send_queued(id);
+    }
+    /// Bytes that wait for the kernel.
+    fn backlog_bytes(&mut self, id: ConnId) -> usize;
+    /// Stops reading: the peer's bytes stay in the kernel.
+    fn pause(&mut self, id: ConnId);
+    /// Reads again, what has come meanwhile included.
+    fn resume(&mut self, id: ConnId);
+    /// Begins the closing handshake; the end is heard as `closed`.
+    fn send_close(&mut self, id: ConnId, code: u16);
+    /// Ends a connection at once; `closed` follows. A reset (linger 0) leaves no port in TIME_WAIT.
+    fn abort(&mut self, id: ConnId);
 }
 
 /// The connections of one thread.
@@ -136,6 +175,8 @@ pub struct Io {
     free: Vec<u32>,
     keys: MaskKeys,
     encode: Vec<u8>,
+    /// Frames for the next [`Connections::send_queued`].
+    queued: Vec<u8>,
     pub(crate) doomed: Vec<(ConnId, End)>,
     pub(crate) unborn: Vec<(u32, End)>,
     pub(crate) resumed: Vec<ConnId>,
@@ -153,30 +194,11 @@ impl Io {
             free: Vec::new(),
             keys: MaskKeys::new(seed),
             encode: Vec::new(),
+            queued: Vec::new(),
             doomed: Vec::new(),
             unborn: Vec::new(),
             resumed: Vec::new(),
         }
-    }
-
-    /// Begins a connection; the handler hears `opened` or `closed` with this tag.
-    /// `index` chooses the source address and the token; `receive_bytes` sets SO_RCVBUF, 0 leaves it to the kernel;
-    /// `room` is the room of the path, when that has one ([`Io::wants_room`]).
-    pub fn connect(
-        &mut self,
-        tag: u32,
-        index: usize,
-        receive_bytes: usize,
-        room: Option<&str>,
-    ) -> Option<ConnId> {
-        self.try_connect(tag, index, receive_bytes, room)
-            .map_err(|error| self.unborn.push((tag, End::Failed(error.kind()))))
-            .ok()
-    }
-
-    /// The path of the URL names a room.
-    pub fn wants_room(&self) -> bool {
-        self.target.path.contains(ROOM)
     }
 
     fn try_connect(
@@ -275,19 +297,9 @@ impl Io {
     pub fn send_frame(&mut self, id: ConnId, opcode: u8, payload: &[&[u8]]) {
         let mut encode = std::mem::take(&mut self.encode);
         encode.clear();
-        self.encode_frame(&mut encode, opcode, payload);
+        push_masked(&mut encode, opcode, self.keys.next_key(), payload);
         self.send(id, &encode);
         self.encode = encode;
-    }
-
-    /// Appends one masked frame to `out`, for several in one [`Io::send`].
-    pub fn encode_frame(&mut self, out: &mut Vec<u8>, opcode: u8, payload: &[&[u8]]) {
-        push_masked(out, opcode, self.keys.next_key(), payload);
-    }
-
-    /// Bytes that wait for the kernel.
-    pub fn backlog_bytes(&mut self, id: ConnId) -> usize {
-        self.get(id).map_or(0, |conn| conn.out.len())
     }
 
     pub(crate) fn flush(&mut self, id: ConnId) {
@@ -297,37 +309,6 @@ impl Io {
             Ok(written) => drop(conn.out.drain(..written)),
             Err(error) => self.doom(id, End::Failed(error.kind())),
         }
-    }
-
-    /// Stops reading: the peer's bytes stay in the kernel.
-    pub fn pause(&mut self, id: ConnId) {
-        if let Some(conn) = self.get(id) {
-            conn.paused = true;
-        }
-    }
-
-    /// Reads again, what has come meanwhile included.
-    pub fn resume(&mut self, id: ConnId) {
-        if let Some(conn) = self.get(id).filter(|conn| conn.paused) {
-            conn.paused = false;
-            self.resumed.push(id);
-        }
-    }
-
-    /// Begins the closing handshake; the end is heard as `closed`.
-    pub fn send_close(&mut self, id: ConnId, code: u16) {
-        self.send_frame(id, opcode::CLOSE, &[&code.to_be_bytes()]);
-        if let Some(conn) = self.get(id) {
-            conn.closing = true;
-        }
-    }
-
-    /// Ends a connection at once; `closed` follows. A reset (linger 0) leaves no port in TIME_WAIT.
-    pub fn abort(&mut self, id: ConnId) {
-        if let Some(conn) = self.get(id) {
-            conn.reset_on_drop();
-        }
-        self.doom(id, End::Local);
     }
 
     /// Makes the end of the run leave no port in TIME_WAIT, so that the next run finds them all.
@@ -349,6 +330,66 @@ impl Io {
         let conn = self.slots[id.slot as usize].conn.take()?;
         self.free.push(id.slot);
         Some(conn.tag)
+    }
+}
+
+impl Connections for Io {
+    fn connect(
+        &mut self,
+        tag: u32,
+        index: usize,
+        receive_bytes: usize,
+        room: Option<&str>,
+    ) -> Option<ConnId> {
+        self.try_connect(tag, index, receive_bytes, room)
+            .map_err(|error| self.unborn.push((tag, End::Failed(error.kind()))))
+            .ok()
+    }
+
+    fn wants_room(&self) -> bool {
+        self.target.path.contains(ROOM)
+    }
+
+    fn queue_text(&mut self, payload: &[&[u8]]) {
+        push_masked(&mut self.queued, opcode::TEXT, self.keys.next_key(), payload);
+    }
+
+    fn send_queued(&mut self, id: ConnId) {
+        let mut queued = std::mem::take(&mut self.queued);
+        self.send(id, &queued);
+        queued.clear();
+        self.queued = queued;
+    }
+
+    fn backlog_bytes(&mut self, id: ConnId) -> usize {
+        self.get(id).map_or(0, |conn| conn.out.len())
+    }
+
+    fn pause(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            conn.paused = true;
+        }
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id).filter(|conn| conn.paused) {
+            conn.paused = false;
+            self.resumed.push(id);
+        }
+    }
+
+    fn send_close(&mut self, id: ConnId, code: u16) {
+        self.send_frame(id, opcode::CLOSE, &[&code.to_be_bytes()]);
+        if let Some(conn) = self.get(id) {
+            conn.closing = true;
+        }
+    }
+
+    fn abort(&mut self, id: ConnId) {
+        if let Some(conn) = self.get(id) {
+            conn.reset_on_drop();
+        }
+        self.doom(id, End::Local);
     }
 }
 

@@ -2,8 +2,7 @@
 
 use memchr::memmem::Finder;
 
-use crate::frame::opcode;
-use crate::io::{ConnId, Io};
+use crate::io::{ConnId, Connections};
 use crate::template::{Keepalive, Templates, fill_room};
 
 /// How far one connection has come: frames of the join that it has sent.
@@ -41,7 +40,7 @@ impl Joiner {
     /// that came, none right after the upgrade; one message answers one wait.
     pub fn step(
         &self,
-        io: &mut Io,
+        io: &mut dyn Connections,
         id: ConnId,
         room: &str,
         step: &mut Step,
@@ -54,7 +53,7 @@ impl Joiner {
                 }
                 received = None;
             }
-            io.send_frame(id, opcode::TEXT, &[fill_room(template, room).as_bytes()]);
+            io.send_text(id, &[fill_room(template, room).as_bytes()]);
             *step += 1;
         }
         let Some(joined) = &self.joined else { return true };
@@ -62,11 +61,11 @@ impl Joiner {
     }
 
     /// Answers what the server asks above WebSocket's own pings.
-    pub fn keep_alive(&self, io: &mut Io, id: ConnId, message: &[u8]) {
+    pub fn keep_alive(&self, io: &mut dyn Connections, id: ConnId, message: &[u8]) {
         if let Some((keepalive, line)) = &self.keepalive
             && asks(keepalive, line, message)
         {
-            io.send_frame(id, opcode::TEXT, &[keepalive.answer.as_bytes()]);
+            io.send_text(id, &[keepalive.answer.as_bytes()]);
         }
     }
 }

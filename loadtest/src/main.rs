@@ -31,6 +31,7 @@ mod report;
 mod run;
 mod schedule;
 mod seats;
+mod second;
 mod stage;
 mod target;
 mod template;

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::clock::MILLI_NS;
 use crate::engine::{Handler, Turn};
-use crate::io::{ConnId, End, Ends, Io};
+use crate::io::{ConnId, Connections, End, Ends};
 use crate::joiner::{Joiner, Step};
 use crate::outcome::ThreadOutcome;
 use crate::plan::Plan;
@@ -105,12 +105,12 @@ impl Members {
     }
 
     /// Goes on with the join; true when it is done.
-    fn step(&mut self, io: &mut Io, id: ConnId, seat: usize, received: Option<&[u8]>) -> bool {
+    fn step(&mut self, io: &mut dyn Connections, id: ConnId, seat: usize, received: Option<&[u8]>) -> bool {
         let room = room_name(&self.plan.room_prefix, self.seats[seat].room);
         self.joiner.step(io, id, &room, &mut self.steps[seat], received)
     }
 
-    fn join_done(&mut self, io: &mut Io, id: ConnId, seat: usize) {
+    fn join_done(&mut self, io: &mut dyn Connections, id: ConnId, seat: usize) {
         self.places[seat] = Place::Joined;
         self.online[seat] = Some(id);
         self.out.was_joined[seat] = true;
@@ -131,7 +131,7 @@ impl Members {
 }
 
 impl Handler for Members {
-    fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32, _now_ns: u64) {
+    fn opened(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, _now_ns: u64) {
         let seat = self.seats[tag as usize];
         self.places[tag as usize] = Place::Joining;
         if !seat.member || self.step(io, id, tag as usize, None) {
@@ -139,7 +139,7 @@ impl Handler for Members {
         }
     }
 
-    fn message(&mut self, io: &mut Io, id: ConnId, tag: u32, payload: &[u8], now_ns: u64) {
+    fn message(&mut self, io: &mut dyn Connections, id: ConnId, tag: u32, payload: &[u8], now_ns: u64) {
         let index = tag as usize;
         self.last_message_ns = now_ns;
         if self.places[index] == Place::Joining && self.step(io, id, index, Some(payload)) {
@@ -178,7 +178,7 @@ impl Handler for Members {
         });
     }
 
-    fn batch_done(&mut self, io: &mut Io, tag: u32, bytes: usize, now_ns: u64) {
+    fn batch_done(&mut self, io: &mut dyn Connections, tag: u32, bytes: usize, now_ns: u64) {
         if !self.seats[tag as usize].stalled && self.stage.window().contains(&now_ns) {
             self.out.window_bytes += bytes as u64;
         }
@@ -189,7 +189,7 @@ impl Handler for Members {
         self.out.hang_ups_ns.entry(self.seats[tag as usize].index).or_insert(now_ns);
     }
 
-    fn closed(&mut self, _io: &mut Io, tag: u32, end: End, now_ns: u64) {
+    fn closed(&mut self, _io: &mut dyn Connections, tag: u32, end: End, now_ns: u64) {
         let index = tag as usize;
         let ends: &mut Ends = match (self.places[index], self.seats[index].stalled) {
             (Place::Joined, true) => {
@@ -209,7 +209,7 @@ impl Handler for Members {
         self.online[index] = None;
     }
 
-    fn turn(&mut self, io: &mut Io, now_ns: u64) -> Turn {
+    fn turn(&mut self, io: &mut dyn Connections, now_ns: u64) -> Turn {
         if self.stage.finish.load(Relaxed) {
             return Turn::Stop;
         }

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::Waker;
-
 use crate::clock::now_ns;
+use crate::engine::Wake;
 use crate::process;
 use crate::schedule::Schedule;
 use crate::stage::{Stage, interrupted};
@@ -20,7 +19,7 @@ const SPACING_NS: u64 = 50_000;
 const NAP_NS: u64 = 20_000_000;
 
 /// Starts the thread; it ends with the window.
-pub fn spawn(mut schedule: Schedule, stage: Arc<Stage>, waker: Waker) {
+pub fn spawn(mut schedule: Schedule, stage: Arc<Stage>, wake: Wake) {
     std::thread::spawn(move || {
         // The default slack of 50 us would add to every message; without the right to change it that stays.
         if let Some(task) = process::own_task() {
@@ -37,8 +36,7 @@ pub fn spawn(mut schedule: Schedule, stage: Arc<Stage>, waker: Waker) {
                 continue;
             }
             while schedule.take(now).is_some() {}
-            // A loop that is gone needs no waking.
-            let _ = waker.wake();
+            wake();
             let next_ns = schedule.peek().map_or(0, |next| next.at_ns);
             if next_ns < now + SPACING_NS {
                 std::thread::sleep(Duration::from_nanos(SPACING_NS));

@@ -7,8 +7,7 @@ use anyhow::{Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 
 use crate::clock::{MILLI_NS, now_ns};
-use crate::frame::opcode;
-use crate::io::{ConnId, Io};
+use crate::io::{ConnId, Connections};
 use crate::outcome::histogram;
 use crate::plan::{Pace, Plan};
 use crate::schedule::Schedule;
@@ -47,7 +46,6 @@ pub struct Publishers {
     moved: Vec<usize>,
     topped_up_ns: u64,
     payload: Vec<u8>,
-    encode: Vec<u8>,
     /// From the intended send time to the send: the load tool's own part of the latency.
     pub lateness_ns: Histogram<u64>,
     /// Messages sent that were due in the window.
@@ -93,7 +91,6 @@ impl Publishers {
             moved: Vec::new(),
             topped_up_ns: 0,
             payload: Vec::new(),
-            encode: Vec::new(),
             lateness_ns: histogram(),
             window_sent: 0,
             unsent: 0,
@@ -121,7 +118,7 @@ impl Publishers {
     }
 
     /// Sends what the windows that moved have room for. `online` holds the joined connection of each seat.
-    pub fn top_up_moved(&mut self, io: &mut Io, online: &[Option<ConnId>], now_ns: u64) {
+    pub fn top_up_moved(&mut self, io: &mut dyn Connections, online: &[Option<ConnId>], now_ns: u64) {
         while let Some(index) = self.moved.pop() {
             self.list[index].listed = false;
             self.top_up(io, index, online, now_ns);
@@ -129,7 +126,13 @@ impl Publishers {
     }
 
     /// Publishes what is due; how long the loop may wait then.
-    pub fn publish_due(&mut self, io: &mut Io, online: &[Option<ConnId>], start_ns: u64, now: u64) -> u64 {
+    pub fn publish_due(
+        &mut self,
+        io: &mut dyn Connections,
+        online: &[Option<ConnId>],
+        start_ns: u64,
+        now: u64,
+    ) -> u64 {
         match self.plan.pace {
             Pace::Rate(_) => {
                 let Some(mut schedule) = self.schedule.take().or_else(|| self.schedule(start_ns)) else {
@@ -157,14 +160,20 @@ impl Publishers {
     }
 
     /// In an open loop sends what was due before the end, however late this thread got to it.
-    pub fn publish_rest(&mut self, io: &mut Io, online: &[Option<ConnId>], start_ns: u64) {
+    pub fn publish_rest(&mut self, io: &mut dyn Connections, online: &[Option<ConnId>], start_ns: u64) {
         if matches!(self.plan.pace, Pace::Rate(_)) {
             let end_ns = self.stage.window_end_ns.load(Relaxed);
             self.publish_due(io, online, start_ns, end_ns.saturating_sub(1));
         }
     }
 
-    fn publish(&mut self, io: &mut Io, index: usize, online: &[Option<ConnId>], intended_ns: u64) {
+    fn publish(
+        &mut self,
+        io: &mut dyn Connections,
+        index: usize,
+        online: &[Option<ConnId>],
+        intended_ns: u64,
+    ) {
         let publisher = &mut self.list[index];
         let Some(id) = online[publisher.seat] else {
             self.unsent += 1;
@@ -177,14 +186,14 @@ impl Publishers {
         render_payload(&mut self.payload, stamp, self.plan.size_bytes);
         let parts: [&[u8]; 3] = [&publisher.head, &self.payload, &publisher.tail];
         self.lateness_ns.saturating_record(now_ns().saturating_sub(intended_ns));
-        io.send_frame(id, opcode::TEXT, &parts);
+        io.send_text(id, &parts);
         if self.stage.window().contains(&intended_ns) {
             self.window_sent += 1;
         }
     }
 
     /// Sends what the closed loop's window has room for, in one write.
-    fn top_up(&mut self, io: &mut Io, index: usize, online: &[Option<ConnId>], now_ns: u64) {
+    fn top_up(&mut self, io: &mut dyn Connections, index: usize, online: &[Option<ConnId>], now_ns: u64) {
         let Pace::Window(under_way) = self.plan.pace else { return };
         if self.stage.started_at().is_none_or(|start| now_ns < start)
             || now_ns >= self.stage.window_end_ns.load(Relaxed)
@@ -197,18 +206,17 @@ impl Publishers {
             return;
         }
         let before = publisher.sent;
-        self.encode.clear();
         while publisher.sent - publisher.acked < under_way {
             publisher.sent += 1;
             let stamp = Stamp { publisher: publisher.number, sequence: publisher.sent, intended_ns: now_ns };
             render_payload(&mut self.payload, stamp, self.plan.size_bytes);
             let parts: [&[u8]; 3] = [&publisher.head, &self.payload, &publisher.tail];
-            io.encode_frame(&mut self.encode, opcode::TEXT, &parts);
+            io.queue_text(&parts);
         }
         self.stage.sent[publisher.number as usize].store(publisher.sent, Release);
         if self.stage.window().contains(&now_ns) {
             self.window_sent += u64::from(publisher.sent - before);
         }
-        io.send(id, &self.encode);
+        io.send_queued(id);
     }
 }

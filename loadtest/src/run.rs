@@ -6,14 +6,15 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::cli::{Common, Times};
+use crate::cli::{Client, Common, Times};
 use crate::clock::{MILLI_NS, SECOND_NS, now_ns, seconds_ns};
-use crate::engine::{Engine, Handler};
+use crate::engine::{Engine, Handler, Wake};
 use crate::io::Fields;
 use crate::pacer;
 use crate::process;
 use crate::progress::Progress;
 use crate::schedule::Schedule;
+use crate::second::Second;
 use crate::stage::{Stage, interrupted};
 use crate::target::Target;
 use crate::token::Tokens;
@@ -42,6 +43,36 @@ pub trait Work: Handler + Send + 'static {
     fn schedule(&self, start_ns: u64) -> Option<Schedule>;
     /// Called once, after the loop.
     fn finish(self) -> Self::Seen;
+}
+
+/// The client of one load thread.
+enum Carrier {
+    Own(Box<Engine>),
+    Second(Second),
+}
+
+impl Carrier {
+    fn new(client: Client, target: Arc<Target>, fields: Fields, thread: u32) -> Result<(Self, Wake)> {
+        Ok(match client {
+            Client::Own => {
+                let engine = Engine::new(target, fields, 0x9e37_79b9 ^ thread)?;
+                let wake = engine.waker()?;
+                (Self::Own(Box::new(engine)), wake)
+            }
+            Client::Fastwebsockets => {
+                let second = Second::new(target, fields);
+                let wake = second.waker();
+                (Self::Second(second), wake)
+            }
+        })
+    }
+
+    fn run(self, handler: &mut impl Handler) -> Result<()> {
+        match self {
+            Self::Own(engine) => engine.run(handler),
+            Self::Second(second) => second.run(handler),
+        }
+    }
 }
 
 /// One run.
@@ -106,16 +137,16 @@ impl Run<'_> {
         let (mut wakers, mut threads) = (Vec::new(), Vec::new());
         for (i, worker) in workers.into_iter().enumerate() {
             let fields = Fields { fixed: self.common.header.clone(), tokens: tokens.clone() };
-            let engine = Engine::new(target.clone(), fields, 0x9e37_79b9 ^ i as u32)?;
-            wakers.push(engine.waker()?);
-            threads.push((engine, worker));
+            let (carrier, wake) = Carrier::new(self.common.client, target.clone(), fields, i as u32)?;
+            wakers.push(wake);
+            threads.push((carrier, worker));
         }
         // The schedules are made from copies of what the workers know, since those move away.
         let plans: Vec<_> = threads.iter().map(|(_, worker)| worker.schedule(0)).collect();
         let handles: Vec<_> = threads
             .into_iter()
             .enumerate()
-            .map(|(i, (engine, worker))| self.spawn(i, engine, worker))
+            .map(|(i, (carrier, worker))| self.spawn(i, carrier, worker))
             .collect();
         let led = self.lead(rss_before_bytes, plans, wakers, || handles.iter().any(JoinHandle::is_finished));
         self.stage.finish.store(true, Relaxed);
@@ -126,7 +157,7 @@ impl Run<'_> {
         Ok((led, seen))
     }
 
-    fn spawn<W: Work>(&self, thread: usize, engine: Engine, mut worker: W) -> JoinHandle<Result<W::Seen>> {
+    fn spawn<W: Work>(&self, thread: usize, carrier: Carrier, mut worker: W) -> JoinHandle<Result<W::Seen>> {
         let stage = self.stage.clone();
         let pins = &self.common.pin;
         let core = (!pins.is_empty()).then(|| pins[thread % pins.len()]);
@@ -137,7 +168,7 @@ impl Run<'_> {
                 bail!("cannot pin to core {id}");
             }
             stage.threads.register();
-            engine.run(&mut worker)?;
+            carrier.run(&mut worker)?;
             Ok(worker.finish())
         })
     }
@@ -151,7 +182,7 @@ impl Run<'_> {
         &self,
         rss_before_bytes: Option<u64>,
         plans: Vec<Option<Schedule>>,
-        wakers: Vec<mio::Waker>,
+        wakers: Vec<Wake>,
         broken: impl Fn() -> bool,
     ) -> Led {
         let (stage, threads) = (&self.stage, wakers.len());
@@ -189,7 +220,7 @@ impl Run<'_> {
         led: &mut Led,
         progress: &Progress,
         plans: Vec<Option<Schedule>>,
-        wakers: Vec<mio::Waker>,
+        wakers: Vec<Wake>,
         broken: impl Fn() -> bool,
     ) {
         let (stage, threads) = (&self.stage, wakers.len());

@@ -197,6 +197,41 @@ fn slow_members_are_cut_off_and_the_others_get_everything() {
     assert!(stalled("first_cut_us") <= stalled("last_cut_us"), "{report}");
 }
 
+/// Both clients count the same messages and the same bytes of one server.
+#[test]
+fn the_second_client_tells_the_same() {
+    let floor = Floor::start(&["--frame-bytes", "300"]);
+    let reports = ["own", "fastwebsockets"].map(|client| {
+        let options = with(&["--rooms", "3", "--members", "20", "--rate", "300", "--client", client]);
+        let (report, status) = run("fanout", &floor.url, &options);
+        assert_all_delivered(&report, status);
+        report
+    });
+    for key in ["expected", "received", "published_per_s", "bytes_each"] {
+        let [own, second] = reports.each_ref().map(|report| number(report, "deliveries", key));
+        assert_eq!(own, second, "{key}");
+    }
+    assert_eq!(number(&reports[1], "deliveries", "bytes_each"), 300.0);
+    assert!(number(&reports[1], "latency", "p50_us") > 0.0);
+}
+
+#[test]
+fn the_second_client_goes_flat_out_and_comes_and_goes() {
+    let floor = Floor::start(&[]);
+    let second = ["--client", "fastwebsockets"];
+    let flat_out = [&["--rooms", "5", "--members", "20", "--in-flight", "16"][..], &second].concat();
+    let (report, status) = run("fanout", &floor.url, &with(&flat_out));
+    assert_all_delivered(&report, status);
+    assert!(number(&report, "deliveries", "expected") > 2.0 * 20.0 * 80.0, "{report}");
+    let (report, status) = run("idle", &floor.url, &with(&[&["--connections", "200"][..], &second].concat()));
+    assert_eq!((number(&report, "connections", "joined"), status), (200.0, 0), "{report}");
+    let (report, status) = run("churn", &floor.url, &with(&[&["--rate", "200"][..], &second].concat()));
+    assert_eq!((report["problems"].as_array().map(Vec::len), status), (Some(0), 0), "{report}");
+    // Whether a paused connection hangs up cannot be heard by it.
+    let (_, status) = run("slow", &floor.url, &with(&second));
+    assert_eq!(status, 2);
+}
+
 #[test]
 fn nobody_there_is_a_failure() {
     // The port was free a moment ago.

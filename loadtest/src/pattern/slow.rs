@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::parts;
-use crate::cli::Slow;
+use crate::cli::{Client, Slow};
 use crate::clock::{SECOND_NS, now_ns};
 use crate::plan::{Pace, Plan};
 use crate::report::{Report, Unit};
@@ -16,6 +16,7 @@ use crate::seats::Layout;
 pub fn run(options: &Slow) -> Result<Report> {
     let common = &options.common;
     ensure!(options.publishers > 0, "--publishers must be at least 1");
+    ensure!(common.client == Client::Own, "only --client own tells of a hang-up while it does not read");
     ensure!(options.rate > 0.0 && options.rate.is_finite(), "--rate must be more than 0");
     let layout = Layout {
         rooms: 1,
