@@ -4,7 +4,7 @@
 //! [`http`] to publish from a backend, [`errors`] with what a client does next. What rooms do: [`room_rules`] (history,
 //! recovery, loss, presence), [`endpoints`] (batches, paces, filters, snapshots). Who can do what: [`identity`], [`access`],
 //! [`limits`], [`hook`]. To run it: [`configuration`], [`operating`], [`metrics`], [`websocket`]. To build on it:
-//! [`embedding`], [`testing`], [`glossary`], [`comparison`].
+//! [`embedding`], [`testing`], [`glossary`], [`comparison`], [`architecture`] with the libraries that were tried.
 //!
 //! The same text is in the repository as `src/guide/*.md`. Each conversation, command and program in it is run by a test
 //! (`tests/meta/guide.rs`), each block of Rust is compiled.
@@ -34,4 +34,5 @@ chapters! {
     recipes hook http
     configuration errors metrics operating
     websocket embedding comparison testing glossary
+    architecture
 }
