@@ -151,6 +151,8 @@ pub struct RoomLog {
 #[derive(Debug)]
 struct State {
     history: History,
+    /// Publications that had their turn: see [`LogGuard::ticket`].
+    tickets: u64,
     /// To whose share it is charged.
     share: Arc<Share>,
     /// Whether that is the room's own by its name, and no publisher's.
@@ -176,6 +178,7 @@ impl RoomLog {
         let owner = tenant.map_or(Owner::Clients, |tenant| Owner::Tenant(tenant.into()));
         let state = State {
             history: History::new(policy, epoch),
+            tickets: 0,
             share: ledger.shares.of(owner),
             is_named: tenant.is_some(),
             kept_bytes: 0,
@@ -218,11 +221,11 @@ impl RoomLog {
         LogGuard { state, log: self, taken }
     }
 
-    /// Has `post` put the publication of that offset into the mailboxes as soon as those before it are there. Returns
-    /// whether that is left for another shard. Every offset that [`Directory::append`](super::Directory::append) gives
+    /// Has `post` put the publication of that ticket into the mailboxes as soon as those before it are there. Returns
+    /// whether that is left for another shard. Every ticket that [`Directory::append`](super::Directory::append) draws
     /// must come here once, without the history's lock.
-    pub fn post_in_order(&self, offset: u64, post: impl FnOnce() + Send + 'static) -> bool {
-        self.turnstile.enter(offset, post)
+    pub fn post_in_order(&self, ticket: u64, post: impl FnOnce() + Send + 'static) -> bool {
+        self.turnstile.enter(ticket, post)
     }
 
     /// It is used now.
@@ -271,7 +274,20 @@ impl LogGuard<'_> {
             self.log.ledger.take(&self.state.share, charge)?;
             self.taken += charge;
         }
+        self.state.tickets += 1;
         Ok(self.state.history.append(publication, now_ms))
+    }
+
+    /// Gives the next offset to a publication that is not kept.
+    pub(super) fn pass(&mut self) -> u64 {
+        self.state.tickets += 1;
+        self.state.history.pass()
+    }
+
+    /// The turn of the latest publication at the mailboxes of this node: from 1 on without gaps. Apart from its offset,
+    /// which is the number that clients are told: that one may be given by another node, and begins anew with an epoch.
+    pub fn ticket(&self) -> u64 {
+        self.state.tickets
     }
 
     /// Has what this history will keep charged to the owner of a publication, if it keeps nothing and the room's name

@@ -52,15 +52,15 @@ pub struct Room {
     order: Option<Box<Order>>,
 }
 
-/// How far the order of a room has come on one shard.
+/// How far the order of a room has come on one shard, in tickets: see [`LogGuard::ticket`](super::LogGuard::ticket).
 #[derive(Debug, Default)]
 struct Order {
-    /// Offset of the last publication delivered here.
+    /// Ticket of the last publication delivered here.
     reached: u64,
-    /// Members that have been told of publications which this shard may not have delivered yet: up to which offset.
+    /// Members that have been told of publications which this shard may not have delivered yet: up to which ticket.
     /// Emptied as soon as the shard has come that far.
     ahead: HashMap<u32, u64, RandomState>,
-    /// The largest offset in `ahead`.
+    /// The largest ticket in `ahead`.
     ahead_max: u64,
 }
 
@@ -253,39 +253,39 @@ impl Rooms {
         }
     }
 
-    /// A member has been told all up to `offset` in another way: what this shard still has to deliver of that is not
+    /// A member has been told all up to `ticket` in another way: what this shard still has to deliver of that is not
     /// for it.
-    pub fn set_ahead(&mut self, slot: u32, connection: u32, offset: u64) {
+    pub fn set_ahead(&mut self, slot: u32, connection: u32, ticket: u64) {
         let Some(room) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let is_alone = room.groups.iter().map(|group| group.members.len()).sum::<usize>() == 1;
         if let Some(order) = room.order.as_mut()
-            && offset > order.reached
+            && ticket > order.reached
         {
             if is_alone {
                 // Then it is for nobody here, and nobody who joins a quiet room later needs an entry.
-                order.reached = offset;
+                order.reached = ticket;
                 order.ahead = HashMap::default();
                 return;
             }
-            order.ahead.insert(connection, offset);
-            order.ahead_max = order.ahead_max.max(offset);
+            order.ahead.insert(connection, ticket);
+            order.ahead_max = order.ahead_max.max(ticket);
         }
     }
 
-    /// Whether the publication of that offset is still to be delivered to some member of the room `id`, if that is the
+    /// Whether the publication of that ticket is still to be delivered to some member of the room `id`, if that is the
     /// one in the slot.
-    pub fn awaits(&self, slot: u32, id: u64, offset: u64) -> bool {
+    pub fn awaits(&self, slot: u32, id: u64, ticket: u64) -> bool {
         let room = self.get(slot).filter(|room| room.shared.id == id);
-        room.and_then(|room| room.order.as_ref()).is_some_and(|order| offset > order.reached)
+        room.and_then(|room| room.order.as_ref()).is_some_and(|order| ticket > order.reached)
     }
 
-    /// This shard has delivered the publication of that offset to the members of the room `id`, if that is still the
+    /// This shard has delivered the publication of that ticket to the members of the room `id`, if that is still the
     /// one in the slot.
-    pub fn set_reached(&mut self, slot: u32, id: u64, offset: u64) {
+    pub fn set_reached(&mut self, slot: u32, id: u64, ticket: u64) {
         let room = self.slots.get_mut(slot as usize).and_then(Option::as_mut);
         if let Some(order) = room.filter(|room| room.shared.id == id).and_then(|room| room.order.as_mut()) {
-            order.reached = offset;
-            if offset >= order.ahead_max && !order.ahead.is_empty() {
+            order.reached = ticket;
+            if ticket >= order.ahead_max && !order.ahead.is_empty() {
                 order.ahead = HashMap::default();
             }
         }
@@ -354,21 +354,21 @@ impl Room {
         wanted.map(|group| group.members.as_slice())
     }
 
-    /// Up to which offset a member has been told all.
+    /// Up to which ticket a member has been told all.
     pub fn reached(&self, connection: u32) -> u64 {
         let ahead = |order: &Order| order.ahead.get(&connection).copied().unwrap_or(0).max(order.reached);
         self.order.as_deref().map_or(0, ahead)
     }
 
-    /// Whether some members have been told of the publication of that offset already; 0 is one without order.
-    pub fn has_ahead(&self, offset: u64) -> bool {
-        offset != 0
-            && self.order.as_ref().is_some_and(|order| offset <= order.ahead_max && !order.ahead.is_empty())
+    /// Whether some members have been told of the publication of that ticket already; 0 is one without order.
+    pub fn has_ahead(&self, ticket: u64) -> bool {
+        ticket != 0
+            && self.order.as_ref().is_some_and(|order| ticket <= order.ahead_max && !order.ahead.is_empty())
     }
 
-    /// Whether a member has been told of the publication of that offset already.
-    pub fn is_ahead(&self, connection: u32, offset: u64) -> bool {
-        let told = |order: &Order| order.ahead.get(&connection).is_some_and(|told| *told >= offset);
+    /// Whether a member has been told of the publication of that ticket already.
+    pub fn is_ahead(&self, connection: u32, ticket: u64) -> bool {
+        let told = |order: &Order| order.ahead.get(&connection).is_some_and(|told| *told >= ticket);
         self.order.as_deref().is_some_and(told)
     }
 

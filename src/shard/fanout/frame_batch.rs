@@ -9,7 +9,7 @@ use crate::wire::TextAt;
 pub(super) const NOBODY: u32 = u32::MAX;
 
 /// A frame that has no place in a room's order.
-pub(super) const NO_OFFSET: u64 = 0;
+pub(super) const NO_TICKET: u64 = 0;
 
 /// Which connections of one shard a frame is for, and what may become of it.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ pub(in crate::shard) struct Delivery {
     pub loss: Loss,
     /// Slot of the connection that it is not for, or [`NOBODY`].
     pub except: u32,
-    /// Its place in the room's order, or [`NO_OFFSET`]. Members that have been told of it already do not get it.
-    pub offset: u64,
+    /// Its place in the room's order, or [`NO_TICKET`]. Members that have been told of it already do not get it.
+    pub ticket: u64,
 }
 
 /// A tick's frames from one shard for another: bytes back to back, and which connections each is for.

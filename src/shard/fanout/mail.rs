@@ -61,7 +61,8 @@ pub struct Ordered {
 pub(in crate::shard) struct OrderedFrames {
     /// Id of the room, in case the slot has changed hands.
     pub room: u64,
-    pub offset: u64,
+    /// Its turn at the mailboxes of this node: from 1 on without gaps, whatever number its publication bears.
+    pub ticket: u64,
     /// When the publication was accepted, in microseconds of the node's clock.
     pub accepted_us: u64,
     /// What may become of it on its way to a member.

@@ -6,7 +6,7 @@ use crate::hub::{Loss, RoomShared};
 use crate::model::Publication;
 use crate::shard::fanout::bundle::Ready;
 use crate::shard::fanout::encode::Frames;
-use crate::shard::fanout::frame_batch::{Delivery, FrameBatch, FrameItem, NO_OFFSET, NOBODY};
+use crate::shard::fanout::frame_batch::{Delivery, FrameBatch, FrameItem, NO_TICKET, NOBODY};
 use crate::shard::fanout::mail::{Published, Target};
 use crate::shard::output::palette::{Kind, Tag};
 use crate::shard::{Now, Shard};
@@ -58,7 +58,7 @@ impl Shard {
                     now,
                     shard,
                     entry,
-                    Delivery { target, encodings, loss, except, offset: NO_OFFSET },
+                    Delivery { target, encodings, loss, except, ticket: NO_TICKET },
                 );
             }
         }
@@ -80,7 +80,7 @@ impl Shard {
             for (entry, encodings) in self.encode(now, id, wanted, write) {
                 for shard in 0..self.mailer.shards() {
                     let delivery =
-                        Delivery { target, encodings, loss, except: except_slot, offset: NO_OFFSET };
+                        Delivery { target, encodings, loss, except: except_slot, ticket: NO_TICKET };
                     self.bring(now, shard, entry, delivery);
                 }
             }
@@ -110,14 +110,14 @@ impl Shard {
             start = item.end;
             let entry = self.palette.push(Some(item.accepted_us), |out| message.append(out));
             let FrameItem { target, encodings, loss, .. } = *item;
-            self.deliver(entry, &Delivery { target, encodings, loss, except: NOBODY, offset: NO_OFFSET });
+            self.deliver(entry, &Delivery { target, encodings, loss, except: NOBODY, ticket: NO_TICKET });
         }
         true
     }
 
     /// Makes each connection of this shard that the frame is for owe it.
     pub(super) fn deliver(&mut self, entry: u32, delivery: &Delivery) {
-        let Delivery { target, encodings, loss, except, offset } = *delivery;
+        let Delivery { target, encodings, loss, except, ticket } = *delivery;
         if loss.may_be()
             && let Target::Room { local, id } = target
         {
@@ -134,9 +134,9 @@ impl Shard {
             }
             target => target,
         };
-        self.fan_out(entry, encodings, target, except, offset);
+        self.fan_out(entry, encodings, target, except, ticket);
         if mutated(Mutation::DeliverTwice) {
-            self.fan_out(entry, encodings, target, except, offset);
+            self.fan_out(entry, encodings, target, except, ticket);
         }
         self.turn.delivered(members, self.palette.frame(entry).len());
         if !self.blocked.met.is_empty() {
@@ -147,7 +147,7 @@ impl Shard {
     /// The innermost loop of the server. In a function of its own, with its arguments one by one, as it costs an
     /// instruction more for each member otherwise.
     #[inline(never)]
-    fn fan_out(&mut self, entry: u32, encodings: u32, target: Target, except: u32, offset: u64) {
+    fn fan_out(&mut self, entry: u32, encodings: u32, target: Target, except: u32, ticket: u64) {
         let Self { rooms, conns, owed, palette, blocked, .. } = self;
         let mut owe = |slot: u32| {
             if slot == except && !mutated(Mutation::DeliverToExcept) {
@@ -163,10 +163,10 @@ impl Shard {
                 if let Some(room) =
                     rooms.get(local).filter(|room| room.shared.id == id || mutated(Mutation::TrustRoomSlot))
                 {
-                    let has_ahead = room.has_ahead(offset);
+                    let has_ahead = room.has_ahead(ticket);
                     for members in room.members(encodings) {
                         if has_ahead {
-                            let behind = members.iter().filter(|slot| !room.is_ahead(**slot, offset));
+                            let behind = members.iter().filter(|slot| !room.is_ahead(**slot, ticket));
                             behind.for_each(|slot| owe(*slot));
                         } else {
                             members.iter().for_each(|slot| owe(*slot));

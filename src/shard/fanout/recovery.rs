@@ -84,7 +84,7 @@ impl Shard {
             None if shared.policy.last_value && !was_member => (Some(owned(history.last())), Space::ALL),
             _ => (None, Space::ALL),
         };
-        let mut position = history.position();
+        let (mut position, ticket) = (history.position(), history.ticket());
         drop(history);
         let replay = page.and_then(|page| self.encode_past(now, slot, room, log, page, space));
         if was_member {
@@ -94,9 +94,10 @@ impl Shard {
         let recovered = recover.map(|_| replay.is_some());
         if was_member && replay.is_none() {
             // It goes on with what is on its way to it.
-            position.offset = self.rooms.get(local).map_or(0, |room| room.reached(slot));
+            let reached = self.rooms.get(local).map_or(0, |room| room.reached(slot));
+            position.offset = position.offset.saturating_sub(ticket.saturating_sub(reached));
         } else if !mutated(Mutation::ForgetAhead) {
-            self.rooms.set_ahead(local, slot, position.offset);
+            self.rooms.set_ahead(local, slot, ticket);
         }
         if let Some(recovered) = recovered {
             self.metrics.recoveries.inc(usize::from(!recovered));

@@ -155,7 +155,7 @@ impl Shard {
         let member = self.membership(slot, name).and_then(|index| {
             self.conns.at(slot).and_then(|conn| conn.memberships.get(index)).map(|membership| membership.room)
         });
-        let position = history.position();
+        let ticket = history.ticket();
         // What waits of the room comes before what is newer.
         let kind = member.map(|_| Kind::After(shared.id));
         match snapshot.what {
@@ -163,7 +163,7 @@ impl Shard {
                 let page = owned(history.last());
                 drop(history);
                 let entries = self.encode_past(now, slot, name, log, page, Space::ALL).unwrap_or_default();
-                self.catch_up(slot, member, position.offset);
+                self.catch_up(slot, member, ticket);
                 for &entry in &entries {
                     self.owe_after(now, slot, entry, kind);
                 }
@@ -182,7 +182,7 @@ impl Shard {
                     page.iter().map(|(_, stored)| stored.publication(name, None).data.unwrap_or("null"));
                 let values = format!("[{}]", data.collect::<Vec<_>>().join(","));
                 self.turn.charge(price::ENCODED * page.len() as u64 + 2 * values.len() as u64);
-                self.catch_up(slot, member, position.offset);
+                self.catch_up(slot, member, ticket);
                 self.tell_past(now, slot, snapshot, &values, id, kind);
                 Sent::Answer
             }
@@ -195,11 +195,11 @@ impl Shard {
         owned(history.page(None, SNAPSHOT_MAX.min(space.frames), space.bytes))
     }
 
-    /// What is on its way to a member that has been told all up to an offset is not for it any more.
-    fn catch_up(&mut self, slot: u32, member: Option<u32>, offset: u64) {
+    /// What is on its way to a member that has been told all up to a ticket is not for it any more.
+    fn catch_up(&mut self, slot: u32, member: Option<u32>, ticket: u64) {
         if let Some(local) = member {
             self.leave_walk(slot, local, true);
-            self.rooms.set_ahead(local, slot, offset);
+            self.rooms.set_ahead(local, slot, ticket);
         }
     }
 

@@ -261,11 +261,11 @@ impl Shard {
         // So does what is not for tenants from what is for all, where there are tenants.
         let (mut tenantless, has_tenants) = (false, self.audiences.has_tenants());
         while let Some(next) = line.waiting.front() {
-            let (len, offset) = (next.content.len(), next.content.offset());
+            let (len, ticket) = (next.content.len(), next.content.ticket());
             // Nor may those members miss what is not in the room's order.
             let has_ahead = |target| match target {
                 Target::Room { local, .. } => {
-                    self.rooms.get(local).is_some_and(|room| room.has_ahead(offset))
+                    self.rooms.get(local).is_some_and(|room| room.has_ahead(ticket))
                 }
                 Target::All | Target::Tenantless => false,
             };
@@ -295,13 +295,13 @@ impl Shard {
                 Content::Ordered(frames) => {
                     let Target::Room { local, id } = line.target else { continue };
                     // All members may have come to know of it by their answers.
-                    if !self.rooms.awaits(local, id, offset) {
+                    if !self.rooms.awaits(local, id, ticket) {
                         continue;
                     }
-                    if self.rooms.get(local).is_some_and(|room| room.has_ahead(offset)) {
-                        ahead_of = Some(offset);
+                    if self.rooms.get(local).is_some_and(|room| room.has_ahead(ticket)) {
+                        ahead_of = Some(ticket);
                     }
-                    reached = Some(offset);
+                    reached = Some(ticket);
                     let OrderedFrames { accepted_us, loss, .. } = *frames;
                     for (encodings, message) in frames.by_encoding.iter() {
                         let frame =

@@ -94,8 +94,8 @@ impl Content {
         }
     }
 
-    pub fn offset(&self) -> u64 {
-        if let Self::Ordered(frames) = self { frames.offset } else { 0 }
+    pub fn ticket(&self) -> u64 {
+        if let Self::Ordered(frames) = self { frames.ticket } else { 0 }
     }
 }
 
