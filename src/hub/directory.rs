@@ -1,5 +1,6 @@
 use super::activity::Activity;
 use super::histories::{Histories, KEPT_BYTES};
+use super::interest::{InterestListener, Listening};
 use super::presence::Presence;
 use super::room_log::{Ledger, LogGuard, RoomLog};
 use crate::base::Pattern;
@@ -44,6 +45,7 @@ pub struct Directory {
     /// What memberships are charged, and the most that they may be, in bytes.
     membership_bytes: AtomicUsize,
     membership_bytes_max: AtomicUsize,
+    listening: Listening,
 }
 
 pub(super) type Stripe = HashMap<RoomName, Held, RandomState>;
@@ -71,7 +73,13 @@ impl Directory {
             rooms: AtomicU32::new(0),
             membership_bytes: AtomicUsize::new(0),
             membership_bytes_max: AtomicUsize::new(usize::MAX),
+            listening: Listening::default(),
         }
+    }
+
+    /// Has `listener` told of which rooms the node has members from now on.
+    pub fn set_listener(&mut self, listener: Arc<dyn InterestListener>) {
+        self.listening = Listening(Some(listener));
     }
 
     /// Bytes that the memberships of the node are charged.
@@ -117,12 +125,15 @@ impl Directory {
                     log.hold().set_kept(0);
                 }
                 self.rooms.fetch_add(1, Ordering::Relaxed);
+                self.listening.tell(&held.room.name, true);
             }
             held.shards += 1;
             return held.room.clone();
         }
         self.rooms.fetch_add(u32::from(!Audience::is_name(name)), Ordering::Relaxed);
-        self.insert(&mut stripe, name, 1)
+        let room = self.insert(&mut stripe, name, 1);
+        self.listening.tell(&room.name, true);
+        room
     }
 
     /// The room of that name, made without members if there is none.
@@ -178,6 +189,7 @@ impl Directory {
             return;
         }
         self.rooms.fetch_sub(u32::from(!Audience::is_name(room.name.as_str())), Ordering::Relaxed);
+        self.listening.tell(&room.name, false);
         let Some(log) = &room.log else {
             stripe.remove(room.name.as_str());
             shrink(&mut stripe);
