@@ -45,7 +45,7 @@ pub use shared_bytes::SharedBytes;
 
 use crate::base::Seldom;
 use crate::config::RoomRule;
-use crate::model::{ConnectionKey, Eviction, Refusal};
+use crate::model::{ConnectionId, ConnectionKey, Eviction, Locator, NodeId, Refusal};
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -76,6 +76,8 @@ pub struct Hub {
     pub evicted: [Seldom; Eviction::COUNT],
     /// How many of the admitted connections are echoes, which no publication goes to.
     pub echoes: AtomicU32,
+    /// Which node of its cluster it is.
+    pub node: NodeId,
     /// Key that hides locators in connection ids.
     pub connection_key: ConnectionKey,
     /// Hides which values share a key of conflation.
@@ -100,10 +102,16 @@ impl Hub {
             refused: Default::default(),
             evicted: Default::default(),
             echoes: AtomicU32::new(0),
+            node: NodeId::ALONE,
             connection_key: ConnectionKey::new(connection_secret),
             key_hash: RandomState::new(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Where the connection of an id would live if it is one of this node's; `None` for nearly all that are not.
+    pub fn locate(&self, id: ConnectionId) -> Option<Locator> {
+        Some(id.locator(&self.connection_key)).filter(|locator| locator.node == self.node)
     }
 
     /// Whether the node is going down: no new connections, not ready.

@@ -144,7 +144,7 @@ impl NodeShared {
     /// The shard on which a connection would live. An id that is not this node's can point anywhere; the shard asked
     /// finds that it has no such connection.
     pub fn shard_of(&self, id: ConnectionId) -> usize {
-        let locator = id.locator(&self.hub.connection_key);
+        let locator = self.hub.locate(id);
         locator.map_or(0, |locator| usize::from(locator.shard) % self.mailboxes.len())
     }
 

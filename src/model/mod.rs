@@ -19,7 +19,7 @@ pub use command::{
     Answer, Command, NOTIFICATION_TYPES_MAX, ORIGINAL_BYTES_MAX, PRESENCE_LIMIT_MAX, Refusal, RequestId,
 };
 pub use connection::{ConnectionInfo, ROOMS_SHOWN_MAX, SlowConsumer, Which};
-pub use connection_id::{ConnectionId, ConnectionKey, Locator};
+pub use connection_id::{ConnectionId, ConnectionKey, Locator, NodeId};
 pub use cursor::{MembersCursor, NoCursor};
 pub use hook_event::{HookEvent, HookEvents};
 pub use identity::{Identity, Info, Life, TokenMark};

@@ -1,10 +1,14 @@
 use super::*;
-use crate::model::{Compression, ConnectionKey, DialectId, Locator, NamedMembers};
+use crate::model::{Compression, ConnectionKey, DialectId, Locator, NamedMembers, NodeId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn id(slot: u32) -> ConnectionId {
-    ConnectionId::new(Locator { shard: 0, slot }, [slot as u8; 16], &ConnectionKey::new(7))
+    ConnectionId::new(
+        Locator { node: NodeId::ALONE, shard: 0, slot },
+        [slot as u8; 16],
+        &ConnectionKey::new(7),
+    )
 }
 
 fn encodings() -> [Encoding; 2] {

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::config::{PresenceMode, RoomPolicy, RoomRule};
     use crate::hub::Hub;
-    use crate::model::{Compression, ConnectionKey, DialectId, Locator};
+    use crate::model::{Compression, ConnectionKey, DialectId, Locator, NodeId};
 
     #[test]
     fn rooms_that_come_and_go_leave_nothing() {
@@ -171,7 +171,11 @@ mod tests {
         let policy = RoomPolicy { presence: PresenceMode::Ids, ..RoomPolicy::default() };
         let hub = Hub::new(1, 0, &[RoomRule { pattern, policy }]);
         let encoding = Encoding::new(DialectId(0), Compression::None);
-        let id = ConnectionId::new(Locator { shard: 0, slot: 1 }, [1; 16], &ConnectionKey::new(7));
+        let id = ConnectionId::new(
+            Locator { node: NodeId::ALONE, shard: 0, slot: 1 },
+            [1; 16],
+            &ConnectionKey::new(7),
+        );
         let mut telling = Telling::default();
         let join = |telling: &mut Telling, name: &str| {
             let room = hub.directory.attach(name);

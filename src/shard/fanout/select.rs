@@ -157,7 +157,7 @@ impl Shard {
         publication: &Publication<'_>,
         tally: &Arc<Tally>,
     ) {
-        let Some(locator) = id.locator(&self.hub.connection_key) else { return };
+        let Some(locator) = self.hub.locate(id) else { return };
         let shard = usize::from(locator.shard);
         if shard != self.index {
             if shard < self.mailer.shards() {
@@ -260,7 +260,7 @@ impl Shard {
             None => None,
         };
         let slots = filter.except.iter().filter_map(|id| {
-            let locator = id.locator(&self.hub.connection_key)?;
+            let locator = self.hub.locate(*id)?;
             let is_here = usize::from(locator.shard) == self.index;
             self.conns.at(locator.slot).filter(|conn| is_here && conn.id == *id).map(|_| locator.slot)
         });

@@ -3,7 +3,7 @@
 
 use crate::base::Pattern;
 use crate::config::{HistoryLimits, RoomPolicy, RoomRule};
-use crate::model::{Audience, ConnectionId, ConnectionKey, Draft, Identity, Life, Locator, Selector};
+use crate::model::{Audience, ConnectionId, ConnectionKey, Draft, Identity, Life, Locator, NodeId, Selector};
 use crate::shard::*;
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
@@ -192,7 +192,7 @@ impl World {
         let id_of = |peer: &usize| match &self.peers[*peer] {
             Some(peer) => peer.id,
             None => {
-                let locator = Locator { shard: *peer as u16, slot: 0 };
+                let locator = Locator { node: NodeId::ALONE, shard: *peer as u16, slot: 0 };
                 ConnectionId::new(locator, [*peer as u8; 16], &ConnectionKey::new(7))
             }
         };

@@ -158,7 +158,7 @@ impl Shard {
 
     /// A handler is done with a request of a connection of this shard.
     pub(in crate::shard) fn handled(&mut self, of: ConnectionId) {
-        let slot = of.locator(&self.hub.connection_key).map(|locator| locator.slot);
+        let slot = self.hub.locate(of).map(|locator| locator.slot);
         if let Some(conn) = slot.and_then(|slot| self.conns.at_mut(slot)).filter(|conn| conn.id == of) {
             conn.forwarded = conn.forwarded.saturating_sub(1);
         }
@@ -173,7 +173,7 @@ impl Shard {
     /// What the backend was asked about is carried out, or refused; then its connection is read again.
     pub(in crate::shard) fn decided(&mut self, now: Now, decided: Decided, sockets: &mut impl Sockets) {
         let Decided { to, question, verdict, recover, text, id } = decided;
-        let Some(Locator { slot, .. }) = to.locator(&self.hub.connection_key) else { return };
+        let Some(Locator { slot, .. }) = self.hub.locate(to) else { return };
         // Closing ones too: their close frame is still to be read.
         let Some(conn) = self.conns.at_mut(slot).filter(|conn| conn.id == to) else { return };
         let is_open = conn.is_open();

@@ -134,7 +134,7 @@ impl Shard {
 
     /// The slot of an open connection of this shard.
     pub(in crate::shard) fn find(&self, id: ConnectionId) -> Option<u32> {
-        let slot = id.locator(&self.hub.connection_key)?.slot;
+        let slot = self.hub.locate(id)?.slot;
         self.conns.at(slot).filter(|conn| conn.id == id && conn.is_open()).map(|_| slot)
     }
 

@@ -85,7 +85,7 @@ impl Shard {
         let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let random: u128 = self.newcomers.random.random();
-        let locator = Locator { shard: self.index as u16, slot };
+        let locator = Locator { node: self.hub.node, shard: self.index as u16, slot };
         let id = ConnectionId::new(locator, random.to_le_bytes(), &self.hub.connection_key);
         let conn = Conn {
             id,

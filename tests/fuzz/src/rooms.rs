@@ -10,8 +10,8 @@
 use crate::json::{self, Field, Pairs};
 use fanwire::dialect::{DecodeLimits, Dialect, Rejected, Rooms};
 use fanwire::model::{
-    Answer, Changed, Command, ConnectionId, ConnectionKey, CountOf, Epoch, Locator, NamedMembers, Position,
-    Publication, Refusal, RequestId,
+    Answer, Changed, Command, ConnectionId, ConnectionKey, CountOf, Epoch, Locator, NamedMembers, NodeId,
+    Position, Publication, Refusal, RequestId,
 };
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -265,7 +265,7 @@ fn answer(answer: &Answer<'_>, fields: Fields<'_>) {
 }
 
 pub(crate) fn client(slot: u32) -> ConnectionId {
-    ConnectionId::new(Locator { shard: 1, slot }, [0xA5; 16], &ConnectionKey::new(3))
+    ConnectionId::new(Locator { node: NodeId::ALONE, shard: 1, slot }, [0xA5; 16], &ConnectionKey::new(3))
 }
 
 /// What an encoded object must say.
