@@ -53,6 +53,7 @@ use fanout::mailer::Mailer;
 use fanout::presence::Telling;
 pub use fanout::tally::Tally;
 use fanout::wide::Wide;
+use input::handlers::Program;
 pub use input::handlers::{CustomRequest, Handler, Handlers, Respond};
 pub use input::hook::{Decided, FORWARDED_MAX};
 use input::inputs::Inputs;
@@ -66,9 +67,7 @@ use life::timers::Timers;
 use output::blocked::Blocked;
 use output::owed::Owed;
 use output::palette::Palette;
-use policy::access::Gate;
-use policy::accounts::Holdings;
-use policy::audience::Audiences;
+use policy::Policy;
 pub use policy::identity::TurnedAway;
 pub use policy::users::{UserPart, UsersPlace};
 use rand::SeedableRng;
@@ -154,12 +153,10 @@ struct Newcomers {
 
 /// One shard. See the module's documentation for the calling contract.
 pub struct Shard {
-    index: usize,
     hub: Arc<Hub>,
     config: Arc<Config>,
     metrics: Arc<ShardMetrics>,
-    handlers: Handlers,
-    respond: Respond,
+    program: Program,
     mailer: Mailer,
     conns: Slab<Conn>,
     owed: Owed,
@@ -168,10 +165,8 @@ pub struct Shard {
     /// Messages that have not come whole.
     inputs: Inputs,
     rooms: Rooms,
-    audiences: Audiences,
-    gate: Gate,
+    policy: Policy,
     newcomers: Newcomers,
-    holdings: Holdings,
     timers: Timers,
     filters: FilterDesk,
     /// Publications to very many members.
@@ -188,24 +183,20 @@ impl Shard {
         let Parts { index, shards, hub, config, metrics, handlers, respond, post, seed } = parts;
         let sweeps = index == 0 && hub.directory.remembers();
         Self {
-            index,
             filters: FilterDesk::new(hub.clone(), metrics.clone()),
             hub,
-            gate: Gate::new(&config),
+            policy: Policy::new(&config),
             config,
             metrics,
-            handlers,
-            respond,
-            mailer: Mailer::new(shards, post),
+            program: Program { handlers, respond },
+            mailer: Mailer::new(index, shards, post),
             conns: Slab::new(CONNECTIONS_MAX),
             owed: Owed::default(),
             palette: Palette::default(),
             encoder: Encoder::default(),
             inputs: Inputs::default(),
             rooms: Rooms::new(index),
-            audiences: Default::default(),
             newcomers: Newcomers { agents: Agents::default(), random: StdRng::from_seed(seed) },
-            holdings: Holdings::default(),
             timers: Timers::new(sweeps),
             wide: Wide::default(),
             turn: Turn::default(),

@@ -263,7 +263,10 @@ impl Shard {
 
     /// Whether another turn is due at once, although nothing new has come.
     pub fn has_more(&self) -> bool {
-        self.turn.has_put_off() || !self.wide.is_empty() || self.owed.is_under_way() || self.gate.has_review()
+        self.turn.has_put_off()
+            || !self.wide.is_empty()
+            || self.owed.is_under_way()
+            || self.policy.gate.has_review()
     }
 
     /// Handles the mail that earlier turns have put off. To be called before a turn takes new mail.

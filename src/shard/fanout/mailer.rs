@@ -9,12 +9,19 @@ pub(in crate::shard) struct Mailer {
     /// Frames for each shard since its last batch.
     batches: Vec<FrameBatch>,
     post: Post,
+    here: usize,
 }
 
 impl Mailer {
-    /// Mail for so many shards.
-    pub fn new(shards: usize, post: Post) -> Self {
-        Self { batches: (0..shards).map(|_| FrameBatch::default()).collect(), post }
+    /// Mail of the shard number `here`, for so many shards.
+    pub fn new(here: usize, shards: usize, post: Post) -> Self {
+        Self { batches: (0..shards).map(|_| FrameBatch::default()).collect(), post, here }
+    }
+
+    /// The shard's own index.
+    #[inline]
+    pub fn here(&self) -> usize {
+        self.here
     }
 
     /// Number of the node's shards.

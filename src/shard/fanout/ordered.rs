@@ -93,7 +93,7 @@ impl Shard {
         let by_encoding = self.build(now, &publication, sequenced.encodings());
         let is_excepted = except.is_some();
         let part = part.map(|(filter, tally)| (filter, Some(tally.clone())));
-        let except = except.map(|slot| (self.index, slot));
+        let except = except.map(|slot| (self.mailer.here(), slot));
         self.deliver_sequenced(now, room, log, sequenced, InOrder { by_encoding, loss, part, except });
         let delivered = room.members().saturating_sub(u32::from(is_excepted));
         Some(Published { delivered, position })

@@ -50,7 +50,7 @@ impl Shard {
         let Some(room) = self.rooms.get(membership.room) else { return };
         let Some(presence) = &room.shared.presence else { return };
         let Some(conn) = self.conns.at(slot) else { return };
-        if presence.join(self.index, conn.encoding(), conn.id, conn.identity.as_ref()) {
+        if presence.join(self.mailer.here(), conn.encoding(), conn.id, conn.identity.as_ref()) {
             self.telling.fresh.push(Arc::clone(&room.shared));
         }
     }
@@ -59,7 +59,7 @@ impl Shard {
     pub(in crate::shard) fn note_leave(&mut self, encoding: Encoding, membership: Membership) {
         let Some(room) = self.rooms.get(membership.room) else { return };
         let Some(presence) = &room.shared.presence else { return };
-        if presence.leave(self.index, encoding, membership.position) {
+        if presence.leave(self.mailer.here(), encoding, membership.position) {
             self.telling.fresh.push(Arc::clone(&room.shared));
         }
         self.telling.emptied += usize::from(room.shared.members() <= 1);
@@ -72,7 +72,7 @@ impl Shard {
             let Some(room) = self.rooms.get(membership.room) else { continue };
             let Some(presence) = &room.shared.presence else { continue };
             let identity = conn.identity.as_ref();
-            if presence.identify(self.index, conn.encoding(), membership.position, identity) {
+            if presence.identify(self.mailer.here(), conn.encoding(), membership.position, identity) {
                 self.telling.fresh.push(Arc::clone(&room.shared));
             }
         }

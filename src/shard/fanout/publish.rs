@@ -89,7 +89,7 @@ impl Shard {
 
     /// Brings a frame of the palette to one shard: at once if that is this one, else with the next batch.
     fn bring(&mut self, now: Now, shard: usize, entry: u32, delivery: Delivery) {
-        if shard == self.index {
+        if shard == self.mailer.here() {
             self.deliver(entry, &delivery);
         } else {
             self.mailer.push(shard, self.palette.message(entry), now.us, &delivery);
@@ -129,7 +129,7 @@ impl Shard {
         }
         // Where no connection has a tenant the loop need not ask.
         let target = match target {
-            Target::Tenantless if !self.audiences.has_tenants() || mutated(Mutation::TellTenants) => {
+            Target::Tenantless if !self.policy.audiences.has_tenants() || mutated(Mutation::TellTenants) => {
                 Target::All
             }
             target => target,

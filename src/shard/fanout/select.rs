@@ -114,7 +114,7 @@ impl Shard {
                 None => Target::All,
             };
             let selected = Selected { target, frames: frames.clone(), tally: tally.clone() };
-            if shard == self.index {
+            if shard == self.mailer.here() {
                 self.deliver_selected(&selected);
             } else {
                 self.mailer.post_behind(shard, Mail::Selected(selected));
@@ -159,7 +159,7 @@ impl Shard {
     ) {
         let Some(locator) = self.hub.locate(id) else { return };
         let shard = usize::from(locator.shard);
-        if shard != self.index {
+        if shard != self.mailer.here() {
             if shard < self.mailer.shards() {
                 let tally = tally.clone();
                 let request = Request::Publish {
@@ -256,12 +256,12 @@ impl Shard {
     /// `None` if nobody here can pass.
     fn sieve<'a>(&self, filter: &'a Filter) -> Option<Sieve<'a>> {
         let room = match &filter.room {
-            Some(room) => Some(room.interest(self.index)?.local),
+            Some(room) => Some(room.interest(self.mailer.here())?.local),
             None => None,
         };
         let slots = filter.except.iter().filter_map(|id| {
             let locator = self.hub.locate(*id)?;
-            let is_here = usize::from(locator.shard) == self.index;
+            let is_here = usize::from(locator.shard) == self.mailer.here();
             self.conns.at(locator.slot).filter(|conn| is_here && conn.id == *id).map(|_| locator.slot)
         });
         let mut except: SmallVec<_> = slots.collect();

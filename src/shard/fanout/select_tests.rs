@@ -262,7 +262,7 @@ impl World {
     fn end(mut self) {
         (0..PEERS).for_each(|peer| self.go(peer));
         for (shard, _) in &self.shards {
-            assert!(shard.rooms.is_empty() && shard.audiences.is_empty(), "something is left");
+            assert!(shard.rooms.is_empty() && shard.policy.audiences.is_empty(), "something is left");
         }
         for audience in Audience::ALL {
             for name in USERS.iter().chain(&TENANTS) {
@@ -326,6 +326,6 @@ fn a_connection_that_is_closing_belongs_to_nobody() {
     at.mail(NOW, Mail::Request(Request::Disconnect { to: id, reason: None, reply: Box::new(|_| {}) }), pipes);
     assert!(at.inspect(slot).is_some_and(|conn| conn.closing.is_some()));
     at.set_identity(slot, identity(Some(2), Some(2)));
-    assert!(at.audiences.is_empty());
+    assert!(at.policy.audiences.is_empty());
     world.end();
 }

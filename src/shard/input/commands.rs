@@ -55,7 +55,7 @@ impl Shard {
         bytes: usize,
     ) -> Result<(), Refusal> {
         let limits = &self.config.limits;
-        if limits.messages_per_s == 0 && limits.bytes_per_s == 0 && self.holdings.is_empty() {
+        if limits.messages_per_s == 0 && limits.bytes_per_s == 0 && self.policy.holdings.is_empty() {
             return Ok(());
         }
         self.within_own_rates(now, slot, bytes)?;
@@ -116,7 +116,7 @@ impl Shard {
         if tracing::enabled!(tracing::Level::DEBUG) {
             self.log_command(slot, &command);
         }
-        if self.handlers.decider().is_some() && self.put_aside(slot, text, &command) {
+        if self.program.handlers.decider().is_some() && self.put_aside(slot, text, &command) {
             return;
         }
         self.allowed_command(now, slot, text, command);
@@ -232,7 +232,7 @@ impl Shard {
         self.wide.leave(left.room, slot);
         self.leave_accounts(slot, 1);
         self.leave_room(encoding, left);
-        if self.handlers.hear(HookEvent::Leave) {
+        if self.program.handlers.hear(HookEvent::Leave) {
             self.tell_leave(slot, room);
         }
         Some(id)
@@ -306,7 +306,8 @@ impl Shard {
     pub(super) fn custom(&mut self, now: Now, asked: Asked<'_>, event: &str, data: Option<&str>) {
         let Asked { slot, id, .. } = asked;
         let Some(conn) = self.conns.at_mut(slot) else { return };
-        let Some(Registered { handler, goes_on, panics_told }) = self.handlers.get(event, conn.admin) else {
+        let Some(Registered { handler, goes_on, panics_told }) = self.program.handlers.get(event, conn.admin)
+        else {
             if !self.tell_backend(now, asked, event, data) {
                 self.refuse(now, asked, Refusal::UnknownType);
             }
@@ -316,14 +317,14 @@ impl Shard {
             return self.refuse(now, asked, Refusal::RateLimited);
         }
         let client = conn.id;
-        let under_way = || UnderWay { of: client, shard: self.index, post: self.mailer.poster() };
+        let under_way = || UnderWay { of: client, shard: self.mailer.here(), post: self.mailer.poster() };
         let request = CustomRequest {
             client,
             identity: conn.identity.clone(),
             event: event.to_owned(),
             data: data.map(str::to_owned),
             id: id.map(str::to_owned),
-            respond: self.respond.clone(),
+            respond: self.program.respond.clone(),
             under_way: goes_on.then(under_way),
         };
         if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {

@@ -116,6 +116,14 @@ impl Handlers {
     }
 }
 
+/// The embedding program as a shard knows it.
+pub(in crate::shard) struct Program {
+    /// What is handled, asked and told.
+    pub handlers: Handlers,
+    /// How answers of handlers come back.
+    pub respond: Respond,
+}
+
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let handlers = self.by_type.read().unwrap_or_else(PoisonError::into_inner);

@@ -41,7 +41,7 @@ impl Shard {
     /// What would be refused anyway is not asked about.
     #[cold]
     pub(super) fn put_aside(&mut self, slot: u32, text: &str, command: &Command<'_>) -> bool {
-        let events = self.handlers.events();
+        let events = self.program.handlers.events();
         let owned = |text: &str| text.to_owned();
         let (what, recover, id) = match command {
             Command::Subscribe { room, recover, id }
@@ -109,8 +109,8 @@ impl Shard {
     fn ask(&mut self, asked: Asked<'_>, what: What, recover: Option<Position>) {
         let Asked { slot, text, id } = asked;
         let Some((to, subject)) = self.conns.at(slot).map(|conn| (conn.id, conn.subject())) else { return };
-        let Some(decider) = self.handlers.decider() else { return };
-        let (post, index, id) = (self.mailer.poster(), self.index, id.map(str::to_owned));
+        let Some(decider) = self.program.handlers.decider() else { return };
+        let (post, index, id) = (self.mailer.poster(), self.mailer.here(), id.map(str::to_owned));
         let text = text[..text.floor_char_boundary(ORIGINAL_BYTES_MAX)].to_owned();
         let answer: HookAnswer = Box::new(move |question, verdict| {
             let decided = Decided { to, question, verdict, recover, text, id };
@@ -120,12 +120,12 @@ impl Shard {
     }
 
     fn backend_hears_messages(&self) -> bool {
-        self.handlers.hear(HookEvent::Message)
+        self.program.handlers.hear(HookEvent::Message)
     }
 
     /// Whether somebody outside takes a message that no dialect defines.
     pub(super) fn is_heard(&self, slot: u32, event: &str) -> bool {
-        self.conns.at(slot).is_some_and(|conn| self.handlers.has(event, conn.admin))
+        self.conns.at(slot).is_some_and(|conn| self.program.handlers.has(event, conn.admin))
             || self.backend_hears_messages()
     }
 
@@ -144,7 +144,9 @@ impl Shard {
     }
 
     fn tell(&self, subject: Subject, what: What) {
-        if let Some(decider) = self.handlers.decider().filter(|_| self.handlers.hear(what.event())) {
+        if let Some(decider) =
+            self.program.handlers.decider().filter(|_| self.program.handlers.hear(what.event()))
+        {
             decider.ask(Question { subject, what }, Box::new(|_, _| {}));
         }
     }

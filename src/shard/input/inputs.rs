@@ -174,7 +174,7 @@ impl Shard {
         self.metrics.input_bytes.sub(before as u64);
         let largest = self.inputs.largest().map_or(0, |(bytes, _)| bytes);
         if std::mem::replace(&mut self.inputs.stated, largest) != largest {
-            self.hub.inputs.set_largest(self.index, largest);
+            self.hub.inputs.set_largest(self.mailer.here(), largest);
         }
         before
     }
@@ -185,7 +185,7 @@ impl Shard {
         while self.hub.inputs.bytes() > bound {
             let Some((_, victim)) = self.inputs.largest() else { return };
             let shard = self.hub.inputs.largest_shard();
-            if shard != self.index && self.hub.inputs.bytes() <= bound + bound / LATE_SHARE {
+            if shard != self.mailer.here() && self.hub.inputs.bytes() <= bound + bound / LATE_SHARE {
                 if !std::mem::replace(&mut self.inputs.asked, true) {
                     self.mailer.post(shard, Mail::Request(Request::EvictLargestInput));
                 }

@@ -85,7 +85,7 @@ impl Shard {
         let Newcomer { route, batch, health, .. } = newcomer;
         let slot = self.conns.next_key()?.slot;
         let random: u128 = self.newcomers.random.random();
-        let locator = Locator { node: self.hub.node, shard: self.index as u16, slot };
+        let locator = Locator { node: self.hub.node, shard: self.mailer.here() as u16, slot };
         let id = ConnectionId::new(locator, random.to_le_bytes(), &self.hub.connection_key);
         let conn = Conn {
             id,
@@ -193,7 +193,7 @@ impl Shard {
                 reason
             }
         };
-        if self.handlers.hear(HookEvent::Disconnect) && !conn.echo {
+        if self.program.handlers.hear(HookEvent::Disconnect) && !conn.echo {
             self.tell_end(conn.subject(), reason);
         }
         let peer = conn.socket_addr().map(tracing::field::display);
@@ -208,7 +208,7 @@ impl Shard {
         let memberships = std::mem::take(&mut conn.memberships);
         self.leave_accounts(slot, memberships.len());
         for membership in memberships {
-            if self.handlers.hear(HookEvent::Leave)
+            if self.program.handlers.hear(HookEvent::Leave)
                 && !mutated(Mutation::ForgetLeaves)
                 && let Some(room) = self.rooms.get(membership.room)
             {

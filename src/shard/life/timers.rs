@@ -288,7 +288,7 @@ impl Shard {
             self.metrics.cleanups.inc();
             self.metrics.cleanup_closed.add(cleanup.closed);
             tracing::debug!(
-                shard = self.index,
+                shard = self.mailer.here(),
                 closed = cleanup.closed,
                 connections = self.conns.len(),
                 "idle connections looked for"

@@ -17,7 +17,7 @@ impl Shard {
         let bound = self.config.limits.outboxes_bytes_max;
         while !self.hub.outboxes.take(bytes, bound) {
             let shard = self.hub.outboxes.largest_shard();
-            if shard != self.index {
+            if shard != self.mailer.here() {
                 self.blocked.ask_elsewhere(shard);
             }
             let conns = &self.conns;
@@ -91,12 +91,12 @@ impl Shard {
     /// Tells the other shards the size of the largest backlog here, when that may soon matter.
     pub(super) fn state_largest(&mut self, now: Now) {
         self.blocked.forget_victims();
-        self.holdings.forget_victims();
+        self.policy.holdings.forget_victims();
         self.end_inputs_turn();
         let matters = self.hub.outboxes.bytes() > self.config.limits.outboxes_bytes_max / 2;
         if matters && self.blocked.is_census_due(now) {
             let largest = self.largest_blocked().map_or(0, |slot| self.evictable_bytes(slot));
-            self.hub.outboxes.set_largest(self.index, largest);
+            self.hub.outboxes.set_largest(self.mailer.here(), largest);
         }
     }
 }

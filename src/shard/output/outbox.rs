@@ -322,7 +322,7 @@ impl Shard {
             other.index = backlog.index;
         }
         if self.blocked.is_empty() {
-            self.hub.outboxes.set_largest(self.index, 0);
+            self.hub.outboxes.set_largest(self.mailer.here(), 0);
         }
         (backlog.frames(), backlog.bytes())
     }

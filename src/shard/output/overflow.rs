@@ -206,7 +206,7 @@ impl Shard {
     /// Takes `cost` bytes for one frame that is not lost, in the place of publications that may be.
     fn place_in_backlog(&mut self, slot: u32, cost: usize, is_answer: bool) -> Result<(), DropReason> {
         let (bounds, limits) = (self.bounds(slot, is_answer), &self.config.limits);
-        let holding = self.holdings.of(slot);
+        let holding = self.policy.holdings.of(slot);
         if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
             let (mut dropped, mut given) = (0, 0);
             while !backlog.has_place(cost, 1, bounds)

@@ -12,6 +12,7 @@ use crate::base::{Mutation, mutated};
 use crate::config::{Action, Config};
 use crate::dialect::dialect;
 use crate::model::{Answer, Identity, Refusal, RoomName};
+use crate::shard::policy::Policy;
 use crate::shard::{Now, Shard, Sockets};
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ impl Shard {
     #[inline]
     pub(in crate::shard) fn allowed(&self, slot: u32, room: &str, action: Action) -> Result<(), Denial> {
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
-        let checked = self.gate.access.check(conn.identity.as_deref(), room, action);
+        let checked = self.policy.gate.access.check(conn.identity.as_deref(), room, action);
         checked.map_err(|refused| Denial::new(refused, action))
     }
 
@@ -90,7 +91,7 @@ impl Shard {
     /// might join as well. So nobody is heard where it is kept out, whatever the dialect.
     pub(in crate::shard) fn outsider_allowed(&self, slot: u32, room: &str) -> Result<(), Denial> {
         let conn = self.conns.at(slot).ok_or(Refusal::Internal)?;
-        let (access, identity) = (&self.gate.access, conn.identity.as_deref());
+        let (access, identity) = (&self.policy.gate.access, conn.identity.as_deref());
         let found = access.find(room);
         let check = |action| access.check_found(found, identity, room, action);
         // A client that may not publish is told that alone.
@@ -108,7 +109,7 @@ impl Shard {
         local: u32,
         action: Action,
     ) -> Result<(), Denial> {
-        let Self { conns, rooms, gate, .. } = self;
+        let Self { conns, rooms, policy: Policy { gate, .. }, .. } = self;
         let conn = conns.at(slot).ok_or(Refusal::Internal)?;
         let room = rooms.get_mut(local).ok_or(Refusal::Internal)?;
         let name = room.shared.name.as_str();
@@ -133,41 +134,42 @@ impl Shard {
     /// Takes the rules of a new configuration over, if they are others, and begins to look at all connections: also if the
     /// configuration is the same, as the files that it names may have other keys.
     pub(in crate::shard) fn change_access(&mut self, old: &Config) {
-        self.gate.review = Some(0);
+        self.policy.gate.review = Some(0);
         if old.access != self.config.access {
-            let generation = self.gate.generation + 1;
+            let generation = self.policy.gate.generation + 1;
             let access = Access::new(&self.config.access);
-            let tokens = self.gate.tokens.clone();
-            self.gate = Gate { tokens, access, generation, review: Some(0), rules_changed: true };
+            let tokens = self.policy.gate.tokens.clone();
+            self.policy.gate = Gate { tokens, access, generation, review: Some(0), rules_changed: true };
         }
     }
 
     /// The next step through all connections after a change.
     pub(in crate::shard) fn review_step(&mut self, now: Now, sockets: &mut impl Sockets) {
-        let Some(mut slot) = self.gate.review else { return };
-        let policy = self.gate.tokens.policy();
+        let Some(mut slot) = self.policy.gate.review else { return };
+        let policy = self.policy.gate.tokens.policy();
         let mut reviewed = 0;
         while reviewed < REVIEWED_MAX {
             if slot as usize >= self.owed.slots() {
-                (self.gate.review, self.gate.rules_changed) = (None, false);
+                (self.policy.gate.review, self.policy.gate.rules_changed) = (None, false);
                 return;
             }
             self.review_identity(now, slot, &policy, sockets);
             reviewed += 1;
-            if self.gate.rules_changed {
+            if self.policy.gate.rules_changed {
                 reviewed += self.review_connection(now, slot);
             }
             slot += 1;
         }
-        self.gate.review = Some(slot);
+        self.policy.gate.review = Some(slot);
     }
 
     /// Ends the memberships of a connection that the rules do not allow. Returns how many it had.
     fn review_connection(&mut self, now: Now, slot: u32) -> usize {
         let Some(conn) = self.conns.at(slot) else { return 0 };
         let identity = conn.identity.as_deref();
-        let lost =
-            |name: &&RoomName| self.gate.access.check(identity, name.as_str(), Action::Subscribe).is_err();
+        let lost = |name: &&RoomName| {
+            self.policy.gate.access.check(identity, name.as_str(), Action::Subscribe).is_err()
+        };
         let rooms = conn.memberships.iter().filter_map(|membership| self.rooms.get(membership.room));
         let lost: Vec<RoomName> = rooms.map(|room| &room.shared.name).filter(lost).cloned().collect();
         let memberships = conn.memberships.len();

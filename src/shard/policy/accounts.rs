@@ -76,7 +76,7 @@ impl Shard {
     #[inline(never)]
     fn hold_one(&mut self, slot: u32, holding: Option<Arc<Holding>>) {
         match holding {
-            Some(holding) => self.holdings.set(slot, Some(holding)),
+            Some(holding) => self.policy.holdings.set(slot, Some(holding)),
             None => self.hold_anyway(slot),
         }
     }
@@ -86,7 +86,9 @@ impl Shard {
     /// # Errors
     /// Which limit of its connections, memberships or waiting bytes that would pass; then it stays where it was.
     pub(super) fn hold_as(&mut self, slot: u32, who: &Identity) -> Result<(), Refusal> {
-        if !self.config.limits.has_accounts() || self.holdings.of(slot).is_some_and(|held| held.is_of(who)) {
+        if !self.config.limits.has_accounts()
+            || self.policy.holdings.of(slot).is_some_and(|held| held.is_of(who))
+        {
             return Ok(());
         }
         let Some(conn) = self.conns.at(slot) else { return Ok(()) };
@@ -97,7 +99,7 @@ impl Shard {
             holding.bring_within(limits, memberships, bytes)?;
         }
         self.leave_holding(slot, memberships, bytes);
-        self.holdings.set(slot, holding);
+        self.policy.holdings.set(slot, holding);
         Ok(())
     }
 
@@ -105,7 +107,7 @@ impl Shard {
     pub(in crate::shard) fn hold_anyway(&mut self, slot: u32) {
         let who = self.conns.at(slot).and_then(|conn| conn.identity.clone());
         let who = who.filter(|_| self.config.limits.has_accounts());
-        let held = self.holdings.of(slot);
+        let held = self.policy.holdings.of(slot);
         if who.as_ref().is_some_and(|who| held.is_some_and(|held| held.is_of(who))) {
             return;
         }
@@ -116,15 +118,15 @@ impl Shard {
     /// Takes over that there are limits now, or none any more, after all connections were held anew.
     pub(in crate::shard) fn trim_holdings(&mut self) {
         if !self.config.limits.has_accounts() {
-            self.holdings = Holdings::default();
+            self.policy.holdings = Holdings::default();
         }
     }
 
     /// Gives a connection's place back, at its end: it has nothing any more.
     #[inline]
     pub(in crate::shard) fn release_holding(&mut self, slot: u32) {
-        if !self.holdings.is_empty() {
-            self.holdings.set(slot, None);
+        if !self.policy.holdings.is_empty() {
+            self.policy.holdings.set(slot, None);
         }
     }
 
@@ -135,12 +137,12 @@ impl Shard {
         if let Some(new) = &holding {
             new.bring(memberships, bytes);
         }
-        self.holdings.set(slot, holding);
+        self.policy.holdings.set(slot, holding);
     }
 
     /// Gives back what a connection has in the accounts that it is in.
     fn leave_holding(&self, slot: u32, memberships: u32, bytes: usize) {
-        if let Some(old) = self.holdings.of(slot) {
+        if let Some(old) = self.policy.holdings.of(slot) {
             old.left(memberships);
             old.each().for_each(|account| account.give(bytes));
         }
@@ -148,7 +150,7 @@ impl Shard {
 
     /// Whether user and tenant of a connection may send one message more.
     pub(in crate::shard) fn within_shared_rates(&self, now: Now, slot: u32) -> Result<(), Refusal> {
-        let Some(holding) = self.holdings.of(slot) else { return Ok(()) };
+        let Some(holding) = self.policy.holdings.of(slot) else { return Ok(()) };
         let since_ns = self.timers.unseen_since_us(now) * 1000;
         holding.may_send(&self.config.limits, now.us * 1000, since_ns).map_err(Party::too_fast)
     }
@@ -156,19 +158,19 @@ impl Shard {
     /// Counts one membership more for user and tenant of a connection.
     #[inline]
     pub(in crate::shard) fn join_accounts(&self, slot: u32) -> Result<(), Refusal> {
-        if self.holdings.is_empty() { Ok(()) } else { self.join_accounts_of(slot) }
+        if self.policy.holdings.is_empty() { Ok(()) } else { self.join_accounts_of(slot) }
     }
 
     #[inline(never)]
     fn join_accounts_of(&self, slot: u32) -> Result<(), Refusal> {
-        let Some(holding) = self.holdings.of(slot) else { return Ok(()) };
+        let Some(holding) = self.policy.holdings.of(slot) else { return Ok(()) };
         holding.join(&self.config.limits).map_err(Party::too_many_rooms)
     }
 
     /// Gives memberships of a connection back.
     #[inline]
     pub(in crate::shard) fn leave_accounts(&self, slot: u32, memberships: usize) {
-        if let Some(holding) = self.holdings.of(slot) {
+        if let Some(holding) = self.policy.holdings.of(slot) {
             holding.left(memberships as u32);
         }
     }
@@ -185,7 +187,7 @@ impl Shard {
         bytes: usize,
         would_be: usize,
     ) -> Result<(), DropReason> {
-        match self.holdings.of(slot).cloned() {
+        match self.policy.holdings.of(slot).cloned() {
             None => Ok(()),
             Some(holding) => self.take_shares_of(&holding, bytes, would_be),
         }
@@ -203,7 +205,7 @@ impl Shard {
                     } else {
                         self.doom(victim, party.share_spent());
                     }
-                } else if let Some(shard) = account.claim_largest(self.index, would_be) {
+                } else if let Some(shard) = account.claim_largest(self.mailer.here(), would_be) {
                     let account = account.clone();
                     let request =
                         Request::EvictLargestOf { account: account.clone(), party, larger_than: would_be };
@@ -219,7 +221,7 @@ impl Shard {
                 }
             }
             if bytes_max != 0 {
-                account.note_backlog(self.index, would_be);
+                account.note_backlog(self.mailer.here(), would_be);
             }
         }
         Ok(())
@@ -250,7 +252,7 @@ impl Shard {
         // The note that led here is spent. Backlogs that stay make no new one until they grow, and meanwhile the share
         // may be spent again: by a smaller one, which would have to go in their place.
         if let Some((bytes, _)) = self.blocked_of(account).max().filter(|_| bytes_max != 0) {
-            account.note_backlog(self.index, bytes);
+            account.note_backlog(self.mailer.here(), bytes);
         }
         account.gave_way();
     }
@@ -259,7 +261,7 @@ impl Shard {
     /// connections serves for the whole tick, as what they gain meanwhile is the same few frames for all.
     fn next_victim_of(&mut self, account: &Arc<Account>, larger_than: usize) -> Option<u32> {
         let at = Arc::as_ptr(account) as usize;
-        let mut heap = match self.holdings.victims.remove(&at) {
+        let mut heap = match self.policy.holdings.victims.remove(&at) {
             Some(heap) => heap,
             None => self.blocked_of(account).collect(),
         };
@@ -273,13 +275,13 @@ impl Shard {
                 break;
             }
         }
-        self.holdings.victims.insert(at, heap);
+        self.policy.holdings.victims.insert(at, heap);
         found
     }
 
     fn put_back_victim(&mut self, account: &Arc<Account>, slot: u32) {
         let entry = (self.evictable_bytes(slot), slot);
-        if let Some(heap) = self.holdings.victims.get_mut(&(Arc::as_ptr(account) as usize)) {
+        if let Some(heap) = self.policy.holdings.victims.get_mut(&(Arc::as_ptr(account) as usize)) {
             heap.push(entry);
         }
     }
@@ -291,18 +293,18 @@ impl Shard {
     }
 
     fn is_in(&self, slot: u32, account: &Arc<Account>) -> bool {
-        self.holdings.of(slot).is_some_and(|held| held.each().any(|own| Arc::ptr_eq(own, account)))
+        self.policy.holdings.of(slot).is_some_and(|held| held.each().any(|own| Arc::ptr_eq(own, account)))
     }
 
     /// As [`Shard::take_shares`], at nobody's cost: whether there was place.
     pub(in crate::shard) fn try_shares(&self, slot: u32, bytes: usize) -> bool {
-        self.holdings.of(slot).is_none_or(|holding| holding.take(&self.config.limits, bytes))
+        self.policy.holdings.of(slot).is_none_or(|holding| holding.take(&self.config.limits, bytes))
     }
 
     /// Takes `bytes` out of the shares whatever their bounds.
     #[inline]
     pub(in crate::shard) fn force_shares(&self, slot: u32, bytes: usize) {
-        if let Some(holding) = self.holdings.of(slot) {
+        if let Some(holding) = self.policy.holdings.of(slot) {
             holding.each().for_each(|account| account.force(bytes));
         }
     }
@@ -310,13 +312,13 @@ impl Shard {
     /// Gives `bytes` back to the shares.
     #[inline]
     pub(in crate::shard) fn give_shares(&self, slot: u32, bytes: usize) {
-        if let Some(holding) = self.holdings.of(slot) {
+        if let Some(holding) = self.policy.holdings.of(slot) {
             holding.each().for_each(|account| account.give(bytes));
         }
     }
 
     /// Bytes that are left of a connection's shares.
     pub(in crate::shard) fn share_space(&self, slot: u32, limits: &Limits) -> usize {
-        self.holdings.of(slot).map_or(usize::MAX, |holding| holding.space(limits))
+        self.policy.holdings.of(slot).map_or(usize::MAX, |holding| holding.space(limits))
     }
 }

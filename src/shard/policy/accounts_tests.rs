@@ -50,7 +50,7 @@ fn limits_that_come_and_go_find_what_there_is() {
     world.flush();
     let waiting = world.shard.conns.at(slot).unwrap().backlog_bytes();
     assert_eq!(counts(&world, "u"), (0, 0, 0), "where nothing is limited nothing is counted");
-    assert!(world.shard.holdings.is_empty());
+    assert!(world.shard.policy.holdings.is_empty());
     let mut config = Config::clone(world.shard.config());
     limited(&mut config);
     let off = world.shard.config().clone();
@@ -58,7 +58,7 @@ fn limits_that_come_and_go_find_what_there_is() {
         world.mail(Request::Reconfigure(config));
         assert_eq!(counts(&world, "u"), expected);
     }
-    assert!(world.shard.holdings.is_empty());
+    assert!(world.shard.policy.holdings.is_empty());
     world.shard.lost(slot, &mut world.wires);
     assert_eq!(world.hub.outboxes.bytes(), 0);
 }

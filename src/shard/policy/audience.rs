@@ -41,7 +41,8 @@ impl Shard {
         for audience in Audience::ALL {
             let name = identity.as_deref().and_then(|identity| name_in(identity, audience));
             let is_same = before.as_deref().and_then(|identity| name_in(identity, audience)) == name;
-            if is_same && self.audiences.by_slot.get(&slot).is_some_and(|own| own[audience.index()].is_some())
+            if is_same
+                && self.policy.audiences.by_slot.get(&slot).is_some_and(|own| own[audience.index()].is_some())
             {
                 continue;
             }
@@ -58,22 +59,22 @@ impl Shard {
         let (room, back) = (audience.room(name), audience.index() as u32);
         // There is no limit that it could meet.
         if let Ok((membership, _)) = self.rooms.join(&self.hub.directory, &room, 0, encoding, slot, back) {
-            self.audiences.by_slot.entry(slot).or_default()[audience.index()] = Some(membership);
-            self.audiences.tenants += u32::from(audience == Audience::Tenant);
+            self.policy.audiences.by_slot.entry(slot).or_default()[audience.index()] = Some(membership);
+            self.policy.audiences.tenants += u32::from(audience == Audience::Tenant);
         }
     }
 
     fn leave_audience(&mut self, slot: u32, audience: Audience) {
-        let Some(own) = self.audiences.by_slot.get_mut(&slot) else { return };
+        let Some(own) = self.policy.audiences.by_slot.get_mut(&slot) else { return };
         let Some(membership) = own[audience.index()].take() else { return };
         if own.iter().all(Option::is_none) {
-            self.audiences.by_slot.remove(&slot);
+            self.policy.audiences.by_slot.remove(&slot);
         }
-        self.audiences.tenants -= u32::from(audience == Audience::Tenant);
+        self.policy.audiences.tenants -= u32::from(audience == Audience::Tenant);
         let Some(encoding) = self.conns.at(slot).map(|conn| conn.encoding()) else { return };
         self.wide.leave(membership.room, slot);
         if let Some(moved) = self.rooms.leave(&self.hub.directory, encoding, membership)
-            && let Some(other) = self.audiences.by_slot.get_mut(&moved.connection)
+            && let Some(other) = self.policy.audiences.by_slot.get_mut(&moved.connection)
             && let Some(entry) = &mut other[audience.index()]
         {
             entry.position = moved.position;
@@ -83,7 +84,7 @@ impl Shard {
     /// Takes a connection that gets no publications any more out of its audiences.
     pub(in crate::shard) fn leave_audiences(&mut self, slot: u32) {
         // Nobody is known: the usual case costs no look.
-        if !self.audiences.is_empty() {
+        if !self.policy.audiences.is_empty() {
             Audience::ALL.into_iter().for_each(|audience| self.leave_audience(slot, audience));
         }
     }

@@ -26,7 +26,7 @@ pub enum TurnedAway {
 impl Shard {
     /// Sets by what tokens are checked. Without it none is accepted.
     pub fn set_tokens(&mut self, tokens: Arc<TokenDesk>) {
-        self.gate.tokens = tokens;
+        self.policy.gate.tokens = tokens;
     }
 
     /// Closes a connection that could not be let in, and was taken over only so that it can see why.
@@ -49,7 +49,7 @@ impl Shard {
         self.turn.charge(price::TOKEN + price::REVIEWED * conn.memberships.len() as u64);
         let (identity, of_tenants) =
             (conn.identity.as_deref(), conn.authenticates == Authenticates::AsUserOfTenant);
-        let checked = self.gate.tokens.verify(token, now.unix_ms / 1000);
+        let checked = self.policy.gate.tokens.verify(token, now.unix_ms / 1000);
         let checked =
             checked.and_then(|new| if of_tenants { of_tenant(&new).map(|()| new) } else { Ok(new) });
         match checked.and_then(|new| continues(identity, new)) {
@@ -66,7 +66,7 @@ impl Shard {
             Err(error) => {
                 self.metrics.token_failures.inc(error.index());
                 tracing::debug!(connection = %conn.id, reason = error.label(), "token refused");
-                if let Some(count) = self.gate.tokens.refused(error, now.ms()) {
+                if let Some(count) = self.policy.gate.tokens.refused(error, now.ms()) {
                     let peer = conn.socket_addr().map(tracing::field::display);
                     tracing::warn!(reason = error.label(), count, connection = %conn.id, peer, "tokens refused");
                 }

@@ -259,7 +259,7 @@ impl Shard {
         // What is for a part of them goes alone as well.
         let mut filter: Option<Arc<Filter>> = None;
         // So does what is not for tenants from what is for all, where there are tenants.
-        let (mut tenantless, has_tenants) = (false, self.audiences.has_tenants());
+        let (mut tenantless, has_tenants) = (false, self.policy.audiences.has_tenants());
         while let Some(next) = line.waiting.front() {
             let (len, ticket) = (next.content.len(), next.content.ticket());
             // Nor may those members miss what is not in the room's order.
