@@ -145,7 +145,7 @@ fn a_server_that_does_wrong_is_found_out() {
         (Fault::Swap, "reordered", 6.0),
     ] {
         let url = start(fault);
-        let (report, status) = run("fanout", &url, &[&OWN[..], &SMALL, &["--drain", "0.3"]].concat());
+        let (report, status) = run("fanout", &url, &[&OWN[..], &SMALL, &["--drain", "3"]].concat());
         assert_eq!(status, 1, "{report}");
         for other in ["lost", "duplicates", "reordered"] {
             let wanted = if other == key { count } else { 0.0 };
