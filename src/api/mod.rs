@@ -2,6 +2,7 @@
 //! written. Sockets, keys and the hub belong to the caller.
 
 mod body;
+mod client;
 mod connections;
 mod error;
 mod idempotency;
@@ -16,6 +17,7 @@ pub use body::{
     BATCH_MAX, PublishRequest, Whole, is_event, parse_batch, parse_broadcast, parse_publish, parse_room,
     parse_whole,
 };
+pub use client::ClientFile;
 pub use connections::{
     BREAKDOWN_MAX, Closed, ConnectionList, ConnectionStats, Put, Status, StatusCounts, Taken, UserInfo,
 };

@@ -6,6 +6,7 @@ mod common;
 mod autobahn;
 mod autobahn_cases;
 mod channels;
+mod client_js;
 mod clients;
 mod closes;
 mod deflate;

@@ -1,6 +1,6 @@
 //! The routes as values, with what path and query say.
 
-use crate::api::UsersCursor;
+use crate::api::{ClientFile, UsersCursor};
 use crate::model::{ConnectionId, MembersCursor, RoomName, Which};
 
 /// What a request is for. An answer to `HEAD` is that to `GET` without its body.
@@ -16,6 +16,8 @@ pub enum Route {
     Metrics,
     /// `GET /openapi.json`: see [`crate::api::openapi`].
     OpenApi,
+    /// `GET /fanwire.js` or `GET /fanwire.d.ts`: see [`crate::api::ClientFile`].
+    Client(ClientFile),
     /// `POST /v1/publish`.
     Publish,
     /// `POST /v1/publish/batch`.

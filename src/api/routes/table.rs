@@ -2,7 +2,7 @@
 //! that are known, and the paths of the OpenAPI document follow from it; the chapter `http` of the guide is held against it by a test.
 
 use super::{Given, Route, connections, rooms};
-use crate::api::ApiError;
+use crate::api::{ApiError, ClientFile};
 
 /// For whom a path is there, and what it asks of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +204,12 @@ pub static ROUTES: &[Line] = &[
     get("/openapi.json", Open, ANY)
         .answers(&[(200, "Document")]).read(|_| Ok(Route::OpenApi))
         .operation("openApi", "node", "This document"),
+    get("/fanwire.js", Open, ANY)
+        .answers(&[(200, "ClientScript"), (304, "NotModified")]).read(|_| Ok(Route::Client(ClientFile::Script)))
+        .operation("client", "node", "The client for browsers and others, one ES module"),
+    get("/fanwire.d.ts", Open, ANY)
+        .answers(&[(200, "ClientTypes"), (304, "NotModified")]).read(|_| Ok(Route::Client(ClientFile::Types)))
+        .operation("clientTypes", "node", "The client's types for TypeScript"),
     post("/v1/publish", NONE).body("Publish").fields(ONCE)
         .answers(published!("Delivered")).read(|_| Ok(Route::Publish))
         .operation("publish", "publish", "Publish to a room, user, tenant, connection, or to all"),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::ClientFile;
 use crate::model::MembersCursor;
 
 fn found(method: &str, target: &str) -> Result<Route, ApiError> {
@@ -27,6 +28,8 @@ fn every_route_is_found() {
         ("GET", "/ready", Route::Ready, false),
         ("GET", "/metrics", Route::Metrics, false),
         ("GET", "/openapi.json", Route::OpenApi, false),
+        ("GET", "/fanwire.js?v=1", Route::Client(ClientFile::Script), false),
+        ("HEAD", "/fanwire.d.ts", Route::Client(ClientFile::Types), false),
         ("POST", "/v1/publish", Route::Publish, true),
         ("POST", "/v1/publish/batch", Route::PublishBatch, true),
         ("POST", "/v1/broadcast", Route::Broadcast, true),

@@ -1,10 +1,10 @@
 //! The answers of the HTTP side.
 
-use crate::api::{self, ApiError};
+use crate::api::{self, ApiError, ClientFile};
 use crate::auth::token::TokenError;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
 /// A whole answer.
@@ -88,6 +88,28 @@ pub(super) fn token_reply(error: TokenError) -> Reply {
         };
         reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
+    reply
+}
+
+/// How long a client may be used without a question whether there is a newer one.
+const CLIENT_CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+/// A file of the client, or 304 to a cache that has it already.
+pub(super) fn client_file_reply(file: ClientFile, asked: &HeaderMap) -> Reply {
+    let tag = file.entity_tag();
+    // RFC 9110 section 13.1.2: a list, or `*`; weak tags count as well.
+    let lines = asked.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|line| line.to_str().ok());
+    let mut tags = lines.flat_map(|line| line.split(',')).map(str::trim);
+    let is_known = tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag);
+    let (status, body) = match is_known {
+        true => (StatusCode::NOT_MODIFIED, Bytes::new()),
+        false => (StatusCode::OK, Bytes::from_static(file.text().as_bytes())),
+    };
+    let mut reply = reply(status, file.content_type(), body);
+    let headers = reply.headers_mut();
+    headers.insert(header::CACHE_CONTROL, CLIENT_CACHED);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
     reply
 }
 

@@ -6,7 +6,7 @@ use super::counted::{Counted, InputsFull};
 use super::key_check::Origin;
 use super::linger::linger;
 use super::refused::About;
-use super::reply::{Reply, error_reply, full_reply, json, not_ready, reply};
+use super::reply::{Reply, client_file_reply, error_reply, full_reply, json, not_ready, reply};
 use super::stalled::{Stalled, is_stall};
 use super::stream::{Rewound, ShardStream};
 use super::turns::HttpTurns;
@@ -305,6 +305,7 @@ impl Http {
             Route::OpenApi => {
                 Ok(reply(StatusCode::OK, api::CONTENT_TYPE, self.node.openapi_page(&config.path_prefix)))
             }
+            Route::Client(file) => Ok(client_file_reply(file, request.headers())),
             Route::Publish | Route::PublishBatch | Route::Broadcast => {
                 self.publish(request, route, config).await
             }
