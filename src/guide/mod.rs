@@ -1,7 +1,7 @@
 //! The guide: how to use, embed and run Fanwire.
 //!
 //! To use it: [`dialects`], one chapter for each ([`rooms`], [`channels`], [`topics`], [`tenants`]), [`recipes`] to copy,
-//! [`http`] to publish from a backend, [`errors`] with what a client does next. What rooms do: [`room_rules`] (history,
+//! [`client`] for browsers, [`http`] to publish from a backend, [`errors`] with what a client does next. What rooms do: [`room_rules`] (history,
 //! recovery, loss, presence), [`endpoints`] (batches, paces, filters, snapshots). Who can do what: [`identity`], [`access`],
 //! [`limits`], [`hook`]. To run it: [`configuration`], [`operating`], [`metrics`], [`websocket`]. To build on it:
 //! [`embedding`], [`testing`], [`glossary`], [`comparison`], [`architecture`] with the libraries that were tried.
@@ -31,7 +31,7 @@ chapters! {
     dialects rooms channels topics tenants
     room_rules endpoints
     identity access limits
-    recipes hook http
+    recipes client hook http
     configuration errors metrics operating
     websocket embedding comparison testing glossary
     architecture

@@ -106,6 +106,31 @@ fn a_page_in_a_browser_goes_on_after_a_restart() {
     expect("message two");
 }
 
+/// The guide's example in a page, which tells what it would log.
+#[test]
+fn the_guides_example_runs_in_a_page() {
+    let chapter = include_str!("../../src/guide/client.md");
+    let (_, block) = chapter.split_once("```js\n").expect("an example");
+    let (example, _) = block.split_once("```").expect("its end");
+    let opened = Browser::open_for(|port| {
+        let server = Server::start(&[&format!("--allowed-origins=http://localhost:{port}")]);
+        let at = format!("http://localhost:{}", server.addr().port());
+        let example = example.replace("http://localhost:8081", &at);
+        let tell = "let told = Promise.resolve();
+            console.log = (...words) => (told = told.then(() =>
+                fetch('/outcome', { method: 'POST', body: words.join(' ').trim() })));
+            const readState = async () => undefined;";
+        (format!("<!doctype html><script type=module>{tell}\n{example}</script>"), server)
+    });
+    let Some((browser, _server)) = opened else {
+        return left_out("client_js::example", "chromium, chromium-browser or google-chrome");
+    };
+    // The room keeps no history here, so the message has no offset.
+    for expected in ["connecting", "connected", "Hello!"] {
+        assert_eq!(browser.outcome(4 * PATIENCE).as_deref(), Some(expected), "{}", browser.output());
+    }
+}
+
 #[test]
 fn the_package_is_small_and_its_types_are_true() {
     for package in ["terser", "typescript"] {
