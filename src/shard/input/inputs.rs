@@ -36,7 +36,7 @@ pub(in crate::shard) struct Inputs {
     pub left: bool,
     /// A message was finished by it.
     pub finished: bool,
-    /// The request of several messages that was unfinished before it still is.
+    /// The request that was unfinished before it still is, of a connection whose dialect has requests of several messages.
     pub goes_on: bool,
     /// Bytes of the largest, as the other shards were told.
     stated: usize,

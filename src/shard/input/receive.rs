@@ -26,7 +26,7 @@ impl Shard {
         let was_read = conn.reading == Reading::On;
         conn.reading = Reading::On;
         (self.inputs.left, self.inputs.finished) = (conn.has_unfinished(), false);
-        self.inputs.goes_on = self.inputs.left && conn.talk_bytes() > 0;
+        self.inputs.goes_on = self.inputs.left && conn.talk().is_some();
         self.turn.next_input();
         let limits = frame_limits(conn, &self.config.limits);
         self.metrics.bytes_in.add(bytes.len() as u64);

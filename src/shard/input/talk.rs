@@ -186,6 +186,8 @@ impl Shard {
             }
             step = session.next(&limits);
         }
+        // What follows a request that is over the rate goes with it.
+        while matches!(stop, Some(Stop::Strike(..))) && session.next(&limits).is_some() {}
         let held = session.held_bytes();
         if stop.is_none() && !asks && !lives && held == 0 && is_new {
             // What the dialect has no word for is a message all the same.
@@ -203,7 +205,11 @@ impl Shard {
             self.inputs.goes_on = false;
         }
         self.put_talk_back(slot, talk);
-        if (asks || !lives)
+        if lives {
+            // The next beat can be due before the timeout of the one that is answered.
+            self.arm(now, slot);
+        }
+        if (asks || !lives && held == 0)
             && let Some(conn) = self.conns.at_mut(slot)
         {
             conn.message_ds = now.ds();
