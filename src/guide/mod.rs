@@ -9,6 +9,10 @@
 //! The same text is in the repository as `src/guide/*.md`. Each conversation, command and program in it is run by a test
 //! (`tests/meta/guide.rs`), each block of Rust is compiled.
 
+mod pages;
+
+pub use pages::{Page, page};
+
 /// Definitions of the links between chapters: in the text of a chapter they lead to files, in this documentation to modules.
 /// Of two definitions of one name the first counts (CommonMark 0.31, section 4.7).
 macro_rules! links {

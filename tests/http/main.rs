@@ -9,6 +9,7 @@ mod answers;
 mod connections;
 mod cors;
 mod counts;
+mod docs;
 mod hostile_bodies;
 mod hostile_handshakes;
 mod http;

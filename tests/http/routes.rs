@@ -36,7 +36,10 @@ fn paths() -> BTreeMap<&'static str, Vec<&'static Line>> {
 
 /// A path with these values in place of its `{names}`.
 fn target(path: &str, room: &str, id: &str, user: &str) -> String {
-    path.replace("{room}", room).replace("{id}", id).replace("{user}", user)
+    path.replace("{room}", room)
+        .replace("{id}", id)
+        .replace("{user}", user)
+        .replace("{page}", if user.is_empty() { "" } else { "rooms" })
 }
 
 fn allow_of(lines: &[&Line]) -> String {

@@ -18,6 +18,11 @@ pub enum Route {
     OpenApi,
     /// `GET /fanwire.js` or `GET /fanwire.d.ts`: see [`crate::api::ClientFile`].
     Client(ClientFile),
+    /// `GET /docs` and `GET /docs/{page}`: the guide, see [`crate::guide::page`].
+    Docs {
+        /// The page; empty for the list of chapters.
+        page: String,
+    },
     /// `POST /v1/publish`.
     Publish,
     /// `POST /v1/publish/batch`.

@@ -143,7 +143,8 @@ const fn param(name: &'static str, component: &'static str) -> Param {
 }
 
 /// The segments of paths that are values.
-pub const PATH_PARAMS: [Param; 3] = [param("room", "Room"), param("id", "Connection"), param("user", "User")];
+pub const PATH_PARAMS: [Param; 4] =
+    [param("room", "Room"), param("id", "Connection"), param("user", "User"), param("page", "Page")];
 
 const CURSOR: Param = param("cursor", "Cursor");
 const LIMIT: Param = param("limit", "Limit");
@@ -210,6 +211,12 @@ pub static ROUTES: &[Line] = &[
     get("/fanwire.d.ts", Open, ANY)
         .answers(&[(200, "ClientTypes"), (304, "NotModified")]).read(|_| Ok(Route::Client(ClientFile::Types)))
         .operation("clientTypes", "node", "The client's types for TypeScript"),
+    get("/docs", Open, ANY)
+        .answers(&[(200, "Page"), NOT_FOUND]).read(|_| Ok(Route::Docs { page: String::new() }))
+        .operation("docs", "node", "The guide, for people"),
+    get("/docs/{page}", Open, ANY)
+        .answers(&[(200, "Page"), NOT_FOUND]).read(|given| Ok(Route::Docs { page: given.segment("page").to_owned() }))
+        .operation("docsPage", "node", "A chapter of the guide, or what its pages load"),
     post("/v1/publish", NONE).body("Publish").fields(ONCE)
         .answers(published!("Delivered")).read(|_| Ok(Route::Publish))
         .operation("publish", "publish", "Publish to a room, user, tenant, connection, or to all"),

@@ -30,6 +30,8 @@ fn every_route_is_found() {
         ("GET", "/openapi.json", Route::OpenApi, false),
         ("GET", "/fanwire.js?v=1", Route::Client(ClientFile::Script), false),
         ("HEAD", "/fanwire.d.ts", Route::Client(ClientFile::Types), false),
+        ("GET", "/docs", Route::Docs { page: String::new() }, false),
+        ("GET", "/docs/rooms?x=1", Route::Docs { page: "rooms".to_owned() }, false),
         ("POST", "/v1/publish", Route::Publish, true),
         ("POST", "/v1/publish/batch", Route::PublishBatch, true),
         ("POST", "/v1/broadcast", Route::Broadcast, true),

@@ -5,6 +5,7 @@ pub(super) mod browser;
 pub(super) mod connections;
 pub(super) mod cors;
 pub(super) mod counted;
+mod docs;
 pub(super) mod endpoint;
 pub(super) mod identity;
 pub(super) mod key_check;

@@ -44,9 +44,7 @@ impl Form {
         let accepts = |name, value: &str| quality(headers, name, |range| range.eq_ignore_ascii_case(value));
         let open = accepts(header::ACCEPT, "application/openmetrics-text").unwrap_or(0);
         let plain = accepts(header::ACCEPT, "text/plain").unwrap_or(0);
-        // RFC 9110 section 12.5.3: what is not named is `*`.
-        let gzip = accepts(header::ACCEPT_ENCODING, "gzip").or_else(|| accepts(header::ACCEPT_ENCODING, "*"));
-        Self { open_metrics: open > 0 && open >= plain, gzip: gzip.is_some_and(|quality| quality > 0) }
+        Self { open_metrics: open > 0 && open >= plain, gzip: takes_gzip(headers) }
     }
 
     fn index(self) -> usize {
@@ -68,6 +66,14 @@ impl Form {
         let _ = encoder.write_all(page.as_bytes());
         encoder.finish().unwrap_or_default().into()
     }
+}
+
+/// Whether a client takes an answer in gzip.
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let of =
+        |coding: &str| quality(headers, header::ACCEPT_ENCODING, |range| range.eq_ignore_ascii_case(coding));
+    // RFC 9110 section 12.5.3: what is not named is `*`.
+    of("gzip").or_else(|| of("*")).is_some_and(|quality| quality > 0)
 }
 
 /// The weight, in thousandths, of the first element of a list header (RFC 9110 section 12.4.2) that `is_it` of its value

@@ -306,6 +306,7 @@ impl Http {
                 Ok(reply(StatusCode::OK, api::CONTENT_TYPE, self.node.openapi_page(&config.path_prefix)))
             }
             Route::Client(file) => Ok(client_file_reply(file, request.headers())),
+            Route::Docs { page } => super::docs::docs(&page, request.headers()),
             Route::Publish | Route::PublishBatch | Route::Broadcast => {
                 self.publish(request, route, config).await
             }
