@@ -83,6 +83,13 @@
 //! encoded before the one with an earlier number leaves its post for that one, and none waits. So all mailboxes have the
 //! publications of the room in one order.
 //!
+//! # Several nodes
+//!
+//! All publications come in by `Shard::accept`, with where they come from. Where a node has a [`hub::Cluster`], that is the
+//! one place which hands what was not heard from another node to the [`hub::Broker`], behind the own connections; in a
+//! room that remembers the broker numbers instead, and brings it back to all. What a broker brings is one kind of mail. The
+//! directory tells the broker of the node's first and last member of each room.
+//!
 //! # Invariants
 //!
 //! - A connection lives and dies on one shard. Shards talk only through mailboxes; what they share are the counters of
@@ -131,6 +138,9 @@
 //! counter must say. Some worlds have rooms with rules (history and recovery, overflow, presence), compression, echoes,
 //! rooms that are walked in steps from few members on, or shards that do not run for a while. All of a run follows from
 //! its seed; what fails says which.
+//!
+//! Further worlds, in `tests/simulation/cluster`, are two and three nodes joined by a toy broker that delays, doubles, and
+//! loses what is on its way when a link is cut.
 //!
 //! ```text
 //! cargo test --test simulation                                        # 3,000 seeds, a quarter of a minute

@@ -99,6 +99,20 @@ pub enum Mutation {
     ForgetAttachments,
     /// An answer to the heartbeat of a dialect is not noted.
     ForgetHeartbeat,
+    /// What this node has published comes in again as if another node had.
+    HearOwnEcho,
+    /// What another node published is delivered as often as it comes.
+    HearTwice,
+    /// What did not come from another node is not told.
+    HideRemoteLoss,
+    /// What came from another node is handed to the broker.
+    HandOnRemote,
+    /// The node numbers what the broker numbers.
+    NumberHere,
+    /// A number that is too high is taken for the next one.
+    SkipJump,
+    /// The broker is not told of the first member of a room that is kept.
+    ForgetFirstMember,
     /// A room that all have left stays.
     KeepEmptyRooms,
     /// What only the backend knows does not go there.
@@ -191,6 +205,17 @@ impl Mutation {
         Self::DrainAtOnce,
         Self::ForgetPause,
         Self::ForgetPublication,
+    ];
+
+    /// Every mistake at the seam between nodes that the simulation finds.
+    pub const CLUSTER: &[Self] = &[
+        Self::HearOwnEcho,
+        Self::HearTwice,
+        Self::HideRemoteLoss,
+        Self::HandOnRemote,
+        Self::NumberHere,
+        Self::SkipJump,
+        Self::ForgetFirstMember,
     ];
 
     /// Every mistake that a test of a row of `tests/documents/checklist.md` finds, see `tests/documents/mistakes.md`.

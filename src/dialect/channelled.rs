@@ -231,6 +231,7 @@ pub(super) const fn words(refusal: Refusal) -> Option<&'static str> {
         | Refusal::UserFull
         | Refusal::TenantFull
         | Refusal::UserOutboxFull
-        | Refusal::TenantOutboxFull => return None,
+        | Refusal::TenantOutboxFull
+        | Refusal::NoOrder => return None,
     })
 }

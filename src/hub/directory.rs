@@ -3,7 +3,7 @@ use super::histories::{Histories, KEPT_BYTES};
 use super::interest::{InterestListener, Listening};
 use super::presence::Presence;
 use super::room_log::{Ledger, LogGuard, RoomLog};
-use crate::base::Pattern;
+use crate::base::{Mutation, Pattern, mutated};
 use crate::config::{RoomPolicy, RoomRule};
 use crate::model::{Audience, Encoding, Epoch, RoomName};
 use foldhash::fast::{FixedState, RandomState};
@@ -46,6 +46,8 @@ pub struct Directory {
     membership_bytes: AtomicUsize,
     membership_bytes_max: AtomicUsize,
     listening: Listening,
+    /// Places in the order of rooms that remember are given elsewhere.
+    others_number: bool,
 }
 
 pub(super) type Stripe = HashMap<RoomName, Held, RandomState>;
@@ -74,12 +76,29 @@ impl Directory {
             membership_bytes: AtomicUsize::new(0),
             membership_bytes_max: AtomicUsize::new(usize::MAX),
             listening: Listening::default(),
+            others_number: false,
         }
     }
 
     /// Has `listener` told of which rooms the node has members from now on.
     pub fn set_listener(&mut self, listener: Arc<dyn InterestListener>) {
         self.listening = Listening(Some(listener));
+    }
+
+    /// Has the places in the order of rooms that remember given by a broker, through
+    /// [`Directory::place`](Self::place).
+    pub(super) fn let_others_number(&mut self) {
+        self.others_number = true;
+    }
+
+    /// The node's first member of a room joins. What the room's order has come to meanwhile is not known yet.
+    fn begin_interest(&self, room: &RoomShared) {
+        if self.others_number
+            && let Some(log) = &room.log
+        {
+            log.hold().unplace();
+        }
+        self.listening.tell(&room.name, true);
     }
 
     /// Bytes that the memberships of the node are charged.
@@ -125,14 +144,16 @@ impl Directory {
                     log.hold().set_kept(0);
                 }
                 self.rooms.fetch_add(1, Ordering::Relaxed);
-                self.listening.tell(&held.room.name, true);
+                if !mutated(Mutation::ForgetFirstMember) {
+                    self.begin_interest(&held.room);
+                }
             }
             held.shards += 1;
             return held.room.clone();
         }
         self.rooms.fetch_add(u32::from(!Audience::is_name(name)), Ordering::Relaxed);
         let room = self.insert(&mut stripe, name, 1);
-        self.listening.tell(&room.name, true);
+        self.begin_interest(&room);
         room
     }
 

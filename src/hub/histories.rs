@@ -7,9 +7,10 @@
 
 use super::directory::{Directory, RoomShared};
 use super::history::Stored;
-use super::room_log::{LogGuard, RoomLog, Spent};
+use super::room_log::{LogGuard, RoomLog, Spent, Standing};
 use super::shares::{Owner, Share};
-use crate::model::Publication;
+use crate::base::{Mutation, mutated};
+use crate::model::{Position, Publication};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -119,6 +120,22 @@ impl List {
     }
 }
 
+/// What became of a publication whose place a broker has given.
+#[derive(Debug)]
+pub enum Placed<'l> {
+    /// It is the next one. The order stands still for as long as the guard is held.
+    Next(LogGuard<'l>),
+    /// It was placed before.
+    Again,
+    /// Others between `after` and it are missing: it is not kept.
+    Missing {
+        /// The place of the last that is not missing.
+        after: Position,
+    },
+    /// The directory has forgotten the room.
+    Forgotten,
+}
+
 impl Directory {
     /// Whether a rule asks for rooms that remember.
     pub fn remembers(&self) -> bool {
@@ -196,6 +213,50 @@ impl Directory {
                 let offset = guard.pass();
                 return Some((guard, offset));
             }
+        }
+    }
+
+    /// Keeps a publication at the place in a room's order that a broker has given it. `tenant` as in [`Directory::append`].
+    /// The places of one room must come here one after the other.
+    pub fn place<'l, 't>(
+        &self,
+        log: &'l RoomLog,
+        publication: &Publication<'_>,
+        tenant: impl Fn() -> Option<&'t str>,
+        position: Position,
+        now_ms: u64,
+    ) -> Placed<'l> {
+        let before = Position { offset: position.offset.saturating_sub(1), ..position };
+        {
+            let Some(mut guard) = log.lock(now_ms) else { return Placed::Forgotten };
+            if guard.is_placed() && guard.position().epoch == position.epoch {
+                let last = guard.position().offset;
+                if position.offset <= last {
+                    return Placed::Again;
+                }
+                if mutated(Mutation::SkipJump) && before.offset > last {
+                    guard.begin_at(before);
+                }
+            }
+            if let Standing::Behind { after } = guard.stand(before) {
+                return Placed::Missing { after };
+            }
+        }
+        match self.append(log, publication, tenant, now_ms) {
+            Some((guard, offset)) => {
+                debug_assert_eq!(offset, position.offset, "one shard places a room's publications");
+                Placed::Next(guard)
+            }
+            None => Placed::Forgotten,
+        }
+    }
+
+    /// A broker says that a room's order has come to a place. Returns after which one publications are missing here, if
+    /// some are.
+    pub fn stands(&self, log: &RoomLog, position: Position, now_ms: u64) -> Option<Position> {
+        match log.lock(now_ms)?.stand(position) {
+            Standing::Behind { after } => Some(after),
+            Standing::Begun | Standing::Known => None,
         }
     }
 

@@ -214,6 +214,12 @@ impl History {
         self.last_offset
     }
 
+    /// Goes on behind a place that somebody else has given, without what was kept before it.
+    pub fn begin_at(&mut self, position: Position) {
+        self.clear();
+        (self.epoch, self.last_offset) = (position.epoch, position.offset);
+    }
+
     /// Whether a publication of that charge can be kept at all.
     pub fn keeps(&self, charge: usize) -> bool {
         charge <= self.bytes_max

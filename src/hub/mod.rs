@@ -7,6 +7,7 @@ mod account;
 mod accounts;
 mod activity;
 mod admission;
+mod cluster;
 mod directory;
 mod encodings;
 mod fair;
@@ -29,10 +30,14 @@ pub use account::{Account, Party};
 pub use accounts::{Accounts, Holding};
 pub use activity::Activity;
 pub use admission::{Admission, Refused};
+pub use cluster::{
+    Arrival, Arrived, Broker, Cluster, Heard, Leaving, Order, Scope, Stamp, Unreachable, room_alone,
+};
 pub use directory::{Directory, Interest, NoPlace, RoomShared};
 pub use encodings::Encodings;
 pub use fields::{FIELDS_MAX, Fields, NoFilter};
 pub use filters::{DataHash, FilterId, Filters, Verdict};
+pub use histories::Placed;
 pub use history::{ENTRY_BYTES, History, Stored};
 pub use interest::InterestListener;
 pub use network::{Network, Prefixes};
@@ -47,6 +52,7 @@ use crate::base::Seldom;
 use crate::config::RoomRule;
 use crate::model::{ConnectionId, ConnectionKey, Eviction, Locator, NodeId, Refusal};
 use std::hash::RandomState;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// What the shards of one node share.
@@ -78,6 +84,8 @@ pub struct Hub {
     pub echoes: AtomicU32,
     /// Which node of its cluster it is.
     pub node: NodeId,
+    /// What joins it to the others, if there are any.
+    pub cluster: Option<Arc<Cluster>>,
     /// Key that hides locators in connection ids.
     pub connection_key: ConnectionKey,
     /// Hides which values share a key of conflation.
@@ -103,10 +111,20 @@ impl Hub {
             evicted: Default::default(),
             echoes: AtomicU32::new(0),
             node: NodeId::ALONE,
+            cluster: None,
             connection_key: ConnectionKey::new(connection_secret),
             key_hash: RandomState::new(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Makes the node one of a cluster, whose nodes have one secret for ids. To be called before anything else.
+    pub fn join_cluster(&mut self, cluster: Arc<Cluster>, connection_secret: u128) {
+        self.node = cluster.node();
+        self.connection_key = ConnectionKey::new(connection_secret);
+        self.directory.set_listener(cluster.clone());
+        self.directory.let_others_number();
+        self.cluster = Some(cluster);
     }
 
     /// Where the connection of an id would live if it is one of this node's; `None` for nearly all that are not.

@@ -1,8 +1,9 @@
 use super::history::{History, Stored};
 use super::shares::{Owner, Share, Shares};
 use super::turnstile::Turnstile;
+use crate::base::{Mutation, mutated};
 use crate::config::RoomPolicy;
-use crate::model::{Epoch, Publication};
+use crate::model::{Epoch, Position, Publication};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,17 @@ pub(super) enum Spent {
     Share,
     /// That of all histories.
     Node,
+}
+
+/// What a place that a broker gives means to a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The history begins there.
+    Begun,
+    /// The history has come as far.
+    Known,
+    /// The history has not come as far.
+    Behind { after: Position },
 }
 
 /// Bytes of all histories of the node against their bound, and how many rooms have one.
@@ -153,6 +165,8 @@ struct State {
     history: History,
     /// Publications that had their turn: see [`LogGuard::ticket`].
     tickets: u64,
+    /// Whether it is known how far the room's order has come: not if a broker keeps that and has not told.
+    is_placed: bool,
     /// To whose share it is charged.
     share: Arc<Share>,
     /// Whether that is the room's own by its name, and no publisher's.
@@ -179,6 +193,7 @@ impl RoomLog {
         let state = State {
             history: History::new(policy, epoch),
             tickets: 0,
+            is_placed: true,
             share: ledger.shares.of(owner),
             is_named: tenant.is_some(),
             kept_bytes: 0,
@@ -288,6 +303,46 @@ impl LogGuard<'_> {
     /// which is the number that clients are told: that one may be given by another node, and begins anew with an epoch.
     pub fn ticket(&self) -> u64 {
         self.state.tickets
+    }
+
+    /// Whether it is known how far the room's order has come.
+    pub fn is_placed(&self) -> bool {
+        self.state.is_placed
+    }
+
+    /// It is not known any more how far the room's order has come.
+    pub(super) fn unplace(&mut self) {
+        self.state.is_placed = false;
+    }
+
+    /// A broker says that the order stands at a place.
+    pub(super) fn stand(&mut self, at: Position) -> Standing {
+        let own = self.state.history.position();
+        if own.epoch == at.epoch && (self.state.is_placed || own == at) {
+            self.state.is_placed = true;
+            let is_behind = own.offset < at.offset && !mutated(Mutation::SkipJump);
+            return if is_behind { Standing::Behind { after: own } } else { Standing::Known };
+        }
+        if self.state.is_placed {
+            return Standing::Behind { after: own };
+        }
+        self.state.is_placed = true;
+        self.state.history.begin_at(at);
+        Standing::Begun
+    }
+
+    /// All up to a place that a broker gives is gone. Returns how many publications that are at least, 0 if they are known
+    /// here; the loss of some has its turn at the mailboxes as a publication has.
+    pub fn lose(&mut self, through: Position) -> u64 {
+        let own = self.state.history.position();
+        let since = if own.epoch == through.epoch { own.offset } else { 0 };
+        let lost = if self.state.is_placed { through.offset.saturating_sub(since) } else { 0 };
+        if lost > 0 || !self.state.is_placed || own.epoch != through.epoch {
+            self.state.history.begin_at(through);
+            self.state.is_placed = true;
+        }
+        self.state.tickets += u64::from(lost > 0);
+        lost
     }
 
     /// Has what this history will keep charged to the owner of a publication, if it keeps nothing and the room's name

@@ -155,6 +155,8 @@ pub enum Refusal {
     UserOutboxFull,
     /// The bound of bytes that wait for one tenant.
     TenantOutboxFull,
+    /// The order of a room that remembers is kept by a broker, which cannot be reached.
+    NoOrder,
 }
 
 impl Refusal {
@@ -188,6 +190,7 @@ impl Refusal {
         Self::MembershipsFull,
         Self::UserOutboxFull,
         Self::TenantOutboxFull,
+        Self::NoOrder,
     ];
 
     /// Label values in metrics, by [`Refusal::index`].
@@ -220,6 +223,7 @@ impl Refusal {
         "memberships_full",
         "user_outbox_full",
         "tenant_outbox_full",
+        "no_order",
     ];
 
     /// Position in [`Refusal::LABELS`], for counters.
@@ -258,6 +262,7 @@ impl Refusal {
             Self::MembershipsFull => "the server holds too many rooms: try again later",
             Self::UserOutboxFull => "too much waits for this user already: read faster",
             Self::TenantOutboxFull => "too much waits for this tenant already: read faster",
+            Self::NoOrder => "the room's order cannot be kept now: try again later",
         }
     }
 }

@@ -145,7 +145,8 @@ const fn words(refusal: Refusal) -> Option<&'static str> {
         | Refusal::UserFull
         | Refusal::TenantFull
         | Refusal::UserOutboxFull
-        | Refusal::TenantOutboxFull => return None,
+        | Refusal::TenantOutboxFull
+        | Refusal::NoOrder => return None,
     })
 }
 

@@ -5,7 +5,7 @@ use super::server::Http;
 use crate::api::{self, ApiError, Claim, PublishRequest, Route};
 use crate::auth;
 use crate::config::Config;
-use crate::model::Selector;
+use crate::model::{Refusal, Selector};
 use crate::shard::{Published, Tally};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -35,6 +35,9 @@ impl Counted {
                 Published { delivered, ..published }
             }
         };
+        if published.is_refused {
+            return Err(ApiError::unavailable(Refusal::NoOrder.text()));
+        }
         Ok(api::Delivered {
             delivered: u64::from(published.delivered),
             offset: published.position.map(|position| position.offset),
@@ -174,8 +177,8 @@ impl Http {
             // Nobody waiting any more is no fault.
             let _ = sender.send(delivered);
         })));
-        let position = driver.publish_selected(to, &draft, &tally);
-        Counted::Later(Published { delivered: 0, position }, counted)
+        let published = driver.publish_selected(to, &draft, &tally);
+        Counted::Later(published, counted)
     }
 }
 

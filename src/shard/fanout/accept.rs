@@ -1,10 +1,12 @@
 //! The one way in for publications: whoever publishes, it is decided here which way the publication goes.
 
-use crate::hub::RoomShared;
-use crate::model::{Audience, Draft, Position, Publication, Selector};
+use crate::base::{Mutation, mutated};
+use crate::hub::{RoomShared, Scope, room_alone};
+use crate::model::{Audience, Draft, Publication, Selector};
 use crate::shard::fanout::mail::{Published, Target};
 use crate::shard::fanout::tally::Tally;
 use crate::shard::{Now, Shard};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,6 +29,8 @@ pub enum Origin {
     Program,
     /// The HTTP API.
     Api,
+    /// Another node, whose broker brought it.
+    Node,
 }
 
 impl Origin {
@@ -62,13 +66,80 @@ impl<'a> Recipients<'a> {
     }
 }
 
+impl<'a> Recipients<'a> {
+    /// The same for any node.
+    fn scope(&self) -> Scope<'a> {
+        match self {
+            Self::Room { name, .. } => Scope::Room(Cow::Borrowed(*name)),
+            Self::Audience(audience, name) => Scope::Audience(*audience, Cow::Borrowed(*name)),
+            Self::All => Scope::All,
+            Self::Tenantless => Scope::Tenantless,
+            Self::Part { of, .. } => Scope::Part(Box::new(Selector::clone(of))),
+        }
+    }
+}
+
 impl Shard {
     /// Takes a publication in, and brings it to all that it is for. A publisher whose room, or all of whose rooms, are
     /// behind is held.
     pub(in crate::shard) fn accept(&mut self, now: Now, outgoing: Outgoing<'_>) -> Published {
+        if self.hub.cluster.is_some() {
+            return self.accept_in_cluster(now, outgoing);
+        }
+        self.accept_here(now, outgoing)
+    }
+
+    /// The one place where what was not heard from another node goes to the broker: behind the own connections, unless
+    /// the broker numbers it.
+    #[cold]
+    fn accept_in_cluster(&mut self, now: Now, outgoing: Outgoing<'_>) -> Published {
+        let Outgoing { to, publication, origin } = &outgoing;
+        let Some(cluster) = self.hub.cluster.clone() else { return Published::default() };
+        let is_heard = *origin == Origin::Node && !mutated(Mutation::HandOnRemote);
+        if is_heard || self.is_for_one_here(to) {
+            return self.accept_here(now, outgoing);
+        }
+        let (scope, publication) = (to.scope(), *publication);
+        if self.is_numbered_by_broker(to) {
+            let skips_sender = self.excepted(*origin).is_some();
+            let is_refused = cluster.hand_over(scope, &publication, skips_sender).is_err();
+            if mutated(Mutation::NumberHere) {
+                self.accept_here(now, outgoing);
+            }
+            return Published { is_refused, ..Published::default() };
+        }
+        let published = self.accept_here(now, outgoing);
+        cluster.hand_on(scope, &publication);
+        published
+    }
+
+    /// Whether a publication is for one connection, which lives on this node if anywhere.
+    fn is_for_one_here(&self, to: &Recipients<'_>) -> bool {
+        let Recipients::Part { of, .. } = to else { return false };
+        of.connection.is_some_and(|id| self.hub.locate(id).is_some())
+    }
+
+    /// Whether a publication has its place in the order of a room that remembers.
+    fn is_numbered_by_broker(&self, to: &Recipients<'_>) -> bool {
+        match to {
+            Recipients::Room { known: Some(room), .. } => room.log.is_some(),
+            Recipients::Room { name, known: None } => self.hub.directory.policy(name).remembers(),
+            Recipients::Part { of, .. } => {
+                room_alone(of).is_some_and(|room| self.hub.directory.policy(room).remembers())
+            }
+            Recipients::Audience(..) | Recipients::All | Recipients::Tenantless => false,
+        }
+    }
+
+    /// The slot of the publisher, if it does not get what it publishes.
+    fn excepted(&self, origin: Origin) -> Option<u32> {
+        origin.slot().filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.hears_itself))
+    }
+
+    #[inline]
+    fn accept_here(&mut self, now: Now, outgoing: Outgoing<'_>) -> Published {
         let Outgoing { to, publication, origin } = outgoing;
-        let is_excepted = |slot: &u32| self.conns.at(*slot).is_some_and(|conn| !conn.hears_itself);
-        let except = origin.slot().filter(is_excepted);
+        let except = self.excepted(origin);
         match to {
             Recipients::Room { name, known } => {
                 let mut room = known.or_else(|| self.hub.directory.get_or_remember(name));
@@ -87,7 +158,7 @@ impl Shard {
                 let Some(shared) = room else { return Published::default() };
                 let delivered = self.publish_to_audience(now, &shared, &publication, except);
                 self.hold_behind(origin, shared);
-                Published { delivered, position: None }
+                Published { delivered, ..Published::default() }
             }
             Recipients::All => self.accept_for_all(now, &publication, Target::All, except, origin),
             Recipients::Tenantless => {
@@ -95,7 +166,7 @@ impl Shard {
             }
             Recipients::Part { of, tally } => {
                 let position = self.publish_to_part(now, of, &publication, tally);
-                Published { delivered: 0, position }
+                Published { position, ..Published::default() }
             }
         }
     }
@@ -115,7 +186,8 @@ impl Shard {
             self.hold(slot, None);
         }
         let echoes = self.hub.echoes.load(Ordering::Relaxed);
-        Published { delivered: self.hub.admission.connections().saturating_sub(echoes), position: None }
+        let delivered = self.hub.admission.connections().saturating_sub(echoes);
+        Published { delivered, ..Published::default() }
     }
 
     /// Holds a publishing connection while the room is behind.
@@ -134,7 +206,7 @@ impl Shard {
     }
 
     /// Publishes for the program or the API, whatever the selector. Receivers are counted in `tally`, which may be held
-    /// by other shards when this returns. Gives the place in the order of a room with history.
+    /// by other shards when this returns.
     pub fn publish_selected(
         &mut self,
         now: Now,
@@ -142,15 +214,14 @@ impl Shard {
         to: &Selector<'_>,
         draft: &Draft<'_>,
         tally: &Arc<Tally>,
-    ) -> Option<Position> {
+    ) -> Published {
         let publication = draft.publication(to, now.unix_ms);
         let recipients = match to.is_plain() {
             true => Recipients::plain(to),
             false => Recipients::Part { of: to, tally },
         };
-        let Published { delivered, position } =
-            self.accept(now, Outgoing { to: recipients, publication, origin });
-        tally.add(delivered);
-        position
+        let published = self.accept(now, Outgoing { to: recipients, publication, origin });
+        tally.add(published.delivered);
+        published
     }
 }

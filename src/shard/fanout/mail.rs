@@ -1,5 +1,5 @@
 use crate::config::Config;
-use crate::hub::{Account, Loss, Party};
+use crate::hub::{Account, Arrival, Loss, Party};
 use crate::model::{
     CloseReason, ConnectionId, ConnectionInfo, Identity, MembersCursor, Position, RoomName, Selector,
     SlowConsumer, Which,
@@ -24,6 +24,8 @@ pub enum Mail {
     Ordered(Ordered),
     /// A publication for some members of a room, or some connections.
     Selected(Selected),
+    /// What a broker brings from other nodes.
+    Remote(Box<Arrival>),
     /// A request of the embedding program, the API, or the node.
     Request(Request),
 }
@@ -35,6 +37,7 @@ impl Mail {
             Self::Frames(batch) => batch.len_bytes(),
             Self::Ordered(ordered) => size_of::<Self>() + ordered.frames.by_encoding.len_bytes(),
             Self::Selected(selected) => size_of::<Self>() + selected.frames.by_encoding.len_bytes(),
+            Self::Remote(arrival) => size_of::<Self>() + arrival.len_bytes(),
             Self::Request(request) => size_of::<Self>() + request.heap_bytes(),
         }
     }
@@ -126,6 +129,8 @@ pub struct Published {
     pub delivered: u32,
     /// Its place in the room's order, in a room with history.
     pub position: Option<Position>,
+    /// It is not published: a broker keeps the room's order, and cannot be reached.
+    pub is_refused: bool,
 }
 
 /// Which connections a frame is for.

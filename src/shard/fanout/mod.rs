@@ -1,6 +1,7 @@
 //! The way of a publication from its encoding to the members here and the mailboxes of the other shards.
 
 pub(super) mod accept;
+pub(super) mod arrive;
 pub(super) mod bundle;
 pub(super) mod encode;
 pub(super) mod filter;

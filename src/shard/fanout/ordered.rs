@@ -56,6 +56,11 @@ impl Sequenced {
         }
     }
 
+    /// The place that clients are told.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
     /// Mask of the encodings that the members have.
     pub fn encodings(&self) -> u32 {
         self.interests.iter().fold(0, |mask, (_, interest)| mask | interest.encodings)
@@ -96,7 +101,7 @@ impl Shard {
         let except = except.map(|slot| (self.mailer.here(), slot));
         self.deliver_sequenced(now, room, log, sequenced, InOrder { by_encoding, loss, part, except });
         let delivered = room.members().saturating_sub(u32::from(is_excepted));
-        Some(Published { delivered, position })
+        Some(Published { delivered, position, ..Published::default() })
     }
 
     /// Numbers a publication in the order that this node keeps, and keeps it. `None` if the room has been forgotten.

@@ -112,7 +112,7 @@ impl Shard {
     }
 
     /// Says something to all members of a room. Never lost: a member without place for it is closed.
-    fn announce(&mut self, now: Now, room: &RoomShared, answer: &Answer<'_>) {
+    pub(super) fn announce(&mut self, now: Now, room: &RoomShared, answer: &Answer<'_>) {
         for (id, wanted) in dialects_in(room.encodings()) {
             let write = |out: &mut Vec<u8>| dialect(id).encode_answer(answer, now.unix_ms, out);
             let frames = self.encode(now, id, wanted, write);

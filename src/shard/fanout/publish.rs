@@ -36,7 +36,7 @@ impl Shard {
             self.bring_to_members(now, room, &frames, loss, except.unwrap_or(NOBODY));
         }
         let delivered = room.members().saturating_sub(u32::from(except.is_some()));
-        Some(Published { delivered, position: None })
+        Some(Published { delivered, ..Published::default() })
     }
 
     /// Brings the frames of one text to the members of a room on all shards, without the connection in slot `except`.

@@ -78,13 +78,15 @@ impl Shard {
         };
         // What is to be told is chosen under the lock, together with the position; it is filtered and encoded after it.
         let (page, space) = match recover {
-            _ if !has_past => (None, Space::ALL),
+            // What is kept may end long before the order that the broker has not told yet.
+            _ if !has_past || !history.is_placed() => (None, Space::ALL),
             Some(seen) if log.has_offsets() => (self.missed(slot, &history, seen), self.space(slot)),
             // As any other publication it costs a connection that has no space for it.
             None if shared.policy.last_value && !was_member => (Some(owned(history.last())), Space::ALL),
             _ => (None, Space::ALL),
         };
         let (mut position, ticket) = (history.position(), history.ticket());
+        let has_position = log.has_offsets() && history.is_placed();
         drop(history);
         let replay = page.and_then(|page| self.encode_past(now, slot, room, log, page, space));
         if was_member {
@@ -102,7 +104,7 @@ impl Shard {
         if let Some(recovered) = recovered {
             self.metrics.recoveries.inc(usize::from(!recovered));
         }
-        let position = log.has_offsets().then_some(position);
+        let position = has_position.then_some(position);
         // What still waits for a member comes before the answer, which says that it has that.
         let kind = position.filter(|_| was_member).map(|_| Kind::After(shared.id));
         let answer = Answer::Subscribed { room, client_count, position, recovered, id };

@@ -11,13 +11,14 @@
 
 use crate::dialect::{dialect, dialects_in};
 use crate::hub::{Loss, RoomShared};
-use crate::model::{Audience, ConnectionId, Position, Publication, Selector};
+use crate::model::{Audience, ConnectionId, DialectId, Position, Publication, Selector};
 use crate::shard::conn::Conn;
 use crate::shard::fanout::frame_batch::NOBODY;
 use crate::shard::fanout::mail::{ByEncoding, Mail, Request, Selected, SelectedFrames, Target};
 use crate::shard::fanout::tally::Tally;
 use crate::shard::output::palette::{Kind, Tag};
 use crate::shard::{Now, Shard};
+use crate::wire::Layout;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -28,6 +29,13 @@ pub(in crate::shard) struct Filter {
     user: Option<Box<str>>,
     tenant: Option<Box<str>>,
     except: Vec<ConnectionId>,
+}
+
+impl Filter {
+    /// All but these.
+    pub fn except(except: Vec<ConnectionId>) -> Self {
+        Self { except, ..Self::default() }
+    }
 }
 
 /// A filter as it stands on one shard at one moment.
@@ -78,7 +86,7 @@ impl Shard {
         if let Some(room) = to.room.as_deref().filter(|_| !is_part && self.hub.directory.remembers()) {
             while let Some(shared) = self.hub.directory.get_or_remember(room) {
                 let Some(log) = &shared.log else { break };
-                let filter = Arc::new(Filter { except: to.except.clone(), ..Filter::default() });
+                let filter = Arc::new(Filter::except(to.except.clone()));
                 let part = Some((filter, tally));
                 if let Some(published) = self.publish_ordered(now, &shared, log, publication, None, part) {
                     return published.position;
@@ -138,10 +146,19 @@ impl Shard {
         publication: &Publication<'_>,
         wanted: u32,
     ) -> ByEncoding {
+        self.build_text(now, wanted, |id, out| dialect(id).encode_publication(publication, out))
+    }
+
+    /// The same of whatever `write` says in a dialect.
+    pub(super) fn build_text(
+        &mut self,
+        now: Now,
+        wanted: u32,
+        write: impl Fn(DialectId, &mut Vec<u8>) -> Layout,
+    ) -> ByEncoding {
         let mut frames = ByEncoding::default();
         for (id, wanted) in dialects_in(wanted) {
-            let write = |out: &mut Vec<u8>| dialect(id).encode_publication(publication, out);
-            for (entry, encodings) in self.encode(now, id, wanted, write) {
+            for (entry, encodings) in self.encode(now, id, wanted, |out| write(id, out)) {
                 frames.push(encodings, self.palette.message(entry));
             }
         }

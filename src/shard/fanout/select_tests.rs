@@ -207,7 +207,7 @@ impl World {
         let told = counted.clone();
         let tally = Arc::new(Tally::new(Box::new(move |count| *told.lock().unwrap() = Some(count))));
         let draft = Draft::new("note", Some(&data));
-        let position = self.shards[shard].0.publish_selected(NOW, Origin::Api, &to, &draft, &tally);
+        let position = self.shards[shard].0.publish_selected(NOW, Origin::Api, &to, &draft, &tally).position;
         drop(tally);
         self.settle();
         let alone = wish.user.is_none() && wish.tenant.is_none() && wish.connection.is_none();

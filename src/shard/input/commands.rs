@@ -277,6 +277,9 @@ impl Shard {
         let publication = said(now, event, Some(room), data, sender);
         let to = Recipients::Room { name: room, known };
         let published = self.accept(now, Outgoing { to, publication, origin: Origin::Client { slot } });
+        if published.is_refused {
+            return self.refuse(now, asked, Refusal::NoOrder);
+        }
         if id.is_some() {
             let offset = published.position.map(|position| position.offset);
             self.answer(now, slot, &Answer::Published { room: Some(room), offset, id });

@@ -31,6 +31,7 @@ impl Shard {
             }
             Mail::Ordered(ordered) => self.deliver_ordered(&ordered),
             Mail::Selected(selected) => self.deliver_selected(&selected),
+            Mail::Remote(arrival) => self.arrive(now, *arrival),
             Mail::Request(request) => self.request(now, request, sockets),
         }
         self.settle(now, sockets);

@@ -1,7 +1,7 @@
 //! What tasks that serve HTTP do to a shard between its turns.
 
 use super::Driver;
-use crate::model::{Draft, Position, Selector};
+use crate::model::{Draft, Selector};
 use crate::shard::{Newcomer, Now, Origin, Published, Shard, Tally};
 use socket2::Socket;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Driver {
         to: &Selector<'_>,
         draft: &Draft<'_>,
         tally: &Arc<Tally>,
-    ) -> Option<Position> {
+    ) -> Published {
         self.enter(|shard, now| shard.publish_selected(now, Origin::Api, to, draft, tally))
     }
 
