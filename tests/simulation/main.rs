@@ -10,6 +10,7 @@ mod accounts;
 mod acts;
 mod bucket;
 mod client;
+mod cluster;
 mod deflate;
 mod frames;
 mod hearing;

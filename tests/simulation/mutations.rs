@@ -1,6 +1,6 @@
 //! Mistakes made on purpose in the server: if one is not found, the simulation is too weak to say anything.
 
-use super::runner;
+use super::{cluster, runner};
 use fanwire::base::{Mutation, mutate};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -47,4 +47,19 @@ fn every_mutation_is_found() {
         threads.into_iter().flat_map(|thread| thread.join().expect("a thread that finds")).collect()
     });
     assert!(missed.is_empty(), "not found in {SEEDS_MAX} seeds: {missed:?}");
+}
+
+#[test]
+fn every_mutation_between_nodes_is_found() {
+    for mutation in Mutation::CLUSTER {
+        let found = (0..SEEDS_MAX).find_map(|seed| {
+            mutate(Some(*mutation));
+            let failure = cluster::run(seed).err();
+            mutate(None);
+            failure.filter(|_| cluster::run(seed).is_ok())
+        });
+        let failure = found.unwrap_or_else(|| panic!("{mutation:?} is not found in {SEEDS_MAX} seeds"));
+        let words = failure.lines().find(|line| line.starts_with("seed ")).unwrap_or_default();
+        println!("{mutation:?} is found: {}", words.chars().take(150).collect::<String>());
+    }
 }

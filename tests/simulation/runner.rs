@@ -2,6 +2,7 @@
 
 use super::trace::Trace;
 use super::world::World;
+use std::any::Any;
 use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +26,8 @@ thread_local! {
 /// What a run ends with, as a panic, where two things that differ in what follows cannot be told apart from outside.
 pub struct Undecided;
 
-/// Runs one seed: the number of lines of its trace and their hash, or what failed.
-pub fn run(seed: u64) -> Result<(u64, u64), String> {
+/// Runs something whose panic is an outcome: that and where it was.
+pub fn outcome_of(run: impl FnOnce()) -> Result<(), (Box<dyn Any + Send>, String)> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
@@ -40,24 +41,34 @@ pub fn run(seed: u64) -> Result<(u64, u64), String> {
             }
         }));
     });
+    EXPECTED.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    EXPECTED.set(false);
+    outcome.map_err(|panic| (panic, PLACE.with_borrow(Clone::clone)))
+}
+
+/// What a panic says.
+pub fn words(panic: &(dyn Any + Send)) -> &str {
+    let what = panic.downcast_ref::<String>().map(String::as_str);
+    what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+}
+
+/// Runs one seed: the number of lines of its trace and their hash, or what failed.
+pub fn run(seed: u64) -> Result<(u64, u64), String> {
     let _watched = Watched::new(seed);
     let trace = Arc::new(Mutex::new(Trace::default()));
-    EXPECTED.set(true);
     let mut plan = String::new();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = outcome_of(|| {
         let mut world = World::new(seed, trace.clone());
         plan = world.plan.to_string();
         world.run();
-    }));
-    EXPECTED.set(false);
+    });
     let trace = trace.lock().unwrap_or_else(PoisonError::into_inner);
-    let Err(panic) = outcome else { return Ok(trace.fingerprint) };
+    let Err((panic, place)) = outcome else { return Ok(trace.fingerprint) };
     if panic.is::<Undecided>() {
         return Ok(trace.fingerprint);
     }
-    let what = panic.downcast_ref::<String>().map(String::as_str);
-    let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-    let place = PLACE.with_borrow(Clone::clone);
+    let what = words(&*panic);
     Err(format!(
         "{plan}\n{}\nseed {seed}: {what}\n  at {place}\nagain: FANWIRE_SIMULATION_SEED={seed} {AGAIN}",
         trace.tail()
