@@ -136,6 +136,7 @@
 //! shards, hub and dialect, clients that join, publish, stall, break the rules, vanish and come back at random, a
 //! network of byte pipes, a clock that jumps, and an oracle that knows what each client must hear and what each
 //! counter must say. Some worlds have rooms with rules (history and recovery, overflow, presence), compression, echoes,
+//! connections of a dialect with a state and binary messages (`tests/sixth`),
 //! rooms that are walked in steps from few members on, or shards that do not run for a while. All of a run follows from
 //! its seed; what fails says which.
 //!

@@ -205,6 +205,8 @@ impl Mutation {
         Self::DrainAtOnce,
         Self::ForgetPause,
         Self::ForgetPublication,
+        Self::ForgetAttachments,
+        Self::ForgetHeartbeat,
     ];
 
     /// Every mistake at the seam between nodes that the simulation finds.

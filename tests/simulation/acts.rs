@@ -135,6 +135,10 @@ impl World {
                 self.clients[index].call(&mut self.random, &self.plan, text, &mut self.pipes[index].up);
                 continue;
             }
+            if self.clients[index].sixth && self.random.percent(12) {
+                self.clients[index].hint(&mut self.random, &self.plan, &mut self.pipes[index].up);
+                continue;
+            }
             let request = self.request(index);
             self.clients[index].say(&mut self.random, &self.plan, request, &mut self.pipes[index].up);
         }

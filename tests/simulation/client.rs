@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::random::Random;
 use super::speech::Request;
 use fanwire::base::Key;
-use fanwire::model::{CloseReason, Compression};
+use fanwire::model::{CloseReason, Compression, DialectId};
 use fanwire::shard::Newcomer;
 use std::collections::VecDeque;
 
@@ -19,6 +19,9 @@ pub enum Intent {
         opcode: u8,
         payload: Vec<u8>,
     },
+    /// In the sixth dialect: what is answered every second time, and the answer to a beat.
+    Hint,
+    BeatAnswer,
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
@@ -62,6 +65,9 @@ pub struct Client {
     pub compression: Compression,
     /// It is sent back what it says, and nothing else.
     pub echo: bool,
+    /// It speaks the sixth dialect, and has heard the first frame of an entry of two.
+    pub sixth: bool,
+    pub torn: Option<String>,
     /// What the server has not read whole.
     pub marks: VecDeque<Mark>,
     sent: u64,
@@ -94,6 +100,8 @@ impl Client {
             persona,
             compression: newcomer.compression,
             echo: newcomer.echo,
+            sixth: newcomer.dialect != DialectId::NATIVE,
+            torn: None,
             marks: VecDeque::new(),
             sent: 0,
             consumed: 0,
@@ -120,29 +128,35 @@ impl Client {
 
     /// Says something in one or several frames, perhaps with control frames between them.
     pub fn say(&mut self, random: &mut Random, plan: &Plan, request: Request, out: &mut VecDeque<u8>) {
+        if self.sixth {
+            return self.say_wrapped(random, plan, request, out);
+        }
         let payload = request.text.clone().into_bytes();
-        self.send(random, plan, frames::TEXT, payload, Intent::Request(request), out);
+        self.send(random, plan, frames::TEXT, payload, Some(Intent::Request(request)), out);
     }
 
     /// Says something to an echo.
     pub fn call(&mut self, random: &mut Random, plan: &Plan, text: String, out: &mut VecDeque<u8>) {
         let opcode = random.pick(&[frames::TEXT, frames::BINARY]);
         let payload = text.into_bytes();
-        self.send(random, plan, opcode, payload.clone(), Intent::Message { opcode, payload }, out);
+        self.send(random, plan, opcode, payload.clone(), Some(Intent::Message { opcode, payload }), out);
     }
 
-    fn send(
+    pub fn send(
         &mut self,
         random: &mut Random,
         plan: &Plan,
         opcode: u8,
         mut payload: Vec<u8>,
-        intent: Intent,
+        mut intent: Option<Intent>,
         out: &mut VecDeque<u8>,
     ) {
-        // Larger ones might be compressed by more than the server lets pass.
-        let compresses =
-            self.compression != Compression::None && payload.len() < 60_000 && random.percent(50);
+        // Larger ones might be compressed by more than the server lets pass. What others belong to is held inflated, and
+        // by what has come of it is told how much may be held.
+        let compresses = intent.is_some()
+            && self.compression != Compression::None
+            && payload.len() < 60_000
+            && random.percent(50);
         if compresses {
             payload = deflate::deflate(self.compression, &payload);
         }
@@ -153,7 +167,6 @@ impl Client {
         cuts.sort_unstable();
         cuts.push(payload.len());
         let mut start = 0;
-        let mut intent = Some(intent);
         for (index, end) in cuts.into_iter().enumerate() {
             let opcode = if index == 0 { opcode | compressed } else { frames::CONTINUATION };
             let last = index + 1 == fragments;
@@ -197,7 +210,11 @@ impl Client {
     pub fn violate(&mut self, random: &mut Random, plan: &Plan, out: &mut VecDeque<u8>) {
         let limits = &plan.config.limits;
         let masked = |bytes: &[u8]| [bytes, &[0; 4]].concat();
-        let (bytes, reason, wrong) = match random.below(if self.echo { 11 } else { 14 }) {
+        let (bytes, reason, wrong) = match random.below(match (self.echo, self.sixth) {
+            (true, _) => 11,
+            (false, false) => 14,
+            (false, true) => 16,
+        }) {
             0 => (masked(&[0xA1, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
             1 => (masked(&[0x83, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
             2 => (masked(&[0x8F, 0x80]), CloseReason::ProtocolError, Wrong::Boundless),
@@ -235,8 +252,14 @@ impl Client {
                 }
                 (bytes, CloseReason::TooBig, Wrong::Bounded)
             }
-            _ => {
+            13 => {
                 (frames::frame(random, true, frames::BINARY, b"x"), CloseReason::Unsupported, Wrong::Bounded)
+            }
+            14 => (frames::frame(random, true, frames::TEXT, b"+65;{}"), CloseReason::TooBig, Wrong::Bounded),
+            _ => {
+                let mut bytes = frames::frame(random, true, frames::TEXT, b"+1;{}");
+                bytes.extend(frames::frame(random, true, frames::TEXT, b"?"));
+                (bytes, CloseReason::ProtocolError, Wrong::Bounded)
             }
         };
         self.put(&bytes, Some(Intent::Wrong(reason, wrong)), out);

@@ -110,21 +110,32 @@ pub struct Counter {
     header: Vec<u8>,
     /// Bytes of the present frame's payload that are still to come.
     left: usize,
-    /// Whole frames so far.
+    /// The first byte of its payload, if that has come.
+    first: Option<u8>,
+    /// Whether frames are those of the sixth dialect, of which some belong to the one before.
+    wrapped: bool,
+    /// Bytes of the present entry.
+    entry: usize,
+    /// Whole entries so far: frames, or several that belong together.
     pub frames: u64,
     /// Pings among them.
     pub pings: u64,
     pub bytes: u64,
-    /// The largest frame.
+    /// The largest entry.
     pub largest: usize,
 }
 
 impl Counter {
+    pub fn new(wrapped: bool) -> Self {
+        Self { wrapped, ..Self::default() }
+    }
+
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         self.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.left > 0 {
                 let step = self.left.min(bytes.len());
+                self.first.get_or_insert(bytes[0]);
                 self.left -= step;
                 bytes = &bytes[step..];
             } else {
@@ -135,12 +146,20 @@ impl Counter {
                     continue;
                 }
                 self.left = len;
-                self.largest = self.largest.max(header_len + len);
+                self.entry += header_len + len;
+                self.largest = self.largest.max(self.entry);
             }
             if self.left == 0 {
-                self.frames += 1;
-                self.pings += u64::from(self.header[0] & 0x0F == PING);
+                let (head, first) = (self.header[0], self.first.take());
                 self.header.clear();
+                // Its binary frame follows.
+                if self.wrapped && head == 0x80 | TEXT && first == Some(b'+') {
+                    continue;
+                }
+                self.frames += 1;
+                self.entry = 0;
+                let is_beat = self.wrapped && head == 0x80 | BINARY && first == Some(2);
+                self.pings += u64::from(head & 0x0F == PING || is_beat);
             }
         }
         Ok(())

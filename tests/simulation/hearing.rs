@@ -85,6 +85,14 @@ impl World {
             }
             let (reason, code) = match intent {
                 Intent::Pong => continue,
+                Intent::BeatAnswer => {
+                    peer.answered_us = at.now_us;
+                    continue;
+                }
+                Intent::Hint => {
+                    let Some(reason) = self.model.hint(index, &at) else { continue };
+                    (reason, peer::code(reason))
+                }
                 Intent::Ping(payload) => {
                     peer.message_us = at.now_us;
                     self.model.pong(index, payload);

@@ -30,6 +30,8 @@ mod presence;
 mod random;
 mod rules;
 mod runner;
+#[path = "../sixth/mod.rs"]
+mod sixth;
 mod sleep;
 mod speech;
 mod stream;
@@ -39,6 +41,7 @@ mod trace;
 mod turn;
 mod walks;
 mod world;
+mod wrapped;
 
 #[test]
 fn every_seed_holds() {

@@ -10,6 +10,7 @@
 
 use super::accounts::TENANTS;
 use super::bucket::Bucket;
+use super::client::Client;
 use super::order::{Numbered, Source};
 use super::ordered::Life;
 use super::peer::{Due, Peer, State, What};
@@ -19,6 +20,7 @@ use super::speech;
 use super::stream::{Said, Stream};
 use super::tally::Tally;
 use super::walks::Line;
+use super::wrapped::{self, WRAPPING_BYTES};
 use fanwire::config::{Config, RoomPolicy};
 use fanwire::hub::Hub;
 use fanwire::model::{CloseReason, ConnectionId, Refusal};
@@ -28,7 +30,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Refusals in a row after which a rate limit closes.
-const STRIKES_MAX: u32 = 32;
+pub const STRIKES_MAX: u32 = 32;
 
 #[derive(Debug, Default)]
 pub struct Room {
@@ -194,13 +196,13 @@ impl Model {
 
     pub fn open(
         &mut self,
-        site: usize,
+        client: &Client,
         ip: Option<IpAddr>,
         id: ConnectionId,
-        echo: bool,
         tenant: Option<usize>,
         at: &Moment,
     ) -> usize {
+        let Client { site, echo, sixth, .. } = *client;
         let name = id.to_string();
         self.peers.push(Peer {
             site,
@@ -226,6 +228,9 @@ impl Model {
             strikes: 0,
             since: vec![self.serial; SOURCES],
             echo,
+            sixth,
+            hints: 0,
+            answered_us: at.now_us,
             streams: (0..SOURCES).map(|_| Stream::default()).collect(),
             joined: vec![None; speech::ROOMS.len()],
             seen: speech::ROOMS.iter().map(|_| None).collect(),
@@ -240,6 +245,10 @@ impl Model {
             self.tenants[tenant].members[site].push(peer);
         }
         self.perhaps(peer, ALL);
+        if sixth {
+            let text = format!("o{}", self.peers[peer].name);
+            self.say(peer, text);
+        }
         let text = speech::connected(&self.peers[peer].name, at.unix_ms);
         self.say(peer, text);
         peer
@@ -261,9 +270,10 @@ impl Model {
 
     /// Counts a frame that is owed.
     pub fn count(&mut self, peer: usize, bytes: usize, sure: bool) {
-        let Peer { site, owed_frames, owed_bytes, .. } = &mut self.peers[peer];
+        let Peer { site, owed_frames, owed_bytes, sixth, .. } = &mut self.peers[peer];
+        let wrapping = if *sixth { WRAPPING_BYTES } else { 0 };
         *owed_frames += 1;
-        *owed_bytes += bytes as u64 + 10;
+        *owed_bytes += (bytes + wrapping) as u64 + 10;
         self.tallies[*site].owed.add(1, sure);
     }
 
@@ -283,22 +293,10 @@ impl Model {
 
     /// A message of an open connection. Says for what reason it is the connection's last, if it is.
     pub fn hear(&mut self, peer: usize, request: &speech::Request, at: &Moment) -> Option<CloseReason> {
-        let limits = &at.config.limits;
-        let Peer { site, limbo, .. } = self.peers[peer];
-        let one = &mut self.peers[peer];
-        one.message_us = at.now_us;
-        let bytes = request.text.len() as u64;
-        let within =
-            one.messages.take(limits.messages_per_s, limits.messages_burst, 1, at.now_us, at.since_us)
-                && one.bytes.take(limits.bytes_per_s, limits.bytes_burst, bytes, at.now_us, at.since_us);
-        if !within {
-            one.strikes += 1;
-            self.tallies[site].rate_limited.add(1, !limbo);
-            if self.peers[peer].strikes == STRIKES_MAX {
-                return Some(CloseReason::RateLimited);
-            }
-            self.refuse(peer, speech::RATE_LIMITED, None, at);
-            return None;
+        let site = self.peers[peer].site;
+        self.peers[peer].message_us = at.now_us;
+        if let Some(end) = self.over_rate(peer, request.text.len() as u64, at) {
+            return end;
         }
         let id = request.id.as_deref();
         if let speech::Ask::Wrong(error) = request.ask {
@@ -452,6 +450,9 @@ impl Model {
         self.peers[peer].state = State::Closing(reason);
         self.peers[peer].limbo = false;
         self.peers[peer].closing_us = at.now_us;
+        if let Some(text) = wrapped::farewell(reason).filter(|_| self.peers[peer].sixth) {
+            self.say(peer, text);
+        }
         if reason != CloseReason::TransportLost {
             self.owe(peer, What::Close { code }, true);
         }

@@ -1,5 +1,6 @@
 //! What must hold: what clients hear, why connections end, what is bounded, and what is counted.
 
+use super::client::Client;
 use super::deflate;
 use super::frames::{self, Frame};
 use super::peer::{Peer, State};
@@ -8,7 +9,9 @@ use super::rules;
 use super::tally::Span;
 use super::trace::fingerprint;
 use super::world::{Cause, World};
+use super::wrapped::{FAREWELL_BYTES, Heard};
 use fanwire::model::{CloseReason, DropReason};
+use fanwire::shard::Reading;
 use std::sync::atomic::Ordering;
 
 /// Bytes over its bound that an outbox may hold of answers and control frames, and frames likewise.
@@ -49,6 +52,18 @@ impl World {
         } else {
             frame
         };
+        let unwrapped;
+        let frame = if self.clients[index].sixth {
+            let heard = self.clients[index].unwrap(frame);
+            match heard.unwrap_or_else(|wrong| panic!("connection {index}: {wrong}")) {
+                Heard::Whole(whole) => unwrapped = whole,
+                Heard::Beat => return self.beaten(index),
+                Heard::Part => return,
+            }
+            &unwrapped
+        } else {
+            frame
+        };
         let print = fingerprint(without_epoch(&frame.payload)) as usize;
         self.note("client of {} hears frame {} with print {}", &[index, usize::from(frame.opcode), print]);
         let Frame { opcode, payload, .. } = frame;
@@ -82,7 +97,8 @@ impl World {
                 answer = Some(due.what);
                 break;
             }
-            let cut = *opcode == frames::CLOSE && peer.cut;
+            let is_last = *opcode == frames::CLOSE || peer.sixth && payload.starts_with(b"x");
+            let cut = is_last && peer.cut;
             let next = peer.due.iter().take(5).map(|due| &due.what).collect::<Vec<_>>();
             assert!(
                 cut || !due.sure,
@@ -108,6 +124,16 @@ impl World {
         }
     }
 
+    /// A client hears a beat of its dialect.
+    fn beaten(&mut self, index: usize) {
+        assert!(!self.plan.config.times.ping_interval.is_zero(), "a beat where there are none");
+        self.note("client of {} hears a beat", &[index]);
+        let client = &mut self.clients[index];
+        if !client.mute && !client.silent && !self.pipes[index].cut {
+            client.answer_beat(&mut self.random, &self.plan, &mut self.pipes[index].up);
+        }
+    }
+
     /// A client has read everything up to the end of its transport.
     pub fn ended(&mut self, index: usize) {
         let excused = self.model.peers[index].tail_lost || self.pipes[index].cut;
@@ -117,7 +143,7 @@ impl World {
         let peer = &self.model.peers[index];
         let excused = peer.tail_lost || self.pipes[index].cut;
         assert!(
-            excused || !self.clients[index].reader.is_within_a_frame(),
+            excused || !self.clients[index].reader.is_within_a_frame() && self.clients[index].torn.is_none(),
             "connection {index} ends in a frame"
         );
         let missing = peer.due.iter().find(|due| due.sure);
@@ -150,7 +176,15 @@ impl World {
                 let awake_us = self.sites[peer.site].awake_us;
                 let since = |us: u64, limit| since(us.max(awake_us), limit);
                 let pings = !times.ping_interval.is_zero() && !peer.echo;
-                let pong = pings && since(peer.received_us, times.pong_wait);
+                let pong = pings
+                    && match peer.sixth {
+                        // Two timers, each of which may be early; only the second one waits for a client.
+                        true => {
+                            let interval_us = times.ping_interval.as_micros() as u64;
+                            since((peer.answered_us + interval_us).saturating_sub(EARLY_US), times.pong_wait)
+                        }
+                        false => since(peer.received_us, times.pong_wait),
+                    };
                 cause == Cause::Advance && (pong || since(peer.message_us, times.idle_timeout))
             }
             CloseReason::InputsFull => {
@@ -175,8 +209,19 @@ impl World {
     /// What all unfinished messages may hold at the most, by what has come of them.
     fn most_input(&self) -> usize {
         let live = self.sites.iter().flat_map(|site| &site.live);
-        let begun = live.map(|index| &self.clients[*index]).filter(|client| client.has_begun());
-        begun.map(|client| 2 * client.begun_bytes() + INPUT_BYTES).sum()
+        live.map(|index| {
+            let client = &self.clients[*index];
+            let begun = if client.has_begun() { 2 * client.begun_bytes() + INPUT_BYTES } else { 0 };
+            begun + self.waiting_bytes(client)
+        })
+        .sum()
+    }
+
+    /// What the state of a connection in its dialect may hold of a request of which a step waits, until that is decided.
+    fn waiting_bytes(&self, client: &Client) -> usize {
+        let reading = self.sites[client.site].shard.reading(client.key.slot);
+        let waits = client.sixth && reading != Some(Reading::On);
+        if waits { 2 * self.plan.config.limits.message_bytes_max + INPUT_BYTES } else { 0 }
     }
 
     /// When a connection of which nothing is taken must be closed.
@@ -216,7 +261,7 @@ impl World {
         let interval_us = self.plan.config.times.ping_interval.as_micros() as u64;
         let pings = (self.now_us - peer.opened_us).checked_div(interval_us).map_or(0, |pings| pings + 1);
         let frames = (peer.owed_frames + pings + 1).saturating_sub(frames) as usize;
-        let bytes = (peer.owed_bytes + 2 * pings).saturating_sub(bytes) as usize;
+        let bytes = (peer.owed_bytes + 3 * pings).saturating_sub(bytes) as usize;
         (bytes + frames * (CHUNK_BYTES + 10), frames)
     }
 
@@ -229,8 +274,9 @@ impl World {
             let (peer, seen) = (&self.model.peers[index], self.seen[index].expect("live"));
             assert_eq!(seen.rooms, peer.rooms.len(), "rooms of connection {index}");
             let came = self.clients[index].begun_bytes();
+            let waiting = self.waiting_bytes(&self.clients[index]);
             assert!(
-                seen.input_bytes <= 2 * came + 64,
+                seen.input_bytes <= 2 * came + 64 + waiting,
                 "connection {index} holds {} bytes for {came} that came of a message",
                 seen.input_bytes
             );
@@ -255,7 +301,8 @@ impl World {
             };
             let notices = if self.plan.streams { NOTICE_BYTES } else { 0 };
             let echo = if self.clients[index].echo { ECHO_BYTES } else { 0 };
-            let bytes_max = self.outbox_bytes_max + RESERVE_BYTES + extra + notices + echo;
+            let farewell = if self.clients[index].sixth { FAREWELL_BYTES } else { 0 };
+            let bytes_max = self.outbox_bytes_max + RESERVE_BYTES + extra + notices + echo + farewell;
             assert!(
                 bytes <= bytes_max,
                 "connection {index} has a backlog of {bytes} bytes, over {bytes_max}"
@@ -372,7 +419,12 @@ impl World {
                         "connection {index} takes nothing and is not closed"
                     );
                     let pings = !times.ping_interval.is_zero() && !peer.echo;
-                    let pong = pings && late(peer.received_us, times.pong_wait);
+                    let from_us = peer.answered_us + LATE_US;
+                    let pong = pings
+                        && match peer.sixth {
+                            true => late(from_us, times.ping_interval + times.pong_wait),
+                            false => late(peer.received_us, times.pong_wait),
+                        };
                     assert!(!pong, "connection {index} gives no sign of life and is not closed");
                     let swept = times.idle_timeout + times.sweep_interval().unwrap_or_default();
                     assert!(!late(peer.message_us, swept), "connection {index} idles on");
@@ -387,8 +439,11 @@ impl World {
                     let pipe = &self.pipes[*index];
                     let pinged_us = peer.opened_us.max(pipe.pinged_us);
                     let is_owed = pipe.progress.full || self.sites[peer.site].shard.has_more();
-                    let pinged = peer.echo || is_owed || !late(pinged_us, times.ping_interval);
-                    assert!(pinged, "connection {index} is not pinged");
+                    // The next beat comes after the answer to the last one.
+                    let beaten = peer.sixth && pipe.pinged_us > peer.answered_us;
+                    let pinged_us = if peer.sixth { peer.answered_us } else { pinged_us };
+                    let pinged = peer.echo || is_owed || beaten || !late(pinged_us, times.ping_interval);
+                    assert!(pinged, "connection {index} is not pinged at {} since {pinged_us}", self.now_us);
                 }
                 State::Closing(_) => {
                     assert!(!late(peer.closing_us, times.close_wait), "connection {index} does not end");

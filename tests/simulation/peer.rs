@@ -103,6 +103,10 @@ pub struct Peer {
     pub since: Vec<u64>,
     /// Hears its own messages and nothing else.
     pub echo: bool,
+    /// Speaks the sixth dialect: its hints, and when it last answered a beat.
+    pub sixth: bool,
+    pub hints: u64,
+    pub answered_us: u64,
     /// In worlds of streams: what it must hear, by source.
     pub streams: Vec<Stream>,
     /// Its memberships of rooms that remember, and the last ones of one that is closed.

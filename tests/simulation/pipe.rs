@@ -51,8 +51,9 @@ pub struct Progress {
 }
 
 impl Pipe {
-    pub fn new(capacity: usize) -> Self {
-        Self { capacity, ..Self::default() }
+    /// `wrapped`: for the sixth dialect.
+    pub fn new(capacity: usize, wrapped: bool) -> Self {
+        Self { capacity, taken: Counter::new(wrapped), ..Self::default() }
     }
 
     fn space(&self) -> usize {

@@ -42,6 +42,8 @@ pub struct Plan {
     /// Percent of connections that agree on compression, and of those that are echoes.
     pub deflate_percent: usize,
     pub echo_percent: usize,
+    /// Whether some connections speak the sixth dialect.
+    pub sixth: bool,
     /// Whether shards do not run for a while.
     pub sleeps: bool,
     /// Percent of steps in which time passes.
@@ -138,9 +140,12 @@ impl Plan {
         // Streams are told apart by one message in each read.
         let bursts = config.limits.connections_per_room_max == 0 && !streams;
         let roomy = config.limits.message_bytes_max >= 2000;
+        let (shards, clients) = (random.between(1, 4), random.between(2, 14));
         Self {
-            shards: random.between(1, 4),
-            clients: random.between(2, 14),
+            shards,
+            clients,
+            // Not by a number of its own, as below.
+            sixth: clients % 3 == 0,
             rooms,
             steps: random.pick(&[60, 150, 400]),
             bursts,
@@ -202,10 +207,10 @@ impl fmt::Display for Plan {
                 writeln!(f, "room {room}: {policy:?}")?;
             }
         }
-        let Self { wide, turn_writes, input_max, deflate_percent, echo_percent, sleeps, .. } = self;
+        let Self { wide, turn_writes, input_max, deflate_percent, echo_percent, sixth, sleeps, .. } = self;
         writeln!(
             f,
-            "{wide:?}, {turn_writes} writes, input of {input_max}, {deflate_percent} % deflate, {echo_percent} % echo, sleeps: {sleeps}"
+            "{wide:?}, {turn_writes} writes, input of {input_max}, {deflate_percent} % deflate, {echo_percent} % echo, sixth: {sixth}, sleeps: {sleeps}"
         )?;
         write!(f, "{limits:?}\n{times:?}")
     }

@@ -10,11 +10,11 @@ use super::pipe::{Pipe, Wires};
 use super::plan::Plan;
 use super::random::Random;
 use super::trace::Trace;
-use super::{accounts, rules, speech, told};
+use super::{accounts, rules, sixth, speech, told};
 use fanwire::config::Config;
 use fanwire::hub::Hub;
 use fanwire::metrics::ShardMetrics;
-use fanwire::model::{CloseReason, Compression, ConnectionId};
+use fanwire::model::{CloseReason, Compression, ConnectionId, DialectId};
 use fanwire::shard::{Handlers, Inspection, LABELS, Mail, Message, Newcomer, Now, Parts, Shard, StepLimits};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -252,7 +252,7 @@ impl World {
             hub: hub.clone(),
             policies: plan.policies.clone(),
             streams: plan.streams,
-            compresses: plan.deflate_percent > 0,
+            compresses: plan.deflate_percent > 0 || plan.sixth,
             wide: plan.wide.is_some(),
         };
         Self {
@@ -380,12 +380,22 @@ impl World {
             false => Compression::None,
         };
         let echo = self.random.percent(self.plan.echo_percent);
+        let is_sixth = self.plan.sixth && !echo && self.clients.len() % 2 == 1;
+        let dialect = if is_sixth { sixth::register() } else { DialectId::NATIVE };
         let hears_itself = self.plan.config.deliver_to_sender;
         let holding = self.tenants.holding(&self.hub, self.clients.len());
         let tenant = self.tenants.tenant(&self.plan, self.clients.len());
         let identity = tenant.map(|number| Arc::new(accounts::identity(number)));
-        let newcomer =
-            Newcomer { peer, compression, identity, echo, hears_itself, holding, ..Newcomer::default() };
+        let newcomer = Newcomer {
+            peer,
+            dialect,
+            compression,
+            identity,
+            echo,
+            hears_itself,
+            holding,
+            ..Newcomer::default()
+        };
         let key = here.shard.open(now, newcomer.clone()).expect("the shard has room");
         here.drain.iter_mut().for_each(|drain| drain.all += 1);
         let index = self.clients.len();
@@ -395,10 +405,10 @@ impl World {
         here.live.push(index);
         let seen = here.shard.inspect(key.slot).expect("just opened");
         self.seen.push(None);
-        self.pipes.push(Pipe::new(self.plan.capacity));
+        self.pipes.push(Pipe::new(self.plan.capacity, is_sixth));
         self.clients.push(Client::new(site, key, persona, &newcomer, self.random.percent(10)));
         let moment = self.moment(site);
-        assert_eq!(self.model.open(site, ip, seen.id, echo, tenant, &moment), index);
+        assert_eq!(self.model.open(&self.clients[index], ip, seen.id, tenant, &moment), index);
         self.personas[persona].connection = Some(index);
         self.note("client {} is connection {} on shard {}", &[persona, index, site]);
     }
