@@ -65,7 +65,8 @@ fn the_page_of_notifications_misses_nothing() {
         texts.iter().for_each(|text| {
             publish(&server, text);
         });
-        let mut shown: Vec<_> = texts.iter().map(|_| outcome()).collect();
+        let told = std::iter::repeat_with(outcome).filter(|text| !text.starts_with("first"));
+        let mut shown: Vec<_> = told.take(texts.len()).collect();
         // The page tells of each in a request of its own, and these overtake each other.
         shown.sort();
         assert_eq!(shown, texts);
