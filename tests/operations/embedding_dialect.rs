@@ -1,14 +1,16 @@
 //! A dialect that is none of the table's, with a state: it is spoken beside the others, over real sockets.
 
 use crate::common::opcode::{BINARY, CLOSE, FIN, TEXT};
-use crate::common::{Client, Frame, PATIENCE};
+use crate::common::{Client, Frame, PATIENCE, eventually};
 use crate::inside::stop;
 use crate::sixth;
-use fanwire::Server;
 use fanwire::config::{Auth, Config, Endpoint, Limits};
+use fanwire::{CustomRequest, Server};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-fn start(change: impl FnOnce(&mut Config)) -> Server {
+fn config(change: impl FnOnce(&mut Config)) -> Config {
     sixth::register();
     let mut config = Config { host: [127, 0, 0, 1].into(), port: 0, shards: 2, ..Config::default() };
     config.endpoints = vec![
@@ -16,7 +18,11 @@ fn start(change: impl FnOnce(&mut Config)) -> Server {
         Endpoint { auth: Auth::Off, ..Endpoint::new("/ws", "rooms") },
     ];
     change(&mut config);
-    Server::builder().config(config).start().unwrap()
+    config
+}
+
+fn start(change: impl FnOnce(&mut Config)) -> Server {
+    Server::builder().config(config(change)).start().unwrap()
 }
 
 /// A client of the dialect, after its first words and its greeting.
@@ -123,6 +129,49 @@ fn each_request_of_a_message_counts_for_the_rate() {
     sixth.hears("={");
     sixth.sends(b"x");
     sixth.is_closed("unsupported", 1003, "");
+    stop(server);
+}
+
+#[test]
+fn others_have_their_turn_in_the_middle_of_a_message_of_many_requests() {
+    const PINGS: usize = 1000;
+    let (enter, entered) = channel();
+    let (leave, left) = channel();
+    let (gate, order) = (Mutex::new((enter, left)), Arc::new(Mutex::new(Vec::new())));
+    let note = |name: &'static str| {
+        let order = order.clone();
+        move |_: CustomRequest| {
+            order.lock().unwrap().push(name);
+            Ok(())
+        }
+    };
+    let config = config(|config| {
+        config.shards = 1;
+        (config.limits.messages_per_s, config.limits.bytes_per_s) = (0, 0);
+    });
+    let server = Server::builder()
+        .config(config)
+        .on("gate", move |_| {
+            let (enter, left) = &*gate.lock().unwrap();
+            enter.send(()).unwrap();
+            left.recv_timeout(PATIENCE).unwrap();
+            Ok(())
+        })
+        .on("other", note("other"))
+        .on("last", note("last"))
+        .start()
+        .unwrap();
+    let mut sixth = Speaker::connect(&server);
+    let mut other = Client::connect(server.local_addr().unwrap());
+    let pings = "\n{\"type\":\"ping\"}".repeat(PINGS);
+    sixth.says(&format!("&{{\"type\":\"gate\"}}{pings}\n{{\"type\":\"last\"}}"));
+    // The other client speaks while the shard is at the first request of the message.
+    entered.recv_timeout(PATIENCE).unwrap();
+    other.send_text(r#"{"type":"other"}"#);
+    leave.send(()).unwrap();
+    (0..PINGS).for_each(|_| sixth.hears(r#"={"type":"pong""#));
+    eventually("the last request is handled", || order.lock().unwrap().len() == 2);
+    assert_eq!(*order.lock().unwrap(), ["other", "last"]);
     stop(server);
 }
 

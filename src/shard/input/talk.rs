@@ -170,13 +170,18 @@ impl Shard {
             } else {
                 // The first one pays for the message, each request behind it for itself.
                 let is_request = matches!(current, Step::Command { .. } | Step::Refused { .. });
-                let pays = !asks && is_new || is_request;
-                asks = true;
+                let is_first = !std::mem::replace(&mut asks, true);
+                let pays = is_first && is_new || is_request;
                 let bytes = std::mem::take(unpaid_bytes);
                 let paid = if pays { self.within_rates(now, slot, bytes) } else { Ok(()) };
                 stop = self.step(now, slot, current, paid);
                 if stop.is_some() {
                     break;
+                }
+                // The reader counts a message once. Each further step counts as much, so that a message of many has no
+                // longer a turn than many messages; the reader is told as well.
+                if !is_first && self.pauses(now, slot, 0, sockets) {
+                    self.turn.holds_now();
                 }
                 // What has to wait has its connection paused or held.
                 if self.conns.at(slot).is_none_or(|conn| !conn.is_open() || conn.reading != Reading::On) {
