@@ -2,7 +2,7 @@
 //! is made of that by tests/clients/fanwire/minify.mjs, and a test makes it again and compares.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use std::sync::OnceLock;
 
 /// A file of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +30,15 @@ impl ClientFile {
         }
     }
 
-    /// Its strong entity tag (RFC 9110 section 8.8.3): the same for the same text, whatever server is asked.
-    pub fn entity_tag(self) -> String {
-        let digest = Sha256::digest(self.text());
-        let mut tag = String::from("\"");
-        for byte in &digest[..8] {
-            // Memory takes all that is written to it.
-            let _ = write!(tag, "{byte:02x}");
-        }
-        tag + "\""
+    /// Its strong entity tag (RFC 9110 section 8.8.3): the same for the same text, whatever server is asked. Made once, as
+    /// the hash costs more than the rest of an answer.
+    pub fn entity_tag(self) -> &'static str {
+        static TAGS: [OnceLock<String>; 2] = [const { OnceLock::new() }; 2];
+        TAGS[self as usize].get_or_init(|| {
+            let digest = Sha256::digest(self.text());
+            let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("\"{hex}\"")
+        })
     }
 }
 

@@ -40,15 +40,16 @@ mod docs {
     pub fn write() {
         let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells it"));
         let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo tells it"));
-        let mut list = String::from("&[\n");
+        let (mut list, mut count) = (String::new(), 0);
         let mut put = |name: &str, content_type: &str, text: &str| {
             let file = out.join(format!("{name}.gz"));
             std::fs::write(&file, packed(text)).expect("OUT_DIR can be written");
             writeln!(
                 list,
-                "Page {{ name: {name:?}, content_type: {content_type:?}, packed: include_bytes!({file:?}) }},"
+                "Page {{ name: {name:?}, content_type: {content_type:?}, packed: include_bytes!({file:?}), unpacked: OnceLock::new() }},"
             )
             .expect("a String takes all");
+            count += 1;
         };
         let groups = chapters(&root);
         let all = || groups.iter().flatten();
@@ -63,7 +64,7 @@ mod docs {
         {
             put(name, content_type, &read(&root.join("src/guide/web").join(name)));
         }
-        list.push(']');
+        let list = format!("static PAGES: [Page; {count}] = [\n{list}];\n");
         std::fs::write(out.join("pages.rs"), list).expect("OUT_DIR can be written");
     }
 
@@ -197,7 +198,7 @@ mod docs {
     }
 
     fn chapter_page(chapter: &Chapter) -> String {
-        // A link without a destination is none.
+        // A link without a destination becomes plain text.
         let mut open = Vec::new();
         let events = chapter.events.iter().filter(|event| match event {
             Event::Start(Tag::Link { dest_url, .. }) => {

@@ -1,9 +1,10 @@
-//! `/docs`: the guide, for whoever reaches the server with a browser.
+//! `/docs`: the guide, for people who reach the server with a browser.
 
 use super::pages::takes_gzip;
 use super::reply::{Reply, reply};
 use crate::api::ApiError;
 use crate::guide::page;
+use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -24,11 +25,11 @@ const HEADERS: [(HeaderName, &str); 5] = [
 /// A page by its name, packed for those that take that.
 ///
 /// # Errors
-/// A 404 where there is none of this name.
+/// A 404 where there is no page of this name.
 pub(super) fn docs(name: &str, asked: &HeaderMap) -> Result<Reply, ApiError> {
     let page = page(name).ok_or_else(|| ApiError::not_found("no such page"))?;
     let gzip = takes_gzip(asked);
-    let body = if gzip { page.packed.into() } else { page.unpacked().into() };
+    let body = if gzip { Bytes::from_static(page.packed) } else { page.unpacked() };
     let mut reply = reply(StatusCode::OK, page.content_type, body);
     let headers = reply.headers_mut();
     headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
