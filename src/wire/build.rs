@@ -59,14 +59,18 @@ impl TextAt {
 /// Appends a text frame whose payload `body` writes.
 pub fn text_frame(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) -> TextAt {
     // A header has 10 bytes at the most.
-    TextAt::Plain(frame_in_place(out, Opcode::Text, body) as u8)
+    TextAt::Plain(frame_in_place(out, Opcode::Text, body).0 as u8)
 }
 
-/// Appends a frame whose payload `body` writes. Returns the length of its header.
-pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut Vec<u8>)) -> usize {
+/// Appends a frame whose payload `body` writes. Returns the length of its header, and what `body` returns.
+pub fn frame_in_place<T>(
+    out: &mut Vec<u8>,
+    opcode: Opcode,
+    body: impl FnOnce(&mut Vec<u8>) -> T,
+) -> (usize, T) {
     let start = out.len();
     out.extend_from_slice(&[0; RESERVED]);
-    body(out);
+    let told = body(out);
     let payload_len = out.len() - start - RESERVED;
     let mut header = [0; 10];
     let header_len = write_header(&mut header, FIN | opcode as u8, payload_len);
@@ -79,7 +83,7 @@ pub fn frame_in_place(out: &mut Vec<u8>, opcode: Opcode, body: impl FnOnce(&mut 
         out.truncate(start + header_len + payload_len);
     }
     out[start..start + header_len].copy_from_slice(&header[..header_len]);
-    header_len
+    (header_len, told)
 }
 
 /// Appends a text frame whose payload is compressed already.

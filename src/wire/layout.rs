@@ -65,8 +65,7 @@ impl<'o> Parts<'o> {
 #[inline]
 pub fn message(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>) -> Layout) -> TextAt {
     let start = out.len();
-    let mut layout = Layout::Text;
-    let header_len = frame_in_place(out, Opcode::Text, |out| layout = body(out));
+    let (header_len, layout) = frame_in_place(out, Opcode::Text, body);
     match layout {
         Layout::Text => TextAt::Plain(header_len as u8),
         Layout::Frames(parts) => {
@@ -87,7 +86,7 @@ pub fn frames(out: &mut Vec<u8>, payload: &[u8], parts: &[Part]) -> TextAt {
         }
         let opcode = if binary { Opcode::Binary } else { Opcode::Text };
         let before = out.len() - start;
-        let header_len = frame_in_place(out, opcode, |out| out.extend_from_slice(&payload[from..end]));
+        let (header_len, ()) = frame_in_place(out, opcode, |out| out.extend_from_slice(&payload[from..end]));
         if !binary && text_at == TextAt::None {
             // Payloads are bounded by an outbox or a tick, far below 4 GiB.
             text_at = TextAt::Among { at: (before + header_len) as u32, len: (end - from) as u32 };

@@ -1,4 +1,4 @@
-//! The one way in for publications: whoever publishes, it is decided here which way the publication goes.
+//! The one way in for publications: for each publisher this decides which way a publication goes.
 
 use crate::base::{Mutation, mutated};
 use crate::hub::{RoomShared, Scope, room_alone};
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A publication that somebody makes.
+/// A publication before it has gone any way.
 pub(in crate::shard) struct Outgoing<'a> {
     pub to: Recipients<'a>,
     pub publication: Publication<'a>,
@@ -39,7 +39,7 @@ impl Origin {
     }
 }
 
-/// For whom a publication is.
+/// The receivers of a publication.
 pub(in crate::shard) enum Recipients<'a> {
     /// The members of a room. With `known` the room need not be looked for.
     Room { name: &'a str, known: Option<Arc<RoomShared>> },
@@ -64,9 +64,7 @@ impl<'a> Recipients<'a> {
             (None, None, None) => Self::All,
         }
     }
-}
 
-impl<'a> Recipients<'a> {
     /// The same for any node.
     fn scope(&self) -> Scope<'a> {
         match self {
@@ -82,6 +80,8 @@ impl<'a> Recipients<'a> {
 impl Shard {
     /// Takes a publication in, and brings it to all that it is for. A publisher whose room, or all of whose rooms, are
     /// behind is held.
+    // For each caller it is one way only, which is found when this is a part of the caller.
+    #[inline(always)]
     pub(in crate::shard) fn accept(&mut self, now: Now, outgoing: Outgoing<'_>) -> Published {
         if self.hub.cluster.is_some() {
             return self.accept_in_cluster(now, outgoing);
@@ -136,7 +136,7 @@ impl Shard {
         origin.slot().filter(|slot| self.conns.at(*slot).is_some_and(|conn| !conn.hears_itself))
     }
 
-    #[inline]
+    #[inline(always)]
     fn accept_here(&mut self, now: Now, outgoing: Outgoing<'_>) -> Published {
         let Outgoing { to, publication, origin } = outgoing;
         let except = self.excepted(origin);

@@ -33,7 +33,9 @@ impl Shard {
         // Nothing makes arrays of echoes, so none has to be known as a text.
         let entry = palette.push_control(|out| match compressed {
             Some(compressed) => drop(wire::compressed_frame(out, opcode, compressed)),
-            None => drop(wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload))),
+            None => {
+                wire::frame_in_place(out, opcode, |out| out.extend_from_slice(payload));
+            }
         });
         self.owe(slot, entry);
     }

@@ -203,7 +203,7 @@ fn build(choice: u8, payload: &[u8]) {
         Opcode::Close => wire::write_close(&mut out, code, &text),
         _ => {
             let body = if opcode == Opcode::Text { text.as_bytes() } else { payload };
-            let header = wire::frame_in_place(&mut out, opcode, |out| out.extend_from_slice(body));
+            let (header, ()) = wire::frame_in_place(&mut out, opcode, |out| out.extend_from_slice(body));
             assert_eq!(&out[6 + header..], body, "the payload lies elsewhere than told");
         }
     }
