@@ -1,6 +1,5 @@
 //! The connections of one load thread, and what a handler may do to them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _};
@@ -14,7 +13,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::frame::{MaskKeys, opcode, push_masked};
 use crate::handshake;
 use crate::target::Target;
-use crate::template::{ROOM, fill_room};
 use crate::token::Tokens;
 
 /// A connection's slot and the slot's generation: an event for a connection that is gone finds nobody.
@@ -209,10 +207,7 @@ impl Io {
         room: Option<&str>,
     ) -> io::Result<ConnId> {
         let request = (room.is_some() || self.fields.tokens.is_some()).then(|| {
-            let path = room.map_or(Cow::Borrowed(&*self.target.path), |room| {
-                Cow::Owned(fill_room(&self.target.path, room))
-            });
-            handshake::request(&self.target.host, &path, &self.fields.of(index))
+            handshake::request(&self.target.host, &self.target.path_for(room), &self.fields.of(index))
         });
         let address = self.target.address;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -347,7 +342,7 @@ impl Connections for Io {
     }
 
     fn wants_room(&self) -> bool {
-        self.target.path.contains(ROOM)
+        self.target.wants_room()
     }
 
     fn queue_text(&mut self, payload: &[&[u8]]) {

@@ -4,7 +4,6 @@
 //! a message counts as received. Where both tell the same of a server, the first one's figures hold. It takes a task and
 //! some kilobytes for each connection, and a system call for each message that it sends.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::ready;
@@ -29,7 +28,6 @@ use crate::engine::{Handler, Turn, Wake};
 use crate::handshake::{self, Answer};
 use crate::io::{ConnId, Connections, End, Fields};
 use crate::target::Target;
-use crate::template::{ROOM, fill_room};
 
 /// Events handled between two turns.
 const EVENTS_MAX: usize = 1024;
@@ -173,8 +171,7 @@ impl Connections for Links {
         receive_bytes: usize,
         room: Option<&str>,
     ) -> Option<ConnId> {
-        let path = room
-            .map_or(Cow::Borrowed(&*self.target.path), |room| Cow::Owned(fill_room(&self.target.path, room)));
+        let path = self.target.path_for(room);
         let request = handshake::request(&self.target.host, &path, &self.fields.of(index));
         let (slot, shared) = (self.next, Rc::<Shared>::default());
         self.next += 1;
@@ -195,7 +192,7 @@ impl Connections for Links {
     }
 
     fn wants_room(&self) -> bool {
-        self.target.path.contains(ROOM)
+        self.target.wants_room()
     }
 
     fn queue_text(&mut self, payload: &[&[u8]]) {

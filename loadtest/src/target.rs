@@ -1,8 +1,11 @@
 //! Where to connect, and from which address.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::template::{ROOM, fill_room};
 
 /// Connections that one source address carries before the next is used: the kernel's usual range of
 /// ephemeral ports holds 28,232, and some are in use or in TIME_WAIT.
@@ -37,6 +40,16 @@ impl Target {
             .next()
             .with_context(|| format!("{authority} has no address"))?;
         Ok(Self { address, host: authority.into(), path: path.into(), sources: Vec::new() })
+    }
+
+    /// Whether the path names a room.
+    pub fn wants_room(&self) -> bool {
+        self.path.contains(ROOM)
+    }
+
+    /// The path, for a room where it names one.
+    pub fn path_for(&self, room: Option<&str>) -> Cow<'_, str> {
+        room.map_or(Cow::Borrowed(&*self.path), |room| Cow::Owned(fill_room(&self.path, room)))
     }
 
     /// Spreads `connections` over loopback source addresses (127.0.0.1, 127.0.0.2, ...), as many as

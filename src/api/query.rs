@@ -2,6 +2,7 @@
 
 use super::{ApiError, Param};
 use std::borrow::Cow;
+use std::str::FromStr;
 
 /// Undoes percent-encoding (RFC 3986 section 2.1) of at most `bytes_max` decoded bytes of UTF-8. `what` names the value in
 /// the refusal.
@@ -74,29 +75,26 @@ impl<'r> Params<'r> {
     /// A number from 1 to `max`, or `default` where it is not given.
     pub(super) fn limit(&self, name: &str, default: u32, max: u32) -> Result<u32, ApiError> {
         let Some(raw) = self.raw(name) else { return Ok(default) };
-        // `parse` alone would take a leading plus.
-        let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
-        match raw.parse() {
-            Ok(number) if digits && (1..=max).contains(&number) => Ok(number),
-            _ => Err(ApiError::bad_request(format!("{name} must be a number from 1 to {max}"))),
-        }
+        let number = digits(raw).filter(|number| (1..=max).contains(number));
+        number.ok_or_else(|| ApiError::bad_request(format!("{name} must be a number from 1 to {max}")))
     }
 
     /// A number, if it is given.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
-        // `parse` alone would take a leading plus.
-        let digits = raw.bytes().all(|byte| byte.is_ascii_digit());
-        match raw.parse() {
-            Ok(number) if digits => Ok(Some(number)),
-            _ => Err(ApiError::bad_request(format!("{name} must be a number from 0 on"))),
-        }
+        let number = digits(raw);
+        number.map(Some).ok_or_else(|| ApiError::bad_request(format!("{name} must be a number from 0 on")))
     }
 
     fn raw(&self, name: &str) -> Option<&str> {
         debug_assert!(self.known.iter().any(|known| known.name == name), "the table has no {name} here");
         self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| &**value)
     }
+}
+
+/// A number of digits alone: `parse` would take a leading plus.
+fn digits<T: FromStr>(raw: &str) -> Option<T> {
+    raw.bytes().all(|byte| byte.is_ascii_digit()).then(|| raw.parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{Payload, SessionLimits};
 use crate::model::CloseReason;
+use std::fmt;
 
 /// Binary messages that may belong to one text.
 pub const ATTACHMENTS_MAX: usize = 64;
@@ -17,19 +18,15 @@ pub struct Attached {
 }
 
 /// Why a message does not fit those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misplaced {
     /// A text announces more than [`ATTACHMENTS_MAX`] binary messages.
-    #[error("more than 64 binary messages belong to one text")]
     TooMany,
     /// A text and what belongs to it are longer than a message may be.
-    #[error("the text and its binary messages are too long")]
     TooLarge,
     /// No text has announced a binary message.
-    #[error("no text announced this binary message")]
     Unannounced,
     /// A text comes where a binary message must.
-    #[error("a binary message must come before the next text")]
     Missing,
 }
 
@@ -53,6 +50,14 @@ impl Misplaced {
         }
     }
 }
+
+impl fmt::Display for Misplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Misplaced {}
 
 impl Attached {
     /// Begins a message: `text`, to which `count` binary messages belong, at least one.

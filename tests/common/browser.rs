@@ -1,10 +1,22 @@
 use super::{Program, find_program};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
+
+/// The command that runs Chromium without a window, with this folder for its profile; `None` where there is no Chromium.
+pub fn chromium(profile: &Path) -> Option<Command> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let mut command = Command::new(names.into_iter().find_map(find_program)?);
+    // Its sandbox does not run as root; the pages are our own.
+    command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]);
+    command.args(["--no-first-run", "--no-proxy-server", "--disable-background-networking"]);
+    command.arg("--disable-component-update").arg(format!("--user-data-dir={}", profile.display()));
+    Some(command)
+}
 
 /// Chromium without a window, on a page of ours. Ended when dropped.
 pub struct Browser {
@@ -21,24 +33,12 @@ impl Browser {
 
     /// The same where the page needs something that has to know its port.
     pub fn open_for<T>(prepare: impl FnOnce(u16) -> (String, T)) -> Option<(Self, T)> {
-        let names = ["chromium", "chromium-browser", "google-chrome"];
-        let browser = names.into_iter().find_map(find_program)?;
+        let profile = tempfile::tempdir().expect("a folder");
+        let mut command = chromium(profile.path())?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let addr = listener.local_addr().expect("an address");
         let (page, prepared) = prepare(addr.port());
         let outcomes = serve_page(listener, page);
-        let profile = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new(browser);
-        // Its sandbox does not run as root; the page is our own.
-        command.args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-        ]);
-        command.args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"]);
-        command.arg(format!("--user-data-dir={}", profile.path().display()));
         command.arg(format!("http://localhost:{}/", addr.port()));
         Some((Self { program: Program::start(&mut command), outcomes, _profile: profile }, prepared))
     }

@@ -22,7 +22,7 @@ mod wiretap;
 mod zip;
 
 pub use backend::{Act, Backend, Heard};
-pub use browser::Browser;
+pub use browser::{Browser, chromium};
 pub use bytes::{byte_conversation, bytes};
 pub use client::{Client, Frame, KEY, frame, opcode, upgrade_status};
 pub use conversation::{conversation, conversations};

@@ -1,8 +1,7 @@
 //! `/docs`: each chapter is a page, its links lead somewhere, and the search works under the strict policy of the pages.
 
-use crate::common::{PATIENCE, Program, Response, Server, find_program, left_out, request};
+use crate::common::{PATIENCE, Program, Response, Server, chromium, left_out, request};
 use std::collections::BTreeSet;
-use std::process::Command;
 
 /// The values of an attribute in HTML.
 fn values<'h>(html: &'h str, attribute: &str) -> Vec<&'h str> {
@@ -87,23 +86,13 @@ fn the_guide_is_where_the_prefix_and_the_operators_are() {
 
 #[test]
 fn a_browser_finds_the_sections_that_have_the_words() {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let Some(browser) = names.into_iter().find_map(find_program) else {
-        return left_out("a_browser_finds_the_sections_that_have_the_words", "chromium");
-    };
-    let server = Server::start(&[]);
     let profile = tempfile::tempdir().unwrap();
+    if chromium(profile.path()).is_none() {
+        return left_out("a_browser_finds_the_sections_that_have_the_words", "chromium");
+    }
+    let server = Server::start(&[]);
     let found = |query: &str| {
-        let mut command = Command::new(&browser);
-        command.args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-        ]);
-        command.args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"]);
-        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        let mut command = chromium(profile.path()).unwrap();
         // The time of the page goes on only while it waits for nothing.
         command.args(["--virtual-time-budget=10000", "--dump-dom"]);
         command.arg(format!("http://localhost:{}/docs?q={query}", server.addr().port()));

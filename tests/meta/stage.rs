@@ -172,8 +172,8 @@ impl Stage {
         self.end_clients(place);
         self.server = None;
         let command = self.with_ports(command);
-        let said = self.shell(&format!("set -- {}\nprintf '%s\\n' \"$@\"", assignments_apart(&command).1));
-        let flags = said.lines().skip(1).filter(|flag| !flag.starts_with("--port"));
+        let words = self.words(assignments_apart(&command).1);
+        let flags = words.iter().skip(1).filter(|flag| !flag.starts_with("--port"));
         let flags: Vec<_> = flags.map(|flag| flag.replace("127.0.0.1:8082", "127.0.0.1:0")).collect();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let folder = self.folder.path().display();
@@ -184,10 +184,9 @@ impl Stage {
 
     /// Connects a client by the arguments of wscat: `-c URL`, `-s SUBPROTOCOL`, `-H HEADER`.
     fn connect(&mut self, name: &str, command: &str, place: &str) {
-        let words = self.shell(&format!("set -- {}\nprintf '%s\\n' \"$@\"", self.with_ports(command)));
-        let words: Vec<_> = words.lines().collect();
+        let words = self.words(&self.with_ports(command));
         let after = |flag: &str| {
-            words.windows(2).filter(|pair| pair[0] == flag).map(|pair| pair[1]).collect::<Vec<_>>()
+            words.windows(2).filter(|pair| pair[0] == flag).map(|pair| &*pair[1]).collect::<Vec<_>>()
         };
         let url = after("-c").first().copied().unwrap_or_else(|| panic!("{place}: no address"));
         let path = url.strip_prefix("ws://").and_then(|rest| Some(&rest[rest.find('/')?..]));
@@ -219,6 +218,12 @@ impl Stage {
             let template = printed.join("\n");
             assert!(self.samples.match_with(&template, said.trim_end()), "{place}\n{said}");
         }
+    }
+
+    /// The words of a command as a shell takes them apart.
+    fn words(&self, command: &str) -> Vec<String> {
+        let said = self.shell(&format!("set -- {command}\nprintf '%s\\n' \"$@\""));
+        said.lines().map(str::to_owned).collect()
     }
 
     /// What a script of the chapter prints.

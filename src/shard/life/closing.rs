@@ -159,8 +159,9 @@ impl Shard {
             _ => self.cut_backlog(slot, DropReason::Closed),
         }
         let entry = self.palette.push_control(|out| wire::write_close(out, code, text));
+        let last_words = farewell.into_iter().chain([entry]);
         if self.owed.is_blocked(slot) && self.has_backlog(slot) {
-            for last in farewell.into_iter().chain([entry]) {
+            for last in last_words {
                 let frame = self.palette.keep(last);
                 self.force_budget(slot, charge(frame.len()));
                 if let Some(backlog) = self.conns.at_mut(slot).and_then(|conn| conn.backlog.as_mut()) {
@@ -175,7 +176,7 @@ impl Shard {
                 // It was held, with nothing that waits.
                 self.owed.clear(slot);
             }
-            for last in farewell.into_iter().chain([entry]) {
+            for last in last_words {
                 self.owe(slot, last);
             }
             if reason == CloseReason::PeerClosed {
