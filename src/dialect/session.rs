@@ -72,7 +72,7 @@ pub enum Step<'a> {
 pub struct Opening {
     /// The connection's own id.
     pub id: ConnectionId,
-    /// Time between heartbeats as configured; zero: there are none.
+    /// Time between heartbeats as configured; zero switches them off.
     pub ping_interval: Duration,
     /// Time for a sign of life as configured.
     pub pong_wait: Duration,

@@ -1,9 +1,9 @@
 //! The guide: how to use, embed and run Fanwire.
 //!
 //! To use it: [`dialects`], one chapter for each ([`rooms`], [`channels`], [`topics`], [`tenants`]), [`recipes`] to copy,
-//! [`client`] for browsers, [`http`] to publish from a backend, [`errors`] with what a client does next. What rooms do: [`room_rules`] (history,
-//! recovery, loss, presence), [`endpoints`] (batches, paces, filters, snapshots). Who can do what: [`identity`], [`access`],
-//! [`limits`], [`hook`]. To run it: [`configuration`], [`operating`], [`metrics`], [`websocket`]. To build on it:
+//! [`client`] for browsers, [`http`] to publish from a backend, [`errors`] with what a client does next. What rooms do:
+//! [`room_rules`] (history, recovery, loss, presence), [`endpoints`] (batches, paces, filters, snapshots). What clients
+//! are allowed: [`identity`], [`access`], [`limits`], [`hook`]. To run it: [`configuration`], [`operating`], [`metrics`], [`websocket`]. To build on it:
 //! [`embedding`], [`testing`], [`glossary`], [`comparison`], [`architecture`] with the libraries that were tried.
 //!
 //! The same text is in the repository as `src/guide/*.md`. Each conversation, command and program in it is run by a test

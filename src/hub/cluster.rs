@@ -55,7 +55,7 @@ pub trait Broker: InterestListener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreachable;
 
-/// For whom a publication is, on whichever node.
+/// The receivers of a publication, on all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope<'a> {
     /// The members of a room.
@@ -99,7 +99,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The room of a selector that states nothing else, but who is excepted: what goes to it has its place in the room's
+/// The room of a selector that states a room and at most exceptions: a publication to it has its place in the room's
 /// order.
 pub fn room_alone<'s>(to: &'s Selector<'_>) -> Option<&'s str> {
     to.room.as_deref().filter(|_| to.user.is_none() && to.tenant.is_none() && to.connection.is_none())
@@ -108,7 +108,7 @@ pub fn room_alone<'s>(to: &'s Selector<'_>) -> Option<&'s str> {
 /// A publication on its way to the broker.
 #[derive(Debug, Clone)]
 pub struct Leaving<'a> {
-    /// For whom it is.
+    /// Its receivers.
     pub to: Scope<'a>,
     /// What it is.
     pub publication: &'a Publication<'a>,
@@ -163,7 +163,7 @@ pub enum Arrival {
 /// A publication that a broker brings.
 #[derive(Debug, Clone)]
 pub struct Arrived {
-    /// For whom it is.
+    /// Its receivers.
     pub to: Scope<'static>,
     /// Type name.
     pub event: String,

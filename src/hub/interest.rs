@@ -1,4 +1,4 @@
-//! What the node has members of, told to whoever brings it what others publish there.
+//! The rooms that the node has members of, told to what brings it the publications of other nodes there.
 
 use crate::model::RoomName;
 use std::fmt;

@@ -1,5 +1,5 @@
 //! The table of routes, held against a real server: each path is asked with each method, with a key and without one, and
-//! what is only nearly a path is none.
+//! a path that is only nearly right does not exist.
 
 use crate::common::{Client, Response, Server, exchange, request};
 use fanwire::api::{Access, Line, ROUTES};

@@ -71,7 +71,7 @@ pub fn route(method: &str, path: &str, query: Option<&str>) -> Result<Route, Api
 }
 
 impl Found<'_> {
-    /// For whom the path is there: the same for all of its methods.
+    /// The callers that the path serves: the same for all of its methods.
     pub fn access(&self) -> Access {
         self.place.lines.first().map_or(Access::Key, |line| line.access)
     }

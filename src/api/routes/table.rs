@@ -4,7 +4,7 @@
 use super::{Given, Route, connections, rooms};
 use crate::api::{ApiError, ClientFile};
 
-/// For whom a path is there, and what it asks of a request.
+/// The callers that a path serves, and what it asks of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Open to all. Also on the listeners of clients when `admin_only` withdraws the other routes from there.
@@ -58,7 +58,7 @@ pub struct Line {
     pub method: &'static str,
     /// The path. `{name}` stands for one segment, percent-encoded, not empty.
     pub path: &'static str,
-    /// For whom it is there.
+    /// The callers that it serves.
     pub access: Access,
     /// What its query can hold.
     pub query: Query,

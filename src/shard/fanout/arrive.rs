@@ -42,8 +42,8 @@ impl Shard {
         }
     }
 
-    /// A room that somebody here is to hear of. Without members there may be a room that is kept: what a broker brings
-    /// late, when all members have left, is nothing to that.
+    /// The room of this name, if it has members on this node. A room can be kept without members: what a broker brings
+    /// after all members have left does not change it.
     fn with_members(&self, room: &str) -> Option<Arc<RoomShared>> {
         self.hub.directory.get(room).filter(|room| room.members() > 0)
     }
